@@ -1,0 +1,1 @@
+"""How judgement becomes weights. Imports core and storage; torch and transformers only inside functions."""

@@ -1,0 +1,1 @@
+"""Reasoning traces made from exact state DAGs: wrong turns and backtracks included."""

@@ -1,0 +1,134 @@
+"""Walks through the state DAG of a numbers-game question, wrong turns and backtracks included, written in Steiner's format.
+
+The explorer is a depth-first searcher that is sometimes lucky: with probability `insight` it picks a move the oracle
+knows to be alive, otherwise it picks among the untried moves, likelier ones first. After a failed move it goes on from the same state,
+or gives it up and returns to the question. A state that is dead it may leave early, a live one it leaves late. So the
+written trace holds what a reasoner needs: hunches, checks, dead ends, returns. Idea: Steiner's second stage (sample many
+paths with backtracks from a DAG); the explorer is ours.
+
+Each trace gets its own `insight`, so that long and short searches are both in the data, up to the full step limit.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from core.formats import steiner_tokens as t
+from core.tasks import countdown as game
+from core.tasks import countdown_text as words
+
+STEP_LIMIT = 60
+SHARE_OF_THREE = 0.35
+# How often a dead state is given up after a failed move, and how often the explorer sees at once that a move to three
+# numbers is dead. Live states are never given up: what the model learns from this is a hunch, not a certainty.
+GIVE_UP = 0.25
+SEE_DEAD = 0.4
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One written search: the question, the steps, how it ended. `path` is None when it ran out of steps."""
+
+    problem: game.Countdown
+    prompt: str
+    steps: list[words.WrittenStep]
+    path: list[game.Move] | None
+    answer: str
+
+    @property
+    def response(self) -> str:
+        """The trace as the model should print it: no whitespace between Steiner's tokens."""
+        parts = [t.REASONING_START]
+        for step in self.steps:
+            parts.append(step_text(step))
+            if step.decision == "proceed":
+                parts.append(t.PROCEED)
+            elif step.decision == "backtrack":
+                parts.append(t.BACKTRACK)
+        if not self.path:  # cut by the step limit: the end was forced in place of the last decision
+            parts.pop()
+        return "".join((*parts, t.REASONING_END, self.answer))
+
+
+def step_text(step: words.WrittenStep) -> str:
+    """One step between its tokens, without the decision."""
+    fields = "".join(f"{start}{getattr(step, name)}{end}" for name, (start, end) in t.FIELDS.items())
+    return f"{t.STEP_START}{fields}{t.STEP_END}"
+
+
+def _weight(state: game.State, move: game.Move, target: int) -> float:
+    """How promising a move looks without the oracle: results near the target or dividing it, no waste by 1."""
+    w = 1.0
+    if move.result > target + 40:
+        w *= 0.3
+    if move.op in "×÷" and move.b == 1:
+        w *= 0.4
+    if move.result == target or target % move.result == 0 and move.result > 1:
+        w *= 1.5
+    return w
+
+
+def walk(problem: game.Countdown, rng: random.Random, *, step_limit: int, insight: float, phrasing: int | None = None) -> Walk:
+    """Search one question as a person might, at most `step_limit` steps.
+
+    insight: probability of choosing a live move where there is one (0: blind).
+    """
+    root, target = problem.numbers, problem.target
+    prompt = words.ask(problem, rng.randrange(len(words.PHRASINGS)) if phrasing is None else phrasing)
+    steps: list[words.WrittenStep] = []
+    stack: list[game.State] = [root]  # states from the question to the one in hand
+    path: list[game.Move] = []
+    tried: dict[game.State, set[game.Move]] = {}
+    while len(steps) < step_limit:
+        state = stack[-1]
+        done = tried.setdefault(state, set())
+        options = [m for m in game.moves(state) if m not in done]
+        if not options:  # everything was tried here; only possible at the question itself
+            tried.clear()
+            continue
+        live = [m for m in options if game.alive(game.after(state, m), target)]
+        if live and (len(state) == 2 or rng.random() < insight):
+            move = rng.choice(live)
+            if len(state) == 2:  # the reflection before named the first operation that hits
+                move = next(m for m in game.pair_moves(*state) if m.result == target)
+        else:
+            move = rng.choices(options, [_weight(state, m, target) for m in options])[0]
+        done.add(move)
+        left = game.after(state, move)
+        verb = words.TRY[rng.random() < 0.25]
+        if len(left) == 1:
+            steps.append(words.write_step(state, move, target, back_to=None, root=root, verb=verb))
+            return Walk(problem, prompt, steps, [*path, move], words.write_answer(target, [*path, move]))
+        is_alive = game.alive(left, target)
+        if len(left) == 2:
+            if is_alive:
+                back_to = None
+            else:
+                exhausted = len(done) == len(game.moves(state))
+                leave = len(stack) > 1 and (exhausted or not game.alive(state, target) and rng.random() < GIVE_UP)
+                back_to = root if leave else state
+            give_up = False
+        else:
+            give_up = not is_alive and rng.random() < SEE_DEAD
+            back_to = state if give_up else None
+        steps.append(words.write_step(state, move, target, back_to=back_to, root=root, verb=verb, give_up=give_up))
+        if back_to is None:
+            stack.append(left)
+            path.append(move)
+        elif back_to is root and len(stack) > 1:
+            tried.pop(state, None)
+            del stack[1:], path[:]
+    return Walk(problem, prompt, steps, None, words.write_answer(target, None))
+
+
+def walks(seed: int, *, held_out: bool = False) -> Iterator[Walk]:
+    """An endless, reproducible stream of walks over training (or held-out) questions."""
+    rng = random.Random(seed)
+    while True:
+        count = 3 if rng.random() < SHARE_OF_THREE else 4
+        problem = game.sample(rng, count, held_out=held_out)
+        insight = rng.choice((0.0, 0.0, 0.15, 0.4))
+        limit = STEP_LIMIT if rng.random() < 0.9 else rng.choice((3, 5, 10, 20, 40))
+        yield walk(problem, rng, step_limit=limit, insight=insight)
