@@ -1,0 +1,71 @@
+"""Step bounds as a state machine over token ids. Knows no tensor and no engine.
+
+After each step the model may proceed, turn back or end. Below the minimum only *end* is masked; at the maximum *end* is
+forced; between the bounds nothing is touched. (Steiner's published constraint ends at the maximum and proceeds below the
+minimum; forbidding the turn back in between would defeat its purpose.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from core.engines.base import Bounds
+
+
+@dataclass(frozen=True)
+class StepIds:
+    """The ids that bounds need, resolved from a tokenizer (never constants)."""
+
+    step_end: int
+    proceed: int
+    backtrack: int
+    end: int
+    eos: int
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What the next token may be: exactly `force`, or anything but `forbid`."""
+
+    force: int | None = None
+    forbid: tuple[int, ...] = ()
+
+
+FREE = Constraint()
+
+
+class StepBounds:
+    """One response's steps against its bounds. `forced_end` tells that the maximum, not the model, ended it."""
+
+    def __init__(self, ids: StepIds, bounds: Bounds, seen: Iterable[int] = ()) -> None:
+        self.ids, self.bounds = ids, bounds
+        self.steps = 0
+        self.ended = False
+        self.forced_end = False
+        self._at_decision = False
+        for token in seen:
+            self.push(token)
+
+    def next(self) -> Constraint:
+        """The constraint on the next token."""
+        if self.ended:
+            return FREE
+        if self._at_decision and self.steps >= self.bounds.max_steps:
+            return Constraint(force=self.ids.end)
+        if self.steps < self.bounds.min_steps:
+            return Constraint(forbid=(self.ids.end, self.ids.eos))
+        return FREE
+
+    def push(self, token: int) -> None:
+        """Record the token that was chosen."""
+        if self.ended:
+            return
+        if token == self.ids.step_end:
+            self.steps += 1
+            self._at_decision = True
+            return
+        if token == self.ids.end:
+            self.ended = True
+            self.forced_end = self._at_decision and self.steps >= self.bounds.max_steps
+        self._at_decision = False

@@ -1,0 +1,1 @@
+"""What generates text: one protocol, one file an implementation."""

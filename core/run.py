@@ -1,0 +1,164 @@
+"""One question, one engine, one trace: text in, events out.
+
+The loop knows neither screen nor store: it hands every event to `emit` and returns the finished trace. Whatever the engine
+does (stop, stall, die in mid-step), the result is a valid trace with a stated finish reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from core.engines.base import Bounds, Engine, EngineError, GenerateRequest, Sampling
+from core.formats import steiner
+from core.formats.steiner import AnswerText, Decided, FieldText, StepClosed, StepOpened
+from core.trace import Placed, Problem, Step, Trace, new_id, step_json, utc_now
+from core.tree import TreeBuilder
+
+STATS_EVERY_S = 0.25  # a counter that moves more often is not read
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+class TraceReader:
+    """Turns response text into run events and, at the end, into a `Trace`. Also rebuilds a run from a stored response."""
+
+    def __init__(self, problem: Problem, model: str, trace_id: str | None = None) -> None:
+        self.problem, self.model = problem, model
+        self.trace_id = trace_id or new_id()
+        self.created_at = utc_now()
+        self.parser = steiner.SteinerParser()
+        self.tree = TreeBuilder(problem.prompt)
+        self._text: list[str] = []
+
+    @property
+    def backtracks(self) -> int:
+        return sum(node.is_backtrack for node in self.tree.nodes)
+
+    def feed(self, text: str) -> list[dict[str, Any]]:
+        """Events of the next piece of text."""
+        self._text.append(text)
+        return [self._event(e) for e in self.parser.feed(text)]
+
+    def close(self) -> list[dict[str, Any]]:
+        """Events of what was still open when the text ended."""
+        return [self._event(e) for e in self.parser.close()]
+
+    def trace(self, finish_reason: str, *, sampling: dict[str, Any], stats: dict[str, Any], error: str = "") -> Trace:
+        """The trace as it stands. A response without a single step becomes one step, so that nothing is lost."""
+        response = "".join(self._text)
+        steps: list[Step] = self.parser.steps
+        nodes: list[Placed] = self.tree.nodes
+        form = self.parser.name
+        if not steps and response:
+            form, steps, nodes = "plain", [Step(0, 0, len(response), thought=response)], [Placed(None)]
+        return Trace(
+            trace_id=self.trace_id, problem_id=self.problem.problem_id, prompt=self.problem.prompt, response=response,
+            steps=tuple(steps), nodes=tuple(nodes), answer=self.parser.answer, finish_reason=finish_reason,
+            model=self.model, format=form, sampling=sampling, stats=stats, created_at=self.created_at,
+            solved=_solved(self.problem.prompt, steps), error=error,
+        )  # fmt: skip
+
+    def _event(self, event: steiner.ParserEvent) -> dict[str, Any]:
+        match event:
+            case StepOpened(index, entered_by):
+                return {"type": "step_open", "index": index, **asdict(self.tree.open(entered_by))}
+            case FieldText(index, field, text):
+                return {"type": "step_delta", "index": index, "field": field, "text": text}
+            case StepClosed(step):
+                return {"type": "step_close", "step": step_json(step, self.tree.close(step))}
+            case Decided(index, decision):
+                return {"type": "decision", "index": index, "decision": decision}
+            case AnswerText(text):
+                return {"type": "answer_delta", "text": text}
+
+
+def _solved(prompt: str, steps: list[Step]) -> bool | None:
+    """Checked from the steps by the task's exact rules; None where no task of ours can check."""
+    from core.tasks import countdown_text
+
+    try:
+        problem = countdown_text.understand(prompt)
+    except ValueError:
+        return None
+    return countdown_text.check(problem, list(steps)).solved
+
+
+async def run_trace(
+    engine: Engine, problem: Problem, sampling: Sampling, bounds: Bounds, emit: Emit, *, trace_id: str, stop: asyncio.Event
+) -> Trace:
+    """Ask, and emit `start`, `step_open`, `step_delta`, `step_close`, `decision`, `answer_delta`, `stats`.
+
+    The caller emits `done` (see `done_event`) once the trace is where it should be kept. Setting `stop` ends the run
+    with finish reason `cancelled`. Engine failures end it with `error` and a sentence; nothing raises.
+    """
+    reader = TraceReader(problem, engine.model, trace_id)
+    settings = {**asdict(sampling), **asdict(bounds)}
+    emit({
+        "type": "start", "trace_id": trace_id, "prompt": problem.prompt, "model": engine.model,
+        "sampling": asdict(sampling), "bounds": asdict(bounds),
+    })  # fmt: skip
+    started = time.perf_counter()
+    first: float | None = None
+    last_stats = started
+    generated, prompt_tokens, reason, error = 0, 0, "interrupted", ""
+
+    def stats() -> dict[str, Any]:
+        now = time.perf_counter()
+        # Speed counts from the first token: waiting for the prompt is its own figure.
+        busy = now - (first or now)
+        return {
+            "steps": len(reader.tree.nodes), "backtracks": reader.backtracks, "prompt_tokens": prompt_tokens,
+            "generated_tokens": generated, "seconds": round(now - started, 3),
+            "first_token_s": None if first is None else round(first - started, 3),
+            "tokens_per_s": round((generated - 1) / busy, 1) if generated > 1 and busy > 0 else None,
+        }  # fmt: skip
+
+    stream = engine.stream(GenerateRequest(problem.prompt, sampling, bounds))
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        while True:
+            chunk_task = asyncio.ensure_future(anext(stream, None))
+            await asyncio.wait({chunk_task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set():
+                chunk_task.cancel()
+                await asyncio.wait({chunk_task})
+                reason = "cancelled"
+                break
+            chunk = await chunk_task
+            if chunk is None:
+                break
+            prompt_tokens = chunk.prompt_tokens or prompt_tokens
+            generated += chunk.tokens
+            if chunk.tokens and first is None:
+                first = time.perf_counter()
+            for event in reader.feed(chunk.text) if chunk.text else ():
+                emit(event)
+            now = time.perf_counter()
+            if now - last_stats >= STATS_EVERY_S:
+                last_stats = now
+                emit({"type": "stats", **stats()})
+            if chunk.finish_reason is not None:
+                reason = chunk.finish_reason
+                break
+    except EngineError as failure:
+        reason, error = "error", str(failure)
+    except asyncio.CancelledError:
+        reason = "interrupted"
+    finally:
+        stopping.cancel()
+        await stream.aclose()
+    for event in reader.close():
+        emit(event)
+    return reader.trace(reason, sampling=settings, stats=stats(), error=error)
+
+
+def done_event(trace: Trace) -> dict[str, Any]:
+    """The last event of a run."""
+    return {
+        "type": "done", "finish_reason": trace.finish_reason, "answer": trace.answer, "solved": trace.solved,
+        "stats": trace.stats, "error": trace.error,
+    }  # fmt: skip
