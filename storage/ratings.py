@@ -1,0 +1,262 @@
+"""The rating log: appending events, and reading what counts now.
+
+Events are only ever appended. The writer's side (`RatingLog`) remembers which ids an assignment already has, so that a replay
+adds nothing, and keeps the assignment's status in step. Knows no HTTP and no screen.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import duckdb
+
+from storage.database import insert
+from storage.events import CurrentRating, RatingEvent, format_utc, parse_utc, problem_of
+
+# Assignments whose event ids are kept in memory: more than raters at work at once; one that fell out is read again (20 ms at 1M events).
+REMEMBERED = 512
+STATUS_OF = {"submit": "submitted", "reopen": "leased", "skip": "skipped"}
+
+
+@dataclass
+class _Known:
+    """What must be known of an assignment to judge and append an event."""
+
+    rater_id: str
+    segmentation_id: str
+    n_steps: int
+    lease_minutes: int
+    status_seq: int
+    lease_expires_at: datetime
+    event_ids: set[str] = field(default_factory=set)
+
+
+class RatingLog:
+    """The writer's side. Every method but the constructor runs on the writer thread."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._next_seq: int | None = None
+
+    def forget(self) -> None:
+        """After a rollback: what was remembered may never have happened."""
+        self._known.clear()
+        self._next_seq = None
+
+    def append(self, con: duckdb.DuckDBPyConnection, calls: Sequence[Sequence[RatingEvent]]) -> list[list[str]]:
+        """Writer's operation: for each call the ids that are in the log now, new or not; events that cannot be kept are left out."""
+        if self._next_seq is None:
+            self._next_seq = last_seq(con) + 1
+        now = utc_now()
+        fresh: list[tuple[RatingEvent, _Known]] = []
+        results: list[list[str]] = []
+        touched: dict[str, _Known] = {}
+        for events in calls:
+            committed: list[str] = []
+            for event in events:
+                known = self._assignment(con, event.assignment_id)
+                if known is None or refusal(event, known.rater_id, known.n_steps):
+                    continue
+                committed.append(event.event_id)
+                if event.event_id not in known.event_ids:
+                    known.event_ids.add(event.event_id)
+                    fresh.append((event, known))
+                    touched[event.assignment_id] = known
+            results.append(committed)
+        if fresh:
+            self._insert(con, fresh, now)
+            self._follow(con, [e for e, _ in fresh], touched, now)
+        return results
+
+    def _assignment(self, con: duckdb.DuckDBPyConnection, assignment_id: str) -> _Known | None:
+        known = self._known.get(assignment_id)
+        if known is not None:
+            self._known.move_to_end(assignment_id)
+            return known
+        row = con.execute(
+            "select a.rater_id, a.segmentation_id, g.n_steps, coalesce(q.lease_minutes, 60), a.status_seq, a.lease_expires_at "
+            "from assignment a join segmentation g using (segmentation_id) left join queue q using (queue_id) "
+            "where a.assignment_id = ? limit 1",
+            [assignment_id],
+        ).fetchone()
+        if row is None:
+            return None
+        known = _Known(*row)
+        ids = con.execute("select event_id from rating_event where assignment_id = ?", [assignment_id]).fetchall()
+        known.event_ids.update(event_id for (event_id,) in ids)
+        self._known[assignment_id] = known
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return known
+
+    def _insert(self, con: duckdb.DuckDBPyConnection, fresh: list[tuple[RatingEvent, _Known]], now: datetime) -> None:
+        events = [e for e, _ in fresh]
+        first = self._next_seq or 1
+        self._next_seq = first + len(events)
+        texts = {
+            name: ("varchar", [getattr(e, name) for e in events])
+            for name in (
+                "event_id",
+                "assignment_id",
+                "rater_id",
+                "action",
+                "target",
+                "dimension",
+                "value_text",
+                "input_method",
+                "ui_build",
+            )
+        }
+        insert(
+            con,
+            "rating_event",
+            {
+                "server_seq": ("bigint", list(range(first, first + len(events)))),
+                **texts,
+                "seq": ("bigint", [e.seq for e in events]),
+                "ts_client": ("timestamp", [parse_utc(e.ts_client) if e.ts_client else None for e in events]),
+                "ts_server": ("timestamp", [now] * len(events)),
+                "segmentation_id": ("varchar", [known.segmentation_id for _, known in fresh]),
+                "step_idx": ("integer", [e.step_idx for e in events]),
+                "value": ("double", [e.value for e in events]),
+                "dwell_ms": ("integer", [e.dwell_ms for e in events]),
+                "prelabel_visible": ("boolean", [e.prelabel_visible for e in events]),
+            },
+        )
+
+    def _follow(
+        self, con: duckdb.DuckDBPyConnection, events: list[RatingEvent], touched: dict[str, _Known], now: datetime
+    ) -> None:
+        """The assignment's status after its latest submit, reopen or skip (in the client's order), and its lease while work goes on."""
+        latest: dict[str, RatingEvent] = {}
+        for event in events:
+            known = touched[event.assignment_id]
+            if event.action in STATUS_OF and event.seq >= known.status_seq:
+                known.status_seq = event.seq
+                latest[event.assignment_id] = event
+        for assignment_id, event in latest.items():
+            con.execute(
+                "update assignment set status = ?, status_reason = ?, status_seq = ?, submitted_at = ?, updated_at = ? where assignment_id = ?",
+                [
+                    STATUS_OF[event.action],
+                    (event.value_text or "skip") if event.action == "skip" else "",
+                    event.seq,
+                    now if event.action == "submit" else None,
+                    now,
+                    assignment_id,
+                ],
+            )
+        for assignment_id, known in touched.items():
+            lease = timedelta(minutes=known.lease_minutes)
+            if known.lease_expires_at - now < lease / 2:  # not on every key press: an update costs more than an append
+                known.lease_expires_at = now + lease
+                con.execute(
+                    "update assignment set lease_expires_at = ? where assignment_id = ?",
+                    [known.lease_expires_at, assignment_id],
+                )
+
+
+def refusal(event: RatingEvent, rater_id: str, n_steps: int) -> str:
+    """Why an event cannot be kept for an assignment of `rater_id` over `n_steps` steps; empty when it can."""
+    if event.rater_id != rater_id:
+        return f"The assignment {event.assignment_id} belongs to another rater than {event.rater_id!r}; take one of your own."
+    if event.step_idx is not None and event.step_idx >= n_steps:
+        return f'"step_idx" is {event.step_idx}, but the trace has {n_steps} steps, counted from 0.'
+    return problem_of(event)
+
+
+def why_rejected(con: duckdb.DuckDBPyConnection, events: Sequence[RatingEvent]) -> dict[str, str]:
+    """{event_id: sentence} for those events that the log would leave out."""
+    rows = con.execute(
+        "select a.assignment_id, a.rater_id, g.n_steps from assignment a join segmentation g using (segmentation_id) "
+        "where a.assignment_id in (select unnest(?::varchar[]))",
+        [sorted({e.assignment_id for e in events})],
+    ).fetchall()
+    known = {assignment_id: (rater_id, n_steps) for assignment_id, rater_id, n_steps in rows}
+    reasons = {}
+    for event in events:
+        if event.assignment_id not in known:
+            reason = f"There is no assignment {event.assignment_id}; take the next trace first."
+        else:
+            reason = refusal(event, *known[event.assignment_id])
+        if reason:
+            reasons[event.event_id] = reason
+    return reasons
+
+
+def current_ratings(con: duckdb.DuckDBPyConnection, assignment_id: str) -> list[CurrentRating]:
+    """The latest-wins view of one assignment, in the order of steps (trace-level judgements last)."""
+    rows = con.execute(
+        "select target, step_idx, dimension, value, value_text, seq, event_id, prelabel_visible from rating_current "
+        "where assignment_id = ? order by step_idx nulls last, target, dimension",
+        [assignment_id],
+    ).fetchall()
+    return [CurrentRating(*row) for row in rows]
+
+
+def events_of(con: duckdb.DuckDBPyConnection, assignment_id: str) -> list[RatingEvent]:
+    """Every event of one assignment, in the order of commit."""
+    rows = con.execute(
+        "select event_id, assignment_id, rater_id, seq, action, target, step_idx, dimension, value, value_text, ts_client, input_method, "
+        "dwell_ms, prelabel_visible, ui_build from rating_event where assignment_id = ? order by server_seq",
+        [assignment_id],
+    ).fetchall()
+    return [RatingEvent(*row[:10], format_utc(row[10]), *row[11:]) for row in rows]
+
+
+def last_seq(con: duckdb.DuckDBPyConnection) -> int:
+    """The sequence number of the last event committed; 0 when there is none."""
+    row = con.execute("select coalesce(max(server_seq), 0) from rating_event").fetchone()
+    return int(row[0]) if row else 0
+
+
+def statistics(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """Figures for the Data page. `ratings` are the step ratings that count now; `judgements` are all that count now."""
+    traces, steps = _one(con, "select count(*), coalesce(sum(n_steps), 0) from trace")
+    current = con.execute(
+        "select rater_id, count(*) filter (target = 'step' and dimension = 'correctness'), count(*), "
+        "count(*) filter (dimension = 'correctness' and value > 0), count(*) filter (dimension = 'correctness' and value = 0), "
+        "count(*) filter (dimension = 'correctness' and value < 0), count(*) filter (dimension = 'correctness' and value is null) "
+        "from rating_current group by rater_id"
+    ).fetchall()
+    submitted = dict(
+        con.execute("select rater_id, count(*) from assignment where status = 'submitted' group by rater_id").fetchall()
+    )
+    by_model = con.execute(
+        "select model, count(*), sum(n_steps), count(*) filter (solved), count(*) filter (solved is not null) "
+        "from trace group by model order by 2 desc, 1"
+    ).fetchall()
+    rated = {row[0]: row[1] for row in current}
+    return {
+        "traces": traces,
+        "steps": int(steps),
+        "ratings": sum(rated.values()),
+        "judgements": sum(row[2] for row in current),
+        "submitted": sum(submitted.values()),
+        "by_rater": [
+            {"rater_id": r, "ratings": rated.get(r, 0), "submitted": submitted.get(r, 0)}
+            for r in sorted({*rated, *submitted})
+        ],
+        "by_model": [
+            {"model": m, "traces": n, "steps": int(s), "solved": ok, "checked": checked}
+            for m, n, s, ok, checked in by_model
+        ],
+        "rating_histogram": {
+            name: sum(row[i] for row in current) for i, name in enumerate(("good", "neutral", "bad", "unsure"), start=3)
+        },
+    }
+
+
+def utc_now() -> datetime:
+    """Now as a naive UTC datetime, which is what the TIMESTAMP columns hold."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _one(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
+    row = con.execute(sql).fetchone()
+    assert row is not None  # an aggregate without GROUP BY always has one row
+    return row

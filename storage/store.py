@@ -1,0 +1,290 @@
+"""The store: one object through which everything that is kept is written and read.
+
+Writes go through one writer thread and answer with a future that is resolved after COMMIT (`asyncio.wrap_future` in async code).
+Reads may come from any thread; each gets a cursor of its own, because a DuckDB connection shared by threads returns other
+threads' rows. Knows no HTTP, no gradio, no trainer.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+
+from core.trace import Trace
+from storage import database, queue, ratings, traces
+from storage.errors import CorruptFolder, FolderInUse, ForeignFolder, NothingRated, StoreError
+from storage.events import CurrentRating, RatingEvent, format_utc
+from storage.queue import DEFAULT_QUEUE, LEASE_MINUTES, Assignment, Claim
+from storage.traces import TraceRow
+from storage.writer import Writer
+
+__all__ = [
+    "Assignment", "CorruptFolder", "CurrentRating", "FolderInUse", "ForeignFolder", "NothingRated", "RatingEvent", "StepScores", "Store",
+    "StoreError", "TraceRow",
+]  # fmt: skip
+
+T = TypeVar("T")
+ROLES = ("rater", "adjudicator", "researcher", "admin")
+CLAIM_TIMEOUT_S = 60.0  # a claim takes milliseconds; far beyond that the disk hangs and the caller must hear of it
+
+_open_folders: set[Path] = set()  # DuckDB lets one process open a file twice; two writers over one log must not happen
+_open_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class StepScores:
+    """A model's scores for every step of a trace. Never in one table with human ratings."""
+
+    trace_id: str
+    segmentation_id: str
+    scorer: str
+    scorer_version: str
+    values: tuple[float, ...]
+    aggregation: str
+    created_at: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "values": list(self.values)}
+
+
+class Store:
+    """The open data folder. Make it with `Store.open`, end it with `close` (or use it in a `with`)."""
+
+    def __init__(self, folder: Path, con: duckdb.DuckDBPyConnection) -> None:
+        self.folder = folder
+        self._con = con
+        self._cursors = threading.local()
+        self._all_cursors: list[duckdb.DuckDBPyConnection] = []
+        self._cursor_lock = threading.Lock()
+        self._closed = False
+        self._log = ratings.RatingLog()
+        self._writer = Writer(con.cursor(), self._log.forget)
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """Open or create the data folder.
+
+        Raises FolderInUse (another process owns it; `.pid`), ForeignFolder (not ours, or CorruptFolder: cannot be read; nothing is
+        changed), StoreError (cannot be written).
+        """
+        folder = Path(folder).expanduser().absolute()
+        key = folder.resolve()
+        with _open_lock:
+            if key in _open_folders:
+                raise database.in_use(folder, own_pid=os.getpid())
+            _open_folders.add(key)
+        try:
+            con = database.connect(folder)
+            try:
+                queue.set_up(con)
+            except duckdb.Error as error:
+                con.close()
+                raise CorruptFolder(f"The database in {folder} cannot be read: {database.first_line(error)}.") from None
+            return cls(folder, con)
+        except BaseException:
+            with _open_lock:
+                _open_folders.discard(key)
+            raise
+
+    def close(self) -> None:
+        """Write what is queued, then let go of the folder. Closing twice is harmless."""
+        with self._cursor_lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._writer.close()
+        with self._cursor_lock:
+            for cursor in self._all_cursors:
+                cursor.close()
+            self._all_cursors.clear()
+        self._con.close()
+        with _open_lock:
+            _open_folders.discard(self.folder.resolve())
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- writes: futures, resolved after COMMIT
+
+    def add_trace(self, trace: Trace, *, source: str = "run") -> Future[None]:
+        """Keep a trace with its steps and tree. The same trace again is harmless; another text under its id is refused."""
+        traces.check_storable(trace)
+        return self._writer.submit(traces.add_traces, (trace, source))
+
+    def add_rating_events(self, events: Sequence[RatingEvent]) -> Future[list[str]]:
+        """Append events; the result is the ids that are in the log, replayed ones included.
+
+        An event that cannot be kept (no such assignment, another rater's, a step beyond the end) is left out and its id is missing
+        from the result; `why_rejected` gives the sentence. The others of the call are kept.
+        """
+        return self._writer.submit(self._log.append, tuple(events))
+
+    def add_scores(
+        self,
+        trace_id: str,
+        segmentation_id: str,
+        scorer: str,
+        scorer_version: str,
+        values: Sequence[float],
+        aggregation: str,
+    ) -> Future[None]:
+        """Keep a model's score for every step. Scoring again with the same scorer and version supersedes the earlier row."""
+        row = (trace_id, segmentation_id, scorer, scorer_version, [float(v) for v in values], aggregation)
+        return self._writer.submit(_add_scores, row)
+
+    def add_rater(self, rater_id: str, display_name: str, role: str = "rater") -> Future[None]:
+        """Make a rater known. Raters are also made on their first assignment, under their id as the name."""
+        if role not in ROLES:
+            raise StoreError(f"The role {role!r} is not known; it must be one of {', '.join(ROLES)}.")
+        return self._writer.submit(queue.add_raters, (rater_id, display_name, role))
+
+    def set_queue(
+        self,
+        queue_id: str = DEFAULT_QUEUE,
+        *,
+        overlap: int | None = None,
+        lease_minutes: int = LEASE_MINUTES,
+        verify_mode: bool = False,
+    ) -> Future[None]:
+        """Make or change a queue. overlap: raters a trace (None: as many as want to). verify_mode shows scores while rating."""
+        if overlap is not None and overlap < 1 or lease_minutes < 1:
+            raise StoreError("A queue needs an overlap of at least 1 (or none) and leases of at least 1 minute.")
+        return self._writer.submit(queue.set_queues, (queue_id, overlap, lease_minutes, verify_mode))
+
+    def record_snapshot(
+        self,
+        snapshot_id: str,
+        name: str,
+        spec: str,
+        event_seq: int,
+        n_rows: int,
+        sha256: str,
+        created_by: str,
+        path: str,
+    ) -> Future[None]:
+        """Note that a snapshot was frozen, so that lineage can be walked from ratings to snapshots."""
+        return self._writer.submit(
+            _add_snapshot, (snapshot_id, name, spec, event_seq, n_rows, sha256, created_by, path)
+        )
+
+    # ---- work for raters
+
+    def next_assignment(self, rater_id: str, queue_id: str = DEFAULT_QUEUE) -> Assignment | None:
+        """The rater's open lease, else the least rated, then oldest trace they have not had; None when nothing is left."""
+        return self._claim(Claim(rater_id, queue_id))
+
+    def open_assignment(self, rater_id: str, trace_id: str, queue_id: str = DEFAULT_QUEUE) -> Assignment:
+        """The rater's assignment for a chosen trace, whatever its status; made when there is none. StoreError: no such trace."""
+        found = self._claim(Claim(rater_id, queue_id, trace_id))
+        assert found is not None  # a claim on a named trace gives an assignment or raises
+        return found
+
+    def _claim(self, wish: Claim) -> Assignment | None:
+        if not wish.rater_id or len(wish.rater_id) > 128:
+            raise StoreError("A rater needs a name of 1 to 128 characters.")
+        future: Future[Assignment | None] = self._writer.submit(queue.claim, wish)
+        try:
+            return future.result(CLAIM_TIMEOUT_S)
+        except TimeoutError:
+            raise StoreError("The store did not answer within a minute; check the disk of the data folder.") from None
+
+    # ---- reads: any thread
+
+    def trace(self, trace_id: str) -> Trace | None:
+        return self._read(lambda con: traces.read_trace(con, trace_id))
+
+    def traces(
+        self, *, limit: int = 50, after: str | None = None, model: str | None = None, text: str | None = None
+    ) -> list[TraceRow]:
+        """A page, newest first; `after` is the trace_id of the last row of the page before. `text` is looked for in prompts."""
+        return self._read(lambda con: traces.list_traces(con, limit=limit, after=after, model=model, text=text))
+
+    def assignment(self, assignment_id: str) -> Assignment | None:
+        return self._read(lambda con: queue.read_assignment(con, assignment_id))
+
+    def recent_assignments(self, rater_id: str, limit: int = 20) -> list[Assignment]:
+        """A rater's last assignments, latest first."""
+        return self._read(lambda con: queue.recent_assignments(con, rater_id, limit))
+
+    def remaining(self, rater_id: str, queue_id: str = DEFAULT_QUEUE) -> int:
+        """How many traces this rater could still rate, open leases included."""
+        return self._read(lambda con: queue.remaining(con, rater_id, queue_id))
+
+    def current_ratings(self, assignment_id: str) -> list[CurrentRating]:
+        """What counts now: latest wins."""
+        return self._read(lambda con: ratings.current_ratings(con, assignment_id))
+
+    def events(self, assignment_id: str) -> list[RatingEvent]:
+        """The whole log of an assignment, in the order of commit."""
+        return self._read(lambda con: ratings.events_of(con, assignment_id))
+
+    def why_rejected(self, events: Sequence[RatingEvent]) -> dict[str, str]:
+        """{event_id: sentence} for events that `add_rating_events` leaves out."""
+        return self._read(lambda con: ratings.why_rejected(con, events))
+
+    def scores(self, trace_id: str) -> list[StepScores]:
+        """The latest scores of each scorer and version, newest first."""
+        rows = self.query(
+            "select trace_id, segmentation_id, scorer, scorer_version, step_values, aggregation, created_at from model_score "
+            "where trace_id = ? qualify row_number() over (partition by segmentation_id, scorer, scorer_version "
+            "order by created_at desc, rowid desc) = 1 order by created_at desc",
+            [trace_id],
+        )
+        return [StepScores(*row[:4], tuple(row[4]), row[5], format_utc(row[6])) for row in rows]
+
+    def stats(self) -> dict[str, Any]:
+        """traces, steps, ratings, judgements, submitted, by_rater, by_model, rating_histogram {good, neutral, bad, unsure}."""
+        return self._read(ratings.statistics)
+
+    def event_seq(self) -> int:
+        """The sequence number of the last rating event committed; 0 when there is none."""
+        return self._read(ratings.last_seq)
+
+    def query(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Read rows with this thread's cursor: for snapshots and notebooks, never for writing."""
+        return self._read(lambda con: con.execute(sql, list(params)).fetchall())
+
+    def _read(self, read: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        try:
+            return read(self._cursor())
+        except duckdb.Error as error:
+            if self._closed:
+                raise StoreError("The store is closed.") from None
+            raise StoreError(
+                f"The database in {self.folder} could not be read: {database.first_line(error)}. "
+                "If this stays so, restore the folder from a copy; snapshots in it can be read without the database."
+            ) from None
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        cursor: duckdb.DuckDBPyConnection | None = getattr(self._cursors, "cursor", None)
+        if cursor is None:
+            with self._cursor_lock:
+                if self._closed:
+                    raise StoreError("The store is closed.")
+                cursor = self._con.cursor()
+                self._all_cursors.append(cursor)
+            self._cursors.cursor = cursor
+        return cursor
+
+
+def _add_scores(con: duckdb.DuckDBPyConnection, rows: Sequence[tuple[Any, ...]]) -> list[None]:
+    for row in rows:
+        con.execute("insert into model_score values (?, ?, ?, ?, ?, ?, ?)", [*row, ratings.utc_now()])
+    return [None] * len(rows)
+
+
+def _add_snapshot(con: duckdb.DuckDBPyConnection, rows: Sequence[tuple[Any, ...]]) -> list[None]:
+    for snapshot_id, name, spec, event_seq, n_rows, sha256, created_by, path in rows:
+        values = [snapshot_id, name, spec, event_seq, n_rows, sha256, created_by, ratings.utc_now(), path]
+        con.execute("insert into snapshot values (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+    return [None] * len(rows)

@@ -1,0 +1,296 @@
+"""Traces in and out of the database: problem, raw text, steps and tree, each in its table. Knows no rating.
+
+A trace is stored once and never changed; storing it again under the same id is harmless, another text under the same id is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+
+from core.trace import Placed, Step, Trace
+from storage.database import insert
+from storage.errors import StoreError
+from storage.events import format_utc, parse_utc
+
+LIST_PROMPT_CHARS = 500  # a list shows one line of a question; a 1 MB question must not travel with it
+LIST_MOST = 1000  # rows of one page of the list
+
+
+@dataclass(frozen=True)
+class TraceRow:
+    """One line of a list of traces: never the raw text. `prompt` is cut to 500 characters.
+
+    n_ratings: step ratings (good, neutral, bad, unsure) that count now, of all raters; n_submitted: finished assignments.
+    """
+
+    trace_id: str
+    problem_id: str
+    prompt: str
+    model: str
+    finish_reason: str
+    solved: bool | None
+    created_at: str
+    n_steps: int
+    n_backtracks: int
+    n_ratings: int
+    n_submitted: int
+    source: str
+
+
+def check_storable(trace: Trace) -> None:
+    """Raises StoreError for what no database column can hold, before anything is queued."""
+    texts = [
+        (name, getattr(trace, name))
+        for name in ("trace_id", "problem_id", "prompt", "response", "answer", "model", "format", "error")
+    ]
+    texts += [
+        (f"steps[{s.index}].{n}", getattr(s, n))
+        for s in trace.steps
+        for n in ("name", "thought", "summary", "reflection")
+    ]
+    for name, text in texts:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise StoreError(
+                f'"{name}" of trace {trace.trace_id!r} has half of a surrogate pair at character {error.start}, which is not text; '
+                "replace it with U+FFFD."
+            ) from None
+    try:
+        parse_utc(trace.created_at)
+    except (ValueError, OverflowError):
+        raise StoreError(
+            f'"created_at" of trace {trace.trace_id} is {trace.created_at!r}; it must be a time in ISO 8601, such as 2026-11-20T12:00:00Z.'
+        ) from None
+
+
+def add_traces(con: duckdb.DuckDBPyConnection, items: Sequence[tuple[Trace, str]]) -> list[None]:
+    """Writer's operation: (trace, source) pairs in one go."""
+    digests = {t.trace_id: hashlib.sha256(t.response.encode()).hexdigest() for t, _ in items}
+    known = dict(
+        con.execute(
+            "select trace_id, response_sha256 from trace where trace_id in (select unnest(?::varchar[]))",
+            [list(digests)],
+        ).fetchall()
+    )
+    fresh: dict[str, tuple[Trace, str]] = {}
+    for trace, source in items:
+        digest = hashlib.sha256(trace.response.encode()).hexdigest()
+        if known.setdefault(trace.trace_id, digest) != digest:
+            raise StoreError(
+                f"A trace with the id {trace.trace_id} is already stored, with another text. Give this one an id of its own."
+            )
+        fresh.setdefault(trace.trace_id, (trace, source))
+    stored = con.execute(
+        "select trace_id from trace where trace_id in (select unnest(?::varchar[]))", [list(fresh)]
+    ).fetchall()
+    for (trace_id,) in stored:
+        del fresh[trace_id]
+    if fresh:
+        _insert_problems(con, [t for t, _ in fresh.values()])
+        _insert_traces(con, list(fresh.values()), digests)
+        _insert_steps(con, [t for t, _ in fresh.values()])
+    return [None] * len(items)
+
+
+def _insert_problems(con: duckdb.DuckDBPyConnection, traces: list[Trace]) -> None:
+    prompts = {t.problem_id: t.prompt for t in reversed(traces)}
+    known = con.execute(
+        "select problem_id from problem where problem_id in (select unnest(?::varchar[]))", [list(prompts)]
+    ).fetchall()
+    for (problem_id,) in known:
+        del prompts[problem_id]
+    if prompts:
+        insert(
+            con,
+            "problem",
+            {
+                "problem_id": ("varchar", list(prompts)),
+                "prompt": ("varchar", list(prompts.values())),
+                "created_at": ("timestamp", [_now()] * len(prompts)),
+            },
+        )
+
+
+def _insert_traces(con: duckdb.DuckDBPyConnection, items: list[tuple[Trace, str]], digests: dict[str, str]) -> None:
+    traces = [t for t, _ in items]
+    text = {
+        name: ("varchar", [getattr(t, name) for t in traces])
+        for name in (
+            "trace_id",
+            "problem_id",
+            "prompt",
+            "response",
+            "answer",
+            "finish_reason",
+            "model",
+            "format",
+            "error",
+        )
+    }
+    insert(
+        con,
+        "trace",
+        {
+            **text,
+            "response_sha256": ("varchar", [digests[t.trace_id] for t in traces]),
+            "sampling": ("varchar", [json.dumps(t.sampling) for t in traces]),
+            "stats": ("varchar", [json.dumps(t.stats) for t in traces]),
+            "solved": ("boolean", [t.solved for t in traces]),
+            "created_at": ("timestamp", [parse_utc(t.created_at) for t in traces]),
+            "created_text": ("varchar", [t.created_at for t in traces]),
+            "n_steps": ("integer", [len(t.steps) for t in traces]),
+            "n_backtracks": ("integer", [sum(n.is_backtrack for n in t.nodes) for t in traces]),
+            "source": ("varchar", [source for _, source in items]),
+            "stored_at": ("timestamp", [_now()] * len(traces)),
+        },
+    )
+    insert(
+        con,
+        "segmentation",
+        {
+            "segmentation_id": ("varchar", [t.segmentation_id for t in traces]),
+            "trace_id": ("varchar", [t.trace_id for t in traces]),
+            "segmenter": ("varchar", [t.format for t in traces]),
+            "n_steps": ("integer", [len(t.steps) for t in traces]),
+        },
+    )
+
+
+def _insert_steps(con: duckdb.DuckDBPyConnection, traces: list[Trace]) -> None:
+    cut = [(t, s, n) for t in traces for s, n in zip(t.steps, t.nodes, strict=True)]
+    if not cut:
+        return
+    ids = ("varchar", [t.segmentation_id for t, _, _ in cut])
+    fields = {
+        name: ("varchar", [getattr(s, name) for _, s, _ in cut])
+        for name in ("name", "thought", "summary", "reflection", "decision")
+    }
+    insert(
+        con,
+        "step",
+        {
+            "segmentation_id": ids,
+            "step_idx": ("integer", [s.index for _, s, _ in cut]),
+            "char_start": ("integer", [s.start for _, s, _ in cut]),
+            "char_end": ("integer", [s.end for _, s, _ in cut]),
+            **fields,
+            "complete": ("boolean", [s.complete for _, s, _ in cut]),
+            "text_sha256": (
+                "varchar",
+                [hashlib.sha256(t.response[s.start : s.end].encode()).hexdigest() for t, s, _ in cut],
+            ),
+        },
+    )
+    insert(
+        con,
+        "tree_edge",
+        {
+            "segmentation_id": ids,
+            "child_idx": ("integer", [s.index for _, s, _ in cut]),
+            "parent_idx": ("integer", [n.parent for _, _, n in cut]),
+            "is_backtrack": ("boolean", [n.is_backtrack for _, _, n in cut]),
+            "resumes_idx": ("integer", [n.resumes for _, _, n in cut]),
+            "replaces_idx": ("integer", [n.replaces for _, _, n in cut]),
+            "confidence": ("double", [n.confidence for _, _, n in cut]),
+        },
+    )
+
+
+def read_trace(con: duckdb.DuckDBPyConnection, trace_id: str) -> Trace | None:
+    """One trace exactly as it was stored, or None."""
+    row = con.execute(
+        "select trace_id, problem_id, prompt, response, answer, finish_reason, model, format, sampling, stats, created_text, solved, error "
+        "from trace where trace_id = ? limit 1",
+        [trace_id],
+    ).fetchone()
+    if row is None:
+        return None
+    (
+        found,
+        problem_id,
+        prompt,
+        response,
+        answer,
+        finish_reason,
+        model,
+        form,
+        sampling,
+        stats,
+        created,
+        solved,
+        error,
+    ) = row
+    parts = con.execute(
+        "select s.step_idx, char_start, char_end, name, thought, summary, reflection, decision, complete, "
+        "parent_idx, is_backtrack, resumes_idx, replaces_idx, confidence "
+        "from segmentation g join step s using (segmentation_id) "
+        "join tree_edge e on e.segmentation_id = s.segmentation_id and e.child_idx = s.step_idx "
+        "where g.trace_id = ? order by s.step_idx",
+        [trace_id],
+    ).fetchall()
+    return Trace(
+        trace_id=found, problem_id=problem_id, prompt=prompt, response=response,
+        steps=tuple(Step(*p[:9]) for p in parts), nodes=tuple(Placed(*p[9:]) for p in parts),
+        answer=answer, finish_reason=finish_reason, model=model, format=form, sampling=json.loads(sampling),
+        stats=json.loads(stats), created_at=created, solved=solved, error=error,
+    )  # fmt: skip
+
+
+def list_traces(
+    con: duckdb.DuckDBPyConnection, *, limit: int, after: str | None, model: str | None, text: str | None
+) -> list[TraceRow]:
+    """A page of the list, newest first. `after` is the trace_id of the last row of the page before (keyset pagination)."""
+    where, params = ["true"], list[Any]()
+    if after:
+        where.append("(created_at, trace_id) < (select (created_at, trace_id) from trace where trace_id = ? limit 1)")
+        params.append(after)
+    if model:
+        where.append("model = ?")
+        params.append(model)
+    if text:
+        where.append("contains(lower(prompt), lower(?))")
+        params.append(text)
+    rows = con.execute(
+        f"select trace_id, problem_id, left(prompt, {LIST_PROMPT_CHARS}), model, finish_reason, solved, created_at, n_steps, "
+        f"n_backtracks, source from trace where {' and '.join(where)} order by created_at desc, trace_id desc limit ?",
+        [*params, max(1, min(limit, LIST_MOST))],
+    ).fetchall()
+    rated = _rated(con, [row[0] for row in rows])
+    return [
+        TraceRow(*row[:6], format_utc(row[6]), row[7], row[8], *rated.get(row[0], (0, 0)), row[9])  # fmt: skip
+        for row in rows
+    ]
+
+
+def _rated(con: duckdb.DuckDBPyConnection, trace_ids: list[str]) -> dict[str, tuple[int, int]]:
+    """trace_id -> (step ratings that count now, submitted assignments), for the traces of one page."""
+    assignments = con.execute(
+        "select assignment_id, trace_id, status from assignment where trace_id in (select unnest(?::varchar[]))",
+        [trace_ids],
+    ).fetchall()
+    if not assignments:
+        return {}
+    counts = dict(
+        con.execute(
+            "select assignment_id, count(*) from rating_current where target = 'step' and dimension = 'correctness' "
+            "and assignment_id in (select unnest(?::varchar[])) group by assignment_id",
+            [[a for a, _, _ in assignments]],
+        ).fetchall()
+    )
+    found: dict[str, tuple[int, int]] = {}
+    for assignment_id, trace_id, status in assignments:
+        ratings, submitted = found.get(trace_id, (0, 0))
+        found[trace_id] = (ratings + counts.get(assignment_id, 0), submitted + (status == "submitted"))
+    return found
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
