@@ -87,7 +87,7 @@ def new_model(recipe: PocketRecipe, tokenizer):
 
     torch.manual_seed(recipe.seed)
     vocab = -(-len(tokenizer) // 16) * 16
-    return LlamaForCausalLM(
+    model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=vocab, hidden_size=recipe.width, intermediate_size=recipe.mlp,
             num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads, num_key_value_heads=recipe.heads,
@@ -96,6 +96,28 @@ def new_model(recipe: PocketRecipe, tokenizer):
             attention_bias=False, mlp_bias=False,
         )
     )  # fmt: skip
+    embed_numbers(model.get_input_embeddings().weight, tokenizer)
+    return model
+
+
+def embed_numbers(weight, tokenizer) -> None:
+    """Start the number tokens as points on circles: cos and sin of n and of log n at several periods, scaled to the
+    standard deviation of the other rows. Sums and products are then rotations, which a small model finds early
+    (number embeddings of trained models end up so: Nanda et al. 2023, arXiv 2301.05217). weight: (vocabulary, width).
+    """
+    import torch
+
+    from core.tasks.countdown import LARGEST
+
+    rows = [tokenizer.convert_tokens_to_ids(f" {n}") for n in range(LARGEST + 1)]
+    n = torch.arange(LARGEST + 1, dtype=torch.float32)[:, None]
+    linear = 2 * torch.pi * n / torch.tensor([2.0, 3, 4, 5, 7, 10, 13, 20, 30, 50, 100, 200, 400])
+    logarithmic = 2 * torch.pi * torch.log(n.clamp(min=0.5)) / torch.tensor([0.15, 0.25, 0.4, 0.7, 1.1, 2.0, 4.0, 10.0])
+    circles = torch.cat([linear.cos(), linear.sin(), logarithmic.cos(), logarithmic.sin()], dim=1)
+    with torch.no_grad():
+        spread = weight[rows].std()
+        mixed = circles @ torch.randn(circles.shape[1], weight.shape[1]) / circles.shape[1] ** 0.5
+        weight[rows] = 0.3 * weight[rows] + mixed / mixed.std() * spread
 
 
 def optimizers(model, recipe: PocketRecipe):

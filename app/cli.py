@@ -1,0 +1,77 @@
+"""`worldline`: the workbench in a browser, and the same loop from the terminal.
+
+Only argument reading and printing live here and in `commands/`; nothing heavy is imported before a command needs it, so
+that `--help` answers at once. Exit codes: 0 done, 1 it could not be done (the reason is on stderr), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.commands import ask as ask_command
+from app.commands import collect as collect_command
+from app.commands import pocket as pocket_command
+from app.commands import train as train_command
+from app.commands.common import VERSION, DataOption, failing_softly
+
+app = typer.Typer(
+    help="Stream a model's reasoning, see its search tree, rate every step, train on the ratings.\n\n"
+    "Without a command, the workbench opens at http://127.0.0.1:7860.\n\n"
+    'Example: worldline ask "Reach 24 from 4, 7, 8 and 8."',
+    no_args_is_help=False,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"worldline {VERSION}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def workbench(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="Address to listen on. Without accounts, only this machine.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 7860,
+    data: DataOption = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the default browser.")] = True,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Open the workbench (no command), or run one of the commands below."""
+    if context.invoked_subcommand is not None:
+        return
+    with failing_softly():
+        from app.server import serve
+
+        serve(host=host, port=port, data_dir=_folder(data), open_browser=browser)
+
+
+def _folder(data: Path | None) -> Path:
+    from app.paths import default_data_dir
+
+    return data if data is not None else default_data_dir()
+
+
+app.command("ask")(ask_command.ask)
+app.command("tree")(ask_command.tree)
+app.command("import")(collect_command.import_)
+app.command("snapshot")(collect_command.snapshot)
+app.command("export")(collect_command.export)
+app.command("train")(train_command.train)
+app.add_typer(pocket_command.app, name="pocket")
+
+
+def main() -> None:
+    """Entry point of the `worldline` script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What all commands share: the data folder, soft failure, progress on stderr. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def _version() -> str:
+    try:
+        return metadata.version("worldline")
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return "0+checkout"
+
+
+VERSION = _version()
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="Data folder (default: worldline in the user's data directory).", show_default=False),
+]
+
+
+class CannotDo(Exception):
+    """The command cannot be carried out; the message is a sentence with the mend."""
+
+
+def data_folder(data: Path | None) -> Path:
+    """The folder to use; created only by those who write."""
+    from app.paths import default_data_dir
+
+    return data if data is not None else default_data_dir()
+
+
+@contextmanager
+def failing_softly() -> Iterator[None]:
+    """Turn what the user can mend into one line on stderr and exit code 1. Our own bugs keep their traceback."""
+    from core.engines.base import EngineError
+
+    expected: tuple[type[BaseException], ...] = (CannotDo, EngineError, ValueError, FileNotFoundError, PermissionError)
+    try:
+        from storage.errors import StoreError
+
+        expected += (StoreError,)
+    except ImportError:
+        pass
+    try:
+        yield
+    except expected as error:
+        typer.echo(f"worldline: {error}", err=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        typer.echo("worldline: stopped", err=True)
+        raise typer.Exit(130) from None
+
+
+def progress_bar(description: str, total: int | None):  # noqa: ANN201 - rich is imported late
+    """A rich progress bar on stderr (silent when stderr is not a terminal), and a function that sets the count."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True,
+    )  # fmt: skip
+    task = bar.add_task(description, total=total)
+
+    def at(count: int, message: str | None = None, *, of: int | None = None) -> None:
+        bar.update(task, completed=count, description=message or description, total=of if of is not None else total)
+
+    return bar, at
