@@ -1,0 +1,39 @@
+"""The Data page: what is there, freeze it, export it. Markup only; the behaviour is in app/static/data.js."""
+
+NAME = "data"
+TITLE = "Data"
+
+MARKUP = """
+<h1 class="wl-visually-hidden">Data</h1>
+<div class="wl-notices" data-id="notices"></div>
+
+<div class="wl-tiles" data-id="tiles"></div>
+
+<div class="wl-grid two">
+  <section class="wl-card"><h2>Labels</h2><div data-id="labels"></div></section>
+  <section class="wl-card"><h2>Import traces</h2>
+    <p class="muted">A JSONL file: one trace a line, with prompt and response, or Worldline's own JSON.</p>
+    <label class="drop" data-id="drop"><input type="file" data-id="file" accept=".jsonl,.json,.ndjson,.txt"><span data-id="drop-text">Choose a file or drop it here</span></label>
+    <div data-id="import-result"></div>
+  </section>
+  <section class="wl-card"><h2>By rater</h2><div data-id="by-rater"></div></section>
+  <section class="wl-card"><h2>By model</h2><div data-id="by-model"></div></section>
+</div>
+
+<section class="wl-card wl-freeze"><h2>Freeze a snapshot</h2>
+  <p class="muted">A snapshot is a folder that never changes: the submitted ratings of now, their count, their hash. Exports and training start from one.</p>
+  <form data-id="freeze" class="fields">
+    <label class="wide">Name<input data-id="freeze-name" type="text" maxlength="80" placeholder="optional"></label>
+    <label>Rater<select data-id="freeze-rater"><option value="">all</option></select></label>
+    <label>Model<select data-id="freeze-model"><option value="">all</option></select></label>
+    <button type="submit" class="primary" data-id="freeze-go">Freeze</button>
+  </form>
+  <div data-id="preview" aria-live="polite"></div>
+</section>
+
+<section class="wl-card"><h2>Snapshots</h2><div data-id="snapshots"></div></section>
+<section class="wl-card"><h2>Traces</h2>
+  <form class="fields" data-id="search"><label class="wide">Text in the question<input type="search" data-id="q"></label><button class="secondary" type="submit">Search</button></form>
+  <div data-id="traces"></div>
+</section>
+"""

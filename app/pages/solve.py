@@ -1,0 +1,80 @@
+"""The Solve page: ask, watch the steps appear, read the tree. Markup only; the behaviour is in app/static/solve.js."""
+
+MARKUP = """
+<h1 class="wl-visually-hidden">Solve</h1>
+<div class="wl-notices" data-id="notices"></div>
+
+<form class="wl-card wl-ask" data-id="ask" autocomplete="off">
+  <div class="ask-row">
+    <label class="grow"><span class="wl-visually-hidden">Question</span>
+      <textarea data-id="question" rows="1" placeholder="Reach 24 from 4, 7, 8 and 8." aria-describedby="wl-model-note"></textarea>
+    </label>
+    <button type="submit" class="primary" data-id="run">Run</button>
+    <button type="button" class="danger" data-id="stop" hidden>Stop</button>
+  </div>
+  <div class="ask-row small">
+    <div class="group" role="group" aria-label="Random problem">
+      <button type="button" class="secondary" data-id="dice3" title="A random problem with three numbers">⚂ 3 numbers</button>
+      <button type="button" class="secondary" data-id="dice4" title="A random problem with four numbers">⚃ 4 numbers</button>
+    </div>
+    <div class="examples" data-id="examples" role="group" aria-label="Examples"></div>
+  </div>
+  <details class="wl-controls" data-id="controls">
+    <summary>Model, sampling, limits <span class="muted" data-id="controls-now"></span></summary>
+    <div class="fields">
+      <label class="wide">Model<select data-id="model"></select></label>
+      <label>Temperature<input data-id="temperature" type="number" min="0" max="2" step="0.1" value="1"></label>
+      <label>Top-p<input data-id="top_p" type="number" min="0.05" max="1" step="0.05" value="1"></label>
+      <label>Seed<input data-id="seed" type="number" min="0" step="1" placeholder="random"></label>
+      <label>Min. steps<input data-id="min_steps" type="number" min="0" max="200" step="1" value="0"></label>
+      <label>Max. steps<input data-id="max_steps" type="number" min="1" max="200" step="1" value="60"></label>
+    </div>
+  </details>
+  <p class="muted note" id="wl-model-note" data-id="model-note"></p>
+</form>
+
+<section class="wl-status" data-id="status" aria-label="Run" hidden>
+  <span class="state" data-id="state"></span>
+  <dl class="counters">
+    <div><dt>Steps</dt><dd data-id="n-steps">0</dd></div>
+    <div><dt>Backtracks</dt><dd data-id="n-backtracks">0</dd></div>
+    <div><dt>Tokens</dt><dd data-id="n-tokens">0</dd></div>
+    <div><dt>Tokens/s</dt><dd data-id="speed">–</dd></div>
+    <div><dt>Time</dt><dd data-id="seconds">–</dd></div>
+  </dl>
+  <div class="actions">
+    <button type="button" class="secondary" data-id="score" hidden>Score steps</button>
+    <a class="button secondary" data-id="save" hidden>Save as HTML</a>
+    <a class="button secondary" data-id="rate" hidden>Rate this trace</a>
+  </div>
+  <div class="answer" data-id="answer-box" hidden><span class="verdict" data-id="verdict"></span><span class="text" data-id="answer"></span></div>
+</section>
+
+<div class="wl-split" data-id="split" hidden>
+  <section class="wl-card list-card" aria-label="Steps">
+    <div id="wl-solve-list" data-id="list" data-keyzone></div>
+    <button type="button" class="follow" data-id="follow" hidden>↓ Follow the newest step</button>
+  </section>
+  <section class="side">
+    <div class="wl-card view-card">
+      <div class="wl-tabs" role="tablist" aria-label="View">
+        <button type="button" role="tab" id="wl-tab-overview" data-id="tab-overview" aria-controls="wl-panel-overview" aria-selected="true">Overview</button>
+        <button type="button" role="tab" id="wl-tab-graph" data-id="tab-graph" aria-controls="wl-panel-graph" aria-selected="false" tabindex="-1">Graph</button>
+        <span class="legend" data-id="legend"></span>
+      </div>
+      <div class="panel" role="tabpanel" id="wl-panel-overview" aria-labelledby="wl-tab-overview" data-id="overview" tabindex="0"></div>
+      <div class="panel" role="tabpanel" id="wl-panel-graph" aria-labelledby="wl-tab-graph" data-id="graph" hidden></div>
+    </div>
+    <div class="wl-card detail-card" data-id="detail" aria-label="Selected step"></div>
+  </section>
+</div>
+
+<section class="wl-card wl-empty" data-id="empty">
+  <p>Ask a question, or roll the dice, and watch the model search: every step, every turn back.</p>
+</section>
+
+<section class="wl-card wl-recent" aria-labelledby="wl-recent-title">
+  <h2 id="wl-recent-title">Recent runs</h2>
+  <div data-id="recent"></div>
+</section>
+"""

@@ -1,0 +1,26 @@
+// Starts the page's own module once Gradio has put the page's mount point on screen. The only module Gradio knows of.
+
+const PAGES = { solve: "./solve.js", rate: "./rate.js", data: "./data.js", train: "./train.js" };
+const started = new WeakSet();
+
+async function start() {
+  const host = document.querySelector("[data-wl-page]");
+  if (!host || started.has(host)) return;
+  started.add(host);
+  host.dataset.wlReady = "loading";
+  try {
+    const page = await import(PAGES[host.dataset.wlPage]);
+    await page.mount(host);
+    host.dataset.wlReady = "yes";
+  } catch (error) {
+    console.error(error);
+    host.dataset.wlReady = "failed";
+    const message = document.createElement("p");
+    message.className = "wl-notice error";
+    message.textContent = `This page could not start: ${error.message}. Reload it; if that does not help, restart Worldline.`;
+    host.prepend(message);
+  }
+}
+
+new MutationObserver(start).observe(document.documentElement, { childList: true, subtree: true });
+start();

@@ -1,0 +1,47 @@
+// Draws one row of the gutter as its own small SVG, as high as the row whatever its text needs: rows and graph cannot
+// drift apart. Takes its geometry from lanes.js; knows nothing about texts or ratings beyond a class name for the dot.
+
+import { svg } from "./dom.js";
+
+const LANE_PX = 16;
+const GUTTER_MAX_PX = 176; // wider gutters push the text away; beyond 11 lanes they are squeezed instead
+const LANE_MIN_PX = 3;
+const DOT = 4.5;
+const MARGIN = 10;
+
+export function laneWidth(lanes) {
+  return Math.max(LANE_MIN_PX, Math.min(LANE_PX, (GUTTER_MAX_PX - 2 * MARGIN) / lanes));
+}
+
+export function gutterWidth(lanes) {
+  return Math.ceil(2 * MARGIN + (lanes - 0.5) * laneWidth(lanes));
+}
+
+/** dotY: px from the row's top to its dot; mark: {kind: "question"|"step"|"writing", tone} */
+export function gutterRow(row, lanes, dotY, mark) {
+  const unit = laneWidth(lanes);
+  const x = (lane) => MARGIN + lane * unit;
+  const dotX = x(row.lane);
+  const bend = Math.min(14, dotY - 2);
+  const parts = [];
+  for (const piece of row.pieces) {
+    const shape = { class: piece.back ? "jump" : "edge", "data-from": piece.from };
+    const railX = piece.at === undefined ? dotX : x(piece.at);
+    const line = (y1, y2) => svg("line", { ...shape, x1: railX, x2: railX, y1, y2 });
+    if (piece.kind === "in") parts.push(line(0, dotY));
+    else if (piece.kind === "out") parts.push(line(dotY, "100%"));
+    else if (piece.kind === "pass") parts.push(line(0, "100%"));
+    else if (piece.kind === "rail-in") {
+      parts.push(line(0, dotY - bend));
+      parts.push(svg("path", { ...shape, d: `M${railX} ${dotY - bend} Q${railX} ${dotY} ${dotX} ${dotY}` }));
+    } else {
+      parts.push(svg("path", { ...shape, d: `M${dotX} ${dotY} Q${railX} ${dotY} ${railX} ${dotY + bend}` }));
+      parts.push(line(dotY + bend, "100%"));
+    }
+  }
+  // Solid edges first, jumps over them, the dot on top.
+  parts.sort((a, b) => (a.getAttribute("class") === "jump") - (b.getAttribute("class") === "jump"));
+  if (mark.kind === "question") parts.push(svg("rect", { class: "dot question", x: dotX - 5, y: dotY - 5, width: 10, height: 10, rx: 2 }));
+  else parts.push(svg("circle", { class: `dot ${mark.kind} ${mark.tone ?? ""}`, cx: dotX, cy: dotY, r: DOT }));
+  return svg("svg", { class: "wl-gutter", width: gutterWidth(lanes), height: "100%", "aria-hidden": "true", focusable: "false" }, parts);
+}

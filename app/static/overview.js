@@ -1,0 +1,114 @@
+// Draws the overview: one box a run, a strip of colour for its steps, the way to the newest or selected step in bold.
+// The step list beside it is the keyboard's and the screen reader's way to the same steps.
+
+import { framed, svg } from "./dom.js";
+import { BOX, layoutRuns } from "./overview-layout.js";
+
+const REDRAW_MS = 200; // the layout is remade from scratch; five times a second is enough for the eye
+const CHARS = 17; // what fits a box at 11 px
+const ROOT = 40;
+
+export class Overview {
+  /** toneOf(step) -> class name of the strip's colour; onSelect(index) */
+  constructor(host, { toneOf, onSelect }) {
+    this.host = host;
+    this.toneOf = toneOf;
+    this.onSelect = onSelect;
+    this.selected = null;
+    this.following = true;
+    this.paint = framed(() => this.#paint());
+    this.timer = null;
+    host.classList.add("wl-overview");
+    host.addEventListener("click", (event) => {
+      const box = event.target.closest("[data-step]");
+      if (box) this.onSelect(Number(box.dataset.step));
+    });
+    host.addEventListener("pointerdown", () => (this.following = false));
+    host.addEventListener("wheel", () => (this.following = false), { passive: true });
+  }
+
+  show(model) {
+    this.model = model;
+    this.following = true;
+    this.paint();
+  }
+
+  update() {
+    if (this.timer !== null) return;
+    this.timer = setTimeout(() => {
+      this.timer = null;
+      this.paint();
+    }, REDRAW_MS);
+  }
+
+  select(index) {
+    this.selected = index;
+    this.paint();
+  }
+
+  /** Like select, at the pace of a stream. */
+  followTo(index) {
+    this.selected = index;
+    this.update();
+  }
+
+  #paint() {
+    const model = this.model;
+    if (!model || model.steps.length === 0) {
+      this.host.replaceChildren();
+      return;
+    }
+    const { runs, runOf, width, height } = layoutRuns(model);
+    const left = (run) => ROOT + BOX.gapX + run.x * (BOX.width + BOX.gapX);
+    const top = (run) => BOX.gapY + run.y * (BOX.height + BOX.gapY);
+    const focus = this.selected !== null && this.selected >= 0 ? this.selected : model.steps.length - 1;
+    const onPath = new Set(model.path(focus).map((i) => runOf[i]));
+    const edges = [];
+    const boxes = [];
+    for (const run of runs) {
+      const from = run.parent === null ? { x: ROOT, y: BOX.gapY + BOX.height / 2 } : { x: left(runs[run.parent]) + BOX.width, y: top(runs[run.parent]) + BOX.height / 2 };
+      const to = { x: left(run), y: top(run) + BOX.height / 2 };
+      const bend = Math.min(12, Math.abs(to.y - from.y));
+      const mid = from.x + BOX.gapX / 2;
+      const d = to.y === from.y ? `M${from.x} ${from.y} H${to.x}`
+        : `M${from.x} ${from.y} H${mid - 6} Q${mid} ${from.y} ${mid} ${from.y + bend} V${to.y - bend} Q${mid} ${to.y} ${mid + 6} ${to.y} H${to.x}`;
+      edges.push(svg("path", { d, class: `${run.back ? "jump" : "edge"}${onPath.has(run.id) ? " path" : ""}` }));
+      boxes.push(this.#box(run, left(run), top(run), onPath.has(run.id), runOf[this.selected] === run.id));
+    }
+    // The way in use over the others.
+    edges.sort((a, b) => a.classList.contains("path") - b.classList.contains("path"));
+    const root = svg("g", { class: "box root", "data-step": -1 }, svg("rect", { x: 8, y: BOX.gapY, width: ROOT - 8, height: BOX.height, rx: 4 }),
+      svg("text", { x: 8 + (ROOT - 8) / 2, y: BOX.gapY + 17, "text-anchor": "middle" }, "Q"));
+    const drawing = svg("svg", {
+      width: width + ROOT, height, role: "img",
+      "aria-label": `Overview: ${model.steps.length} steps in ${runs.length} runs, ${model.backtracks} backtracks. The step list holds the same steps.`,
+    }, edges, root, boxes);
+    const { scrollLeft, scrollTop } = this.host;
+    this.host.replaceChildren(drawing);
+    this.host.scrollLeft = scrollLeft;
+    this.host.scrollTop = scrollTop;
+    if (this.following) {
+      const run = runs[runOf[focus]];
+      this.host.scrollLeft = Math.max(0, left(run) + BOX.width + 20 - this.host.clientWidth);
+      this.host.scrollTop = Math.max(0, top(run) + BOX.height + 24 - this.host.clientHeight);
+    }
+  }
+
+  #box(run, x, y, onPath, selected) {
+    const first = run.steps[0];
+    const last = run.steps.at(-1);
+    const range = first === last ? String(first + 1) : `${first + 1}–${last + 1}`;
+    const name = this.model.steps[last].name || "";
+    const room = CHARS - range.length - 1;
+    const short = name.length > room ? `${name.slice(0, Math.max(1, room - 1))}…` : name;
+    const cell = (BOX.width - 12) / run.steps.length;
+    const strip = run.steps.map((index, i) => svg("rect", {
+      class: `strip ${this.toneOf(this.model.steps[index])}`, x: x + 6 + i * cell, y: y + BOX.height - 6, width: Math.max(1, cell - (cell > 4 ? 1 : 0)), height: 3, "data-step": index,
+    }));
+    return svg("g", { class: `box${onPath ? " path" : ""}${selected ? " selected" : ""}`, "data-step": first },
+      svg("title", {}, `Steps ${range}: ${name}`),
+      svg("rect", { class: "frame", x, y, width: BOX.width, height: BOX.height, rx: 4 }),
+      svg("text", { x: x + 6, y: y + 14 }, svg("tspan", { class: "range" }, range), svg("tspan", { dx: 5, class: "name" }, short)),
+      strip);
+  }
+}

@@ -1,0 +1,448 @@
+// The Solve page: ask, follow the run, read the tree. The run belongs to the server; this page only shows it, so that a
+// reload or a second browser shows the same.
+
+import { ApiError, get, poll, post } from "./api.js";
+import { $, duration, h, notice, number, param, plural, say, setParams, when } from "./dom.js";
+import { Keys, MOVES } from "./keys.js";
+import { Overview } from "./overview.js";
+import { scoreBand, scoreChip, stepDetail } from "./step-detail.js";
+import { StepList } from "./steplist.js";
+import { follow } from "./stream.js";
+import { TraceModel } from "./trace-model.js";
+
+const RECENT_EVERY_MS = 4000;
+const RECENT_SHOWN = 12;
+// Scores are computed in the background after a run; ask again this long after its end.
+const SCORE_TRIES_MS = [0, 1500, 4000, 10000];
+const ENDINGS = {
+  stop: "Finished", step_limit: "Stopped at the step limit", length: "Stopped at the token limit", cancelled: "Stopped",
+  error: "Failed", interrupted: "Interrupted: the server stopped in the middle",
+};
+const NUMBERS = ["temperature", "top_p", "seed", "min_steps", "max_steps"];
+const SETTINGS = "worldline.solve";
+
+export async function mount(root) {
+  const at = (id) => $(`[data-id="${id}"]`, root);
+  const notices = at("notices");
+  let model = new TraceModel();
+  let runId = null;
+  let stopFollowing = null;
+  let pinned = false; // the reader chose a step: leave the selection alone while new ones come
+  let scores = null; // {scorer, values}
+
+  const toneOf = (step) => (scores?.values[step.index] !== undefined ? `s${scoreBand(scores.values[step.index])}` : step.decision === "finish" ? "finish" : step.is_backtrack ? "back" : "plain");
+  const list = new StepList(at("list"), {
+    look: "compact",
+    label: "Steps of the run",
+    decorate: (step) => ({
+      tone: step.is_backtrack ? "back" : step.decision === "finish" ? "finish" : "",
+      chips: [scores?.values[step.index] !== undefined ? scoreChip(scores.values[step.index], scores.scorer) : null],
+    }),
+    onSelect: (index, how) => {
+      if (how !== "code") {
+        pinned = true;
+        setParams({ step: index >= 0 ? index + 1 : null });
+      }
+      if (how === "code") overview.followTo(index);
+      else overview.select(index);
+      drawDetail();
+      tellGraph(index);
+    },
+  });
+  const choose = (index) => {
+    list.select(index, "mouse");
+    list.reveal(index);
+  };
+  const overview = new Overview(at("overview"), { toneOf, onSelect: choose });
+  new Keys(root, MOVES, (action) => list.navigate(action));
+  at("list").addEventListener("follow", (event) => {
+    at("follow").hidden = event.detail || model.state !== "running";
+  });
+  at("follow").addEventListener("click", () => {
+    pinned = false;
+    setParams({ step: null });
+    list.followNewest();
+    at("follow").hidden = true;
+  });
+
+  function drawDetail() {
+    const index = list.selected;
+    const value = scores?.values[index];
+    stepDetail(at("detail"), model, index, { goTo: choose, score: value === undefined ? null : { value, scorer: scores.scorer } });
+  }
+
+  // ---------------------------------------------------------------- the form
+
+  function remember() {
+    const values = { model: at("model").value };
+    for (const name of NUMBERS) values[name] = at(name).value;
+    try {
+      sessionStorage.setItem(SETTINGS, JSON.stringify(values));
+    } catch { /* only the memory of the settings is lost */ }
+    at("controls-now").textContent = `${at("model").selectedOptions[0]?.textContent ?? ""} · temperature ${at("temperature").value || 1} · up to ${at("max_steps").value || 60} steps`;
+  }
+
+  function fit() {
+    const box = at("question");
+    box.style.height = "auto";
+    box.style.height = `${Math.min(200, box.scrollHeight + 2)}px`;
+  }
+
+  async function loadForm() {
+    try {
+      const old = JSON.parse(sessionStorage.getItem(SETTINGS) ?? "{}");
+      for (const name of NUMBERS) if (old[name] !== undefined) at(name).value = old[name];
+      await loadModels(old.model);
+    } catch (error) {
+      failed("form", error);
+    }
+    try {
+      const examples = await get("/api/problems/examples");
+      at("examples").replaceChildren(...examples.slice(0, 5).map((text) => h("button", { type: "button", class: "example", onclick: () => ask(text) }, text)));
+    } catch (error) {
+      failed("form", error);
+    }
+    remember();
+  }
+
+  async function loadModels(wanted) {
+    const models = await get("/api/models");
+    at("model").replaceChildren(...models.map((m) => h("option", { value: m.id, disabled: m.ready === false, dataset: { note: m.note ?? "" } }, m.name + (m.ready === false ? " (loading)" : ""))));
+    const asked = param("model") ?? wanted;
+    if (models.some((m) => m.id === asked && m.ready !== false)) at("model").value = asked;
+    drawModelNote();
+  }
+
+  function drawModelNote() {
+    const note = at("model").selectedOptions[0]?.dataset.note;
+    at("model-note").textContent = note || "The pocket model plays only the numbers game: reach a target from 10 to 99 with 3 or 4 numbers from 1 to 13. Ask it anything else and it says so. Models fine-tuned on the Train page join the list.";
+  }
+
+  function ask(text) {
+    at("question").value = text;
+    fit();
+    at("question").focus();
+  }
+
+  async function roll(count) {
+    try {
+      ask((await get(`/api/problems/random?count=${count}`)).prompt);
+      notice(notices, "form", "error", null);
+    } catch (error) {
+      failed("form", error);
+    }
+  }
+
+  async function run() {
+    const prompt = at("question").value.trim();
+    if (!prompt) {
+      notice(notices, "form", "warn", "Write a question first, take an example, or roll the dice.");
+      at("question").focus();
+      return;
+    }
+    const body = { prompt, model: at("model").value || "pocket" };
+    for (const name of NUMBERS) if (at(name).value !== "") body[name] = Number(at(name).value);
+    at("run").disabled = true;
+    try {
+      const started = await post("/api/runs", body);
+      notice(notices, "form", "error", null);
+      setParams({ run: started.run_id, trace: null, step: null }, { push: true });
+      watch(started.run_id);
+      loadRecent().catch(() => {});
+    } catch (error) {
+      failed("form", error);
+    } finally {
+      at("run").disabled = false;
+    }
+  }
+
+  async function stop() {
+    at("stop").disabled = true;
+    try {
+      await post(`/api/runs/${encodeURIComponent(runId)}/stop`);
+    } catch (error) {
+      failed("stop", error);
+    } finally {
+      at("stop").disabled = false;
+    }
+  }
+
+  function failed(key, error) {
+    if (!(error instanceof ApiError)) console.error(error);
+    notice(notices, key, "error", error.message);
+  }
+
+  // ---------------------------------------------------------------- a run on screen
+
+  function begin() {
+    stopFollowing?.();
+    stopFollowing = null;
+    model = new TraceModel();
+    scores = null;
+    pinned = param("step") !== null;
+    for (const id of ["status", "split"]) at(id).hidden = false;
+    at("empty").hidden = true;
+    at("follow").hidden = true;
+    notice(notices, "connection", "warn", null);
+    notice(notices, "gone", "warn", null);
+    show("overview");
+  }
+
+  function watch(id) {
+    begin();
+    runId = id;
+    model.state = "running";
+    list.show(model);
+    overview.show(model);
+    drawDetail();
+    drawStatus();
+    stopFollowing = follow(id, {
+      event: (event) => {
+        const change = model.apply(event);
+        list.update(change);
+        if (event.type !== "step_delta" && event.type !== "stats") overview.update();
+        if (change.opened !== null && !pinned) list.select(change.opened);
+        else if (change.changed !== null && change.changed === list.selected) drawDetail();
+        restoreStep(change.opened);
+        if (event.type === "done") finished();
+        else if (event.type !== "step_delta") drawStatus();
+        if (event.type === "step_open" && event.is_backtrack) say(`Step ${event.index + 1}, back to ${event.resumes === null ? "the question" : `step ${event.resumes + 1}`}`);
+      },
+      connected: () => notice(notices, "connection", "warn", null),
+      lost: () => notice(notices, "connection", "warn", "Connection lost. The run goes on at the server; this page catches up as soon as it is back."),
+      gone: () => runGone(id),
+    });
+  }
+
+  function restoreStep(opened) {
+    const wanted = Number(param("step")) - 1;
+    if (pinned && opened !== null && opened === wanted && list.selected === null) {
+      list.select(wanted);
+      list.reveal(wanted, "center");
+    }
+  }
+
+  function finished() {
+    overview.paint();
+    drawStatus();
+    drawDetail();
+    at("follow").hidden = true;
+    list.touch(model.steps.length - 1);
+    say(`${ENDINGS[model.finishReason] ?? "Ended"}. ${plural(model.steps.length, "step")}, ${plural(model.backtracks, "backtrack")}.`);
+    loadRecent().catch(() => {});
+    loadScores(model.traceId);
+  }
+
+  /** The server does not know the run any more (it was restarted): the trace itself is kept. */
+  async function runGone(id) {
+    const trace = param("trace") ?? id;
+    try {
+      await showTrace(trace);
+    } catch {
+      clear();
+      notice(notices, "gone", "warn", `The run ${id} is not known to this server. Recent runs and traces are listed below.`);
+    }
+  }
+
+  async function showTrace(traceId) {
+    const trace = await get(`/api/traces/${encodeURIComponent(traceId)}`);
+    begin();
+    model = TraceModel.fromTrace(trace);
+    list.show(model);
+    overview.show(model);
+    const wanted = Number(param("step") ?? 1) - 1;
+    list.select(model.steps[wanted] ? wanted : model.steps.length ? 0 : -1);
+    list.reveal(list.selected);
+    drawStatus();
+    loadScores(trace.trace_id);
+  }
+
+  function clear() {
+    stopFollowing?.();
+    model = new TraceModel();
+    for (const id of ["status", "split"]) at(id).hidden = true;
+    at("empty").hidden = false;
+  }
+
+  async function loadScores(traceId) {
+    for (const wait of SCORE_TRIES_MS) {
+      await new Promise((resolve) => setTimeout(resolve, wait));
+      if (model.traceId !== traceId) return;
+      try {
+        const found = await get(`/api/traces/${encodeURIComponent(traceId)}/scores`);
+        if (found.length && model.traceId === traceId) {
+          takeScores(found.at(-1));
+          return;
+        }
+      } catch (error) {
+        if (error.status !== 404) return; // 404: the trace is still being written
+      }
+    }
+  }
+
+  function takeScores(found) {
+    scores = { scorer: `${found.scorer} ${found.scorer_version ?? ""}`.trim(), values: found.values };
+    at("score").hidden = true;
+    list.touchAll();
+    overview.paint();
+    drawLegend();
+    drawDetail();
+  }
+
+  function drawStatus() {
+    const running = model.state === "running";
+    at("run").hidden = running;
+    at("stop").hidden = !running;
+    const state = at("state");
+    state.className = `state ${running ? "running" : model.finishReason}`;
+    state.textContent = running ? (model.steps.length ? "Running" : "Waiting for the first step") : (ENDINGS[model.finishReason] ?? "Ended");
+    at("n-steps").textContent = number(model.steps.length);
+    at("n-backtracks").textContent = number(model.backtracks);
+    at("n-tokens").textContent = number(model.stats.generated_tokens ?? 0);
+    at("speed").textContent = number(model.stats.tokens_per_s);
+    at("seconds").textContent = model.stats.seconds === undefined ? "–" : model.stats.seconds < 60 ? `${model.stats.seconds.toFixed(1)} s` : duration(model.stats.seconds);
+    const box = at("answer-box");
+    box.hidden = running ? !model.answer : false;
+    at("answer").textContent = model.answer || (running ? "" : "No answer was written.");
+    const verdict = at("verdict");
+    verdict.hidden = running;
+    verdict.className = `verdict ${model.solved === true ? "good" : model.solved === false ? "bad" : "none"}`;
+    verdict.textContent = model.solved === true ? "✓ Solved" : model.solved === false ? "✗ Not solved" : "? Not checked";
+    verdict.title = model.solved === null ? "There is no exact check for this question." : "Checked from the steps, not from what the answer claims.";
+    const kept = !running && model.traceId;
+    for (const id of ["save", "rate"]) at(id).hidden = !kept;
+    at("score").hidden = !kept || scores !== null;
+    if (kept) {
+      at("save").href = `/api/traces/${encodeURIComponent(model.traceId)}/graph?download=1`;
+      at("rate").href = `/ui/rate?trace=${encodeURIComponent(model.traceId)}`;
+    }
+    notice(notices, "run", "error", model.error || (model.finishReason === "error" ? "The run failed without saying why; the log of the server may tell." : null));
+    drawLegend();
+  }
+
+  function drawLegend() {
+    const item = (tone, words) => h("span", { class: "key" }, h("i", { class: `strip ${tone}` }), words);
+    at("legend").replaceChildren(...(scores
+      ? [h("span", { class: "key" }, "PRM 0", ...[0, 1, 2, 3, 4].map((n) => h("i", { class: `strip s${n}` })), "1")]
+      : [item("plain", "step"), item("back", "after a backtrack"), item("finish", "finish")]));
+  }
+
+  // ---------------------------------------------------------------- overview or graph
+
+  const frame = { element: null, traceId: null };
+  function show(which) {
+    for (const name of ["overview", "graph"]) {
+      at(name).hidden = name !== which;
+      at(`tab-${name}`).setAttribute("aria-selected", name === which);
+      at(`tab-${name}`).tabIndex = name === which ? 0 : -1;
+    }
+    at("legend").hidden = which !== "overview";
+    if (which === "graph") drawGraph();
+  }
+
+  function drawGraph() {
+    if (model.state !== "done" || !model.traceId) {
+      frame.traceId = null;
+      at("graph").replaceChildren(h("p", { class: "muted pad" }, "The graph is drawn when the run has ended; the overview shows it while it grows."));
+      return;
+    }
+    if (frame.traceId === model.traceId) return tellGraph(list.selected);
+    frame.traceId = model.traceId;
+    const theme = document.body.classList.contains("dark") ? "dark" : "light";
+    frame.element = h("iframe", {
+      sandbox: "allow-scripts", title: "Graph of the trace", src: `/api/traces/${encodeURIComponent(model.traceId)}/graph?theme=${theme}`,
+    });
+    at("graph").replaceChildren(frame.element);
+  }
+
+  function tellGraph(index) {
+    if (frame.element?.isConnected && index !== null) frame.element.contentWindow?.postMessage({ type: "select", index }, "*");
+  }
+
+  addEventListener("message", (event) => {
+    if (!frame.element || event.source !== frame.element.contentWindow) return;
+    if (event.data?.type === "ready") tellGraph(list.selected);
+    if (event.data?.type === "select" && Number.isInteger(event.data.index) && event.data.index !== list.selected) choose(event.data.index);
+  });
+
+  for (const name of ["overview", "graph"]) {
+    at(`tab-${name}`).addEventListener("click", () => show(name));
+    at(`tab-${name}`).addEventListener("keydown", (event) => {
+      if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+      const other = name === "overview" ? "graph" : "overview";
+      show(other);
+      at(`tab-${other}`).focus();
+    });
+  }
+
+  // ---------------------------------------------------------------- recent runs
+
+  async function loadRecent() {
+    const [runs, kept] = await Promise.all([get("/api/runs"), get(`/api/traces?limit=${RECENT_SHOWN}`)]);
+    const rows = new Map();
+    for (const r of runs) rows.set(r.trace_id, { ...r, link: { run: r.run_id } });
+    for (const t of kept.traces) {
+      if (!rows.has(t.trace_id)) rows.set(t.trace_id, { trace_id: t.trace_id, prompt: t.prompt, model: t.model, state: "done", steps: t.n_steps, backtracks: t.n_backtracks, solved: t.solved, started_at: t.created_at, link: { trace: t.trace_id } });
+      else rows.get(t.trace_id).solved = t.solved;
+    }
+    const newest = [...rows.values()].sort((a, b) => (a.started_at < b.started_at ? 1 : -1)).slice(0, RECENT_SHOWN);
+    at("recent").replaceChildren(newest.length ? h("ul", { class: "recent" }, newest.map(recentRow)) : h("p", { class: "muted" }, "Nothing has run yet."));
+  }
+
+  function recentRow(row) {
+    const open = (event) => {
+      event.preventDefault();
+      setParams({ run: row.link.run ?? null, trace: row.link.trace ?? null, step: null }, { push: true });
+      route();
+      root.scrollIntoView({ block: "start" });
+    };
+    const query = row.link.run ? `?run=${encodeURIComponent(row.link.run)}` : `?trace=${encodeURIComponent(row.link.trace)}`;
+    const mark = row.state === "running" ? ["…", "running", "running"] : row.solved === true ? ["✓", "solved", "good"] : row.solved === false ? ["✗", "not solved", "bad"] : ["○", "not checked", "none"];
+    return h("li", {}, h("a", { href: query, onclick: open, "aria-current": row.trace_id === model.traceId ? "true" : null },
+      h("span", { class: `mark ${mark[2]}` }, h("span", { "aria-hidden": "true" }, mark[0]), ` ${mark[1]}`),
+      h("span", { class: "prompt" }, row.prompt),
+      h("span", { class: "muted count" }, `${plural(row.steps ?? 0, "step")}, ${plural(row.backtracks ?? 0, "backtrack")}`),
+      h("span", { class: "muted" }, row.model), h("span", { class: "muted time" }, when(row.started_at))));
+  }
+
+  // ---------------------------------------------------------------- start
+
+  function route() {
+    if (param("run")) watch(param("run"));
+    else if (param("trace")) showTrace(param("trace")).catch((error) => { clear(); failed("gone", error); });
+    else clear();
+  }
+
+  at("ask").addEventListener("submit", (event) => {
+    event.preventDefault();
+    run();
+  });
+  at("question").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      if (!at("run").hidden) run();
+    }
+  });
+  at("question").addEventListener("input", fit);
+  at("stop").addEventListener("click", stop);
+  at("dice3").addEventListener("click", () => roll(3));
+  at("dice4").addEventListener("click", () => roll(4));
+  at("model").addEventListener("change", drawModelNote);
+  at("controls").addEventListener("change", remember);
+  at("score").addEventListener("click", async () => {
+    at("score").disabled = true;
+    try {
+      const made = await post(`/api/traces/${encodeURIComponent(model.traceId)}/scores`);
+      takeScores(Array.isArray(made) ? made.at(-1) : made);
+    } catch (error) {
+      failed("score", error);
+    } finally {
+      at("score").disabled = false;
+    }
+  });
+  addEventListener("popstate", route);
+  if (param("prompt")) at("question").value = param("prompt");
+  route();
+  await loadForm();
+  poll(loadRecent, RECENT_EVERY_MS);
+}

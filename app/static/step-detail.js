@@ -1,0 +1,65 @@
+// One step in full: its fields, the decision after it, where it stands in the tree. Knows no run and no rating.
+
+import { h } from "./dom.js";
+import { stepWord } from "./trace-model.js";
+
+const DECISIONS = {
+  proceed: ["→", "proceed", "goes on from here"],
+  backtrack: ["↩", "backtrack", "gives this up and goes back"],
+  finish: ["■", "finish", "ends the search and answers"],
+};
+
+/** goTo(index) is called for links to other steps; score: {value, scorer} or null. */
+export function stepDetail(host, model, index, { goTo, score = null }) {
+  if (!model || index === null || (index >= 0 && !model.steps[index])) {
+    host.replaceChildren(h("p", { class: "muted" }, "Select a step to read it in full."));
+    return;
+  }
+  if (index < 0) {
+    host.replaceChildren(h("h2", {}, "The question"), h("p", { class: "field-text prompt" }, model.prompt), model.model ? h("p", { class: "muted" }, `Asked of ${model.model}.`) : "");
+    return;
+  }
+  const step = model.steps[index];
+  const field = (label, text, writing) => (text || writing ? h("div", { class: "field" }, h("h3", {}, label), h("p", { class: "field-text" }, text, writing ? h("span", { class: "caret", "aria-hidden": "true" }) : null)) : null);
+  const link = (target) => (target === null || target === undefined
+    ? h("button", { type: "button", class: "link", onclick: () => goTo(-1) }, "the question")
+    : h("button", { type: "button", class: "link", onclick: () => goTo(target) }, stepWord(target)));
+  const facts = [];
+  if (step.is_backtrack) {
+    facts.push(["Goes on from", [link(step.resumes ?? step.parent), sure(step.confidence)]]);
+    if (step.replaces !== null && step.replaces !== undefined) facts.push(["Gives up", [link(step.replaces), replacedSpan(model, step)]]);
+  } else facts.push(["Follows", [link(step.parent)]]);
+  const decision = DECISIONS[step.decision];
+  facts.push(["Then", [decision ? h("span", { class: `decision ${step.decision}` }, `${decision[0]} ${decision[1]}`) : h("span", { class: "muted" }, step.writing ? "still writing" : model.state === "running" ? "not decided yet" : "the trace ends here"),
+    decision ? h("span", { class: "muted" }, ` ${decision[2]}`) : null]]);
+  const branches = model.childrenOf(index);
+  if (branches.length > 1) facts.push(["Branches", branches.flatMap((b, i) => [i ? ", " : "", link(b)])]);
+  if (score) facts.push(["PRM score", [h("span", { class: `wl-chip score s${scoreBand(score.value)}` }, score.value.toFixed(2)), h("span", { class: "muted" }, ` chance that the step is good, by ${score.scorer}`)]]);
+  host.replaceChildren(
+    h("div", { class: "detail-head" }, h("h2", {}, h("span", { class: "num" }, `Step ${index + 1}`), step.name || (step.writing ? "…" : "(no name)"))),
+    field("Thought", step.thought, step.writing && step.field === "thought") ?? "",
+    field("Summary", step.summary, step.writing && step.field === "summary") ?? "",
+    field("Reflection", step.reflection, step.writing && step.field === "reflection") ?? "",
+    h("dl", { class: "facts" }, facts.map(([label, value]) => h("div", {}, h("dt", {}, label), h("dd", {}, value)))),
+    step.complete === false && !step.writing ? h("p", { class: "muted" }, "The text of this step was cut off.") : "",
+  );
+}
+
+function sure(confidence) {
+  if (confidence === null || confidence === undefined) return null;
+  return h("span", { class: "muted" }, ` inferred, ${Math.round(confidence * 100)} % sure`);
+}
+
+function replacedSpan(model, step) {
+  const last = step.index - 1;
+  return last > step.replaces ? h("span", { class: "muted" }, ` and what came of it, up to step ${last + 1}`) : null;
+}
+
+/** 0 … 4: five bands of one blue ramp. */
+export function scoreBand(value) {
+  return Math.max(0, Math.min(4, Math.floor(value * 5)));
+}
+
+export function scoreChip(value, scorer = "the reward model") {
+  return h("span", { class: `wl-chip score s${scoreBand(value)}`, title: `Score by ${scorer}: ${value.toFixed(3)}` }, `PRM ${value.toFixed(2)}`);
+}

@@ -1,0 +1,147 @@
+// A trace while it is made or when it is read back: steps with their fields and their place in the tree.
+// Pure data: no DOM, no network.
+
+export const FIELDS = ["name", "thought", "summary", "reflection"];
+
+export class TraceModel {
+  constructor() {
+    this.traceId = null;
+    this.prompt = "";
+    this.model = "";
+    this.steps = [];
+    this.answer = "";
+    this.state = "empty"; // empty | running | done
+    this.finishReason = "";
+    this.solved = null;
+    this.error = "";
+    this.stats = {};
+    this.children = [[]]; // children[row of the parent]; row 0 is the question, row i + 1 is step i
+  }
+
+  static fromTrace(trace) {
+    const model = new TraceModel();
+    model.traceId = trace.trace_id;
+    model.prompt = trace.prompt;
+    model.model = trace.model ?? "";
+    model.answer = trace.answer ?? "";
+    model.finishReason = trace.finish_reason ?? "";
+    model.solved = trace.solved ?? null;
+    model.error = trace.error ?? "";
+    model.stats = trace.stats ?? {};
+    model.state = "done";
+    for (const step of trace.steps) model.#put({ ...step });
+    return model;
+  }
+
+  /** Apply one run event; returns {opened, changed, replaced} with step indexes, so that views repaint only those. */
+  apply(event) {
+    const out = { opened: null, changed: null, moved: false, other: false };
+    switch (event.type) {
+      case "start":
+        this.traceId = event.trace_id;
+        this.prompt = event.prompt;
+        this.model = event.model;
+        this.state = "running";
+        out.other = true;
+        break;
+      case "step_open":
+        this.#put({
+          index: event.index, name: "", thought: "", summary: "", reflection: "", decision: null, complete: false,
+          parent: event.parent, is_backtrack: event.is_backtrack, resumes: event.resumes, replaces: event.replaces,
+          confidence: event.confidence, writing: true,
+        });
+        out.opened = event.index;
+        break;
+      case "step_delta": {
+        const step = this.steps[event.index];
+        if (!step) break;
+        step[event.field] += event.text;
+        step.field = event.field;
+        out.changed = event.index;
+        break;
+      }
+      case "step_close": {
+        const before = this.steps[event.step.index];
+        out.moved = !before || before.parent !== event.step.parent || before.is_backtrack !== event.step.is_backtrack;
+        this.#put({ ...event.step, decision: event.step.decision ?? before?.decision ?? null, writing: false });
+        if (before && out.moved) this.#link();
+        out.changed = event.step.index;
+        break;
+      }
+      case "decision":
+        if (this.steps[event.index]) this.steps[event.index].decision = event.decision;
+        out.changed = event.index;
+        break;
+      case "answer_delta":
+        this.answer += event.text;
+        out.other = true;
+        break;
+      case "stats": {
+        const { type, seq, ...stats } = event;
+        this.stats = { ...this.stats, ...stats };
+        out.other = true;
+        break;
+      }
+      case "done": {
+        this.state = "done";
+        this.finishReason = event.finish_reason;
+        this.answer = event.answer ?? this.answer;
+        this.solved = event.solved ?? null;
+        this.error = event.error ?? "";
+        this.stats = { ...this.stats, ...event.stats };
+        const last = this.steps.at(-1);
+        if (last?.writing) {
+          last.writing = false;
+          out.changed = last.index;
+        }
+        out.other = true;
+        break;
+      }
+    }
+    return out;
+  }
+
+  #put(step) {
+    const fresh = this.steps[step.index] === undefined;
+    this.steps[step.index] = step;
+    if (!fresh) return;
+    this.children[step.index + 1] ??= [];
+    (this.children[(step.parent ?? -1) + 1] ??= []).push(step.index);
+  }
+
+  #link() {
+    this.children = [[], ...this.steps.map(() => [])];
+    for (const step of this.steps) this.children[(step.parent ?? -1) + 1].push(step.index);
+  }
+
+  childrenOf(index) {
+    return this.children[(index ?? -1) + 1] ?? [];
+  }
+
+  siblings(index) {
+    const step = this.steps[index];
+    return step ? this.childrenOf(step.parent) : [];
+  }
+
+  depth(index) {
+    let depth = 0;
+    for (let at = this.steps[index]?.parent; at !== null && at !== undefined && depth <= this.steps.length; at = this.steps[at]?.parent) depth += 1;
+    return depth;
+  }
+
+  /** Indexes from the first step down to `index`. */
+  path(index) {
+    const out = [];
+    for (let at = index; at !== null && at !== undefined && this.steps[at] && out.length <= this.steps.length; at = this.steps[at].parent) out.push(at);
+    return out.reverse();
+  }
+
+  get backtracks() {
+    return this.steps.reduce((n, s) => n + (s.is_backtrack ? 1 : 0), 0);
+  }
+}
+
+/** Where a step entered by a backtrack went on from, in words: "step 4" or "the question". */
+export function stepWord(index) {
+  return index === null || index === undefined ? "the question" : `step ${index + 1}`;
+}
