@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -250,9 +250,9 @@ class Store:
         """The sequence number of the last rating event committed; 0 when there is none."""
         return self._read(ratings.last_seq)
 
-    def query(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def query(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Read rows with this thread's cursor: for snapshots and notebooks, never for writing."""
-        return self._read(lambda con: con.execute(sql, list(params)).fetchall())
+        return self._read(lambda con: con.execute(sql, params).fetchall())
 
     def _read(self, read: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         try:

@@ -1,0 +1,89 @@
+"""Small things that every folder written for others needs: dataset cards, checksums, files that are whole or not there.
+
+Knows no database and no format of rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+CARD = "README.md"
+
+
+def worldline_version() -> str:
+    """The installed version, or "unknown" when run from a bare checkout."""
+    try:
+        return metadata.version("worldline")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its place when the block ends well, and vanishes when it does not."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = target.parent / f".{target.name}.{os.getpid()}.part"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    try:
+        yield work
+        for path in work.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        if target.exists():
+            old = target.parent / f".{target.name}.{os.getpid()}.old"
+            shutil.rmtree(old, ignore_errors=True)
+            target.rename(old)
+            work.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            work.rename(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def table(rows: dict[str, Any]) -> str:
+    """A two-column Markdown table; `|` and line breaks in values are kept from breaking it."""
+    lines = ["| | |", "|---|---|"]
+    lines += [f"| {_cell(key)} | {_cell(value)} |" for key, value in rows.items()]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def front_matter(title: str, data_file: str) -> str:
+    """The head of a Hugging Face dataset card, so that `load_dataset(FOLDER)` takes the Parquet file and not the JSON beside it."""
+    return "\n".join(
+        [
+            "---",
+            f"pretty_name: {json.dumps(title, ensure_ascii=False)}",
+            "configs:",
+            "- config_name: default",
+            "  data_files:",
+            "  - split: train",
+            f"    path: {data_file}",
+            "---",
+            "",
+        ]
+    )

@@ -1,0 +1,383 @@
+"""Snapshots: ratings frozen into a folder that needs no database to be read.
+
+    <root>/<snapshot_id>/data.parquet     one row per submitted assignment (a trace as one rater judged it)
+                         manifest.json    what was asked for, up to which event, counts, balance, agreement, policies, sha256
+                         README.md        dataset card
+
+Only submitted assignments count, as they stood at one event sequence number, which the manifest records. Knows no trainer and
+no export format. How the rows are built is in `frozen.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.trace import new_id, utc_now
+from storage import agreement, cards, frozen
+from storage.errors import NothingRated, SnapshotError, StoreError
+from storage.frozen import Selection
+from storage.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DATA = "data.parquet"
+FORMAT, FORMAT_VERSION = "worldline-snapshot", 1
+LOPSIDED = 0.9  # above this share of one class a scorer that always says that class looks good: worth a warning
+POLICIES = {
+    "rows": "submitted assignments only, as they stood at event_seq",
+    "unrated": "null in `rating`; never read as bad",
+    "neutral": "0 is a deliberate rating; exports choose what it becomes (neutral_as)",
+    "unsure": "null in `rating` and true in `unsure`; not a vote",
+    "first_error": "the step marked as the first error is bad; steps after it stay as the rater left them, unrated unless rated",
+    "split": "by SHA-256 of problem_id: one problem is never in both train and test",
+    "text": "step_text[i] is response[step_start[i]:step_end[i]], offsets in Unicode code points",
+}
+_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
+
+
+@dataclass(frozen=True)
+class SnapshotSpec:
+    """What goes into a snapshot. Empty lists mean "all"; `min_rated_steps` leaves out rows with fewer."""
+
+    models: tuple[str, ...] = ()
+    raters: tuple[str, ...] = ()
+    trace_ids: tuple[str, ...] = ()
+    solved: bool | None = None
+    min_rated_steps: int = 0
+    test_percent: int = 10
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any] | None) -> SnapshotSpec:
+        """Raises StoreError with a sentence for a key or value that is not known."""
+        row = dict(row or {})
+        known = [f.name for f in fields(cls)]
+        for key, value in row.items():
+            if key not in known:
+                raise StoreError(f'"{key}" is not part of a snapshot spec; it may have {", ".join(known)}.')
+            if key in ("models", "raters", "trace_ids"):
+                if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+                    raise StoreError(f'"{key}" must be a list of strings.')
+                row[key] = tuple(value)
+            elif key == "solved":
+                if value is not None and not isinstance(value, bool):
+                    raise StoreError('"solved" must be true, false or null.')
+            elif type(value) is not int or value < 0 or (key == "test_percent" and value > 100):
+                raise StoreError(f'"{key}" is {value!r}; it must be a whole number, not negative (a percentage at most 100).')
+        return cls(**row)
+
+    def to_json(self) -> dict[str, Any]:
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a snapshot would hold. histogram: {good, neutral, bad, unsure, unrated} over steps; excluded: rows left out, by reason."""
+
+    n_traces: int
+    n_rows: int
+    n_steps: int
+    histogram: dict[str, int]
+    warnings: list[str]
+    excluded: dict[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class SnapshotInfo:
+    """A line of the list of snapshots. `error` is a sentence when the folder cannot be read (then the counts are 0)."""
+
+    snapshot_id: str
+    name: str
+    folder: Path
+    created_at: str
+    created_by: str
+    n_traces: int
+    n_rows: int
+    n_steps: int
+    histogram: dict[str, int]
+    event_seq: int
+    sha256: str
+    warnings: list[str] = field(default_factory=list)
+    error: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "folder": str(self.folder)}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot whose checksum was found right."""
+
+    info: SnapshotInfo
+    manifest: dict[str, Any]
+
+    @property
+    def snapshot_id(self) -> str:
+        return self.info.snapshot_id
+
+    @property
+    def folder(self) -> Path:
+        return self.info.folder
+
+    @property
+    def data_path(self) -> Path:
+        return self.info.folder / DATA
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows as an Arrow table (optionally some columns)."""
+        import pyarrow.parquet as pq
+
+        return pq.read_table(self.data_path, columns=list(columns) if columns else None)
+
+    def rows(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """Row by row, so that a large snapshot never has to fit in memory. Rows of one trace stand together."""
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(self.data_path) as file:
+            for batch in file.iter_batches(batch_size=256, columns=list(columns) if columns else None):
+                yield from batch.to_pylist()
+
+
+def preview(store: Store, spec: SnapshotSpec | Mapping[str, Any] | None = None) -> Preview:
+    """What `freeze` would write now, with everything worth knowing before."""
+    spec = _spec(spec)
+    selection = frozen.select(store, spec)
+    return _preview(spec, selection)
+
+
+def freeze(
+    store: Store,
+    folder_root: Path,
+    spec: SnapshotSpec | Mapping[str, Any] | None = None,
+    created_by: str = "local",
+    *,
+    name: str = "",
+) -> SnapshotInfo:
+    """Write a snapshot folder under `folder_root` (whole or not at all). Raises NothingRated, StoreError."""
+    spec = _spec(spec)
+    selection = frozen.select(store, spec)
+    shown = _preview(spec, selection)
+    if not selection.rows:
+        raise NothingRated(shown.warnings[0])
+    snapshot_id = new_id()
+    folder = Path(folder_root) / snapshot_id
+    try:
+        with cards.whole_folder(folder) as work:
+            frozen.write_parquet(store, spec, selection, work / DATA)
+            manifest = _manifest(snapshot_id, name, spec, selection, shown, created_by, cards.sha256_of(work / DATA))
+            cards.write_json(work / cards.MANIFEST, manifest)
+            (work / cards.CARD).write_text(_card(manifest), encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"The snapshot could not be written to {folder_root}: {error.strerror or error}. Nothing was kept.") from None
+    store.record_snapshot(
+        snapshot_id, name, json.dumps(spec.to_json()), selection.event_seq, len(selection.rows), manifest["sha256"], created_by, str(folder)
+    ).result()
+    return _info(folder, manifest)
+
+
+def list_snapshots(root: Path) -> list[SnapshotInfo]:
+    """Newest first. A folder that cannot be read is listed with its `error`. Checksums are verified by `load_snapshot` only."""
+    root = Path(root)
+    if not root.is_dir():
+        return []
+    found = []
+    for folder in root.iterdir():
+        if folder.is_dir() and not folder.name.startswith("."):
+            try:
+                found.append(_info(folder, _read_manifest(folder)))
+            except SnapshotError as error:
+                found.append(SnapshotInfo(folder.name, "", folder, "", "", 0, 0, 0, {}, 0, "", [], str(error)))
+    return sorted(found, key=lambda info: (info.created_at, info.snapshot_id), reverse=True)
+
+
+def load_snapshot(root: Path, snapshot_id: str) -> Snapshot:
+    """Read a snapshot without any database. Raises SnapshotError when it is missing or was changed after freezing."""
+    folder = Path(root) / snapshot_id
+    if not _ID.fullmatch(snapshot_id) or not folder.is_dir():
+        raise SnapshotError(f"There is no snapshot {snapshot_id!r}; `worldline snapshot --list` or the Data page shows those there are.")
+    manifest = _read_manifest(folder)
+    data = folder / DATA
+    if not data.is_file():
+        raise SnapshotError(f"{data} is missing; restore it from a copy, or freeze a new snapshot.")
+    if cards.sha256_of(data) != manifest["sha256"]:
+        raise SnapshotError(
+            f"{data} was changed after it was frozen (its sha256 is not the manifest's); restore it from a copy, or freeze a new snapshot."
+        )
+    return Snapshot(_info(folder, manifest), manifest)
+
+
+def _spec(spec: SnapshotSpec | Mapping[str, Any] | None) -> SnapshotSpec:
+    return spec if isinstance(spec, SnapshotSpec) else SnapshotSpec.from_json(spec)
+
+
+def _preview(spec: SnapshotSpec, selection: Selection) -> Preview:
+    rows = selection.rows
+    return Preview(
+        n_traces=len({row["trace_id"] for row in rows}),
+        n_rows=len(rows),
+        n_steps=sum(len(row["rating"]) for row in rows),
+        histogram=_histogram(rows),
+        warnings=_warnings(spec, selection),
+        excluded=selection.excluded,
+    )
+
+
+def _histogram(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    counts = {"good": 0, "neutral": 0, "bad": 0, "unsure": 0, "unrated": 0}
+    for row in rows:
+        for value, unsure in zip(row["rating"], row["unsure"], strict=True):
+            name = {1: "good", 0: "neutral", -1: "bad"}[value] if value is not None else "unsure" if unsure else "unrated"
+            counts[name] += 1
+    return counts
+
+
+def _warnings(spec: SnapshotSpec, selection: Selection) -> list[str]:
+    rows, excluded = selection.rows, selection.excluded
+    left_out = ", ".join(f"{count} {reason}" for reason, count in excluded.items())
+    if not rows:
+        detail = f" Left out: {left_out}." if left_out else ""
+        return [f"Nothing to freeze: no submitted assignment has a rating.{detail} Rate and submit at least one trace on the Rate page."]
+    found = [f"Left out: {left_out}."] if left_out else []
+    gaps = [row for row in rows if _has_gap(row)]
+    if gaps:
+        found.append(
+            f"{len(gaps)} of {len(rows)} rows have unrated or unsure steps before rated ones; stepwise exports stop at the first such step."
+        )
+    histogram = _histogram(rows)
+    rated = histogram["good"] + histogram["neutral"] + histogram["bad"]
+    if not rated:
+        found.append("No step has a rating (only verdicts, notes or judgements of backtracks): a stepwise export or a PRM job has no rows.")
+    for name in ("good", "bad"):
+        if rated and histogram[name] / rated >= LOPSIDED:
+            found.append(f"{histogram[name]} of {rated} rated steps are {name}: a scorer that always says so would look right.")
+    seen = sum(row["prelabel_visible"] for row in rows)
+    if seen:
+        found.append(f"{seen} of {len(rows)} rows hold ratings made while model scores were visible (prelabel_visible).")
+    in_test = sum(row["split"] == "test" for row in rows)
+    if spec.test_percent and not in_test:
+        found.append("No problem falls into the test split yet: figures on held-out problems cannot be computed from this snapshot alone.")
+    elif in_test == len(rows):
+        found.append("Every problem falls into the test split: nothing is left to train on.")
+    return found
+
+
+def _has_gap(row: Mapping[str, Any]) -> bool:
+    rated = [value is not None for value in row["rating"]]
+    return True in rated and False in rated[: len(rated) - rated[::-1].index(True)]
+
+
+def _manifest(
+    snapshot_id: str, name: str, spec: SnapshotSpec, selection: Selection, shown: Preview, created_by: str, sha256: str
+) -> dict[str, Any]:
+    rows = selection.rows
+    rated = sum(shown.histogram[k] for k in ("good", "neutral", "bad"))
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "snapshot_id": snapshot_id,
+        "name": name,
+        "created_at": utc_now(),
+        "created_by": created_by,
+        "worldline_version": cards.worldline_version(),
+        "spec": spec.to_json(),
+        "event_seq": selection.event_seq,
+        "sha256": sha256,
+        "counts": {
+            "rows": shown.n_rows,
+            "traces": shown.n_traces,
+            "problems": len({row["problem_id"] for row in rows}),
+            "steps": shown.n_steps,
+            "rated_steps": rated,
+            "judged_backtracks": sum(any(v is not None for v in triple) for row in rows for triple in _decisions(row)),
+            "verdicts": sum(row["verdict"] is not None for row in rows),
+            "train_rows": sum(row["split"] == "train" for row in rows),
+            "test_rows": sum(row["split"] == "test" for row in rows),
+        },
+        "class_balance": {**shown.histogram, "positive_share": round(shown.histogram["good"] / rated, 4) if rated else None},
+        "by_rater": _count(row["rater_id"] for row in rows),
+        "by_model": _count(row["model"] for row in rows),
+        "rubrics": _count(f"{row['rubric_id']} v{row['rubric_version']}" for row in rows),
+        "agreement": agreement.of_rows(rows),
+        "policies": POLICIES,
+        "excluded": selection.excluded,
+        "warnings": shown.warnings,
+    }
+
+
+def _decisions(row: Mapping[str, Any]) -> Iterator[tuple[int | None, ...]]:
+    return zip(row["worth_exploring"], row["left_in_time"], row["right_return"], strict=True)
+
+
+def _count(values: Iterator[str] | Sequence[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for value in values:
+        counts[value] = counts.get(value, 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def _card(manifest: Mapping[str, Any]) -> str:
+    title = f"Worldline snapshot {manifest['name'] or manifest['snapshot_id']}"
+    lines = [
+        cards.front_matter(title, DATA),
+        f"# {title}\n",
+        "Reasoning traces with human ratings of their steps, frozen by Worldline. One row is one trace as one rater judged it.\n",
+        cards.table({key: manifest[key] for key in ("snapshot_id", "created_at", "created_by", "worldline_version", "event_seq", "sha256")}),
+        "\n## Counts\n",
+        cards.table(manifest["counts"]),
+        "\n## Class balance of steps\n",
+        cards.table(manifest["class_balance"]),
+        "\n## Raters, models, agreement\n",
+        cards.table({key: manifest[key] for key in ("by_rater", "by_model", "rubrics", "agreement")}),
+        "\n## What was asked for, what was left out\n",
+        cards.table({"spec": manifest["spec"], "excluded": manifest["excluded"]}),
+        "\n## Policies\n",
+        cards.table(manifest["policies"]),
+    ]
+    if manifest["warnings"]:
+        lines += ["\n## Warnings\n", *(f"- {w}" for w in manifest["warnings"])]
+    lines += ["\n## Read it\n", f'```python\nimport polars as pl\n\nrows = pl.read_parquet("{DATA}")\n```\n']
+    return "\n".join(lines)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / cards.MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SnapshotError(f"{path} is missing, so {folder.name} is not a whole snapshot; restore it from a copy.") from None
+    except (OSError, ValueError) as error:
+        raise SnapshotError(f"{path} cannot be read ({error}); restore it from a copy.") from None
+    needed = ("snapshot_id", "created_at", "created_by", "counts", "class_balance", "event_seq", "sha256")
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or any(key not in manifest for key in needed):
+        raise SnapshotError(f"{path} is not the manifest of a Worldline snapshot; restore it from a copy.")
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise SnapshotError(
+            f"{path} has format version {manifest.get('format_version')}; this Worldline reads version {FORMAT_VERSION}."
+        )
+    return manifest
+
+
+def _info(folder: Path, manifest: Mapping[str, Any]) -> SnapshotInfo:
+    counts = manifest["counts"]
+    return SnapshotInfo(
+        snapshot_id=manifest["snapshot_id"],
+        name=manifest.get("name", ""),
+        folder=folder,
+        created_at=manifest["created_at"],
+        created_by=manifest["created_by"],
+        n_traces=counts["traces"],
+        n_rows=counts["rows"],
+        n_steps=counts["steps"],
+        histogram={k: v for k, v in manifest["class_balance"].items() if k != "positive_share"},
+        event_seq=manifest["event_seq"],
+        sha256=manifest["sha256"],
+        warnings=manifest.get("warnings", []),
+    )
