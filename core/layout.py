@@ -6,8 +6,9 @@ parent, every further child opens a new column) and *runs* (overview: straight s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from core.trace import Placed
@@ -36,17 +37,15 @@ class Run:
 
 
 class Layout:
-    """Add nodes in walk order; `places[i]` never changes, the last of `runs` may grow."""
+    """Add nodes in walk order; `places[i]` never changes."""
 
     def __init__(self) -> None:
         self.places: list[Place] = []
-        self.runs: list[Run] = []
         self._children: dict[int | None, int] = {}
         self._columns = 0
-        self._run_of: list[int] = []
 
     def add(self, node: Placed) -> Place:
-        index = len(self.places)
+        """Place the next node. O(1)."""
         parent = node.parent
         siblings = self._children.get(parent, 0)
         self._children[parent] = siblings + 1
@@ -58,44 +57,22 @@ class Layout:
             lane, column = min(above.lane + 1, MAX_LANES - 1), self._columns
         place = Place(lane, column, above.depth + 1)
         self.places.append(place)
-        self._add_to_run(index, parent, siblings)
         return place
 
-    def _add_to_run(self, index: int, parent: int | None, siblings: int) -> None:
-        """A step extends the newest run if it is the first child of that run's last step."""
-        if parent is not None and parent == index - 1 and siblings == 0:
-            run = self._run_of[parent]
-            old = self.runs[run]
-            self.runs[run] = Run(old.first, index, old.parent, old.depth)
-            self._run_of.append(run)
-            return
-        above = None if parent is None else self._split(parent)
-        depth = 0 if above is None else self.runs[above].depth + 1
-        self.runs.append(Run(index, index, above, depth))
-        self._run_of.append(len(self.runs) - 1)
 
-    def _split(self, step: int) -> int:
-        """The run that ends at `step`: a branch in mid-run cuts the run in two (the cut-off end becomes a run of its own)."""
-        run = self._run_of[step]
-        old = self.runs[run]
-        if old.last == step:
-            return run
-        tail = len(self.runs)
-        self.runs.append(Run(step + 1, old.last, run, old.depth + 1))
-        self.runs[run] = Run(old.first, step, old.parent, old.depth)
-        for i in range(step + 1, old.last + 1):
-            self._run_of[i] = tail
-        for i, other in enumerate(self.runs[:-1]):  # runs that hung on the old end now hang on the tail
-            if i != run and other.parent == run and other.first > old.last:
-                self._reparent(i, tail)
-        return run
-
-    def _reparent(self, run: int, parent: int) -> None:
-        old = self.runs[run]
-        self.runs[run] = Run(old.first, old.last, parent, self.runs[parent].depth + 1)
-        for i, other in enumerate(self.runs):
-            if other.parent == run:
-                self._reparent(i, run)
+def runs_of(nodes: Sequence[Placed]) -> list[Run]:
+    """Straight stretches of a tree, in walk order: a step goes on a run if it is the only child of the step before it. O(n)."""
+    children = Counter(node.parent for node in nodes)
+    runs: list[Run] = []
+    run_of: list[int] = []
+    for index, node in enumerate(nodes):
+        if index and node.parent == index - 1 and children[node.parent] == 1:
+            runs[-1] = replace(runs[-1], last=index)
+        else:
+            above = None if node.parent is None else run_of[node.parent]
+            runs.append(Run(index, index, above, 0 if above is None else runs[above].depth + 1))
+        run_of.append(len(runs) - 1)
+    return runs
 
 
 def lay_out(nodes: Sequence[Placed]) -> Layout:
@@ -106,6 +83,6 @@ def lay_out(nodes: Sequence[Placed]) -> Layout:
     return layout
 
 
-def to_json(layout: Layout) -> dict[str, Any]:
+def to_json(nodes: Sequence[Placed]) -> dict[str, Any]:
     """`{"places": [{lane, column, depth}], "runs": [{first, last, parent, depth}]}`"""
-    return {"places": [asdict(p) for p in layout.places], "runs": [asdict(r) for r in layout.runs]}
+    return {"places": [asdict(p) for p in lay_out(nodes).places], "runs": [asdict(r) for r in runs_of(nodes)]}

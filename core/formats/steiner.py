@@ -81,6 +81,7 @@ class SteinerParser:
         self._open: dict[str, str] | None = None  # fields of the open step
         self._start = 0
         self._field: str | None = None
+        self._blanks = ""  # white space that belongs to stray text only if more text follows
         self._entered_by: Decision | None = None
         self._answer: list[str] = []
         self._closed = False
@@ -129,14 +130,18 @@ class SteinerParser:
             events.append(AnswerText(text))
         elif self._open is not None:
             name = self._field
-            if name is None:
-                if not text.strip():
+            if name is None:  # stray text inside a step is still something the model thought; blanks between tokens are not
+                text = self._blanks + text
+                kept = len(text.rstrip())
+                text, self._blanks = text[:kept], text[kept:]
+                if not text:
                     return
-                name = "thought"  # stray text inside a step is still something the model thought
+                name = "thought"
             self._open[name] += text
             events.append(FieldText(len(self.steps), name, text))
 
     def _token(self, token: str, events: list[ParserEvent]) -> None:
+        self._blanks = ""
         if self.answer_start is not None:
             self._text(token, events)
             return
