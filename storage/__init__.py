@@ -1,1 +1,3 @@
-"""What Worldline keeps: traces, ratings, model scores, frozen snapshots and what is exported from them. Imports core, nothing above it."""
+"""What Worldline keeps: traces, ratings, model scores, frozen snapshots and what is exported from them. Imports core,
+nothing above it.
+"""

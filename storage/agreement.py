@@ -1,8 +1,11 @@
 """How far raters agree on steps. Pure arithmetic over value counts; knows no database.
 
-One figure alone misleads: 97 % raw agreement with 97 % of the ratings good gives α = 0.48 and AC1 = 0.97. So percent agreement,
-Krippendorff's α (ordinal) and Gwet's AC1 stand side by side with n, and each says in words why it is undefined where it is.
-Sources: Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011); Gwet, "Computing inter-rater reliability" (2008).
+One figure alone misleads: 97 % raw agreement with 97 % of the ratings good gives α = 0.48 and AC1 = 0.97. So percent
+agreement,
+Krippendorff's α (ordinal) and Gwet's AC1 stand side by side with n, and each says in words why it is undefined where
+it is.
+Sources: Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011); Gwet, "Computing inter-rater reliability"
+(2008).
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ SCALE = (-1, 0, 1)  # bad, neutral, good; "unsure" is not a vote
 def step_agreement(units: Iterable[Sequence[int]]) -> dict[str, Any]:
     """units: the votes of different raters on one step each; only units with two or more votes count.
 
-    Returns {n_units, percent, alpha_ordinal, ac1}; a figure that is undefined is a string that begins with "undefined:".
+    Returns {n_units, percent, alpha_ordinal, ac1}; a figure that is undefined is a string that begins with
+    "undefined:".
     """
     counts = [Counter(votes) for votes in units if len(votes) >= 2]
     if not counts:
@@ -33,7 +37,9 @@ def step_agreement(units: Iterable[Sequence[int]]) -> dict[str, Any]:
 
 
 def first_error_agreement(marks: Iterable[Sequence[int | None]]) -> dict[str, Any]:
-    """marks: for each trace the first error that each rater marked (None: none). How often they name the same, how far apart if not."""
+    """marks: for each trace the first error that each rater marked (None: none). How often they name the same, how
+    far apart if not.
+    """
     same = pairs = 0
     distances: list[int] = []
     for trace in marks:
@@ -45,12 +51,18 @@ def first_error_agreement(marks: Iterable[Sequence[int | None]]) -> dict[str, An
                     distances.append(abs(a - b))
     if not pairs:
         return {"n_pairs": 0, "same_percent": "undefined: no trace was rated by two raters"}
-    mean = round(sum(distances) / len(distances), 2) if distances else "undefined: no trace has a first error from two raters"
+    mean = (
+        round(sum(distances) / len(distances), 2)
+        if distances
+        else "undefined: no trace has a first error from two raters"
+    )
     return {"n_pairs": pairs, "same_percent": round(100 * same / pairs, 1), "mean_distance_steps": mean}
 
 
 def of_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | str:
-    """Agreement over snapshot rows (segmentation_id, rater_id, rating, first_error); a string when there is only one rater."""
+    """Agreement over snapshot rows (segmentation_id, rater_id, rating, first_error); a string when there is only one
+    rater.
+    """
     raters = {row["rater_id"] for row in rows}
     if len(raters) < 2:
         return "undefined: one rater" if raters else "undefined: no rater"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,22 +39,22 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its place when the block ends well, and vanishes when it does not."""
+    """A work folder whose files become `target` when the block ends well, and vanish when it does not.
+
+    A new target appears in one rename. In a target that exists the files are replaced one by one, the manifest last.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    work = target.parent / f".{target.name}.{os.getpid()}.part"
-    shutil.rmtree(work, ignore_errors=True)
+    beside = target if target.is_dir() else target.parent
+    work = beside / f".{target.name}.{secrets.token_hex(4)}.part"
     work.mkdir()
     try:
         yield work
         for path in work.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-        if target.exists():
-            old = target.parent / f".{target.name}.{os.getpid()}.old"
-            shutil.rmtree(old, ignore_errors=True)
-            target.rename(old)
-            work.rename(target)
-            shutil.rmtree(old, ignore_errors=True)
+        if beside is target:
+            for path in sorted(work.iterdir(), key=lambda p: p.name == MANIFEST):
+                path.replace(target / path.name)
         else:
             work.rename(target)
     finally:
@@ -68,12 +69,14 @@ def table(rows: dict[str, Any]) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) and value.isprintable() else json.dumps(value, ensure_ascii=False)
     return text.replace("|", "\\|").replace("\n", " ")
 
 
 def front_matter(title: str, data_file: str) -> str:
-    """The head of a Hugging Face dataset card, so that `load_dataset(FOLDER)` takes the Parquet file and not the JSON beside it."""
+    """The head of a Hugging Face dataset card, so that `load_dataset(FOLDER)` takes the Parquet file and not the JSON
+    beside it.
+    """
     return "\n".join(
         [
             "---",

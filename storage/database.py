@@ -1,7 +1,9 @@
 """Opening the one DuckDB file of a data folder, and refusing to, in sentences.
 
-One process owns the file; a second cannot open it even to read. A file that is not ours, or cannot be read, is first looked at
-read-only, so that refusing it leaves every byte as it was. Knows no trace and no rating: only files, versions and the schema text.
+One process owns the file; a second cannot open it even to read. A file that is not ours, or cannot be read, is first
+looked at
+read-only, so that refusing it leaves every byte as it was. Knows no trace and no rating: only files, versions and the
+schema text.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ _HOLDER = re.compile(r"Conflicting lock is held in (.*?) ?\(PID (\d+)")
 def connect(folder: Path) -> duckdb.DuckDBPyConnection:
     """Open (or create) the database of `folder` for writing.
 
-    Raises FolderInUse, ForeignFolder (CorruptFolder where the file cannot be read), StoreError where the folder cannot be written to.
+    Raises FolderInUse, ForeignFolder (CorruptFolder where the file cannot be read), StoreError where the folder
+    cannot be written to.
     """
     path = folder / DATABASE
     try:
@@ -94,7 +97,8 @@ def _look(folder: Path, path: Path) -> None:
             return  # made by a process that was killed before its schema was committed
         if "worldline_meta" not in tables:
             raise ForeignFolder(
-                f"{path} is a DuckDB database, but not one of Worldline's (its tables: {', '.join(sorted(tables)[:4])}). "
+                f"{path} is a DuckDB database, but not one of Worldline's (its tables: "
+                f"{', '.join(sorted(tables)[:4])}). "
                 "Nothing was changed; choose another data folder with --data."
             )
         row = con.execute("select value from worldline_meta where key = 'schema_version'").fetchone()
@@ -106,7 +110,8 @@ def _look(folder: Path, path: Path) -> None:
     if version != str(SCHEMA_VERSION):
         raise ForeignFolder(
             f"{path} has schema version {version}; this Worldline reads version {SCHEMA_VERSION}. "
-            "Nothing was changed; open it with the version of Worldline that made it, or choose another data folder with --data."
+            "Nothing was changed; open it with the version of Worldline that made it, or choose another data "
+            "folder with --data."
         )
 
 
@@ -162,7 +167,8 @@ def in_use(folder: Path, detail: str = "", own_pid: int | None = None) -> Folder
         pass  # owner.json is a courtesy of whoever owns the folder
     who = f"process {pid}" if pid is not None else "another process"
     return FolderInUse(
-        f"The data folder {folder} is in use by {who}{address}. Use that Worldline, stop it, or choose another folder with --data.",
+        f"The data folder {folder} is in use by {who}{address}. Use that Worldline, stop it, or choose another "
+        "folder with --data.",
         pid,
     )
 

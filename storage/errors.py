@@ -12,7 +12,9 @@ class StoreError(Exception):
 
 
 class FolderInUse(StoreError):
-    """Another process (or another `Store` in this one) owns the data folder. `pid` is None where the system does not say."""
+    """Another process (or another `Store` in this one) owns the data folder. `pid` is None where the system does not
+    say.
+    """
 
     def __init__(self, sentence: str, pid: int | None) -> None:
         super().__init__(sentence)

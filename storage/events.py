@@ -1,10 +1,12 @@
 """Rating events: what a rater did, one row each, never changed afterwards.
 
 An event carries an id made by the client, so that sending it twice is harmless, and the client's own order (`seq`, per
-assignment; any number that grows, milliseconds will do). What counts now is the latest `set` or `clear` of each (target, step,
+assignment; any number that grows, milliseconds will do). What counts now is the latest `set` or `clear` of each
+(target, step,
 dimension). Knows no database and no screen.
 
-Values: good +1, neutral 0, bad −1. Unsure is a value of its own (`value` None, `value_text` "unsure"). Unrated is the absence of a row.
+Values: good +1, neutral 0, bad −1. Unsure is a value of its own (`value` None, `value_text` "unsure"). Unrated is the
+absence of a row.
 """
 
 from __future__ import annotations

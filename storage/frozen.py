@@ -1,6 +1,7 @@
 """From the event log to the rows of a snapshot: one SQL statement, read as of one event sequence number.
 
-Knows no folder layout and no manifest (`snapshots.py` does). The rating view of the schema shows *now*; a snapshot needs *then*,
+Knows no folder layout and no manifest (`snapshots.py` does). The rating view of the schema shows *now*; a snapshot
+needs *then*,
 so the same latest-wins rule is written out here with a bound on the sequence number.
 """
 
@@ -158,21 +159,34 @@ def select(store: Store, spec: SnapshotSpec) -> Selection:
 
 
 def write_parquet(store: Store, spec: SnapshotSpec, selection: Selection, path: Path) -> None:
-    """The rows of a selection with their texts, streamed by the database itself: nothing has to fit in Python's memory."""
+    """The rows of a selection with their texts, streamed by the database itself: nothing has to fit in Python's
+    memory.
+    """
     chosen = [row["assignment_id"] for row in selection.rows]
     target = str(path).replace("'", "''")
     statement = _statement(_FULL, {**_TEXTS, **_JUDGED})
-    store.query(f"copy ({statement}) to '{target}' (format parquet, compression zstd)", _params(selection.event_seq, spec, chosen))
+    store.query(
+        f"copy ({statement}) to '{target}' (format parquet, compression zstd)",
+        _params(selection.event_seq, spec, chosen),
+    )
 
 
 def split_of(problem_id: str, test_percent: int = 10) -> str:
-    """"train" or "test", the same rule as in SQL: it depends on the problem alone."""
+    """ "train" or "test", the same rule as in SQL: it depends on the problem alone."""
     digest = hashlib.sha256(problem_id.encode()).hexdigest()
     return "test" if int(digest[:8], 16) % 1000 < 10 * test_percent else "train"
 
 
 def _why_not(
-    spec: SnapshotSpec, rater: str, trace_id: str, model: str, solved: bool | None, action: str | None, reason: str, rated: int, judged: int
+    spec: SnapshotSpec,
+    rater: str,
+    trace_id: str,
+    model: str,
+    solved: bool | None,
+    action: str | None,
+    reason: str,
+    rated: int,
+    judged: int,
 ) -> str:
     chosen = (
         (not spec.models or model in spec.models)

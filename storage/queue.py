@@ -1,7 +1,9 @@
 """Who rates what: handing out traces as leases.
 
-Select-then-insert from several threads hands the same trace out twice without a single error (measured: 27 of 40). So every
-claim runs on the one writer thread, which is the lock, and the key of the table `slot` is the safety net below it. A lease that
+Select-then-insert from several threads hands the same trace out twice without a single error (measured: 27 of 40). So
+every
+claim runs on the one writer thread, which is the lock, and the key of the table `slot` is the safety net below it. A
+lease that
 ran out is free again by query; nobody has to clean up. Knows nothing of ratings but the status they leave behind.
 """
 
@@ -69,8 +71,10 @@ class Claim:
 
 
 _ASSIGNMENT = (
-    "select a.assignment_id, a.queue_id, a.trace_id, a.segmentation_id, a.rater_id, a.status, a.status_reason, a.leased_at, "
-    "a.lease_expires_at, a.submitted_at, coalesce(q.verify_mode, false) from assignment a left join queue q using (queue_id) "
+    "select a.assignment_id, a.queue_id, a.trace_id, a.segmentation_id, a.rater_id, a.status, a.status_reason, "
+    "a.leased_at, "
+    "a.lease_expires_at, a.submitted_at, coalesce(q.verify_mode, false) from assignment a left join queue q "
+    "using (queue_id) "
 )
 
 
@@ -90,7 +94,8 @@ def _assignments(con: duckdb.DuckDBPyConnection, where: str, params: list[Any]) 
     rows = con.execute(_ASSIGNMENT + where, params).fetchall()
     seqs = dict(
         con.execute(
-            "select assignment_id, max(seq) from rating_event where assignment_id in (select unnest(?::varchar[])) group by all",
+            "select assignment_id, max(seq) from rating_event where assignment_id in (select "
+            "unnest(?::varchar[])) group by all",
             [[row[0] for row in rows]],
         ).fetchall()
     )
@@ -131,7 +136,8 @@ def _claim(con: duckdb.DuckDBPyConnection, wish: Claim) -> Assignment | None:
     if found is None:
         return None
     trace_id, segmentation_id = found
-    # Slot numbers are never used twice, so the table is only appended to; how many are *taken* is counted from assignments.
+    # Slot numbers are never used twice, so the table is only appended to; how many are *taken* is counted from
+    # assignments.
     taken = con.execute(
         "select count(*) from slot where queue_id = ? and trace_id = ?", [wish.queue_id, trace_id]
     ).fetchone()
@@ -181,7 +187,8 @@ where t.n_steps > 0 and (?::integer is null or coalesce(taken.n, 0) < ?::integer
 def _next(con: duckdb.DuckDBPyConnection, wish: Claim, overlap: int | None, now: datetime) -> tuple[str, str] | None:
     """The least rated, then oldest trace that this rater has not had and that is not fully taken."""
     row = con.execute(
-        f"select t.trace_id, g.segmentation_id {_OPEN_TO_RATER} order by coalesce(taken.n, 0), t.created_at, t.trace_id limit 1",
+        f"select t.trace_id, g.segmentation_id {_OPEN_TO_RATER} order by coalesce(taken.n, 0), t.created_at, "
+        "t.trace_id limit 1",
         [wish.queue_id, now, overlap, overlap, wish.queue_id, wish.rater_id],
     ).fetchone()
     return None if row is None else (row[0], row[1])

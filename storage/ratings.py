@@ -1,6 +1,7 @@
 """The rating log: appending events, and reading what counts now.
 
-Events are only ever appended. The writer's side (`RatingLog`) remembers which ids an assignment already has, so that a replay
+Events are only ever appended. The writer's side (`RatingLog`) remembers which ids an assignment already has, so that
+a replay
 adds nothing, and keeps the assignment's status in step. Knows no HTTP and no screen.
 """
 
@@ -17,7 +18,8 @@ import duckdb
 from storage.database import insert
 from storage.events import CurrentRating, RatingEvent, format_utc, parse_utc, problem_of
 
-# Assignments whose event ids are kept in memory: more than raters at work at once; one that fell out is read again (20 ms at 1M events).
+# Assignments whose event ids are kept in memory: more than raters at work at once; one that fell out is read again
+# (20 ms at 1M events).
 REMEMBERED = 512
 STATUS_OF = {"submit": "submitted", "reopen": "leased", "skip": "skipped"}
 
@@ -48,7 +50,9 @@ class RatingLog:
         self._next_seq = None
 
     def append(self, con: duckdb.DuckDBPyConnection, calls: Sequence[Sequence[RatingEvent]]) -> list[list[str]]:
-        """Writer's operation: for each call the ids that are in the log now, new or not; events that cannot be kept are left out."""
+        """Writer's operation: for each call the ids that are in the log now, new or not; events that cannot be kept
+        are left out.
+        """
         if self._next_seq is None:
             self._next_seq = last_seq(con) + 1
         now = utc_now()
@@ -78,7 +82,8 @@ class RatingLog:
             self._known.move_to_end(assignment_id)
             return known
         row = con.execute(
-            "select a.rater_id, a.segmentation_id, g.n_steps, coalesce(q.lease_minutes, 60), a.status_seq, a.lease_expires_at "
+            "select a.rater_id, a.segmentation_id, g.n_steps, coalesce(q.lease_minutes, 60), a.status_seq, "
+            "a.lease_expires_at "
             "from assignment a join segmentation g using (segmentation_id) left join queue q using (queue_id) "
             "where a.assignment_id = ? limit 1",
             [assignment_id],
@@ -131,7 +136,9 @@ class RatingLog:
     def _follow(
         self, con: duckdb.DuckDBPyConnection, events: list[RatingEvent], touched: dict[str, _Known], now: datetime
     ) -> None:
-        """The assignment's status after its latest submit, reopen or skip (in the client's order), and its lease while work goes on."""
+        """The assignment's status after its latest submit, reopen or skip (in the client's order), and its lease
+        while work goes on.
+        """
         latest: dict[str, RatingEvent] = {}
         for event in events:
             known = touched[event.assignment_id]
@@ -140,7 +147,8 @@ class RatingLog:
                 latest[event.assignment_id] = event
         for assignment_id, event in latest.items():
             con.execute(
-                "update assignment set status = ?, status_reason = ?, status_seq = ?, submitted_at = ?, updated_at = ? where assignment_id = ?",
+                "update assignment set status = ?, status_reason = ?, status_seq = ?, submitted_at = ?, "
+                "updated_at = ? where assignment_id = ?",
                 [
                     STATUS_OF[event.action],
                     (event.value_text or "skip") if event.action == "skip" else "",
@@ -201,7 +209,8 @@ def current_ratings(con: duckdb.DuckDBPyConnection, assignment_id: str) -> list[
 def events_of(con: duckdb.DuckDBPyConnection, assignment_id: str) -> list[RatingEvent]:
     """Every event of one assignment, in the order of commit."""
     rows = con.execute(
-        "select event_id, assignment_id, rater_id, seq, action, target, step_idx, dimension, value, value_text, ts_client, input_method, "
+        "select event_id, assignment_id, rater_id, seq, action, target, step_idx, dimension, value, value_text, "
+        "ts_client, input_method, "
         "dwell_ms, prelabel_visible, ui_build from rating_event where assignment_id = ? order by server_seq",
         [assignment_id],
     ).fetchall()
@@ -219,8 +228,10 @@ def statistics(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     traces, steps = _one(con, "select count(*), coalesce(sum(n_steps), 0) from trace")
     current = con.execute(
         "select rater_id, count(*) filter (target = 'step' and dimension = 'correctness'), count(*), "
-        "count(*) filter (dimension = 'correctness' and value > 0), count(*) filter (dimension = 'correctness' and value = 0), "
-        "count(*) filter (dimension = 'correctness' and value < 0), count(*) filter (dimension = 'correctness' and value is null) "
+        "count(*) filter (dimension = 'correctness' and value > 0), count(*) filter (dimension = 'correctness' "
+        "and value = 0), "
+        "count(*) filter (dimension = 'correctness' and value < 0), count(*) filter (dimension = 'correctness' "
+        "and value is null) "
         "from rating_current group by rater_id"
     ).fetchall()
     submitted = dict(

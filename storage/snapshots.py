@@ -1,10 +1,12 @@
 """Snapshots: ratings frozen into a folder that needs no database to be read.
 
     <root>/<snapshot_id>/data.parquet     one row per submitted assignment (a trace as one rater judged it)
-                         manifest.json    what was asked for, up to which event, counts, balance, agreement, policies, sha256
+                         manifest.json    what was asked for, up to which event, counts, balance, agreement, policies,
+                         sha256
                          README.md        dataset card
 
-Only submitted assignments count, as they stood at one event sequence number, which the manifest records. Knows no trainer and
+Only submitted assignments count, as they stood at one event sequence number, which the manifest records. Knows no
+trainer and
 no export format. How the rows are built is in `frozen.py`.
 """
 
@@ -68,7 +70,9 @@ class SnapshotSpec:
                 if value is not None and not isinstance(value, bool):
                     raise StoreError('"solved" must be true, false or null.')
             elif type(value) is not int or value < 0 or (key == "test_percent" and value > 100):
-                raise StoreError(f'"{key}" is {value!r}; it must be a whole number, not negative (a percentage at most 100).')
+                raise StoreError(
+                    f'"{key}" is {value!r}; it must be a whole number, not negative (a percentage at most 100).'
+                )
         return cls(**row)
 
     def to_json(self) -> dict[str, Any]:
@@ -77,7 +81,9 @@ class SnapshotSpec:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a snapshot would hold. histogram: {good, neutral, bad, unsure, unrated} over steps; excluded: rows left out, by reason."""
+    """What a snapshot would hold. histogram: {good, neutral, bad, unsure, unrated} over steps; excluded: rows left
+    out, by reason.
+    """
 
     n_traces: int
     n_rows: int
@@ -176,15 +182,26 @@ def freeze(
             cards.write_json(work / cards.MANIFEST, manifest)
             (work / cards.CARD).write_text(_card(manifest), encoding="utf-8")
     except OSError as error:
-        raise StoreError(f"The snapshot could not be written to {folder_root}: {error.strerror or error}. Nothing was kept.") from None
+        raise StoreError(
+            f"The snapshot could not be written to {folder_root}: {error.strerror or error}. Nothing was kept."
+        ) from None
     store.record_snapshot(
-        snapshot_id, name, json.dumps(spec.to_json()), selection.event_seq, len(selection.rows), manifest["sha256"], created_by, str(folder)
+        snapshot_id,
+        name,
+        json.dumps(spec.to_json()),
+        selection.event_seq,
+        len(selection.rows),
+        manifest["sha256"],
+        created_by,
+        str(folder),
     ).result()
     return _info(folder, manifest)
 
 
 def list_snapshots(root: Path) -> list[SnapshotInfo]:
-    """Newest first. A folder that cannot be read is listed with its `error`. Checksums are verified by `load_snapshot` only."""
+    """Newest first. A folder that cannot be read is listed with its `error`. Checksums are verified by
+    `load_snapshot` only.
+    """
     root = Path(root)
     if not root.is_dir():
         return []
@@ -202,14 +219,17 @@ def load_snapshot(root: Path, snapshot_id: str) -> Snapshot:
     """Read a snapshot without any database. Raises SnapshotError when it is missing or was changed after freezing."""
     folder = Path(root) / snapshot_id
     if not _ID.fullmatch(snapshot_id) or not folder.is_dir():
-        raise SnapshotError(f"There is no snapshot {snapshot_id!r}; `worldline snapshot --list` or the Data page shows those there are.")
+        raise SnapshotError(
+            f"There is no snapshot {snapshot_id!r}; `worldline snapshot --list` or the Data page shows those there are."
+        )
     manifest = _read_manifest(folder)
     data = folder / DATA
     if not data.is_file():
         raise SnapshotError(f"{data} is missing; restore it from a copy, or freeze a new snapshot.")
     if cards.sha256_of(data) != manifest["sha256"]:
         raise SnapshotError(
-            f"{data} was changed after it was frozen (its sha256 is not the manifest's); restore it from a copy, or freeze a new snapshot."
+            f"{data} was changed after it was frozen (its sha256 is not the manifest's); restore it from a copy, "
+            "or freeze a new snapshot."
         )
     return Snapshot(_info(folder, manifest), manifest)
 
@@ -234,7 +254,9 @@ def _histogram(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     counts = {"good": 0, "neutral": 0, "bad": 0, "unsure": 0, "unrated": 0}
     for row in rows:
         for value, unsure in zip(row["rating"], row["unsure"], strict=True):
-            name = {1: "good", 0: "neutral", -1: "bad"}[value] if value is not None else "unsure" if unsure else "unrated"
+            name = (
+                {1: "good", 0: "neutral", -1: "bad"}[value] if value is not None else "unsure" if unsure else "unrated"
+            )
             counts[name] += 1
     return counts
 
@@ -244,26 +266,40 @@ def _warnings(spec: SnapshotSpec, selection: Selection) -> list[str]:
     left_out = ", ".join(f"{count} {reason}" for reason, count in excluded.items())
     if not rows:
         detail = f" Left out: {left_out}." if left_out else ""
-        return [f"Nothing to freeze: no submitted assignment has a rating.{detail} Rate and submit at least one trace on the Rate page."]
+        return [
+            f"Nothing to freeze: no submitted assignment has a rating.{detail} Rate and submit at least one trace "
+            "on the Rate page."
+        ]
     found = [f"Left out: {left_out}."] if left_out else []
     gaps = [row for row in rows if _has_gap(row)]
     if gaps:
         found.append(
-            f"{len(gaps)} of {len(rows)} rows have unrated or unsure steps before rated ones; stepwise exports stop at the first such step."
+            f"{len(gaps)} of {len(rows)} rows have unrated or unsure steps before rated ones; stepwise exports "
+            "stop at the first such step."
         )
     histogram = _histogram(rows)
     rated = histogram["good"] + histogram["neutral"] + histogram["bad"]
     if not rated:
-        found.append("No step has a rating (only verdicts, notes or judgements of backtracks): a stepwise export or a PRM job has no rows.")
+        found.append(
+            "No step has a rating (only verdicts, notes or judgements of backtracks): a stepwise export or a PRM "
+            "job has no rows."
+        )
     for name in ("good", "bad"):
         if rated and histogram[name] / rated >= LOPSIDED:
-            found.append(f"{histogram[name]} of {rated} rated steps are {name}: a scorer that always says so would look right.")
+            found.append(
+                f"{histogram[name]} of {rated} rated steps are {name}: a scorer that always says so would look right."
+            )
     seen = sum(row["prelabel_visible"] for row in rows)
     if seen:
-        found.append(f"{seen} of {len(rows)} rows hold ratings made while model scores were visible (prelabel_visible).")
+        found.append(
+            f"{seen} of {len(rows)} rows hold ratings made while model scores were visible (prelabel_visible)."
+        )
     in_test = sum(row["split"] == "test" for row in rows)
     if spec.test_percent and not in_test:
-        found.append("No problem falls into the test split yet: figures on held-out problems cannot be computed from this snapshot alone.")
+        found.append(
+            "No problem falls into the test split yet: figures on held-out problems cannot be computed from this "
+            "snapshot alone."
+        )
     elif in_test == len(rows):
         found.append("Every problem falls into the test split: nothing is left to train on.")
     return found
@@ -301,7 +337,10 @@ def _manifest(
             "train_rows": sum(row["split"] == "train" for row in rows),
             "test_rows": sum(row["split"] == "test" for row in rows),
         },
-        "class_balance": {**shown.histogram, "positive_share": round(shown.histogram["good"] / rated, 4) if rated else None},
+        "class_balance": {
+            **shown.histogram,
+            "positive_share": round(shown.histogram["good"] / rated, 4) if rated else None,
+        },
         "by_rater": _count(row["rater_id"] for row in rows),
         "by_model": _count(row["model"] for row in rows),
         "rubrics": _count(f"{row['rubric_id']} v{row['rubric_version']}" for row in rows),
@@ -328,8 +367,14 @@ def _card(manifest: Mapping[str, Any]) -> str:
     lines = [
         cards.front_matter(title, DATA),
         f"# {title}\n",
-        "Reasoning traces with human ratings of their steps, frozen by Worldline. One row is one trace as one rater judged it.\n",
-        cards.table({key: manifest[key] for key in ("snapshot_id", "created_at", "created_by", "worldline_version", "event_seq", "sha256")}),
+        "Reasoning traces with human ratings of their steps, frozen by Worldline. One row is one trace as one "
+        "rater judged it.\n",
+        cards.table(
+            {
+                key: manifest[key]
+                for key in ("snapshot_id", "created_at", "created_by", "worldline_version", "event_seq", "sha256")
+            }
+        ),
         "\n## Counts\n",
         cards.table(manifest["counts"]),
         "\n## Class balance of steps\n",
@@ -352,7 +397,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise SnapshotError(f"{path} is missing, so {folder.name} is not a whole snapshot; restore it from a copy.") from None
+        raise SnapshotError(
+            f"{path} is missing, so {folder.name} is not a whole snapshot; restore it from a copy."
+        ) from None
     except (OSError, ValueError) as error:
         raise SnapshotError(f"{path} cannot be read ({error}); restore it from a copy.") from None
     needed = ("snapshot_id", "created_at", "created_by", "counts", "class_balance", "event_seq", "sha256")
@@ -360,7 +407,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise SnapshotError(f"{path} is not the manifest of a Worldline snapshot; restore it from a copy.")
     if manifest.get("format_version") != FORMAT_VERSION:
         raise SnapshotError(
-            f"{path} has format version {manifest.get('format_version')}; this Worldline reads version {FORMAT_VERSION}."
+            f"{path} has format version {manifest.get('format_version')}; this Worldline reads version "
+            f"{FORMAT_VERSION}."
         )
     return manifest
 

@@ -1,7 +1,9 @@
 """The store: one object through which everything that is kept is written and read.
 
-Writes go through one writer thread and answer with a future that is resolved after COMMIT (`asyncio.wrap_future` in async code).
-Reads may come from any thread; each gets a cursor of its own, because a DuckDB connection shared by threads returns other
+Writes go through one writer thread and answer with a future that is resolved after COMMIT (`asyncio.wrap_future` in
+async code).
+Reads may come from any thread; each gets a cursor of its own, because a DuckDB connection shared by threads returns
+other
 threads' rows. Knows no HTTP, no gradio, no trainer.
 """
 
@@ -71,7 +73,8 @@ class Store:
     def open(cls, folder: Path) -> Store:
         """Open or create the data folder.
 
-        Raises FolderInUse (another process owns it; `.pid`), ForeignFolder (not ours, or CorruptFolder: cannot be read; nothing is
+        Raises FolderInUse (another process owns it; `.pid`), ForeignFolder (not ours, or CorruptFolder: cannot be
+        read; nothing is
         changed), StoreError (cannot be written).
         """
         folder = Path(folder).expanduser().absolute()
@@ -117,14 +120,17 @@ class Store:
     # ---- writes: futures, resolved after COMMIT
 
     def add_trace(self, trace: Trace, *, source: str = "run") -> Future[None]:
-        """Keep a trace with its steps and tree. The same trace again is harmless; another text under its id is refused."""
+        """Keep a trace with its steps and tree. The same trace again is harmless; another text under its id is
+        refused.
+        """
         traces.check_storable(trace)
         return self._writer.submit(traces.add_traces, (trace, source))
 
     def add_rating_events(self, events: Sequence[RatingEvent]) -> Future[list[str]]:
         """Append events; the result is the ids that are in the log, replayed ones included.
 
-        An event that cannot be kept (no such assignment, another rater's, a step beyond the end) is left out and its id is missing
+        An event that cannot be kept (no such assignment, another rater's, a step beyond the end) is left out and its
+        id is missing
         from the result; `why_rejected` gives the sentence. The others of the call are kept.
         """
         return self._writer.submit(self._log.append, tuple(events))
@@ -138,7 +144,9 @@ class Store:
         values: Sequence[float],
         aggregation: str,
     ) -> Future[None]:
-        """Keep a model's score for every step. Scoring again with the same scorer and version supersedes the earlier row."""
+        """Keep a model's score for every step. Scoring again with the same scorer and version supersedes the earlier
+        row.
+        """
         row = (trace_id, segmentation_id, scorer, scorer_version, [float(v) for v in values], aggregation)
         return self._writer.submit(_add_scores, row)
 
@@ -156,8 +164,10 @@ class Store:
         lease_minutes: int = LEASE_MINUTES,
         verify_mode: bool = False,
     ) -> Future[None]:
-        """Make or change a queue. overlap: raters a trace (None: as many as want to). verify_mode shows scores while rating."""
-        if overlap is not None and overlap < 1 or lease_minutes < 1:
+        """Make or change a queue. overlap: raters a trace (None: as many as want to). verify_mode shows scores while
+        rating.
+        """
+        if (overlap is not None and overlap < 1) or lease_minutes < 1:
             raise StoreError("A queue needs an overlap of at least 1 (or none) and leases of at least 1 minute.")
         return self._writer.submit(queue.set_queues, (queue_id, overlap, lease_minutes, verify_mode))
 
@@ -180,11 +190,15 @@ class Store:
     # ---- work for raters
 
     def next_assignment(self, rater_id: str, queue_id: str = DEFAULT_QUEUE) -> Assignment | None:
-        """The rater's open lease, else the least rated, then oldest trace they have not had; None when nothing is left."""
+        """The rater's open lease, else the least rated, then oldest trace they have not had; None when nothing is
+        left.
+        """
         return self._claim(Claim(rater_id, queue_id))
 
     def open_assignment(self, rater_id: str, trace_id: str, queue_id: str = DEFAULT_QUEUE) -> Assignment:
-        """The rater's assignment for a chosen trace, whatever its status; made when there is none. StoreError: no such trace."""
+        """The rater's assignment for a chosen trace, whatever its status; made when there is none. StoreError: no
+        such trace.
+        """
         found = self._claim(Claim(rater_id, queue_id, trace_id))
         assert found is not None  # a claim on a named trace gives an assignment or raises
         return found
@@ -206,7 +220,9 @@ class Store:
     def traces(
         self, *, limit: int = 50, after: str | None = None, model: str | None = None, text: str | None = None
     ) -> list[TraceRow]:
-        """A page, newest first; `after` is the trace_id of the last row of the page before. `text` is looked for in prompts."""
+        """A page, newest first; `after` is the trace_id of the last row of the page before. `text` is looked for in
+        prompts.
+        """
         return self._read(lambda con: traces.list_traces(con, limit=limit, after=after, model=model, text=text))
 
     def assignment(self, assignment_id: str) -> Assignment | None:
@@ -235,7 +251,8 @@ class Store:
     def scores(self, trace_id: str) -> list[StepScores]:
         """The latest scores of each scorer and version, newest first."""
         rows = self.query(
-            "select trace_id, segmentation_id, scorer, scorer_version, step_values, aggregation, created_at from model_score "
+            "select trace_id, segmentation_id, scorer, scorer_version, step_values, aggregation, created_at from "
+            "model_score "
             "where trace_id = ? qualify row_number() over (partition by segmentation_id, scorer, scorer_version "
             "order by created_at desc, rowid desc) = 1 order by created_at desc",
             [trace_id],
@@ -243,7 +260,9 @@ class Store:
         return [StepScores(*row[:4], tuple(row[4]), row[5], format_utc(row[6])) for row in rows]
 
     def stats(self) -> dict[str, Any]:
-        """traces, steps, ratings, judgements, submitted, by_rater, by_model, rating_histogram {good, neutral, bad, unsure}."""
+        """traces, steps, ratings, judgements, submitted, by_rater, by_model, rating_histogram {good, neutral, bad,
+        unsure}.
+        """
         return self._read(ratings.statistics)
 
     def event_seq(self) -> int:

@@ -1,6 +1,7 @@
 """Traces in and out of the database: problem, raw text, steps and tree, each in its table. Knows no rating.
 
-A trace is stored once and never changed; storing it again under the same id is harmless, another text under the same id is refused.
+A trace is stored once and never changed; storing it again under the same id is harmless, another text under the same
+id is refused.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ LIST_MOST = 1000  # rows of one page of the list
 class TraceRow:
     """One line of a list of traces: never the raw text. `prompt` is cut to 500 characters.
 
-    n_ratings: step ratings (good, neutral, bad, unsure) that count now, of all raters; n_submitted: finished assignments.
+    n_ratings: step ratings (good, neutral, bad, unsure) that count now, of all raters; n_submitted: finished
+    assignments.
     """
 
     trace_id: str
@@ -85,7 +87,8 @@ def add_traces(con: duckdb.DuckDBPyConnection, items: Sequence[tuple[Trace, str]
         digest = hashlib.sha256(trace.response.encode()).hexdigest()
         if known.setdefault(trace.trace_id, digest) != digest:
             raise StoreError(
-                f"A trace with the id {trace.trace_id} is already stored, with another text. Give this one an id of its own."
+                f"A trace with the id {trace.trace_id} is already stored, with another text. Give this one an id "
+                "of its own."
             )
         fresh.setdefault(trace.trace_id, (trace, source))
     stored = con.execute(
@@ -207,7 +210,8 @@ def _insert_steps(con: duckdb.DuckDBPyConnection, traces: list[Trace]) -> None:
 def read_trace(con: duckdb.DuckDBPyConnection, trace_id: str) -> Trace | None:
     """One trace exactly as it was stored, or None."""
     row = con.execute(
-        "select trace_id, problem_id, prompt, response, answer, finish_reason, model, format, sampling, stats, created_text, solved, error "
+        "select trace_id, problem_id, prompt, response, answer, finish_reason, model, format, sampling, stats, "
+        "created_text, solved, error "
         "from trace where trace_id = ? limit 1",
         [trace_id],
     ).fetchone()
@@ -247,7 +251,9 @@ def read_trace(con: duckdb.DuckDBPyConnection, trace_id: str) -> Trace | None:
 def list_traces(
     con: duckdb.DuckDBPyConnection, *, limit: int, after: str | None, model: str | None, text: str | None
 ) -> list[TraceRow]:
-    """A page of the list, newest first. `after` is the trace_id of the last row of the page before (keyset pagination)."""
+    """A page of the list, newest first. `after` is the trace_id of the last row of the page before (keyset
+    pagination).
+    """
     where, params = ["true"], list[Any]()
     if after:
         where.append("(created_at, trace_id) < (select (created_at, trace_id) from trace where trace_id = ? limit 1)")
@@ -259,15 +265,13 @@ def list_traces(
         where.append("contains(lower(prompt), lower(?))")
         params.append(text)
     rows = con.execute(
-        f"select trace_id, problem_id, left(prompt, {LIST_PROMPT_CHARS}), model, finish_reason, solved, created_at, n_steps, "
+        f"select trace_id, problem_id, left(prompt, {LIST_PROMPT_CHARS}), model, finish_reason, solved, "
+        "created_at, n_steps, "
         f"n_backtracks, source from trace where {' and '.join(where)} order by created_at desc, trace_id desc limit ?",
         [*params, max(1, min(limit, LIST_MOST))],
     ).fetchall()
     rated = _rated(con, [row[0] for row in rows])
-    return [
-        TraceRow(*row[:6], format_utc(row[6]), row[7], row[8], *rated.get(row[0], (0, 0)), row[9])  # fmt: skip
-        for row in rows
-    ]
+    return [TraceRow(*row[:6], format_utc(row[6]), *row[7:9], *rated.get(row[0], (0, 0)), row[9]) for row in rows]
 
 
 def _rated(con: duckdb.DuckDBPyConnection, trace_ids: list[str]) -> dict[str, tuple[int, int]]:

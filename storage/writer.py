@@ -1,12 +1,15 @@
 """One thread that writes, with group commit.
 
-Whoever wants something written hands over an operation and gets a future, which is resolved only after COMMIT. Whatever has
-gathered while the last commit was running goes into the next transaction, and neighbours with the same operation go into one
+Whoever wants something written hands over an operation and gets a future, which is resolved only after COMMIT.
+Whatever has
+gathered while the last commit was running goes into the next transaction, and neighbours with the same operation go
+into one
 statement: 20 clients cost about as much as one. Knows nothing of what is written.
 """
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -22,7 +25,8 @@ from storage.errors import StoreError
 # An operation takes everything of its kind that goes into one transaction, and returns one result for each.
 Operation = Callable[[duckdb.DuckDBPyConnection, Sequence[Any]], Sequence[Any]]
 
-# The largest group: far above what 20 fast raters gather in one commit (a few ms); it bounds the memory of a bulk import.
+# The largest group: far above what 20 fast raters gather in one commit (a few ms); it bounds the memory of a bulk
+# import.
 MAX_GROUP = 512
 
 
@@ -37,7 +41,9 @@ class _Job:
 
 
 class Writer:
-    """Owns `con`. `forget` is called after every rollback: operations drop what they remembered of the failed transaction."""
+    """Owns `con`. `forget` is called after every rollback: operations drop what they remembered of the failed
+    transaction.
+    """
 
     def __init__(self, con: duckdb.DuckDBPyConnection, forget: Callable[[], None]) -> None:
         self._con, self._forget = con, forget
@@ -90,7 +96,7 @@ class Writer:
             for operation, jobs in groupby(group, key=lambda job: job.operation):
                 results += operation(self._con, [job.payload for job in jobs])
             self._con.execute("commit")
-        except Exception as error:  # noqa: BLE001 - whatever it was, every waiting future must hear of it
+        except Exception as error:
             self._roll_back()
             if len(group) == 1:
                 group[0].future.set_exception(_in_a_sentence(error))
@@ -103,10 +109,8 @@ class Writer:
 
     def _roll_back(self) -> None:
         self._forget()
-        try:
+        with contextlib.suppress(duckdb.Error):  # there may be no transaction left to roll back
             self._con.execute("rollback")
-        except duckdb.Error:
-            pass  # there was no transaction left to roll back
 
 
 def _in_a_sentence(error: Exception) -> Exception:

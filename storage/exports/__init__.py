@@ -1,0 +1,69 @@
+"""Exports: a snapshot turned into rows that trainers outside Worldline read. One file a format, one line here.
+
+A format says what its options are, which rows it makes, and what to warn of; writing is the same for all
+(`writing.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from storage.errors import ExportError
+from storage.exports import preference, stepwise
+from storage.exports.writing import ExportReport, Format, Plan, make_plan, write
+from storage.snapshots import Snapshot
+
+FORMATS: dict[str, Format] = {"stepwise": stepwise.FORMAT, "preference": preference.FORMAT}
+
+CountTokens = Callable[[str], int]
+
+__all__ = ["FORMATS", "ExportError", "ExportReport", "Plan", "export", "plan", "preflight"]
+
+
+def plan(
+    snapshot: Snapshot,
+    format: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    count_tokens: CountTokens | None = None,
+) -> Plan:
+    """Number of rows, figures and warnings of an export, without writing anything. Raises ExportError for unknown
+    options.
+    """
+    return make_plan(snapshot, _format(format), options or {}, count_tokens)
+
+
+def preflight(
+    snapshot: Snapshot,
+    format: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    count_tokens: CountTokens | None = None,
+) -> list[str]:
+    """What to know before writing, as sentences."""
+    return plan(snapshot, format, options, count_tokens=count_tokens).warnings
+
+
+def export(
+    snapshot: Snapshot,
+    format: str,
+    out_dir: Path,
+    options: Mapping[str, Any] | None = None,
+    *,
+    count_tokens: CountTokens | None = None,
+) -> ExportReport:
+    """Write data.parquet, data.jsonl, manifest.json and README.md into `out_dir`, whole or not at all.
+
+    An earlier export in `out_dir` is replaced; a folder with anything else in it is refused. `count_tokens` gives the
+    true length
+    of a text for the warning about long rows; without it lengths are estimated. Raises ExportError.
+    """
+    return write(snapshot, _format(format), Path(out_dir), options or {}, count_tokens)
+
+
+def _format(name: str) -> Format:
+    if name not in FORMATS:
+        raise ExportError(f"The export format {name!r} is not known; it must be one of {', '.join(FORMATS)}.")
+    return FORMATS[name]

@@ -1,0 +1,216 @@
+"""Stepwise supervision, in the row format that TRL's PRMTrainer established: `prompt`, `completions`, `labels`.
+
+    {"prompt": str, "completions": [str, ...], "labels": [bool, ...]}      equal lengths, no null, at least one step
+
+The trainer left TRL in 1.14 (September 2026), the format lives on. Labels are made here, because a trainer that
+applies `int()` turns
+0.5 into 0 and takes −1 for a class. `completions` are the raw step texts, so that they join to a prefix of the
+response.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from storage.exports.labels import by_trace, label_steps, majority
+from storage.exports.writing import Format, Plan, Row
+from storage.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LOPSIDED = 0.9
+READ = (
+    "trace_id", "problem_id", "prompt", "model", "solved", "rater_id", "assignment_id", "segmentation_id", "step_text", "rating",
+    "unsure", "first_error", "prelabel_visible", "split",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StepwiseOptions:
+    """neutral_as: what a neutral step becomes ("drop" ends the row there). raters: a row for each, or one by majority.
+
+    separator and max_length are not written anywhere; they are what the trainer will use, and what is warned about.
+    """
+
+    neutral_as: str = "positive"
+    stop_at_first_error: bool = True
+    raters: str = "each"
+    split: str = "all"
+    separator: str = "\n"
+    max_length: int = 1024
+
+
+def schema() -> pa.Schema:
+    import pyarrow as pa
+
+    text = pa.string()
+    return pa.schema(
+        [
+            ("prompt", text), ("completions", pa.list_(text)), ("labels", pa.list_(pa.bool_())),
+            ("trace_id", text), ("problem_id", text), ("assignment_id", text), ("segmentation_id", text), ("rater_id", text),
+            ("model", text), ("solved", pa.bool_()), ("n_steps", pa.int32()), ("ends_at", text), ("prelabel_visible", pa.bool_()),
+            ("split", text), ("snapshot_id", text),
+        ]
+    )  # fmt: skip
+
+
+def _sources(snapshot: Snapshot, options: StepwiseOptions) -> Iterator[Row]:
+    """Snapshot rows, one for each rater or one for each trace."""
+    wanted = (row for row in snapshot.rows(READ) if options.split in ("all", row["split"]))
+    if options.raters == "majority":
+        return (majority(group) for group in by_trace(wanted))
+    return wanted
+
+
+def rows(snapshot: Snapshot, options: StepwiseOptions) -> Iterator[Row]:
+    """The rows of the export; snapshot rows without a first label are left out."""
+    for source in _sources(snapshot, options):
+        labelled = label_steps(source, options.neutral_as, options.stop_at_first_error)
+        n = len(labelled.labels)
+        if n:
+            yield {
+                "prompt": source["prompt"],
+                "completions": source["step_text"][:n],
+                "labels": labelled.labels,
+                **{
+                    k: source[k]
+                    for k in (
+                        "trace_id",
+                        "problem_id",
+                        "assignment_id",
+                        "segmentation_id",
+                        "rater_id",
+                        "model",
+                        "solved",
+                    )
+                },
+                "n_steps": len(source["step_text"]),
+                "ends_at": labelled.cut,
+                "prelabel_visible": source["prelabel_visible"],
+                "split": source["split"],
+                "snapshot_id": snapshot.snapshot_id,
+            }
+
+
+def look(
+    snapshot: Snapshot,
+    options: StepwiseOptions,
+    made: Iterator[Row],
+    count_tokens: Callable[[str], int],
+    estimated: bool,
+) -> Plan:
+    """Figures and warnings. Lengths are prompt + steps + one separator each, as the trainer joins them."""
+    plan = Plan()
+    good = bad = long = lost = longest = separators = 0
+    for row in made:
+        plan.rows += 1
+        good += sum(row["labels"])
+        bad += len(row["labels"]) - sum(row["labels"])
+        separators += sum(options.separator in text for text in row["completions"])
+        length = count_tokens(row["prompt"])
+        cut = 0
+        for text in row["completions"]:
+            length += count_tokens(text) + 1
+            cut += length > options.max_length
+        long += cut > 0
+        lost += cut
+        longest = max(longest, length)
+    cuts: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    beyond = 0
+    for source in _sources(snapshot, options):
+        labelled = label_steps(source, options.neutral_as, options.stop_at_first_error)
+        (cuts if labelled.labels else dropped)[labelled.cut] += 1
+        if labelled.cut not in ("first error", "end"):
+            beyond += labelled.beyond
+    plan.figures = {
+        "labels": good + bad,
+        "positive": good,
+        "negative": bad,
+        "rows_end_at": dict(sorted(cuts.items())),
+        "rows_dropped": sum(dropped.values()),
+        "labels_lost_in_gaps": beyond,
+        "longest_row_tokens": longest,
+        "token_counts": "estimated" if estimated else "by tokenizer",
+    }
+    plan.warnings = _warnings(plan, options, dropped, separators, long, lost)
+    return plan
+
+
+def _warnings(
+    plan: Plan, options: StepwiseOptions, dropped: Counter[str], separators: int, long: int, lost: int
+) -> list[str]:
+    f = plan.figures
+    found: list[str] = []
+    if not plan.rows:
+        found.append(
+            "There is no row to write: no trace of this snapshot begins with a rated step. Rate steps from the "
+            "first one on."
+        )
+    if dropped:
+        why = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
+        found.append(
+            f"{sum(dropped.values())} rated traces are left out, because their first step has no label ({why})."
+        )
+    gaps = sum(f["rows_end_at"].get(k, 0) for k in ("unrated", "unsure", "raters tied", "neutral dropped"))
+    if gaps:
+        found.append(
+            f"{gaps} of {plan.rows} rows end before the trace does, at the first step without a label (unrated, "
+            "unsure or dropped)"
+            + (
+                f"; {f['labels_lost_in_gaps']} ratings after such gaps are not exported."
+                if f["labels_lost_in_gaps"]
+                else "."
+            )
+        )
+    total = f["labels"]
+    if total:
+        share = f["positive"] / total
+        lopsided = max(share, 1 - share) >= LOPSIDED
+        found.append(
+            f"Class balance: {f['positive']} good and {f['negative']} bad of {total} labels ({100 * share:.0f} % good)"
+            + (
+                "; a scorer that always says the same would look right, so report AUC and the base rate."
+                if lopsided
+                else "."
+            )
+        )
+    if long:
+        how = "estimated" if f["token_counts"] == "estimated" else "counted"
+        found.append(
+            f"{long} of {plan.rows} rows are longer than max_length={options.max_length} tokens ({how}; the "
+            "longest has "
+            f"{f['longest_row_tokens']}): a trainer with that limit would silently lose {lost} of {total} labels. "
+            "Raise its max_length."
+        )
+    if separators:
+        shown = options.separator.encode("unicode_escape").decode()
+        found.append(
+            f'The separator "{shown}" occurs inside {separators} steps, so a trainer that splits on it would misplace labels; '
+            "choose a separator that no step holds."
+        )
+    return found
+
+
+FORMAT = Format(
+    name="stepwise",
+    summary="Step labels for process reward models: prompt, steps, and whether each step is good (TRL's stepwise supervision).",
+    options=StepwiseOptions,
+    choices={
+        "neutral_as": ("positive", "negative", "drop"),
+        "raters": ("each", "majority"),
+        "split": ("all", "train", "test"),
+    },
+    schema=schema,
+    rows=rows,
+    look=look,
+    columns={
+        "prompt": "the question (string)",
+        "completions": "the raw step texts, in order (list of strings)",
+        "labels": "whether each step is good (list of booleans, as long as completions)",
+    },
+)
