@@ -1,0 +1,286 @@
+"""From a snapshot's `data.parquet` to rows of token ids with our own labels. Nothing else in training reads ratings.
+
+A PRM row: NaN everywhere ("no loss") except at the separator after each judged step, where the label is 1 (good), 0 (bad)
+or, where raters disagree, the share who said good. An SFT row: the response's own tokens are labels, the rest is IGNORE.
+Knows the columns of a snapshot and a tokenizer; knows no model, no trainer, no job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.formats import steiner_tokens as t
+from core.scoring.encoding import EncodingError, encode_prompt, encode_steps
+from training.recipe import PrmRecipe, SftRecipe
+
+IGNORE = -100
+NAN = math.nan
+COLUMNS = (
+    "trace_id", "problem_id", "prompt", "response", "finish_reason", "format", "solved", "rater_id", "segmentation_id",
+    "step_text", "rating", "unsure", "first_error", "parent", "verdict", "split",
+)  # fmt: skip
+# Endings that the run reached: after them the model is taught to end. A trace cut at `length` or cancelled has none.
+ENDED = ("stop", "step_limit")
+
+
+class RowsError(Exception):
+    """A sentence: this snapshot cannot be trained on, and what to do about it."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one rater said of one trace. `ratings` has one entry a step: +1, 0, −1, or None (unrated or unsure)."""
+
+    rater_id: str
+    ratings: tuple[int | None, ...]
+    first_error: int | None
+    verdict: int | None
+
+
+@dataclass(frozen=True)
+class JudgedTrace:
+    """One cutting of one trace with everything that raters said of it."""
+
+    trace_id: str
+    problem_id: str
+    prompt: str
+    response: str
+    finish_reason: str
+    format: str
+    solved: bool | None
+    split: str
+    step_texts: tuple[str, ...]
+    parents: tuple[int | None, ...]
+    judgements: tuple[Judgement, ...]
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """One trace as a model reads it. `labels` has one entry a token: NaN (PRM) or IGNORE (SFT) means no loss there."""
+
+    ids: list[int]
+    labels: list[float]
+    trace_id: str
+    problem_id: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Both sides of the split, and what became of the traces (printed into the log and the model card)."""
+
+    train: tuple[TokenRow, ...]
+    test: tuple[TokenRow, ...]
+    counts: dict[str, int]
+
+
+# ---------------------------------------------------------------------------------------------------------- reading
+
+
+def data_sha256(snapshot: Path) -> str:
+    """SHA-256 of a snapshot's `data.parquet`. Raises RowsError when there is none or when it is not what was frozen."""
+    data, manifest = snapshot / "data.parquet", snapshot / "manifest.json"
+    if not data.is_file():
+        raise RowsError(f'There is no snapshot "{snapshot.name}" (no {data}). Freeze one on the Data page or with: worldline snapshot.')
+    digest = hashlib.sha256(data.read_bytes()).hexdigest()
+    try:
+        frozen = json.loads(manifest.read_text(encoding="utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RowsError(f'{manifest} does not give the "sha256" of the data ({error!r}). Freeze the snapshot again.') from error
+    if isinstance(frozen, dict):  # one digest a file
+        frozen = frozen.get("data.parquet", "")
+    if str(frozen).removeprefix("sha256:") != digest:
+        raise RowsError(f"{data} is not the file that was frozen: its SHA-256 differs from the manifest. Freeze it again.")
+    return digest
+
+
+def read_traces(snapshot: Path) -> list[JudgedTrace]:
+    """The traces of a snapshot, those of several raters joined, in the order of their ids. Raises RowsError."""
+    import polars as pl
+
+    table = pl.read_parquet(snapshot / "data.parquet")
+    missing = [c for c in COLUMNS if c not in table.columns]
+    if missing:
+        raise RowsError(f'{snapshot / "data.parquet"} has no column "{missing[0]}". Was it written by another version?')
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in table.select(COLUMNS).iter_rows(named=True):
+        groups.setdefault(row["segmentation_id"], []).append(row)
+    traces = [_join(groups[key]) for key in sorted(groups)]
+    split_of: dict[str, str] = {}
+    for trace in traces:
+        if split_of.setdefault(trace.problem_id, trace.split) != trace.split:
+            raise RowsError(f"Problem {trace.problem_id} is in both splits, so no held-out figure would be honest. Freeze again.")
+    return traces
+
+
+def _join(rows: list[dict[str, Any]]) -> JudgedTrace:
+    first = rows[0]
+    n = len(first["step_text"])
+    judgements = []
+    for row in sorted(rows, key=lambda r: r["rater_id"]):
+        ratings, unsure = row["rating"] or [None] * n, row["unsure"] or [False] * n
+        if not n == len(row["step_text"]) == len(ratings) == len(unsure):
+            raise RowsError(f"Trace {row['trace_id']}, rater {row['rater_id']}: {len(ratings)} ratings for {n} steps. Freeze again.")
+        known = tuple(None if u else r for r, u in zip(ratings, unsure, strict=True))
+        judgements.append(Judgement(row["rater_id"], known, row["first_error"], row["verdict"]))
+    return JudgedTrace(
+        first["trace_id"], first["problem_id"], first["prompt"], first["response"], first["finish_reason"], first["format"],
+        first["solved"], first["split"], tuple(first["step_text"]), tuple(first["parent"] or [None] * n), tuple(judgements),
+    )  # fmt: skip
+
+
+# --------------------------------------------------------------------------------------------------- labels for a PRM
+
+
+def rater_labels(judgement: Judgement, recipe: PrmRecipe) -> list[float]:
+    """One rater's judgement as labels: 1 good, 0 bad, NaN no loss.
+
+    A marked first error is bad, and nothing after it counts, whatever was rated there. With `stop_at_first_error` the
+    same holds after the first step rated bad.
+    """
+    neutral = {"good": 1.0, "bad": 0.0, "ignore": NAN}[recipe.neutral_as]
+    meaning = {1: 1.0, 0: neutral, -1: 0.0, None: NAN}
+    labels = [meaning[rating] for rating in judgement.ratings]
+    end = judgement.first_error
+    if end is not None and 0 <= end < len(labels):
+        labels[end] = 0.0
+    else:
+        end = None
+    if recipe.stop_at_first_error:
+        bad = next((i for i, rating in enumerate(judgement.ratings) if rating == -1), None)
+        end = bad if end is None else end if bad is None else min(bad, end)
+    if end is not None:
+        labels[end + 1 :] = [NAN] * (len(labels) - end - 1)
+    return labels
+
+
+def step_labels(trace: JudgedTrace, recipe: PrmRecipe) -> list[float]:
+    """The labels of a trace over all its raters: the share who said good, or NaN where nobody judged."""
+    per_rater = [rater_labels(j, recipe) for j in trace.judgements]
+    labels = []
+    for votes in zip(*per_rater, strict=True):
+        known = [v for v in votes if not math.isnan(v)]
+        label = sum(known) / len(known) if known else NAN
+        if recipe.disagreement == "drop" and 0.0 < label < 1.0:
+            label = NAN
+        labels.append(label)
+    return labels
+
+
+def prm_rows(traces: Sequence[JudgedTrace], tokenizer: Any, recipe: PrmRecipe) -> Rows:
+    """Rows of the traces with at least one judged step. Raises RowsError when nothing is left to train on."""
+    sides: dict[str, list[TokenRow]] = {"train": [], "test": []}
+    counts = {"traces": len(traces), "traces_without_labels": 0, "steps_over_max_tokens": 0, "good": 0, "bad": 0, "soft": 0}
+    for trace in traces:
+        labels = step_labels(trace, recipe)
+        try:
+            encoded = encode_steps(tokenizer, trace.prompt, trace.step_texts, recipe.max_tokens)
+        except EncodingError:
+            counts["steps_over_max_tokens"] += len(labels)
+            continue
+        kept = labels[: len(encoded.separators)]
+        counts["steps_over_max_tokens"] += len(labels) - len(kept)
+        if all(map(math.isnan, kept)):
+            counts["traces_without_labels"] += 1
+            continue
+        row = [NAN] * len(encoded.ids)
+        for at, label in zip(encoded.separators, kept, strict=True):
+            row[at] = label
+            if not math.isnan(label):
+                counts["good" if label == 1 else "bad" if label == 0 else "soft"] += 1
+        sides[trace.split].append(TokenRow(encoded.ids, row, trace.trace_id, trace.problem_id))
+    _need_training_rows(sides, counts, "a rated step", "Rate some steps")
+    return Rows(tuple(sides["train"]), tuple(sides["test"]), counts)
+
+
+# ------------------------------------------------------------------------------------------------ tokens for fine-tuning
+
+
+def wanted(trace: JudgedTrace, choose: str) -> bool:
+    """Does the recipe's `choose` take this trace?"""
+    verdicts = [j.verdict for j in trace.judgements if j.verdict is not None]
+    approved = bool(verdicts) and sum(verdicts) / len(verdicts) > 0
+    no_bad = all(r != -1 for j in trace.judgements for r in j.ratings) and all(j.first_error is None for j in trace.judgements)
+    solved = trace.solved is True and no_bad
+    return {"approved": approved, "solved": solved, "either": approved or solved}[choose]
+
+
+def way_to_the_end(parents: Sequence[int | None]) -> list[int]:
+    """The steps from the question to the last step, along the tree; the others belong to abandoned branches."""
+    way: list[int] = []
+    step: int | None = len(parents) - 1 if parents else None
+    while step is not None and step not in way:
+        way.append(step)
+        step = parents[step]
+    return way[::-1]
+
+
+def response_pieces(trace: JudgedTrace, backtracks: str) -> list[tuple[str, bool]]:
+    """The response as (text, learn this) pieces under the recipe's `backtracks` policy."""
+    steps_end = sum(map(len, trace.step_texts))
+    tail = trace.response[steps_end:]
+    if backtracks == "keep" or trace.format != "steiner":
+        pieces = [(text, True) for text in trace.step_texts]
+    else:
+        way = way_to_the_end(trace.parents)
+        leads = (t.REASONING_START, t.PROCEED, t.BACKTRACK)
+        split = [next(((lead, s[len(lead) :]) for lead in leads if s.startswith(lead)), ("", s)) for s in trace.step_texts]
+        if backtracks == "cut":
+            pieces = [((t.PROCEED if i else t.REASONING_START) + split[step][1], True) for i, step in enumerate(way)]
+        else:
+            pieces = []
+            for step, (lead, body) in enumerate(split):
+                # The decision that leads into a step was made before it: turning back is learned even into a branch
+                # that is abandoned in its turn, the branch itself is not.
+                pieces += [(lead, step in way or lead != t.PROCEED), (body, step in way)]
+    if trace.finish_reason != "stop" and tail.startswith(t.REASONING_END):  # the step limit forced the end
+        pieces += [(t.REASONING_END, False), (tail[len(t.REASONING_END) :], True)]
+    else:
+        pieces.append((tail, True))
+    return [(text, learn) for text, learn in pieces if text]
+
+
+def sft_rows(traces: Sequence[JudgedTrace], tokenizer: Any, recipe: SftRecipe) -> Rows:
+    """Rows of the traces that `choose` takes and that fit. Raises RowsError when nothing is left to train on."""
+    sides: dict[str, list[TokenRow]] = {"train": [], "test": []}
+    counts = {"traces": len(traces), "traces_not_chosen": 0, "traces_over_max_tokens": 0}
+    seen: set[str] = set()
+    for trace in traces:
+        if not wanted(trace, recipe.choose) or trace.trace_id in seen:
+            counts["traces_not_chosen"] += 1
+            continue
+        seen.add(trace.trace_id)
+        ids = encode_prompt(tokenizer, trace.prompt)
+        labels: list[float] = [IGNORE] * len(ids)
+        for text, learn in response_pieces(trace, recipe.backtracks):
+            piece = tokenizer(text, add_special_tokens=False).input_ids
+            ids += piece
+            labels += piece if learn else [IGNORE] * len(piece)
+        if trace.finish_reason in ENDED and tokenizer.eos_token_id is not None:
+            ids.append(tokenizer.eos_token_id)
+            labels.append(tokenizer.eos_token_id)
+        if len(ids) > recipe.max_tokens:
+            counts["traces_over_max_tokens"] += 1
+            continue
+        sides[trace.split].append(TokenRow(ids, labels, trace.trace_id, trace.problem_id))
+    what = {"approved": "an approved verdict", "solved": "a checked solution and no bad step", "either": "an approved verdict or a solution"}
+    _need_training_rows(sides, counts, what[recipe.choose], "Give some traces a good verdict")
+    return Rows(tuple(sides["train"]), tuple(sides["test"]), counts)
+
+
+def _need_training_rows(sides: dict[str, list[TokenRow]], counts: dict[str, int], what: str, mend: str) -> None:
+    if sides["train"]:
+        return
+    over = counts.get("steps_over_max_tokens", 0) + counts.get("traces_over_max_tokens", 0)
+    if sides["test"]:
+        why = f"All {len(sides['test'])} traces with {what} are in the test split, which is never trained on. {mend} of other questions"
+    elif over:
+        why = f"None of the {counts['traces']} traces fits into max_tokens. Start the job with a larger max_tokens, or {mend[0].lower()}{mend[1:]}"
+    else:
+        why = f"None of the {counts['traces']} traces in the snapshot has {what}, so there is nothing to learn from. {mend}"
+    raise RowsError(f"{why}, freeze a new snapshot, and start the job on that.")
