@@ -1,0 +1,59 @@
+"""Step bounds: between them the model is free, below only the end is masked, at the maximum the end is forced."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.control.bounds import FREE, StepBounds, StepIds
+from core.engines.base import Bounds, Sampling
+
+IDS = StepIds(step_end=1, proceed=2, backtrack=3, end=4, eos=5)
+
+
+@given(st.integers(0, 6), st.integers(0, 6), st.lists(st.integers(0, 9), max_size=80))
+def test_any_model_obeys_the_bounds(low: int, extra: int, wishes: list[int]) -> None:
+    bounds = Bounds(low, max(low + extra, 1))
+    machine = StepBounds(IDS, bounds)
+    for wish in wishes:
+        constraint = machine.next()
+        token = constraint.force if constraint.force is not None else 0 if wish in constraint.forbid else wish
+        if token == IDS.end and not machine.ended:
+            assert machine.steps >= bounds.min_steps
+        if token in (IDS.proceed, IDS.backtrack) and not machine.ended and constraint.force is None:
+            assert not (machine._at_decision and machine.steps >= bounds.max_steps)
+        machine.push(token)
+
+
+def test_between_the_bounds_nothing_is_touched() -> None:
+    machine = StepBounds(IDS, Bounds(1, 3), seen=[0, 1])
+    assert machine.next() == FREE
+
+
+def test_below_the_minimum_only_the_end_is_masked() -> None:
+    machine = StepBounds(IDS, Bounds(2, 3), seen=[0, 1])
+    assert machine.next().force is None
+    assert set(machine.next().forbid) == {IDS.end, IDS.eos}
+
+
+def test_at_the_maximum_the_end_is_forced_and_told_apart_from_a_free_end() -> None:
+    machine = StepBounds(IDS, Bounds(0, 1), seen=[0, 1])
+    assert machine.next().force == IDS.end
+    machine.push(IDS.end)
+    assert machine.forced_end
+    free = StepBounds(IDS, Bounds(0, 5), seen=[0, 1, IDS.end])
+    assert free.ended
+    assert not free.forced_end
+
+
+@pytest.mark.parametrize("bad", [(-1, 3), (0, 0), (4, 3)])
+def test_impossible_bounds_are_refused_with_the_rule(bad: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="needed: 0 <= min_steps <= max_steps"):
+        Bounds(*bad)
+
+
+@pytest.mark.parametrize("bad", [{"temperature": -1.0}, {"top_p": 0.0}, {"max_tokens": 0}, {"seed": -1}])
+def test_impossible_sampling_is_refused_naming_the_field(bad: dict) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        Sampling(**bad)
