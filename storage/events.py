@@ -133,7 +133,8 @@ def problem_of(event: RatingEvent) -> str:
         )
     allowed = DIMENSIONS.get(event.target, ())
     if event.dimension not in allowed:
-        return f'"dimension" is {event.dimension!r}; for the target {event.target!r} it must be one of {", ".join(allowed)}.'
+        shown = ", ".join(allowed)
+        return f'"dimension" is {event.dimension!r}; for the target {event.target!r} it must be one of {shown}.'
     if event.target == "trace" and event.step_idx is not None:
         return '"step_idx" must be absent for the target "trace".'
     if event.target != "trace" and event.step_idx is None:

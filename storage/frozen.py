@@ -34,7 +34,8 @@ with ev as (select * from rating_event where server_seq <= $seq),
 current as (
     select * from ev where action in ('set', 'clear')
     qualify row_number() over (
-        partition by assignment_id, target, segmentation_id, step_idx, dimension order by seq desc, server_seq desc) = 1),
+        partition by assignment_id, target, segmentation_id, step_idx, dimension
+        order by seq desc, server_seq desc) = 1),
 counted as (select * from current where action = 'set'),
 status as (
     select assignment_id, action, value_text, ts_server from ev where action in ('submit', 'reopen', 'skip')
@@ -61,9 +62,11 @@ by_assignment as (
 _SUMMARY = (
     _AS_OF
     + """
-select a.assignment_id, a.rater_id, t.trace_id, t.model, t.solved, status.action, coalesce(status.value_text, 'skip') as reason,
+select a.assignment_id, a.rater_id, t.trace_id, t.model, t.solved, status.action,
+    coalesce(status.value_text, 'skip') as reason,
     coalesce(b.n_rated, 0) as n_rated, coalesce(b.n_judgements, 0) as n_judgements
-from assignment a join trace t using (trace_id) left join status using (assignment_id) left join by_assignment b using (assignment_id)
+from assignment a join trace t using (trace_id) left join status using (assignment_id)
+left join by_assignment b using (assignment_id)
 where a.assignment_id in (select distinct assignment_id from ev)
 order by a.assignment_id
 """

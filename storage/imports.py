@@ -104,7 +104,8 @@ def _prepared(row: dict[str, Any], where: str) -> dict[str, Any]:
             parse_utc(row["created_at"])
         except (ValueError, TypeError, OverflowError):
             raise ImportProblem(
-                f'{where}: "created_at" is {row["created_at"]!r}; write a time in ISO 8601, such as 2026-11-20T12:00:00Z.'
+                f'{where}: "created_at" is {row["created_at"]!r}; write a time in ISO 8601, '
+                "such as 2026-11-20T12:00:00Z."
             ) from None
     if not _is_canonical(row.get("steps")):
         row["steps"] = []

@@ -99,10 +99,7 @@ def _assignments(con: duckdb.DuckDBPyConnection, where: str, params: list[Any]) 
             [[row[0] for row in rows]],
         ).fetchall()
     )
-    return [
-        Assignment(*row[:7], format_utc(row[7]), format_utc(row[8]), format_utc(row[9]), row[10], seqs.get(row[0], -1))
-        for row in rows
-    ]
+    return [Assignment(*(*row[:7], *map(format_utc, row[7:10]), row[10], seqs.get(row[0], -1))) for row in rows]
 
 
 def claim(con: duckdb.DuckDBPyConnection, claims: Sequence[Claim]) -> list[Assignment | None]:

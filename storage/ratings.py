@@ -171,7 +171,7 @@ class RatingLog:
 def refusal(event: RatingEvent, rater_id: str, n_steps: int) -> str:
     """Why an event cannot be kept for an assignment of `rater_id` over `n_steps` steps; empty when it can."""
     if event.rater_id != rater_id:
-        return f"The assignment {event.assignment_id} belongs to another rater than {event.rater_id!r}; take one of your own."
+        return f"The assignment {event.assignment_id} is not that of {event.rater_id!r}; take one of your own."
     if event.step_idx is not None and event.step_idx >= n_steps:
         return f'"step_idx" is {event.step_idx}, but the trace has {n_steps} steps, counted from 0.'
     return problem_of(event)
@@ -214,7 +214,7 @@ def events_of(con: duckdb.DuckDBPyConnection, assignment_id: str) -> list[Rating
         "dwell_ms, prelabel_visible, ui_build from rating_event where assignment_id = ? order by server_seq",
         [assignment_id],
     ).fetchall()
-    return [RatingEvent(*row[:10], format_utc(row[10]), *row[11:]) for row in rows]
+    return [RatingEvent(*(*row[:10], format_utc(row[10]), *row[11:])) for row in rows]
 
 
 def last_seq(con: duckdb.DuckDBPyConnection) -> int:

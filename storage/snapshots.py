@@ -36,7 +36,7 @@ POLICIES = {
     "unrated": "null in `rating`; never read as bad",
     "neutral": "0 is a deliberate rating; exports choose what it becomes (neutral_as)",
     "unsure": "null in `rating` and true in `unsure`; not a vote",
-    "first_error": "the step marked as the first error is bad; steps after it stay as the rater left them, unrated unless rated",
+    "first_error": "the step marked so is bad; later steps stay as the rater left them, unrated unless rated",
     "split": "by SHA-256 of problem_id: one problem is never in both train and test",
     "text": "step_text[i] is response[step_start[i]:step_end[i]], offsets in Unicode code points",
 }

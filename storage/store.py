@@ -28,8 +28,8 @@ from storage.traces import TraceRow
 from storage.writer import Writer
 
 __all__ = [
-    "Assignment", "CorruptFolder", "CurrentRating", "FolderInUse", "ForeignFolder", "NothingRated", "RatingEvent", "StepScores", "Store",
-    "StoreError", "TraceRow",
+    "Assignment", "CorruptFolder", "CurrentRating", "FolderInUse", "ForeignFolder", "NothingRated", "RatingEvent",
+    "StepScores", "Store", "StoreError", "TraceRow",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -257,7 +257,7 @@ class Store:
             "order by created_at desc, rowid desc) = 1 order by created_at desc",
             [trace_id],
         )
-        return [StepScores(*row[:4], tuple(row[4]), row[5], format_utc(row[6])) for row in rows]
+        return [StepScores(*(*row[:4], tuple(row[4]), row[5], format_utc(row[6]))) for row in rows]
 
     def stats(self) -> dict[str, Any]:
         """traces, steps, ratings, judgements, submitted, by_rater, by_model, rating_histogram {good, neutral, bad,

@@ -62,14 +62,15 @@ def check_storable(trace: Trace) -> None:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise StoreError(
-                f'"{name}" of trace {trace.trace_id!r} has half of a surrogate pair at character {error.start}, which is not text; '
-                "replace it with U+FFFD."
+                f'"{name}" of trace {trace.trace_id!r} has half of a surrogate pair at character {error.start}, '
+                "which is not text; replace it with U+FFFD."
             ) from None
     try:
         parse_utc(trace.created_at)
     except (ValueError, OverflowError):
         raise StoreError(
-            f'"created_at" of trace {trace.trace_id} is {trace.created_at!r}; it must be a time in ISO 8601, such as 2026-11-20T12:00:00Z.'
+            f'"created_at" of trace {trace.trace_id} is {trace.created_at!r}; it must be a time in ISO 8601, '
+            "such as 2026-11-20T12:00:00Z."
         ) from None
 
 
@@ -271,7 +272,7 @@ def list_traces(
         [*params, max(1, min(limit, LIST_MOST))],
     ).fetchall()
     rated = _rated(con, [row[0] for row in rows])
-    return [TraceRow(*row[:6], format_utc(row[6]), *row[7:9], *rated.get(row[0], (0, 0)), row[9]) for row in rows]
+    return [TraceRow(*(*row[:6], format_utc(row[6]), *row[7:9], *rated.get(row[0], (0, 0)), row[9])) for row in rows]
 
 
 def _rated(con: duckdb.DuckDBPyConnection, trace_ids: list[str]) -> dict[str, tuple[int, int]]:

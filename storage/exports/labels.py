@@ -19,7 +19,7 @@ CUTS = ("unrated", "unsure", "neutral dropped", "raters tied", "first error", "e
 
 @dataclass(frozen=True)
 class Labelled:
-    """Labels for the first steps of a row, and why they end there (one of CUTS). `beyond`: rated steps after the cut."""
+    """Labels for the first steps of a row, why they end there (one of CUTS), and how many rated steps lie beyond."""
 
     labels: list[bool]
     cut: str
@@ -74,8 +74,8 @@ def majority(rows: Sequence[Row]) -> Row:
     ids = "+".join(sorted(row["assignment_id"] for row in rows))
     seen = any(row["prelabel_visible"] for row in rows)
     return {
-        **rows[0], "rating": ratings, "unsure": unsure, "tied": tied, "first_error": None, "rater_id": names, "assignment_id": ids,
-        "prelabel_visible": seen,
+        **rows[0], "rating": ratings, "unsure": unsure, "tied": tied, "first_error": None, "rater_id": names,
+        "assignment_id": ids, "prelabel_visible": seen,
     }  # fmt: skip
 
 

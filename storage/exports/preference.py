@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 READ = (
-    "trace_id", "problem_id", "prompt", "response", "model", "rater_id", "segmentation_id", "step_text", "step_end", "rating", "first_error",
-    "parent", "verdict", "prelabel_visible", "split",
+    "trace_id", "problem_id", "prompt", "response", "model", "rater_id", "segmentation_id", "step_text", "step_end",
+    "rating", "first_error", "parent", "verdict", "prelabel_visible", "split",
 )  # fmt: skip
 LEADS = (t.REASONING_START, t.PROCEED, t.BACKTRACK)
 
@@ -65,7 +65,8 @@ def schema() -> pa.Schema:
             ("prompt", text), ("chosen", text), ("rejected", text), ("source", text),
             ("margin", pa.float64()), ("n_votes", pa.int32()),
             ("question", text), ("prefix", text), ("problem_id", text),
-            ("chosen_trace_id", text), ("rejected_trace_id", text), ("chosen_step", pa.int32()), ("rejected_step", pa.int32()),
+            ("chosen_trace_id", text), ("rejected_trace_id", text),
+            ("chosen_step", pa.int32()), ("rejected_step", pa.int32()),
             ("chosen_model", text), ("rejected_model", text), ("raters", text), ("prelabel_visible", pa.bool_()),
             ("split", text), ("snapshot_id", text),
         ]

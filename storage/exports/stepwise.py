@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 LOPSIDED = 0.9
 READ = (
-    "trace_id", "problem_id", "prompt", "model", "solved", "rater_id", "assignment_id", "segmentation_id", "step_text", "rating",
-    "unsure", "first_error", "prelabel_visible", "split",
+    "trace_id", "problem_id", "prompt", "model", "solved", "rater_id", "assignment_id", "segmentation_id", "step_text",
+    "rating", "unsure", "first_error", "prelabel_visible", "split",
 )  # fmt: skip
 
 
@@ -51,9 +51,9 @@ def schema() -> pa.Schema:
     return pa.schema(
         [
             ("prompt", text), ("completions", pa.list_(text)), ("labels", pa.list_(pa.bool_())),
-            ("trace_id", text), ("problem_id", text), ("assignment_id", text), ("segmentation_id", text), ("rater_id", text),
-            ("model", text), ("solved", pa.bool_()), ("n_steps", pa.int32()), ("ends_at", text), ("prelabel_visible", pa.bool_()),
-            ("split", text), ("snapshot_id", text),
+            ("trace_id", text), ("problem_id", text), ("assignment_id", text), ("segmentation_id", text),
+            ("rater_id", text), ("model", text), ("solved", pa.bool_()), ("n_steps", pa.int32()), ("ends_at", text),
+            ("prelabel_visible", pa.bool_()), ("split", text), ("snapshot_id", text),
         ]
     )  # fmt: skip
 
@@ -190,15 +190,15 @@ def _warnings(
     if separators:
         shown = options.separator.encode("unicode_escape").decode()
         found.append(
-            f'The separator "{shown}" occurs inside {separators} steps, so a trainer that splits on it would misplace labels; '
-            "choose a separator that no step holds."
+            f'The separator "{shown}" occurs inside {separators} steps, so a trainer that splits on it would misplace '
+            "labels; choose a separator that no step holds."
         )
     return found
 
 
 FORMAT = Format(
     name="stepwise",
-    summary="Step labels for process reward models: prompt, steps, and whether each step is good (TRL's stepwise supervision).",
+    summary="Step labels for process reward models: prompt, steps, and whether each step is good (TRL's rows).",
     options=StepwiseOptions,
     choices={
         "neutral_as": ("positive", "negative", "drop"),

@@ -253,6 +253,7 @@ def _card(form: Format, manifest: Mapping[str, Any]) -> str:
         lines += ["\n## Warnings\n", *(f"- {w}" for w in manifest["warnings"])]
     lines += [
         "\n## Read it\n",
-        f'```python\nfrom datasets import load_dataset\n\nrows = load_dataset("parquet", data_files="{DATA_PARQUET}", split="train")\n```\n',
+        "```python\nfrom datasets import load_dataset\n",
+        f'rows = load_dataset("parquet", data_files="{DATA_PARQUET}", split="train")\n```\n',
     ]
     return "\n".join(lines)

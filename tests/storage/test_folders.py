@@ -1,0 +1,157 @@
+"""Folders that are not ours, cannot be read, or belong to somebody else: a sentence, and not one byte changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from storage.database import DATABASE
+from storage.store import CorruptFolder, FolderInUse, ForeignFolder, Store, StoreError
+from tests.storage.helpers import make_trace
+
+ROOT = Path(__file__).parents[2]
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def _refused(folder: Path, kind: type[StoreError], sentence: str) -> StoreError:
+    before = _bytes(folder)
+    with pytest.raises(kind, match=sentence) as caught:
+        Store.open(folder)
+    assert _bytes(folder) == before, "a folder that is refused stays as it was"
+    assert "--data" in str(caught.value), "the mend is named"
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_a_new_folder_is_made_and_found_again(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b c'd"
+    with Store.open(folder) as store:
+        store.add_trace(make_trace()).result()
+    with Store.open(folder) as store:
+        assert store.stats()["traces"] == 1
+        version = store.query("select tags from duckdb_databases() where not internal")[0][0]["storage_version"]
+        assert version.startswith("v1.5.0"), "later versions of DuckDB must be able to read the file, and 1.5 too"
+
+
+def test_a_folder_owned_by_another_process_is_refused_with_its_pid(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from storage.store import Store\n"
+        "store = Store.open(Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"open\n"
+    try:
+        with pytest.raises(FolderInUse, match=f"in use by process {process.pid}") as caught:
+            Store.open(tmp_path)
+        assert caught.value.pid == process.pid
+        (tmp_path / "owner.json").write_text(json.dumps({"pid": process.pid, "url": "http://127.0.0.1:7860"}))
+        with pytest.raises(FolderInUse, match=r"at http://127\.0\.0\.1:7860"):
+            Store.open(tmp_path)
+    finally:
+        process.communicate()
+    with Store.open(tmp_path) as store:
+        assert store.stats()["traces"] == 0
+
+
+def test_the_same_process_cannot_open_a_folder_twice(tmp_path: Path) -> None:
+    with Store.open(tmp_path):
+        with pytest.raises(FolderInUse, match=f"process {os.getpid()}"):
+            Store.open(tmp_path / ".." / tmp_path.name)
+    Store.open(tmp_path).close()
+
+
+@pytest.mark.parametrize("content", [b"not a database at all\n" * 500, b"\x00" * 12_288, b"DUCK"])
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / DATABASE).write_bytes(content)
+    _refused(tmp_path, CorruptFolder, "cannot be read as a database")
+
+
+def test_a_database_cut_short_is_refused(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.add_trace(make_trace()).result()
+    whole = (tmp_path / DATABASE).read_bytes()
+    (tmp_path / DATABASE).write_bytes(whole[:5000])
+    _refused(tmp_path, CorruptFolder, "cannot be read as a database")
+
+
+def test_a_database_with_damaged_pages_never_shows_a_traceback(tmp_path: Path) -> None:
+    """Damage may show on opening or only when the page is read: both ways it is a StoreError, never something else."""
+    with Store.open(tmp_path / "whole") as store:
+        for future in [store.add_trace(make_trace()) for _ in range(50)]:
+            future.result()
+    whole = (tmp_path / "whole" / DATABASE).read_bytes()
+    failures = 0
+    for i, start in enumerate(range(4096, len(whole), len(whole) // 6)):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        (folder / DATABASE).write_bytes(whole[:start] + b"\xa5" * 4096 + whole[start + 4096 :])
+        try:
+            with Store.open(folder) as store:
+                for row in store.traces():
+                    store.trace(row.trace_id)
+        except StoreError as error:
+            failures += 1
+            assert "read" in str(error)
+    assert failures
+
+
+def test_somebody_elses_database_is_refused(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / DATABASE)) as con:
+        con.execute("create table customers(name varchar)")
+    _refused(tmp_path, ForeignFolder, r"not one of Worldline's \(its tables: customers\)")
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    Store.open(tmp_path).close()
+    with duckdb.connect(str(tmp_path / DATABASE)) as con:
+        con.execute("update worldline_meta set value = '99' where key = 'schema_version'")
+    _refused(tmp_path, ForeignFolder, "schema version 99; this Worldline reads version 1")
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    for name in ("thesis.tex", "a.txt", "b.txt", "c.txt"):
+        (tmp_path / name).write_text("mine")
+    _refused(tmp_path, ForeignFolder, r"holds other files \(a.txt, b.txt, c.txt and 1 more\)")
+
+
+def test_what_a_server_makes_beforehand_is_no_obstacle(tmp_path: Path) -> None:
+    for name in ("snapshots", "exports", "jobs"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "owner.json").write_text("{}")
+    (tmp_path / DATABASE).write_bytes(b"")  # a process killed before it wrote anything
+    Store.open(tmp_path).close()
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ForeignFolder, match="is a file, not a folder"):
+        Store.open(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+    with pytest.raises(StoreError):
+        Store.open(tmp_path / "file" / "below")
+    (tmp_path / "folder" / DATABASE).mkdir(parents=True)
+    with pytest.raises(ForeignFolder, match="is a folder where the database file should be"):
+        Store.open(tmp_path / "folder")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(StoreError, match="--data"):
+            Store.open(tmp_path)
+    finally:
+        tmp_path.chmod(0o700)
