@@ -54,7 +54,7 @@ class _Closing:
     def close(self) -> None:
         raise NotImplementedError
 
-    def __enter__(self):  # noqa: ANN204
+    def __enter__(self):
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,17 +72,14 @@ class _Owned(_Closing):
     def preview(self, spec: dict[str, Any]) -> dict[str, Any]:
         from dataclasses import asdict
 
-        from storage.snapshots import SnapshotSpec, preview
+        from storage.snapshots import preview
 
-        return asdict(preview(self.store, SnapshotSpec.from_json(spec)))
+        return asdict(preview(self.store, spec))
 
     def freeze(self, spec: dict[str, Any], name: str) -> dict[str, Any]:
-        from dataclasses import asdict
+        from storage.snapshots import freeze
 
-        from storage.snapshots import SnapshotSpec, freeze
-
-        info = freeze(self.store, self.folder / "snapshots", SnapshotSpec.from_json(spec), created_by="cli")
-        return json.loads(json.dumps(asdict(info), default=str))
+        return {"snapshot_id": freeze(self.store, self.folder / "snapshots", spec, created_by="local", name=name).snapshot_id}
 
     def close(self) -> None:
         self.store.close()

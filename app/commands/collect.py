@@ -22,19 +22,17 @@ def import_(
     """
     with failing_softly():
         from app.workbench import Workbench
-        from storage.imports import LineProblem, read_jsonl
+        from storage.errors import ImportProblem
+        from storage.imports import read_jsonl
 
         if not file.exists():
             raise CannotDo(f"{file} does not exist")
-        good, problems = 0, []
+        good, problems = 0, list[ImportProblem]()
         bar, at = progress_bar("importing", None)
         with Workbench.at(data_folder(data)) as bench, bar:
             waiting = []
-            for item in read_jsonl(file):
-                if isinstance(item, LineProblem):
-                    problems.append(item)
-                    continue
-                waiting.append(item)
+            for trace in read_jsonl(file, errors=problems):
+                waiting.append(trace)
                 if len(waiting) >= BATCH:
                     bench.add_traces(waiting)
                     good, waiting = good + len(waiting), []
@@ -59,7 +57,7 @@ def snapshot(
     with failing_softly():
         from app.workbench import Workbench
 
-        spec = {"name": name} if name else {}
+        spec: dict[str, object] = {}
         with Workbench.at(data_folder(data)) as bench:
             look = bench.preview(spec)
             for warning in look.get("warnings", []):
@@ -84,7 +82,7 @@ def export(
         from storage import exports
 
         chosen = newest_or(snapshot, data_folder(data))
-        options = {"neutral_as": neutral_as}
+        options = {"neutral_as": neutral_as} if format == "stepwise" else {}
         warnings = exports.preflight(chosen, format, options)
         for warning in warnings:
             typer.echo(f"warning: {warning}", err=True)
@@ -94,7 +92,7 @@ def export(
         typer.echo(f"{report.rows} rows in {report.folder}")
 
 
-def newest_or(snapshot_id: str | None, folder: Path):  # noqa: ANN201 - storage.snapshots.Snapshot, imported late
+def newest_or(snapshot_id: str | None, folder: Path):
     """The snapshot with this id, or the newest there is."""
     from storage.snapshots import list_snapshots, load_snapshot
 

@@ -60,7 +60,7 @@ def failing_softly() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def progress_bar(description: str, total: int | None):  # noqa: ANN201 - rich is imported late
+def progress_bar(description: str, total: int | None):
     """A rich progress bar on stderr (silent when stderr is not a terminal), and a function that sets the count."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

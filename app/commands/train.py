@@ -27,6 +27,7 @@ def train(
     with failing_softly():
         from app.commands.collect import newest_or
         from training import jobs
+        from training.recipe import resolve_recipe
 
         folder = data_folder(data)
         if resume is not None:
@@ -36,9 +37,9 @@ def train(
         else:
             chosen = newest_or(snapshot, folder)
             if dry_run:
-                typer.echo(jobs.resolve_recipe(kind, settings or [], chosen.snapshot_id).to_toml(), nl=False)
+                typer.echo(resolve_recipe(kind, settings or [], chosen.info.snapshot_id).to_toml(), nl=False)
                 return
-            job = jobs.create_job(folder, kind, chosen.snapshot_id, settings or [])
+            job = jobs.create_job(folder, kind, chosen.info.snapshot_id, settings or [])
         typer.echo(f"job {job.name} in {job}", err=True)
         bar, at = progress_bar(f"{kind} {job.name[:8]}", None)
         with bar:
