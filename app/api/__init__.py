@@ -1,0 +1,34 @@
+"""The HTTP API, one file a noun. The pages use it, and so may any script: everything is described at /api/docs."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from app.api import (
+    assignments,
+    docs,
+    exports,
+    health,
+    jobs,
+    models,
+    problems,
+    ratings,
+    runs,
+    scores,
+    snapshots,
+    stats,
+    traces,
+)
+from app.api.common import refusals
+
+# The order is the one of the documentation: the loop from question to trained model.
+NOUNS = (health, models, problems, runs, traces, scores, assignments, ratings, stats, snapshots, exports, jobs, docs)
+
+
+def router() -> APIRouter:
+    """All routes, under /api."""
+    # Every route may refuse a value: declared here so that no route documents a form of error that we do not have.
+    api = APIRouter(prefix="/api", responses=refusals(422))
+    for noun in NOUNS:
+        api.include_router(noun.router)
+    return api

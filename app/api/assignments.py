@@ -1,0 +1,138 @@
+"""Assignments: one rater's work on one trace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.common import Bench, In, RaterCookie, blocking, find_trace, rater_of, refusals
+from app.api.errors import Refused
+from app.api.scores import ScoresOut, read_scores
+from app.api.traces import TraceOut
+from app.services import Services
+from core import layout
+from storage.store import Assignment
+
+router = APIRouter(prefix="/assignments", tags=["rating"])
+
+
+class NextIn(In):
+    """Who wants work."""
+
+    rater: str | None = Field(None, description='The rater\'s name; "local" when absent.', examples=["local"])
+
+
+class OpenIn(NextIn):
+    """Which trace, by whom."""
+
+    trace_id: str
+
+
+class AssignmentOut(BaseModel):
+    """Who rates what, and how far they are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    assignment_id: str
+    trace_id: str
+    rater_id: str
+    status: str = Field(description="leased, submitted or skipped", examples=["leased"])
+    scores_visible: bool = Field(
+        description="False until the rater has submitted: model scores must not lead the judgement."
+    )
+
+
+class RatingOut(BaseModel):
+    """A judgement that counts now."""
+
+    model_config = ConfigDict(extra="allow")
+
+    target: str = Field(description="step, decision or trace")
+    step_idx: int | None
+    dimension: str
+    value: float | None
+    value_text: str | None
+
+
+class Work(BaseModel):
+    """Everything the Rate page needs. `scores` is there only when `assignment.scores_visible` is true."""
+
+    assignment: AssignmentOut | None
+    reason: str | None = Field(None, description="Why there is no assignment.")
+    trace: TraceOut | None = None
+    ratings: list[RatingOut] | None = None
+    remaining: int | None = Field(None, description="Traces this rater could still rate, this one included.")
+    events_seq: int | None = Field(
+        None, description="The largest `seq` in the assignment's log, -1 if none; go on from there."
+    )
+    scores: list[ScoresOut] | None = None
+
+
+@router.post(
+    "/next", summary="Take the next trace to rate", response_model=Work, response_model_exclude_unset=True,
+    responses=refusals(400, 403, 422, 503),
+)  # fmt: skip
+async def next_assignment(bench: Bench, asked: NextIn | None = None, cookie: RaterCookie = None) -> dict[str, Any]:
+    """The rater's open assignment if there is one (a reload comes back to it), else the least rated trace they have not had."""
+    rater = rater_of(asked.rater if asked else None, cookie)
+    assignment = await blocking(lambda: bench.store.next_assignment(rater))
+    if assignment is not None:
+        return await _work(bench, assignment)
+    any_trace = await blocking(lambda: bench.store.traces(limit=1))
+    reason = (
+        "You have rated or skipped every trace there is. Run more on the Solve page."
+        if any_trace
+        else "There is no trace to rate yet. Run one on the Solve page, or import some."
+    )
+    return {"assignment": None, "reason": reason}
+
+
+@router.post(
+    "",
+    summary="Rate a chosen trace",
+    response_model=Work,
+    response_model_exclude_unset=True,
+    responses=refusals(400, 403, 404, 409, 422, 503),
+)
+async def open_assignment(bench: Bench, asked: OpenIn, cookie: RaterCookie = None) -> dict[str, Any]:
+    """The rater's assignment for this trace, made if there is none."""
+    rater = rater_of(asked.rater, cookie)
+    trace = await find_trace(bench, asked.trace_id)
+    if not trace.steps:
+        raise Refused(422, "This trace has no steps, so there is nothing to rate in it.")
+    return await _work(bench, await blocking(lambda: bench.store.open_assignment(rater, asked.trace_id)))
+
+
+@router.get(
+    "/{assignment_id}",
+    summary="One assignment",
+    response_model=Work,
+    response_model_exclude_unset=True,
+    responses=refusals(404),
+)
+async def one_assignment(bench: Bench, assignment_id: str) -> dict[str, Any]:
+    """The assignment with its trace and the ratings that count now."""
+    assignment = await blocking(lambda: bench.store.assignment(assignment_id))
+    if assignment is None:
+        raise Refused(404, f'There is no assignment "{assignment_id[:100]}".')
+    return await _work(bench, assignment)
+
+
+async def _work(bench: Services, assignment: Assignment) -> dict[str, Any]:
+    def read() -> dict[str, Any]:
+        trace = bench.store.trace(assignment.trace_id)
+        assert trace is not None  # an assignment is made for a stored trace, and traces are never removed
+        return {
+            "assignment": assignment.to_json(),
+            "trace": {**trace.to_json(), "layout": layout.to_json(trace.nodes)},
+            "ratings": [rating.to_json() for rating in bench.store.current_ratings(assignment.assignment_id)],
+            "remaining": bench.store.remaining(assignment.rater_id),
+            "events_seq": assignment.events_seq,
+        }
+
+    work = await blocking(read)
+    if assignment.scores_visible:
+        work["scores"] = await read_scores(bench, assignment.trace_id)
+    return work

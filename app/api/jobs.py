@@ -1,0 +1,204 @@
+"""Training jobs: start, watch, stop, resume, and put the result to use."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.common import Bench, In, blocking, refusals
+from app.api.errors import Refused
+from app.services import Services
+from training import jobs as training_jobs
+from training.jobs import FolderBusy, JobError
+from training.recipe import RecipeError
+from training.rows import RowsError
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+T = TypeVar("T")
+_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}")
+LOG_AT_ONCE = 256 * 1024
+
+
+class JobIn(In):
+    """What to train, on what."""
+
+    kind: Literal["prm", "sft"] = Field(
+        description="prm: a reward model that scores steps. sft: the pocket model on good traces."
+    )
+    snapshot_id: str = Field(examples=["01kaexr0v7m3p9d2k4c6h8n5qs"])
+    set: list[str] = Field(
+        default_factory=list, max_length=100, description="Changes to the recipe.", examples=[["epochs=2"]]
+    )
+
+
+class JobOut(BaseModel):
+    """Where a job stands."""
+
+    model_config = ConfigDict(extra="allow")
+
+    job_id: str
+    kind: str = Field(examples=["prm"])
+    state: str = Field(description="queued, running, stopping, stopped, failed or done", examples=["running"])
+    snapshot_id: str
+    pid: int | None = None
+    phase: str = Field("", examples=["training"])
+    step: int = Field(examples=[120])
+    total_steps: int = Field(examples=[400])
+    seconds: float
+    eta_s: float | None = None
+    error: str = ""
+    started_at: str | None = None
+    ended_at: str | None = None
+    figures: dict[str, Any] = Field(examples=[{"auc": 0.91, "base_rate": 0.62, "n_test_steps": 340}])
+    resumable: bool
+    in_use: bool = Field(description="Whether its model is the reward model in use, or can be chosen for runs.")
+
+
+class MetricsOut(BaseModel):
+    """Rows of the job's own metrics.jsonl, and where it stands."""
+
+    rows: list[dict[str, Any]] = Field(
+        examples=[[{"step": 10, "loss": 0.61, "lr": 0.0003, "tokens_per_s": 5200.0, "seconds": 4.1}]]
+    )
+    status: JobOut
+
+
+class LogOut(BaseModel):
+    """A piece of the log."""
+
+    text: str
+    next: int = Field(description="Send it as `after` to get what comes next.")
+
+
+class UseOut(BaseModel):
+    """What is in use now."""
+
+    job_id: str
+    kind: str
+    model: str | None = Field(None, description="For sft: the id to start runs with.")
+    scorer: str | None = Field(None, description="For prm: the reward model in use.")
+
+
+@router.get("", summary="List jobs", response_model=list[JobOut])
+async def all_jobs(bench: Bench) -> list[dict[str, Any]]:
+    """Newest first."""
+    found = await blocking(lambda: training_jobs.list_jobs(bench.data_dir))
+    return [_json(bench, status) for status in found]
+
+
+@router.post("", status_code=201, summary="Start a job", response_model=JobOut, responses=refusals(400, 403, 409, 422))
+async def start(bench: Bench, asked: JobIn) -> dict[str, Any]:
+    """Make a job from a snapshot and start it in a process of its own. It goes on when the server stops."""
+
+    def make_and_start() -> Path:
+        folder = training_jobs.create_job(bench.data_dir, asked.kind, asked.snapshot_id, asked.set)
+        training_jobs.start_job(folder)
+        return folder
+
+    return await _status(bench, await _try(make_and_start))
+
+
+@router.get("/{job_id}", summary="One job", response_model=JobOut, responses=refusals(404))
+async def one_job(bench: Bench, job_id: str) -> dict[str, Any]:
+    """Where it stands. A job whose process was killed is `failed` and can be resumed."""
+    return await _status(bench, _folder(bench, job_id))
+
+
+@router.get("/{job_id}/metrics", summary="Metrics of a job", response_model=MetricsOut, responses=refusals(404, 422))
+async def metrics(
+    bench: Bench, job_id: str, after: Annotated[int, Query(ge=-1, description="Only rows beyond this step.")] = -1
+) -> dict[str, Any]:
+    """New rows since the last time, and the status."""
+    folder = _folder(bench, job_id)
+    rows = await blocking(lambda: training_jobs.metrics_after(folder, after))
+    return {"rows": _finite(rows), "status": await _status(bench, folder)}
+
+
+@router.get("/{job_id}/log", summary="Log of a job", response_model=LogOut, responses=refusals(404, 422))
+async def log(
+    bench: Bench,
+    job_id: str,
+    after: Annotated[int, Query(ge=0, description="Byte to begin at: `next` of the last answer.")] = 0,
+) -> dict[str, Any]:
+    """What the job has printed since the last time."""
+    folder = _folder(bench, job_id)
+    text, following = await blocking(lambda: training_jobs.log_after(folder, after))
+    return {"text": text, "next": following}
+
+
+@router.post("/{job_id}/stop", summary="Stop a job", response_model=JobOut, responses=refusals(403, 404, 409))
+async def stop(bench: Bench, job_id: str) -> dict[str, Any]:
+    """Ask it to save a checkpoint and stop; the state becomes `stopping`, then `stopped`."""
+    folder = _folder(bench, job_id)
+    await _try(lambda: training_jobs.stop_job(folder))
+    return await _status(bench, folder)
+
+
+@router.post("/{job_id}/resume", summary="Resume a job", response_model=JobOut, responses=refusals(403, 404, 409, 422))
+async def resume(bench: Bench, job_id: str) -> dict[str, Any]:
+    """Go on from the newest checkpoint after a stop, a failure or a kill."""
+    folder = _folder(bench, job_id)
+    await _try(lambda: training_jobs.resume_job(folder))
+    return await _status(bench, folder)
+
+
+@router.post("/{job_id}/use", summary="Use the result", response_model=UseOut, responses=refusals(403, 404, 409))
+async def use(bench: Bench, job_id: str) -> UseOut:
+    """prm: it becomes the reward model in use, and all traces get its scores in the background. sft: it joins GET /api/models."""
+    folder = _folder(bench, job_id)
+    status = await blocking(lambda: training_jobs.read_status(folder))
+    if await blocking(lambda: training_jobs.model_folder(folder)) is None:
+        raise Refused(409, f"The job {job_id} is {status.state}; only the model of a job that is done can be used.")
+    if status.kind == "prm":
+        bench.models.use_scorer(job_id)
+        bench.scoring.rescore_soon()
+        return UseOut(job_id=job_id, kind=status.kind, model=None, scorer=job_id)
+    return UseOut(job_id=job_id, kind=status.kind, model=bench.models.add_tuned(job_id).id, scorer=None)
+
+
+def _folder(bench: Services, job_id: str) -> Path:
+    folder = bench.data_dir / "jobs" / job_id
+    if not _ID.fullmatch(job_id) or not (folder / "status.json").is_file():
+        raise Refused(404, f'There is no job "{job_id[:100]}".')
+    return folder
+
+
+async def _status(bench: Services, folder: Path) -> dict[str, Any]:
+    return _json(bench, await blocking(lambda: training_jobs.read_status(folder)))
+
+
+def _json(bench: Services, status: training_jobs.JobStatus) -> dict[str, Any]:
+    in_use = status.job_id == bench.models.scorer_job or any(m.id == status.job_id for m in bench.models.all())
+    found: dict[str, Any] = _finite(status.to_json())
+    return {**found, "in_use": in_use}
+
+
+async def _try(work: Callable[[], T]) -> T:
+    """Run in a thread; what a person can mend becomes a refusal."""
+    try:
+        return await asyncio.to_thread(work)
+    except (RecipeError, RowsError) as error:
+        raise Refused(422, str(error)) from None
+    except (FolderBusy, JobError) as error:
+        raise Refused(409, str(error)) from None
+    except OSError as error:
+        raise Refused(503, f"The job's folder could not be written: {error.strerror or error}.") from None
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: a figure that is not finite becomes null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value

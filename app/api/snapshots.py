@@ -1,0 +1,124 @@
+"""Snapshots: look at what would be frozen, freeze it, read what was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.common import Bench, In, RaterCookie, blocking, rater_of, refusals
+from app.api.errors import Refused
+from app.paths import snapshots_dir
+from app.services import Services
+from storage.errors import SnapshotError, StoreError
+from storage.snapshots import Snapshot, SnapshotSpec, freeze, list_snapshots, load_snapshot, preview
+
+router = APIRouter(prefix="/snapshots", tags=["snapshots"])
+
+MOST_NAME_CHARS = 200
+_SPEC = {"models": ["pocket"], "raters": [], "trace_ids": [], "solved": None, "min_rated_steps": 0, "test_percent": 10}
+
+
+class PreviewIn(In):
+    """What should go in."""
+
+    spec: dict[str, Any] = Field(
+        default_factory=dict,
+        description="models, raters, trace_ids (lists; empty means all), solved (true, false, null), min_rated_steps, test_percent.",
+        examples=[_SPEC],
+    )
+
+
+class FreezeIn(PreviewIn):
+    """What should go in, and a name for people."""
+
+    name: str = Field("", max_length=MOST_NAME_CHARS, examples=["first week"])
+
+
+class PreviewOut(BaseModel):
+    """What a snapshot would hold."""
+
+    n_traces: int
+    n_rows: int = Field(description="Submitted assignments: traces times raters.")
+    n_steps: int
+    histogram: dict[str, int] = Field(examples=[{"good": 90, "neutral": 4, "bad": 25, "unsure": 1, "unrated": 30}])
+    warnings: list[str] = Field(description="Sentences worth reading before freezing.")
+    excluded: dict[str, int] = Field(default_factory=dict, description="Left out, by reason.")
+
+
+class SnapshotOut(BaseModel):
+    """A frozen snapshot."""
+
+    model_config = ConfigDict(extra="allow")
+
+    snapshot_id: str
+    name: str
+    folder: str
+    created_at: str
+    created_by: str
+    n_traces: int
+    n_rows: int
+    n_steps: int
+    histogram: dict[str, int]
+    event_seq: int = Field(description="The last rating event that could be in it.")
+    sha256: str
+    warnings: list[str]
+    error: str = Field("", description="Why the folder cannot be read, if so.")
+
+
+class SnapshotDetail(SnapshotOut):
+    """A snapshot with its manifest; its checksum was verified just now."""
+
+    manifest: dict[str, Any]
+
+
+def spec_of(row: dict[str, Any]) -> SnapshotSpec:
+    """Raises Refused 422."""
+    try:
+        return SnapshotSpec.from_json(row)
+    except StoreError as error:
+        raise Refused(422, str(error)) from None
+
+
+async def find_snapshot(bench: Services, snapshot_id: str) -> Snapshot:
+    """Load and verify. Raises Refused 404, 409 when it was changed."""
+    root = snapshots_dir(bench.data_dir)
+    try:
+        return await blocking(lambda: load_snapshot(root, snapshot_id))
+    except SnapshotError as error:
+        there = snapshot_id.replace("-", "").replace("_", "").isalnum() and (root / snapshot_id).is_dir()
+        raise Refused(409 if there else 404, str(error)) from None
+
+
+@router.get("", summary="List snapshots", response_model=list[SnapshotOut])
+async def all_snapshots(bench: Bench) -> list[dict[str, Any]]:
+    """Newest first."""
+    found = await blocking(lambda: list_snapshots(snapshots_dir(bench.data_dir)))
+    return [info.to_json() for info in found]
+
+
+@router.post(
+    "/preview", summary="What would be frozen", response_model=PreviewOut, responses=refusals(400, 403, 422, 503)
+)
+async def preview_snapshot(bench: Bench, asked: PreviewIn) -> dict[str, Any]:
+    """Counts, class balance and warnings, without writing anything."""
+    spec = spec_of(asked.spec)
+    return (await blocking(lambda: preview(bench.store, spec))).to_json()
+
+
+@router.post(
+    "", status_code=201, summary="Freeze a snapshot", response_model=SnapshotOut, responses=refusals(400, 403, 422, 503)
+)
+async def freeze_snapshot(bench: Bench, asked: FreezeIn, cookie: RaterCookie = None) -> dict[str, Any]:
+    """Write a folder with `data.parquet`, `manifest.json` and a card: whole, or not at all."""
+    spec, by = spec_of(asked.spec), rater_of(None, cookie)
+    root = snapshots_dir(bench.data_dir)
+    return (await blocking(lambda: freeze(bench.store, root, spec, by, name=asked.name.strip()))).to_json()
+
+
+@router.get("/{snapshot_id}", summary="One snapshot", response_model=SnapshotDetail, responses=refusals(404, 409))
+async def one_snapshot(bench: Bench, snapshot_id: str) -> dict[str, Any]:
+    """The manifest, after the checksum was verified."""
+    snapshot = await find_snapshot(bench, snapshot_id)
+    return {**snapshot.info.to_json(), "manifest": snapshot.manifest}

@@ -1,0 +1,222 @@
+"""Traces: list, read, import, draw."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Query, Response
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.common import Bench, blocking, find_trace, refusals
+from app.api.errors import Refused
+from core import layout
+from core.formats import parse_response
+from core.trace import Trace, new_id, problem_id_of
+from storage.errors import StoreError
+
+router = APIRouter(prefix="/traces", tags=["traces"])
+
+MOST_AT_ONCE = 10_000
+STORED_AT_ONCE = 200
+
+
+class TraceLine(BaseModel):
+    """One line of the list: never the raw text; the question is cut to 500 characters."""
+
+    trace_id: str
+    problem_id: str
+    prompt: str = Field(examples=["Reach 24 from 4, 7, 8 and 8."])
+    model: str = Field(examples=["pocket"])
+    finish_reason: str = Field(examples=["stop"])
+    solved: bool | None = Field(description="Checked from the steps; null where no rule can check.")
+    created_at: str = Field(examples=["2026-11-20T12:00:00.000Z"])
+    n_steps: int
+    n_backtracks: int
+    n_ratings: int = Field(description="Step ratings that count now, of all raters.")
+    n_submitted: int = Field(description="Finished assignments.")
+    source: str = Field(description="run or import")
+
+
+class TracePage(BaseModel):
+    """A page of the list, newest first."""
+
+    traces: list[TraceLine]
+    next: str | None = Field(description="Send it as `after` to get the next page; null on the last one.")
+
+
+class StepOut(BaseModel):
+    """A piece of the response, `response[start:end]` in characters, and its place in the tree."""
+
+    index: int
+    start: int
+    end: int
+    name: str = Field(examples=["Try 8 × 7"])
+    thought: str = Field(examples=["From 4, 7, 8 and 8: 8 × 7 = 56"])
+    summary: str = Field(examples=["Left: 4, 8 and 56"])
+    reflection: str
+    decision: str | None = Field(description="What the model does after it: proceed, backtrack, finish, or null.")
+    complete: bool
+    parent: int | None = Field(description="The step it follows from; null is the question itself.")
+    is_backtrack: bool
+    resumes: int | None = Field(description="After a backtrack: the step it goes on from (null: the question).")
+    replaces: int | None = Field(description="After a backtrack: the first step of the branch it abandons.")
+    confidence: float | None = Field(description="Of the inferred place of a backtrack, 0 to 1.")
+
+
+class TraceOut(BaseModel):
+    """A whole trace: the form in which traces are read, imported and exported."""
+
+    model_config = ConfigDict(extra="allow")
+
+    trace_id: str
+    problem_id: str
+    prompt: str
+    response: str
+    answer: str
+    finish_reason: str
+    model: str
+    format: str
+    sampling: dict[str, Any]
+    stats: dict[str, Any]
+    created_at: str
+    solved: bool | None
+    error: str
+    steps: list[StepOut]
+    layout: dict[str, Any] | None = Field(
+        None,
+        description="places: lane, column and depth of each step; runs: straight stretches {first, last, parent, depth}",
+    )
+
+
+class Imported(BaseModel):
+    """What was stored."""
+
+    added: int = Field(examples=[1])
+    trace_ids: list[str]
+
+
+_ROW = {"prompt": "Reach 24 from 4, 7, 8 and 8.", "response": "<|reasoning_start|><|reasoning_step_start|>…"}
+
+
+@router.get("", summary="List traces", response_model=TracePage, responses=refusals(422))
+async def list_traces(
+    bench: Bench,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    after: Annotated[str | None, Query(description="`next` of the page before.")] = None,
+    model: Annotated[str | None, Query(description="Only traces of this model.")] = None,
+    q: Annotated[str | None, Query(description="Only questions that contain this text.", max_length=1000)] = None,
+) -> dict[str, Any]:
+    """A page of traces, newest first."""
+    rows = await blocking(
+        lambda: bench.store.traces(limit=limit + 1, after=after or None, model=model or None, text=q or None)
+    )
+    more = len(rows) > limit
+    rows = rows[:limit]
+    return {"traces": [line(row) for row in rows], "next": rows[-1].trace_id if more else None}
+
+
+def line(row: Any) -> TraceLine:
+    """A stored row as a line of the list."""
+    return TraceLine.model_validate(row, from_attributes=True)
+
+
+@router.get("/{trace_id}", summary="One trace", response_model=TraceOut, responses=refusals(404, 409))
+async def one_trace(bench: Bench, trace_id: str) -> dict[str, Any]:
+    """A whole trace with its steps, its tree and where each step goes on a screen."""
+    trace = await find_trace(bench, trace_id)
+    return {**trace.to_json(), "layout": layout.to_json(trace.nodes)}
+
+
+@router.post(
+    "", status_code=201, summary="Import traces", response_model=Imported, responses=refusals(400, 403, 409, 413, 422)
+)
+async def import_traces(
+    bench: Bench,
+    rows: Annotated[
+        Any,
+        Body(
+            description="One row or a list of rows: whole traces, or just `prompt` and `response`.",
+            openapi_examples={
+                "text": {"summary": "Question and response", "value": _ROW},
+                "list": {
+                    "summary": "Several, with a model's name",
+                    "value": [{**_ROW, "model": "steiner-32b", "finish_reason": "stop"}],
+                },
+            },
+        ),
+    ],
+) -> Imported:
+    """Store traces that were made elsewhere. A row with `steps` is taken as it is; without, its response is cut into steps.
+
+    Nothing is stored unless every row can be read. The same trace again (by `trace_id`) is harmless.
+    """
+    many = rows if isinstance(rows, list) else [rows]
+    if not many:
+        raise Refused(422, "There is nothing to import: the list is empty.")
+    if len(many) > MOST_AT_ONCE:
+        raise Refused(413, f"{len(many):,} rows are too many at once; send at most {MOST_AT_ONCE:,}.")
+    traces = await blocking(lambda: [_read(row, i if isinstance(rows, list) else None) for i, row in enumerate(many)])
+    for start in range(0, len(traces), STORED_AT_ONCE):
+        try:
+            kept = [bench.store.add_trace(t, source="import") for t in traces[start : start + STORED_AT_ONCE]]
+            await asyncio.gather(*map(asyncio.wrap_future, kept))
+        except StoreError as error:
+            raise Refused(409, str(error)) from None
+    for trace in traces:
+        bench.scoring.enqueue(trace)
+    return Imported(added=len(traces), trace_ids=[t.trace_id for t in traces])
+
+
+def _read(row: Any, place: int | None) -> Trace:
+    where = "" if place is None else f"Row {place}: "
+    if not isinstance(row, dict):
+        raise Refused(422, f"{where}a trace must be a JSON object, not {type(row).__name__}.")
+    try:
+        if "steps" in row:
+            return Trace.from_json(row)
+        bare = Trace.from_json({**row, "trace_id": row.get("trace_id") or new_id(), "steps": []})
+        steps, nodes, answer, form = parse_response(bare.prompt, bare.response, bare.finish_reason)
+        return Trace.from_json({
+            **bare.to_json(), "problem_id": row.get("problem_id") or problem_id_of(bare.prompt), "format": form,
+            "answer": bare.answer or answer, "steps": _steps(steps, nodes),
+        })  # fmt: skip
+    except ValueError as error:
+        raise Refused(422, f"{where}{error}.") from None
+
+
+def _steps(steps: Any, nodes: Any) -> list[dict[str, Any]]:
+    from core.trace import step_json
+
+    return [step_json(s, n) for s, n in zip(steps, nodes, strict=True)]
+
+
+@router.get(
+    "/{trace_id}/graph",
+    summary="The tree as a page",
+    response_class=HTMLResponse,
+    responses={
+        200: {"description": "One HTML page that needs no network.", "content": {"text/html": {}}},
+        **refusals(404, 409),
+    },
+)
+async def graph(
+    bench: Bench,
+    trace_id: str,
+    download: Annotated[bool, Query(description="Save it as a file instead of showing it.")] = False,
+) -> Response:
+    """The search tree drawn with vis-network at fixed positions: an interactive page, or (`download=1`) one file that opens offline."""
+    trace = await find_trace(bench, trace_id)
+    from app.graph import SANDBOX_POLICY, file_name, graph_page
+
+    def draw() -> str:
+        active = bench.models.scorer_job
+        scores = next((s.values for s in bench.store.scores(trace_id) if s.scorer == active), None)
+        return graph_page(trace, scores)
+
+    page = await blocking(draw)
+    headers = {"content-security-policy": SANDBOX_POLICY, "cache-control": "no-store"}
+    if download:
+        headers["content-disposition"] = f'attachment; filename="{file_name(trace)}"'
+    return HTMLResponse(page, headers=headers)

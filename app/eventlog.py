@@ -1,0 +1,118 @@
+"""An append-only log of numbered events with any number of readers, and its form on the wire (server-sent events).
+
+A reader owns nothing but a position, so a reader that leaves disturbs nobody and one that comes back goes on where it
+was. Neighbouring pieces of text that reach a reader together travel as one event that carries the number of the last piece: nothing is
+lost, nothing comes twice. Knows nothing of runs, models or storage. All methods belong to the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+Event = dict[str, Any]
+
+# At most one batch in this time to each reader: a frame and a half of a screen. At 150 tokens a second it holds four.
+TICK_S = 0.025
+# Proxies and browsers drop silent connections after 30 to 60 seconds.
+HEARTBEAT_S = 15.0
+# One chunk on the wire; replaying a long run must not build one huge string.
+BATCH = 500
+
+
+class EventLog:
+    """Events get `seq` 0, 1, 2, … in the order of `append`. A closed log is complete."""
+
+    def __init__(self, events: Iterable[Event] = (), *, closed: bool = False) -> None:
+        self.events: list[Event] = list(events)
+        self.closed = closed
+        self._changed = asyncio.Event()
+
+    @property
+    def last_seq(self) -> int:
+        """Number of the newest event, -1 if there is none."""
+        return len(self.events) - 1
+
+    def append(self, event: Event) -> Event:
+        """Number an event, keep it, wake the readers."""
+        numbered = {"seq": len(self.events), **event}
+        self.events.append(numbered)
+        self._wake()
+        return numbered
+
+    def close(self) -> None:
+        """No event will follow."""
+        self.closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def wait(self, position: int, timeout: float) -> bool:
+        """Until there is an event at `position` or the log is closed; False if the time is up before."""
+        deadline = time.monotonic() + timeout
+        while len(self.events) <= position and not self.closed:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            try:
+                await asyncio.wait_for(self._changed.wait(), left)
+            except TimeoutError:
+                return False
+        return True
+
+
+def coalesce(events: Iterable[Event]) -> list[Event]:
+    """Join neighbouring text pieces of the same field; the joined event has the number of its last piece."""
+    out: list[Event] = []
+    for event in events:
+        last = out[-1] if out else None
+        if last is not None and _same_text(last, event):
+            out[-1] = {**event, "text": last["text"] + event["text"]}
+        else:
+            out.append(event)
+    return out
+
+
+def _same_text(a: Event, b: Event) -> bool:
+    kind = b["type"]
+    if a["type"] != kind:
+        return False
+    return kind == "answer_delta" or (kind == "step_delta" and a["index"] == b["index"] and a["field"] == b["field"])
+
+
+def encode(event: Event) -> str:
+    """One event as a server-sent event. JSON has no raw line break, so `data:` is one line."""
+    return f"id: {event['seq']}\ndata: {json.dumps(event, separators=(',', ':'))}\n\n"
+
+
+async def stream(
+    log: EventLog,
+    after: int = -1,
+    *,
+    before_send: Callable[[], None] = lambda: None,
+    tick: float = TICK_S,
+    heartbeat: float = HEARTBEAT_S,
+) -> AsyncIterator[str]:
+    """Events with a number above `after`, until the log is closed. `before_send` runs before anything new is shown."""
+    # A number from another life of this log (its journal was tidied away): better from the start than never.
+    position = after + 1 if after <= log.last_seq else 0
+    yield "retry: 1000\n\n"
+    while True:
+        if not await log.wait(position, heartbeat):
+            yield ": still here\n\n"
+            continue
+        sent_at = time.monotonic()
+        before_send()
+        while position < len(log.events):
+            batch = log.events[position : position + BATCH]
+            position += len(batch)
+            yield "".join(map(encode, coalesce(batch)))
+        if log.closed and position >= len(log.events):
+            return
+        # The first event after a pause goes out at once, those that follow wait for company.
+        await asyncio.sleep(max(0.0, tick - (time.monotonic() - sent_at)))

@@ -1,0 +1,178 @@
+"""The gate in front of everything: who may ask, how much they may send, what a browser may do with the answer.
+
+Worldline has no accounts and listens on this machine only. Two ways remain in which a foreign web page could reach it: a
+form or script that posts to our address (so a write must come from our own origin or from a script), and a host name that
+is made to point at this machine (DNS rebinding; so the Host header must be ours). A body is measured before anything reads it.
+Pure ASGI, because a buffering middleware would break event streams. Knows no route but the few with limits of their own.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = logging.getLogger("worldline.server")
+
+LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
+WILDCARDS = ("0.0.0.0", "::", "")
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+# A question of 64 KB is at most 384 KB as JSON (\\uXXXX for every character), a batch of ratings far less.
+BODY_LIMIT = 512 * 1024
+# Imported traces: a thousand long ones.
+IMPORT_LIMIT = 64 * 1024 * 1024
+# A body that is too large is read to its end up to here, so that the client gets to read the refusal.
+DRAIN_LIMIT = 80 * 1024 * 1024
+
+HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "SAMEORIGIN",
+    "referrer-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    # Gradio evaluates its templates (unsafe-eval) and styles inline. What matters is connect-src: nothing leaves this machine.
+    "content-security-policy": (
+        "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
+        "media-src 'self' blob: data:; frame-src 'self' blob:; frame-ancestors 'self'; base-uri 'self'; form-action 'self'; "
+        "object-src 'none'"
+    ),
+}
+
+
+class TooLarge(Exception):
+    """The body exceeds its limit."""
+
+
+class Guard:
+    """Wraps the application. `bound_host` is what the server listens on."""
+
+    def __init__(self, app: ASGIApp, bound_host: str = "127.0.0.1", more_hosts: Iterable[str] = ()) -> None:
+        self.app = app
+        self.hosts = {*LOCAL_NAMES, *(h.lower() for h in more_hosts)}
+        self.any_address = bound_host in WILDCARDS
+        if self.any_address:
+            self.hosts.add(socket.gethostname().lower())
+        else:
+            self.hosts.add(bound_host.lower().strip("[]"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket" and not self._host_is_ours(Headers(scope=scope).get("host", "")):
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            refusal = self._refusal(scope)
+            if refusal is not None:
+                await refusal(scope, receive, send_guarded)
+                return
+            if scope["method"] not in SAFE_METHODS and scope["path"].startswith("/api"):
+                receive = await self._measured(scope, receive)
+            await self.app(scope, receive, send_guarded)
+        except TooLarge as problem:
+            await _error(413, str(problem))(scope, receive, send_guarded)
+        except Exception:
+            log.exception("%s %s failed", scope["method"], scope["path"])
+            if started:
+                raise
+            await _error(
+                500, "Something went wrong in Worldline itself; the server's log says what. Nothing else was affected."
+            )(scope, receive, send_guarded)
+
+    def _refusal(self, scope: Scope) -> JSONResponse | None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if not self._host_is_ours(host):
+            return _error(
+                403, f'This server does not answer to the host name "{host[:100]}"; use http://127.0.0.1 and its port.'
+            )
+        if scope["method"] in SAFE_METHODS:
+            return None
+        origin = headers.get("origin")
+        foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+        if foreign or (origin is None and headers.get("sec-fetch-site") in ("cross-site", "same-site")):
+            return _error(
+                403, "A page from another address may not change anything here; use Worldline's own pages or a script."
+            )
+        return None
+
+    def _host_is_ours(self, header: str) -> bool:
+        try:
+            name = urlsplit(f"//{header}").hostname or ""
+        except ValueError:
+            return False
+        if name in self.hosts:
+            return True
+        return self.any_address and _is_address(name)
+
+    async def _measured(self, scope: Scope, receive: Receive) -> Receive:
+        """Read the body up to its limit, then hand it on. Raises TooLarge before anything has looked into it."""
+        path = scope["path"].rstrip("/")
+        limit = IMPORT_LIMIT if path == "/api/traces" else BODY_LIMIT
+        declared = Headers(scope=scope).get("content-length", "")
+        size = int(declared) if declared.isdigit() else 0
+        if size > DRAIN_LIMIT:
+            raise TooLarge(_too_large(path, limit))
+        body = bytearray()
+        read = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return _replay([message])
+            read += len(message.get("body", b""))
+            if max(size, read) <= limit:
+                body += message.get("body", b"")
+            if read > DRAIN_LIMIT or (read > limit and not message.get("more_body")):
+                raise TooLarge(_too_large(path, limit))
+            if not message.get("more_body"):
+                break
+        if size > limit:
+            raise TooLarge(_too_large(path, limit))
+        return _replay([{"type": "http.request", "body": bytes(body), "more_body": False}], receive)
+
+
+def _replay(messages: list[Message], then: Receive | None = None) -> Receive:
+    async def receive() -> Message:
+        if messages:
+            return messages.pop(0)
+        return await then() if then is not None else {"type": "http.disconnect"}
+
+    return receive
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _too_large(path: str, limit: int) -> str:
+    if path == "/api/runs":
+        return "The question is too large; at most 64 KB are accepted."
+    return f"The body is too large; at most {limit // 1024:,} KB are accepted here."
+
+
+def _error(status: int, sentence: str) -> JSONResponse:
+    return JSONResponse({"error": sentence}, status)

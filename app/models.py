@@ -1,0 +1,198 @@
+"""Which models can be asked, and which reward model judges: the pocket model, and what jobs have made usable.
+
+What is in use is written down in `active.json` of the data folder as job ids, so that a restart finds it again. Weights load late:
+an engine loads at its first question (or when `warm` is called), a scorer at its first trace. Knows nothing of HTTP and runs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.paths import active_file
+from core.engines.base import Engine
+
+if TYPE_CHECKING:
+    from core.scoring.prm import PrmScorer
+
+log = logging.getLogger("worldline.models")
+
+POCKET = "pocket"
+POCKET_NOTE = (
+    "A small model that plays the numbers game only: reach a target from 3 or 4 numbers (1 to 13, target 10 to 99). "
+    "It runs in this process, without a network or a GPU."
+)
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model to choose from. `check` raises ValueError with a sentence for a question it cannot take."""
+
+    id: str
+    name: str
+    note: str
+    engine: Engine
+    check: Callable[[str], object] | None = None
+    model_dir: Path | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a question can be answered now: an engine of ours needs its weights on disk."""
+        return self.model_dir is None or any(self.model_dir.glob("*.safetensors"))
+
+
+class UnknownModel(ValueError):
+    """There is no such model; a sentence that lists those there are."""
+
+
+class Models:
+    """The registry. Reading it is cheap and may happen in any thread; changes belong to the event loop."""
+
+    def __init__(self, data_dir: Path, engines: Mapping[str, Engine] | None = None) -> None:
+        """`engines` replaces the shipped model (tests, and models served elsewhere)."""
+        self._data_dir = data_dir
+        self._entries: dict[str, ModelEntry] = {}
+        self._scorer_job: str | None = None
+        self._scorer: PrmScorer | None = None
+        self._scorer_lock = threading.Lock()
+        for model_id, engine in (engines if engines is not None else {POCKET: _pocket_engine()}).items():
+            self._entries[model_id] = _entry(model_id, engine, shipped=engines is None)
+        self._read_active()
+
+    # ---- models
+
+    def all(self) -> list[ModelEntry]:
+        """In the order in which they were added; the first is the default."""
+        return list(self._entries.values())
+
+    def get(self, model_id: str) -> ModelEntry:
+        """Raises UnknownModel."""
+        entry = self._entries.get(model_id)
+        if entry is None:
+            raise UnknownModel(f'There is no model "{model_id[:100]}"; there is {", ".join(self._entries)}.')
+        return entry
+
+    def warm(self) -> None:
+        """Load the first model in the background, so that the first question does not wait for it."""
+        from core.engines.local import LocalEngine
+
+        first = self.all()[0]
+        if isinstance(first.engine, LocalEngine) and first.ready:
+            first.engine.start()
+
+    def add_tuned(self, job_id: str) -> ModelEntry:
+        """Make a fine-tuned model usable from now on. Raises FileNotFoundError with a sentence."""
+        entry = self._add_tuned(job_id)
+        self._write_active()
+        return entry
+
+    async def close(self) -> None:
+        """Stop all engines."""
+        for entry in self.all():
+            await entry.engine.close()
+
+    # ---- the scorer
+
+    @property
+    def scorer_job(self) -> str | None:
+        """The job whose reward model is in use."""
+        return self._scorer_job
+
+    def use_scorer(self, job_id: str) -> None:
+        """Make a reward model the one that judges. Raises FileNotFoundError with a sentence."""
+        _model_dir(self._data_dir, job_id)
+        with self._scorer_lock:
+            self._scorer_job, self._scorer = job_id, None
+        self._write_active()
+
+    def scorer_blocking(self) -> tuple[str, PrmScorer] | None:
+        """(job id, scorer), loaded when needed: for a worker thread. None when no reward model is in use."""
+        with self._scorer_lock:
+            if self._scorer_job is None:
+                return None
+            if self._scorer is None:
+                from core.scoring.prm import PrmScorer
+
+                self._scorer = PrmScorer(_model_dir(self._data_dir, self._scorer_job))
+            return self._scorer_job, self._scorer
+
+    # ---- inside
+
+    def _add_tuned(self, job_id: str) -> ModelEntry:
+        from core.engines.local import LocalEngine
+
+        folder = _model_dir(self._data_dir, job_id)
+        if job_id not in self._entries:
+            self._entries[job_id] = ModelEntry(
+                job_id, f"pocket, fine-tuned ({job_id})", f"The pocket model after the job {job_id}. It plays the numbers game only.",
+                LocalEngine(folder, name=job_id), _countdown_only, folder,
+            )  # fmt: skip
+        return self._entries[job_id]
+
+    def _read_active(self) -> None:
+        try:
+            wanted = json.loads(active_file(self._data_dir).read_text(encoding="utf-8"))
+            scorer, tuned = wanted.get("scorer"), list(wanted.get("models", []))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            log.warning(
+                "%s cannot be read (%s): starting with the pocket model alone", active_file(self._data_dir), error
+            )
+            return
+        for job_id in tuned:
+            try:
+                self._add_tuned(str(job_id))
+            except FileNotFoundError as error:
+                log.warning("%s", error)
+        if scorer:
+            try:
+                _model_dir(self._data_dir, str(scorer))
+                self._scorer_job = str(scorer)
+            except FileNotFoundError as error:
+                log.warning("%s", error)
+
+    def _write_active(self) -> None:
+        path = active_file(self._data_dir)
+        tuned = [e.id for e in self.all() if e.model_dir is not None and e.model_dir.parent.parent.name == "jobs"]
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps({"scorer": self._scorer_job, "models": tuned}, indent=1) + "\n", encoding="utf-8")
+        os.replace(fresh, path)
+
+
+def _entry(model_id: str, engine: Engine, *, shipped: bool) -> ModelEntry:
+    if model_id != POCKET:
+        return ModelEntry(model_id, model_id, "", engine)
+    return ModelEntry(POCKET, "pocket", POCKET_NOTE, engine, _countdown_only, _shipped_dir() if shipped else None)
+
+
+def _pocket_engine() -> Engine:
+    from core.engines.local import LocalEngine
+
+    return LocalEngine(None, name=POCKET)
+
+
+def _shipped_dir() -> Path:
+    import core.pocket
+
+    # Not `model_dir()`: a checkout without the weights must still open the workbench, and say so at the first question.
+    return Path(core.pocket.__file__).parent / "model"
+
+
+def _countdown_only(prompt: str) -> Any:
+    from core.tasks.countdown_text import understand
+
+    return understand(prompt)
+
+
+def _model_dir(data_dir: Path, job_id: str) -> Path:
+    folder = data_dir / "jobs" / job_id / "model"
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"The job {job_id} has no finished model ({folder.relative_to(data_dir)} is missing).")
+    return folder

@@ -1,0 +1,383 @@
+"""Runs: a model at work on one question, owned by the server and watched by anybody.
+
+A run is a task of the event loop that writes numbered events into a log (`eventlog`) and a journal (`journal`). Viewers come and
+go without touching it. Its trace is stored before `done` is shown; a server that is killed finds the journal at the
+next start and stores what there was, as `interrupted`. A run and the trace it becomes share one id.
+
+Knows nothing of HTTP. Everything here belongs to the event loop's thread unless a name ends in `_blocking`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app import journal as journals
+from app.eventlog import Event, EventLog
+from app.journal import Journal, Recorded
+from app.replay import missing_events
+from core.engines.base import Bounds, Chunk, Engine, GenerateRequest, Sampling
+from core.run import TraceReader, run_trace
+from core.trace import Problem, Trace, new_id, utc_now
+
+if TYPE_CHECKING:
+    from storage.store import Store, TraceRow
+
+log = logging.getLogger("worldline.runs")
+
+# More runs than this at once would each crawl: the engine decodes 32 rows together.
+MAX_RUNNING = 64
+# Finished runs whose events stay in memory; about 100 KB each. Older ones are read back from their journals.
+KEPT_IN_MEMORY = 64
+# Journals kept on disk, the newest; older runs are rebuilt from their traces.
+KEPT_JOURNALS = 500
+FLUSH_EVERY_S = 0.25
+STOP_PATIENCE_S = 10.0
+
+
+class TooManyRuns(Exception):
+    """Refused for now; the message is a sentence."""
+
+
+@dataclass(eq=False)
+class Run:
+    """A run in this process. `summary()` is what others see of it."""
+
+    run_id: str
+    prompt: str
+    model: str
+    sampling: Sampling
+    bounds: Bounds
+    started_at: str
+    journal: Journal
+    log: EventLog = field(default_factory=EventLog)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    stop_reason: str = "cancelled"
+    raw: list[str] = field(default_factory=list)
+    tokens: int = 0
+    prompt_tokens: int = 0
+    steps: int = 0
+    backtracks: int = 0
+    trace: Trace | None = None
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def running(self) -> bool:
+        return not self.log.closed
+
+    def append(self, event: Event) -> None:
+        """Number an event, journal it, show it (the journal reaches the disk before a viewer gets it: see `flush`)."""
+        if event["type"] == "start":
+            event = {**event, "run_id": self.run_id}
+        elif event["type"] == "step_open":
+            self.steps += 1
+            self.backtracks += bool(event["is_backtrack"])
+        self.journal.event(self.log.append(event))
+
+    def heard(self, chunk: Chunk) -> None:
+        """Text from the engine, before any event is made of it."""
+        self.raw.append(chunk.text)
+        self.tokens += chunk.tokens
+        self.prompt_tokens = chunk.prompt_tokens or self.prompt_tokens
+        self.journal.raw(chunk.text, chunk.tokens, chunk.prompt_tokens)
+
+    def summary(self) -> dict[str, Any]:
+        """The row of `GET /api/runs`."""
+        done = self.trace is not None and self.log.closed
+        return {
+            "run_id": self.run_id, "trace_id": self.run_id, "prompt": self.prompt, "model": self.model,
+            "state": "done" if done else "running", "steps": self.steps, "backtracks": self.backtracks,
+            "started_at": self.started_at, "finish_reason": self.trace.finish_reason if self.trace and done else None,
+        }  # fmt: skip
+
+
+class _Overheard:
+    """An engine whose chunks are written down before anybody else reads them."""
+
+    def __init__(self, engine: Engine, heard: Callable[[Chunk], None]) -> None:
+        self.model = engine.model
+        self._engine, self._heard = engine, heard
+
+    async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+        inner = self._engine.stream(request)
+        try:
+            async for chunk in inner:
+                self._heard(chunk)
+                yield chunk
+        finally:
+            await inner.aclose()
+
+    async def close(self) -> None:
+        """The engine belongs to the registry, not to the run."""
+
+
+class RunManager:
+    """Starts, keeps and finds runs. `on_trace` is told of every trace that has been stored."""
+
+    def __init__(
+        self,
+        store: Store,
+        folder: Path,
+        *,
+        on_trace: Callable[[Trace], None] = lambda trace: None,
+        max_running: int = MAX_RUNNING,
+    ) -> None:
+        self._store, self._folder, self._on_trace = store, folder, on_trace
+        self._max_running = max_running
+        self._runs: OrderedDict[str, Run] = OrderedDict()
+        self._closing = False
+        self._flusher: asyncio.Task[None] | None = None
+
+    # ---- life
+
+    async def open(self) -> None:
+        """Store what an earlier server left unfinished."""
+        recovered = await asyncio.to_thread(self._recover_blocking)
+        for trace in recovered:
+            self._on_trace(trace)
+        self._flusher = asyncio.create_task(self._flush_often(), name="journal-flush")
+
+    def interrupt_all(self) -> None:
+        """The server is going down: every run ends now, as `interrupted`. May be called more than once."""
+        self._closing = True
+        for run in self._runs.values():
+            if run.running and not run.stop.is_set():
+                run.stop_reason = "interrupted"
+                run.stop.set()
+
+    async def close(self) -> None:
+        """End all runs and wait until their traces are stored."""
+        self.interrupt_all()
+        tasks = [run.task for run in self._runs.values() if run.task is not None and not run.task.done()]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=STOP_PATIENCE_S)
+            for task in late:
+                log.error("%s did not end in time; its journal will be read at the next start", task.get_name())
+                task.cancel()
+        if self._flusher is not None:
+            self._flusher.cancel()
+        for run in self._runs.values():
+            run.journal.close()
+
+    # ---- acting
+
+    @property
+    def running(self) -> int:
+        """Runs under way."""
+        return sum(run.running for run in self._runs.values())
+
+    def start(self, engine: Engine, problem: Problem, sampling: Sampling, bounds: Bounds) -> Run:
+        """Begin a run. Raises TooManyRuns."""
+        if self._closing:
+            raise TooManyRuns("The server is shutting down; no new run is started.")
+        if self.running >= self._max_running:
+            raise TooManyRuns(
+                f"{self._max_running} runs are already under way, as many as this server takes. Try again when one has ended."
+            )
+        run_id, now = new_id(), utc_now()
+        header = {
+            "run_id": run_id, "prompt": problem.prompt, "model": engine.model, "started_at": now,
+            "sampling": asdict(sampling), "bounds": asdict(bounds),
+        }  # fmt: skip
+        run = Run(
+            run_id, problem.prompt, engine.model, sampling, bounds, now,
+            Journal(self._folder / f"{run_id}.jsonl", header),
+        )  # fmt: skip
+        self._runs[run_id] = run
+        run.task = asyncio.create_task(self._drive(run, engine, problem), name=f"run-{run_id}")
+        self._forget_old()
+        return run
+
+    def get(self, run_id: str) -> Run | None:
+        """A run of this process that is still in memory."""
+        return self._runs.get(run_id)
+
+    async def stop(self, run: Run, patience: float = 3.0) -> None:
+        """Ask a run to end and give it a moment to do so."""
+        run.stop.set()
+        if run.task is not None and not run.task.done():
+            await asyncio.wait({run.task}, timeout=patience)
+
+    # ---- reading
+
+    async def log_of(self, run_id: str) -> tuple[EventLog, Callable[[], None]] | None:
+        """The events of any run there ever was, and what to call before showing new ones. None: unknown."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            return run.log, run.journal.flush
+        events = await asyncio.to_thread(self._old_events_blocking, run_id)
+        return None if events is None else (EventLog(events, closed=True), lambda: None)
+
+    async def summaries(self, limit: int) -> list[dict[str, Any]]:
+        """Newest first: the runs of this process, then what the store has from earlier ones."""
+        rows = [run.summary() for run in reversed(self._runs.values())][:limit]
+        if len(rows) < limit:
+            have = {row["run_id"] for row in rows}
+            stored = await asyncio.to_thread(lambda: self._store.traces(limit=limit))
+            rows += [_summary_of_row(row) for row in stored if row.trace_id not in have][: limit - len(rows)]
+        return sorted(rows, key=lambda row: row["run_id"], reverse=True)
+
+    async def summary(self, run_id: str) -> dict[str, Any] | None:
+        """One run, of this process or an earlier one."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            return run.summary()
+        trace = await asyncio.to_thread(self._store.trace, run_id)
+        return None if trace is None else summary_of_trace(trace)
+
+    # ---- inside
+
+    async def _drive(self, run: Run, engine: Engine, problem: Problem) -> None:
+        try:
+            trace = await run_trace(
+                _Overheard(engine, run.heard), problem, run.sampling, run.bounds, run.append,
+                trace_id=run.run_id, stop=run.stop,
+            )  # fmt: skip
+        except Exception as failure:
+            log.exception("run %s failed", run.run_id)
+            trace = _partial(
+                run.run_id, problem, run.model, "".join(run.raw), run.tokens, run.prompt_tokens, run.sampling, run.bounds,
+                run.started_at, "error", f"The model {run.model} failed: {failure or type(failure).__name__}",
+            )  # fmt: skip
+        if trace.finish_reason == "cancelled":
+            trace = replace(trace, finish_reason=run.stop_reason)
+        rest = missing_events(trace, run.log.events)
+        run.journal.outcome(_outcome(trace))
+        try:
+            await asyncio.wrap_future(self._store.add_trace(trace))
+        except Exception as failure:
+            log.exception("trace %s could not be stored", run.run_id)
+            sentence = f"The trace could not be stored ({failure}). It is kept in {run.journal.path.name} and stored at the next start."
+            rest[-1] = {**rest[-1], "error": sentence}
+            stored = False
+        else:
+            stored = True
+        for event in rest:
+            run.append(event)
+        if stored:
+            run.journal.end()
+        else:
+            run.journal.close()
+        run.trace = trace
+        run.log.close()
+        if stored:
+            self._on_trace(trace)
+
+    async def _flush_often(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_EVERY_S)
+            for run in self._runs.values():
+                if run.running:
+                    run.journal.flush()
+
+    def _forget_old(self) -> None:
+        finished = [run_id for run_id, run in self._runs.items() if not run.running]
+        for run_id in finished[: max(0, len(finished) - KEPT_IN_MEMORY)]:
+            del self._runs[run_id]
+
+    def _old_events_blocking(self, run_id: str) -> list[Event] | None:
+        path = self._folder / f"{run_id}.jsonl"
+        # Ids are letters and digits; anything else is not a name of ours and must not become a path.
+        if run_id.isalnum() and path.is_file():
+            recorded = journals.read(path)
+            if recorded is not None and recorded.ended:
+                return recorded.events
+        trace = self._store.trace(run_id)
+        if trace is None:
+            return None
+        return [{"seq": i, **event} for i, event in enumerate(missing_events(trace))]
+
+    def _recover_blocking(self) -> list[Trace]:
+        """Store the traces of runs that were cut, complete their journals; remove journals beyond the newest few."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        traces = []
+        paths = sorted(self._folder.glob("*.jsonl"), reverse=True)
+        for place, path in enumerate(paths):
+            if place >= KEPT_JOURNALS and _ended(path):
+                path.unlink()
+                continue
+            if _ended(path):
+                continue
+            try:
+                recorded = journals.read(path)
+                if recorded is None:
+                    log.warning("%s has no readable first line: set aside as .broken", path.name)
+                    path.rename(path.with_suffix(".broken"))
+                    continue
+                trace = recovered_trace(recorded)
+                self._store.add_trace(trace).result()
+                seq = len(recorded.events)
+                rest = [{"seq": seq + i, **e} for i, e in enumerate(missing_events(trace, recorded.events))]
+                journals.append_after_crash(path, recorded, rest)
+                traces.append(trace)
+                log.info(
+                    "run %s was cut and is kept with %d steps as %s",
+                    trace.trace_id,
+                    len(trace.steps),
+                    trace.finish_reason,
+                )
+            except Exception:
+                log.exception("%s could not be recovered; it stays where it is", path.name)
+        return traces
+
+
+def recovered_trace(recorded: Recorded) -> Trace:
+    """The trace of a journal that has no end."""
+    header = recorded.header
+    outcome = recorded.outcome or {}
+    trace = _partial(
+        header["run_id"], Problem.ask(header["prompt"]), header["model"], recorded.raw, recorded.tokens,
+        recorded.prompt_tokens, Sampling(**header["sampling"]), Bounds(**header["bounds"]), header["started_at"],
+        outcome.get("finish_reason", "interrupted"), outcome.get("error", ""),
+    )  # fmt: skip
+    return replace(trace, stats=outcome["stats"]) if "stats" in outcome else trace
+
+
+def _partial(
+    trace_id: str, problem: Problem, model: str, raw: str, tokens: int, prompt_tokens: int, sampling: Sampling,
+    bounds: Bounds, started_at: str, reason: str, error: str,
+) -> Trace:  # fmt: skip
+    """A trace from the raw text alone."""
+    reader = TraceReader(problem, model, trace_id)
+    reader.feed(raw)
+    reader.close()
+    stats = {
+        "steps": len(reader.tree.nodes), "backtracks": reader.backtracks, "prompt_tokens": prompt_tokens,
+        "generated_tokens": tokens, "seconds": None, "first_token_s": None, "tokens_per_s": None,
+    }  # fmt: skip
+    trace = reader.trace(reason, sampling={**asdict(sampling), **asdict(bounds)}, stats=stats, error=error)
+    return replace(trace, created_at=started_at)
+
+
+def _outcome(trace: Trace) -> dict[str, Any]:
+    return {"finish_reason": trace.finish_reason, "error": trace.error, "stats": trace.stats}
+
+
+def _ended(path: Path) -> bool:
+    """Whether the last line says so; reads the last bytes only."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 32))
+        return file.read().endswith(b'{"end":true}\n')
+
+
+def summary_of_trace(trace: Trace) -> dict[str, Any]:
+    """The summary of a run that this process no longer holds."""
+    return {
+        "run_id": trace.trace_id, "trace_id": trace.trace_id, "prompt": trace.prompt, "model": trace.model, "state": "done",
+        "steps": len(trace.steps), "backtracks": sum(n.is_backtrack for n in trace.nodes),
+        "started_at": trace.created_at, "finish_reason": trace.finish_reason,
+    }  # fmt: skip
+
+
+def _summary_of_row(row: TraceRow) -> dict[str, Any]:
+    return {
+        "run_id": row.trace_id, "trace_id": row.trace_id, "prompt": row.prompt, "model": row.model, "state": "done",
+        "steps": row.n_steps, "backtracks": row.n_backtracks, "started_at": row.created_at,
+        "finish_reason": row.finish_reason,
+    }  # fmt: skip

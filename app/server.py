@@ -1,0 +1,252 @@
+"""The server: one process that owns a data folder, answers /api, and shows the pages under /ui.
+
+`create_app` builds it (tests use it without a network), `serve` runs it. Knows how the parts are joined, not what they do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+import threading
+import webbrowser
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+
+from app import api
+from app.api import errors
+from app.commands.common import VERSION
+from app.guard import WILDCARDS, Guard
+from app.runs import MAX_RUNNING
+from app.services import Services
+from core.engines.base import Engine
+
+if TYPE_CHECKING:
+    from storage.store import Store
+
+log = logging.getLogger("worldline.server")
+
+STATIC = Path(__file__).parent / "static"
+# Open pages hold streams that would otherwise keep a stopping server alive; runs end by themselves before this.
+GRACE_S = 2
+# Set before gradio or huggingface_hub is imported: no request leaves the machine.
+QUIET = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_RUN_HISTORY": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+ABOUT = """Ask a reasoning model, watch its search tree grow, rate every step, freeze what was rated, train on it, ask again.
+
+Everything the pages do goes through these routes, and a script can do the same:
+
+1. `POST /api/runs` starts a run, `GET /api/runs/{run_id}/events` follows it, `GET /api/traces/{trace_id}` reads what came of it.
+2. `POST /api/assignments/next` takes a trace to rate, `POST /api/ratings` keeps the judgements.
+3. `POST /api/snapshots` freezes them, `POST /api/snapshots/{snapshot_id}/exports` writes files for other trainers.
+4. `POST /api/jobs` trains, `GET /api/jobs/{job_id}/metrics` watches, `POST /api/jobs/{job_id}/use` puts the result to use.
+
+Every error is `{"error": "a sentence"}`. There are no accounts: the server answers on this machine only, and changes nothing for pages
+of other addresses."""
+
+
+class CannotServe(ValueError):
+    """The server cannot start; the message is a sentence with the mend."""
+
+
+def create_app(
+    data_dir: Path,
+    *,
+    engines: Mapping[str, Engine] | None = None,
+    ui: bool = True,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    store: Store | None = None,
+    max_running: int = MAX_RUNNING,
+) -> FastAPI:
+    """The application. The store opens when it starts and closes when it ends.
+
+    engines: models by id instead of the shipped one. ui: False leaves out Gradio (seconds of import). store: an open store of
+    `data_dir` to take over. Starting raises StoreError when the folder cannot be had.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        def open_store(folder: Path) -> Store:
+            from storage.store import Store
+
+            return store if store is not None else Store.open(folder)
+
+        services = await Services.open(
+            data_dir, engines=engines, open_store=open_store, url=url_of(host, port), max_running=max_running
+        )
+        app.state.services = services
+        services.models.warm()
+        try:
+            yield
+        finally:
+            await services.close()
+
+    app = FastAPI(
+        title="Worldline", version=VERSION, description=ABOUT, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
+        lifespan=lifespan,
+    )  # fmt: skip
+    errors.install(app)
+    app.add_middleware(Guard, bound_host=host)
+    app.include_router(api.router())
+    app.mount("/static", _Static(directory=STATIC), name="static")
+
+    @app.get("/", include_in_schema=False)
+    async def home() -> Response:
+        return RedirectResponse("/ui/")
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def icon() -> Response:
+        return FileResponse(STATIC / "icon.svg", media_type="image/svg+xml")
+
+    if ui:
+        from app.pages import mount_ui
+
+        mount_ui(app)
+    return app
+
+
+class _Static(StaticFiles):
+    """Our own files: asked for again on every load (cheap, by ETag), so that an update is never half old."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "no-cache"
+        return response
+
+
+def url_of(host: str, port: int) -> str:
+    """Where a browser on this machine finds the server."""
+    name = "127.0.0.1" if host in WILDCARDS else host
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+def serve(
+    host: str,
+    port: int,
+    data_dir: Path,
+    open_browser: bool = False,
+    *,
+    engines: Mapping[str, Engine] | None = None,
+    ui: bool = True,
+) -> None:
+    """Run until stopped (Ctrl-C, SIGTERM); `engines` and `ui` as in `create_app`.
+
+    Raises CannotServe and StoreError before anything heavy is loaded.
+    """
+    import uvicorn
+
+    from storage.store import Store
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("worldline").setLevel(logging.INFO)
+    with _listen(host, port) as listening:
+        port = listening.getsockname()[1]
+        url = url_of(host, port)
+        store = Store.open(data_dir)
+        try:
+            print(f"Worldline opens {data_dir} …", flush=True)
+            app = create_app(data_dir, engines=engines, ui=ui, host=host, port=port, store=store)
+            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_S, lifespan="on")
+            _Server(config, app, url, open_browser).run(sockets=[listening])
+        finally:
+            store.close()
+
+
+class _Server:
+    """uvicorn, with two additions: it says where it is once it answers, and a signal ends the runs first."""
+
+    def __init__(self, config: Any, app: FastAPI, url: str, open_browser: bool) -> None:
+        import asyncio
+
+        import uvicorn
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets)
+                if self.started:
+                    app.state.loop = asyncio.get_running_loop()
+                    print(f"Worldline is at {url} (Ctrl-C stops it)", flush=True)
+                    if open_browser:
+                        threading.Thread(target=_open, args=(url,), daemon=True).start()
+
+            def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+                services: Services | None = getattr(app.state, "services", None)
+                if services is not None and hasattr(app.state, "loop"):
+                    app.state.loop.call_soon_threadsafe(services.runs.interrupt_all)
+                super().handle_exit(sig, frame)
+
+        self._server = Server(config)
+
+    def run(self, sockets: list[socket.socket]) -> None:
+        # uvicorn raises the signal again when it has ended; it was obeyed.
+        with contextlib.suppress(KeyboardInterrupt), _sigterm_is_an_end():
+            self._server.run(sockets)
+        if not self._server.started:
+            raise CannotServe("The server could not start; the lines above say why.")
+
+
+@contextlib.contextmanager
+def _sigterm_is_an_end() -> Iterator[None]:
+    """uvicorn gives SIGTERM back to the process after its clean end, which would kill us before the folder is let go."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _open(url: str) -> None:
+    try:
+        webbrowser.open(url)
+    except Exception as error:
+        log.info("no browser could be opened: %s", error)
+
+
+@contextlib.contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    """The listening socket, had before anything else, so that a port in use is known at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":  # elsewhere this option would let two servers share a port
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+            listening.listen(128)
+        except (OSError, OverflowError) as error:
+            raise CannotServe(_why_not(host, port, error)) from None
+        yield listening
+    finally:
+        listening.close()
+
+
+def _why_not(host: str, port: int, error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
+        return f"Port {port} on {host} is in use, perhaps by another Worldline; choose another with --port {port + 1}, or --port 0 for a free one."
+    if number == errno.EACCES:
+        return f"Port {port} may not be used by this account; choose one above 1023 with --port 7860."
+    if number == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        return f"This machine has no address {host}; leave --host out, or give one of its own."
+    return f"The server cannot listen on {host}:{port}: {error}. Choose another with --host and --port."

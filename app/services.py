@@ -1,0 +1,80 @@
+"""What a running workbench consists of, in one object that routes are given. Knows how to begin and to end, nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.models import Models
+from app.paths import owner_file, runs_dir
+from app.runs import MAX_RUNNING, RunManager
+from app.scoring import Scoring
+from core.engines.base import Engine
+
+if TYPE_CHECKING:
+    from storage.store import Store
+
+log = logging.getLogger("worldline.server")
+
+
+@dataclass(frozen=True)
+class Services:
+    """The open data folder and what works on it."""
+
+    data_dir: Path
+    store: Store
+    models: Models
+    scoring: Scoring
+    runs: RunManager
+
+    @classmethod
+    async def open(
+        cls,
+        data_dir: Path,
+        *,
+        engines: Mapping[str, Engine] | None,
+        open_store: Callable[[Path], Store],
+        url: str,
+        max_running: int = MAX_RUNNING,
+    ) -> Services:
+        """Raises StoreError when the folder cannot be had."""
+        store = await asyncio.to_thread(open_store, data_dir)
+        try:
+            _write_owner(data_dir, url)
+            models = Models(data_dir, engines)
+            scoring = Scoring(store, models)
+            runs = RunManager(store, runs_dir(data_dir), on_trace=scoring.enqueue, max_running=max_running)
+            await runs.open()
+            scoring.open()
+        except BaseException:
+            store.close()
+            raise
+        return cls(data_dir, store, models, scoring, runs)
+
+    async def close(self) -> None:
+        """Runs first, so that their traces are stored; the store last."""
+        await self.runs.close()
+        await self.scoring.close()
+        await self.models.close()
+        await asyncio.to_thread(self.store.close)
+        _remove_owner(self.data_dir)
+
+
+def _write_owner(data_dir: Path, url: str) -> None:
+    fresh = owner_file(data_dir).with_suffix(".new")
+    fresh.write_text(json.dumps({"pid": os.getpid(), "url": url}) + "\n", encoding="utf-8")
+    os.replace(fresh, owner_file(data_dir))
+
+
+def _remove_owner(data_dir: Path) -> None:
+    try:
+        if json.loads(owner_file(data_dir).read_text(encoding="utf-8"))["pid"] == os.getpid():
+            owner_file(data_dir).unlink()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("owner.json could not be removed: %s", error)
