@@ -207,7 +207,8 @@ def list_snapshots(root: Path) -> list[SnapshotInfo]:
         return []
     found = []
     for folder in root.iterdir():
-        if folder.is_dir() and not folder.name.startswith("."):
+        looks_like_one = any((folder / name).exists() for name in (cards.MANIFEST, DATA))
+        if looks_like_one and not folder.name.startswith("."):
             try:
                 found.append(_info(folder, _read_manifest(folder)))
             except SnapshotError as error:

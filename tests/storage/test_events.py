@@ -9,7 +9,8 @@ import pytest
 from storage.events import EventError, RatingEvent
 
 GOOD = {
-    "event_id": str(uuid.uuid4()), "assignment_id": "a", "rater_id": "ann", "seq": 3, "ts_client": "2026-11-20T12:00:00.5Z",
+    "event_id": str(uuid.uuid4()), "assignment_id": "a", "rater_id": "ann", "seq": 3,
+    "ts_client": "2026-11-20T12:00:00.5Z",
     "action": "set", "target": "step", "step_idx": 2, "dimension": "correctness", "value": -1, "value_text": None,
     "input_method": "key", "dwell_ms": 120, "prelabel_visible": False, "ui_build": "1",
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -93,19 +94,19 @@ def test_a_database_with_damaged_pages_never_shows_a_traceback(tmp_path: Path) -
         for future in [store.add_trace(make_trace()) for _ in range(50)]:
             future.result()
     whole = (tmp_path / "whole" / DATABASE).read_bytes()
-    failures = 0
+    readable = []
     for i, start in enumerate(range(4096, len(whole), len(whole) // 6)):
         folder = tmp_path / str(i)
         folder.mkdir()
         (folder / DATABASE).write_bytes(whole[:start] + b"\xa5" * 4096 + whole[start + 4096 :])
-        try:
-            with Store.open(folder) as store:
-                for row in store.traces():
-                    store.trace(row.trace_id)
-        except StoreError as error:
-            failures += 1
-            assert "read" in str(error)
-    assert failures
+        with contextlib.suppress(StoreError):
+            readable.append(_read_all(folder))
+    assert len(readable) < i + 1, "some of the damage was noticed"
+
+
+def _read_all(folder: Path) -> int:
+    with Store.open(folder) as store:
+        return sum(len(trace.steps) for row in store.traces() if (trace := store.trace(row.trace_id)))
 
 
 def test_somebody_elses_database_is_refused(tmp_path: Path) -> None:

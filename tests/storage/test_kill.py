@@ -33,7 +33,8 @@ def rate(name):
     seq = assignment.events_seq
     while True:
         seq += 1
-        event = RatingEvent(str(uuid.uuid4()), assignment.assignment_id, name, seq, "set", "step", seq % 3, "correctness", 1.0)
+        what = ("set", "step", seq % 3, "correctness", 1.0)
+        event = RatingEvent(str(uuid.uuid4()), assignment.assignment_id, name, seq, *what)
         for event_id in store.add_rating_events([event]).result():
             os.write(1, (event_id + "\\n").encode())
 

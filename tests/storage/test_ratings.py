@@ -23,12 +23,14 @@ _step = st.tuples(
 )
 _error = st.tuples(st.just("step"), st.integers(0, N_STEPS - 1), st.just("first_error"), st.just(1.0))
 _decision = st.tuples(
-    st.just("decision"), st.integers(0, N_STEPS - 1), st.sampled_from(["worth_exploring", "right_return"]), st.sampled_from([1.0, 0.0])
-)  # fmt: skip
+    st.just("decision"),
+    st.integers(0, N_STEPS - 1),
+    st.sampled_from(["worth_exploring", "right_return"]),
+    st.sampled_from([1.0, 0.0]),
+)
 _verdict = st.tuples(st.just("trace"), st.none(), st.just("verdict"), st.sampled_from([1.0, 0.0, -1.0, None]))
-_acts = st.lists(
-    st.tuples(st.sampled_from(["set", "set", "set", "clear"]), st.one_of(_step, _error, _decision, _verdict)), max_size=25
-)  # fmt: skip
+_what = st.one_of(_step, _error, _decision, _verdict)
+_acts = st.lists(st.tuples(st.sampled_from(["set", "set", "set", "clear"]), _what), max_size=25)
 
 
 def _opened(store: Store) -> Rater:
@@ -168,7 +170,7 @@ def test_events_that_cannot_be_kept_are_left_out_and_explained(store: Store) -> 
 
 
 def test_an_operation_that_fails_leaves_no_trace_of_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ids remembered for idempotence must not outlive a rollback, or a retry would be acknowledged without being kept."""
+    """Ids remembered for idempotence must not outlive a rollback: a retry would be acknowledged but not kept."""
     from storage import ratings
 
     hand = _opened(store)

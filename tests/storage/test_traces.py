@@ -17,8 +17,8 @@ from tests.storage.helpers import HOSTILE, Rater, make_trace, rate
 
 def test_a_trace_comes_back_as_it_was_stored(store: Store) -> None:
     trace = make_trace(
-        (None, 0, 0, 2), sampling={"temperature": 1.0, "seed": 7}, stats={"steps": 4, "tokens_per_s": 151.2}, solved=True,
-        created_at="2026-11-20T12:00:00Z", finish_reason="step_limit",
+        (None, 0, 0, 2), sampling={"temperature": 1.0, "seed": 7}, stats={"steps": 4, "tokens_per_s": 151.2},
+        solved=True, created_at="2026-11-20T12:00:00Z", finish_reason="step_limit",
     )  # fmt: skip
     store.add_trace(trace).result()
     assert store.trace(trace.trace_id) == trace
@@ -46,7 +46,7 @@ def test_any_text_round_trips(store: Store, prompt: str, response: str) -> None:
 
 
 def test_text_that_is_no_text_is_refused_in_a_sentence(store: Store) -> None:
-    with pytest.raises(StoreError, match='"response" of trace .* half of a surrogate pair'):
+    with pytest.raises(StoreError, match=r'"response" of trace .* half of a surrogate pair'):
         store.add_trace(make_trace((None,), names=["\ud83d"]))
 
 

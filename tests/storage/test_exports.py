@@ -1,0 +1,289 @@
+"""Exports load with `datasets`, are what TRL's trainers expected, and warn before anything is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.formats import steiner_tokens as t
+from storage.errors import ExportError
+from storage.exports import FORMATS, export, plan, preflight
+from storage.snapshots import Snapshot, freeze, load_snapshot
+from storage.store import Store
+from tests.storage.helpers import HOSTILE, Rater, make_trace, rate
+
+
+def _freeze(store: Store, tmp_path: Path) -> Snapshot:
+    return load_snapshot(tmp_path / "snapshots", freeze(store, tmp_path / "snapshots").snapshot_id)
+
+
+def _load(folder: Path, tmp_path: Path) -> Any:
+    datasets = pytest.importorskip("datasets")
+    return datasets.load_dataset(
+        "parquet", data_files=str(folder / "data.parquet"), split="train", cache_dir=str(tmp_path / "cache")
+    )
+
+
+def _tokenize_row(row: dict[str, Any], separator: str = "\n") -> tuple[list[int], list[int]]:
+    """What TRL's PRMTrainer did to a row, with bytes for tokens: ids and labels, −100 where there is none."""
+    assert isinstance(row["prompt"], str)
+    assert len(row["completions"]) == len(row["labels"]), "TRL: ValueError"
+    ids, labels = list(row["prompt"].encode()), [-100] * len(row["prompt"].encode())
+    for completion, label in zip(row["completions"], row["labels"], strict=True):
+        assert isinstance(completion, str)
+        assert isinstance(label, bool), "TRL applies int(): None fails, 0.5 becomes 0, −1 becomes a class of its own"
+        step = list((completion + separator).encode())
+        ids += step
+        labels += [-100] * (len(step) - 1) + [int(label)]
+    return ids, labels
+
+
+def _labels(snapshot: Snapshot, tmp_path: Path, **options: Any) -> list[list[bool]]:
+    folder = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
+    export(snapshot, "stepwise", folder, options)
+    return [json.loads(line)["labels"] for line in (folder / "data.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_stepwise_rows_are_what_trl_expected(store: Store, tmp_path: Path) -> None:
+    traces = {}
+    for i, text in enumerate(HOSTILE):
+        trace = make_trace((None, 0, 1, 1), prompt=f"question {i} {text}", names=[text, "a", text, "b"])
+        traces[trace.trace_id] = trace
+        rate(store, trace, "ann", [1, 0, -1 if i % 2 else 1, 1])
+    snapshot = _freeze(store, tmp_path)
+    report = export(snapshot, "stepwise", tmp_path / "out")
+    data = _load(tmp_path / "out", tmp_path)
+    assert report.rows == len(data) == len(HOSTILE)
+    assert data.column_names[:3] == ["prompt", "completions", "labels"]
+    assert str(data.features["labels"]) == "List(Value('bool'))"
+    for row in data:
+        ids, labels = _tokenize_row(row)
+        assert len(ids) == len(labels)
+        assert sum(label != -100 for label in labels) == len(row["labels"]) > 0
+        trace = traces[row["trace_id"]]
+        assert trace.response.startswith("".join(row["completions"])), "the steps join to a prefix of the response"
+        assert row["prompt"] == trace.prompt
+        assert row["snapshot_id"] == snapshot.snapshot_id
+    lines = (tmp_path / "out" / "data.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == list(data), "JSONL and Parquet hold the same rows, one a line"
+
+
+def test_the_first_error_leaves_later_steps_unrated_and_the_export_stops_there(store: Store, tmp_path: Path) -> None:
+    trace = make_trace((None, 0, 1, 2, 3))
+    store.add_trace(trace).result()
+    hand = Rater(store, store.open_assignment("ann", trace.trace_id))
+    hand.step(0, 1)
+    hand.step(1, 1)
+    hand.first_error(2)
+    hand.submit()
+    snapshot = _freeze(store, tmp_path)
+    assert next(snapshot.rows())["rating"] == [1, 1, -1, None, None]
+    assert _labels(snapshot, tmp_path) == [[True, True, False]]
+    assert _labels(snapshot, tmp_path, stop_at_first_error=False) == [[True, True, False]], "unrated is never bad"
+    hand.step(3, 1)
+    snapshot = _freeze(store, tmp_path)
+    assert _labels(snapshot, tmp_path) == [[True, True, False]]
+    assert _labels(snapshot, tmp_path, stop_at_first_error=False) == [[True, True, False, True]]
+
+
+def test_a_first_error_without_a_rating_of_its_own_is_bad(store: Store, tmp_path: Path) -> None:
+    trace = make_trace()
+    store.add_trace(trace).result()
+    hand = Rater(store, store.open_assignment("ann", trace.trace_id))
+    hand.step(0, 1)
+    hand.send("set", target="step", step_idx=1, dimension="first_error", value=1)
+    hand.submit()
+    assert _labels(_freeze(store, tmp_path), tmp_path) == [[True, False]]
+
+
+def test_neutral_becomes_what_was_asked_for(store: Store, tmp_path: Path) -> None:
+    rate(store, make_trace((None, 0, 1, 2)), "ann", [1, 0, 1, -1])
+    snapshot = _freeze(store, tmp_path)
+    assert _labels(snapshot, tmp_path) == [[True, True, True, False]]
+    assert _labels(snapshot, tmp_path, neutral_as="negative") == [[True, False, True, False]]
+    assert _labels(snapshot, tmp_path, neutral_as="drop") == [[True]]
+
+
+def test_a_row_ends_at_the_first_unrated_or_unsure_step(store: Store, tmp_path: Path) -> None:
+    rate(store, make_trace((None, 0, 1)), "ann", [1, None, 1])
+    rate(store, make_trace((None, 0, 1)), "ann", [1, 1, "unsure"])
+    rate(store, make_trace((None, 0, 1)), "ann", [None, 1, -1])
+    snapshot = _freeze(store, tmp_path)
+    assert sorted(_labels(snapshot, tmp_path), key=len) == [[True], [True, True]]
+    text = " ".join(preflight(snapshot, "stepwise"))
+    assert "2 of 2 rows end before the trace does" in text
+    assert "3 ratings after such gaps are not exported" in text
+    assert "1 rated traces are left out, because their first step has no label (1 unrated)" in text
+
+
+def test_several_raters_give_a_row_each_or_one_by_majority(store: Store, tmp_path: Path) -> None:
+    trace = make_trace((None, 0, 1, 2))
+    for rater, values in (("ann", [1, 1, 1, 1]), ("bob", [1, -1, 1, "unsure"]), ("cid", [1, 1, -1, -1])):
+        rate(store, trace, rater, values)
+    snapshot = _freeze(store, tmp_path)
+    assert len(_labels(snapshot, tmp_path)) == 3
+    assert _labels(snapshot, tmp_path, raters="majority") == [[True, True, True]], "a tie is no label"
+    report = export(snapshot, "stepwise", tmp_path / "majority", {"raters": "majority"})
+    assert report.figures["rows_end_at"] == {"raters tied": 1}
+    (row,) = _load(tmp_path / "majority", tmp_path)
+    assert row["rater_id"] == "ann+bob+cid"
+
+
+def test_warnings_come_before_anything_is_written(store: Store, tmp_path: Path) -> None:
+    for i in range(12):
+        rate(store, make_trace((None, 0), names=["a", "b\nc" * 400], prompt=f"q{i}"), "ann", [1, 1])
+    snapshot = _freeze(store, tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    warnings = preflight(snapshot, "stepwise", {"max_length": 64})
+    assert sorted(tmp_path.rglob("*")) == before
+    text = " ".join(warnings)
+    assert "24 good and 0 bad of 24 labels (100 % good)" in text
+    assert "12 of 12 rows are longer than max_length=64 tokens (estimated" in text
+    assert 'The separator "\\n" occurs inside 12 steps' in text
+    counted = plan(snapshot, "stepwise", {"max_length": 64, "separator": "<sep>"}, count_tokens=lambda _: 1)
+    assert not any("longer" in w or "separator" in w for w in counted.warnings)
+    assert counted.figures["token_counts"] == "by tokenizer"
+
+
+def test_an_export_without_rows_is_refused(store: Store, tmp_path: Path) -> None:
+    rate(store, make_trace(), "ann", [None, None, None], verdict=1)
+    snapshot = _freeze(store, tmp_path)
+    assert "There is no row to write" in preflight(snapshot, "stepwise")[0]
+    assert "There is no pair to write" in preflight(snapshot, "preference")[0]
+    for name in FORMATS:
+        with pytest.raises(ExportError, match=r"Nothing was written. There is no"):
+            export(snapshot, name, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_export_never_overwrites_what_is_not_an_export(store: Store, tmp_path: Path) -> None:
+    rate(store, make_trace(), "ann", [1, 1, -1])
+    snapshot = _freeze(store, tmp_path)
+    out = tmp_path / "out"
+    export(snapshot, "stepwise", out)
+    first = (out / "data.jsonl").read_bytes()
+    export(snapshot, "stepwise", out, {"neutral_as": "drop"})
+    assert (out / "data.jsonl").read_bytes() == first
+    assert json.loads((out / "manifest.json").read_text())["policies"]["neutral_as"] == "drop"
+    (out / "thesis.tex").write_text("mine")
+    with pytest.raises(ExportError, match="already holds other files"):
+        export(snapshot, "stepwise", out)
+    with pytest.raises(ExportError, match="is a file"):
+        export(snapshot, "stepwise", out / "thesis.tex")
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "data.parquet").write_text("mine")
+    with pytest.raises(ExportError, match="already holds other files"):
+        export(snapshot, "stepwise", foreign)
+    assert (foreign / "data.parquet").read_text() == "mine"
+    assert sorted(p.name for p in foreign.iterdir()) == ["data.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("kto", {}, "format 'kto' is not known; it must be one of stepwise, preference"),
+        ("stepwise", {"neutral": "drop"}, '"neutral" is not an option of the stepwise export'),
+        ("stepwise", {"neutral_as": "maybe"}, "must be one of positive, negative, drop"),
+        ("stepwise", {"max_length": 0}, '"max_length" must be a whole number'),
+        ("stepwise", {"max_length": "many"}, '"max_length" must be a whole number'),
+        ("stepwise", {"stop_at_first_error": "perhaps"}, "must be true or false"),
+        ("preference", {"source": 7}, "must be text"),
+    ],
+)
+def test_options_are_checked_by_name(
+    store: Store, tmp_path: Path, name: str, options: dict[str, Any], words: str
+) -> None:
+    rate(store, make_trace(), "ann", [1, 1, -1])
+    with pytest.raises(ExportError, match=words):
+        preflight(_freeze(store, tmp_path), name, options)
+
+
+def test_options_may_come_as_text_from_a_command_line(store: Store, tmp_path: Path) -> None:
+    rate(store, make_trace(), "ann", [-1, 1, 1])
+    found = plan(_freeze(store, tmp_path), "stepwise", {"stop_at_first_error": "false", "max_length": "2048"})
+    assert found.figures["labels"] == 3
+
+
+def test_preference_pairs_whole_traces_of_the_same_question(store: Store, tmp_path: Path) -> None:
+    good, tie, bad = (make_trace((None, 0), names=[n, "end"]) for n in ("good", "also good", "bad"))
+    other = make_trace((None,), prompt="another question", names=["x"])
+    respelled = make_trace((None,), prompt="reach 24   from 4, 7, 8 and 8.", names=["y"])
+    for trace, verdict in ((good, 1), (tie, 1), (bad, -1), (other, -1), (respelled, -1)):
+        rate(store, trace, "ann", [], verdict=verdict)
+    assert respelled.problem_id == good.problem_id
+    export(_freeze(store, tmp_path), "preference", tmp_path / "out")
+    data = _load(tmp_path / "out", tmp_path)
+    assert data.column_names[:4] == ["prompt", "chosen", "rejected", "source"]
+    assert {(r["chosen"], r["rejected"]) for r in data} == {(good.response, bad.response), (tie.response, bad.response)}
+    for row in data:
+        assert row["prompt"] == good.prompt
+        assert (row["source"], row["margin"], row["n_votes"]) == ("verdict", 2.0, 2)
+
+
+def test_preference_pairs_siblings_at_a_branch_after_a_shared_prefix(store: Store, tmp_path: Path) -> None:
+    """Steps 1, 3 and 4 go on from step 0; 2 goes on from 1. Ratings: 1 bad, 3 neutral, 4 good."""
+    trace = make_trace((None, 0, 1, 0, 0), names=["root", "first try", "deeper", "second try", "third try"])
+    rate(store, trace, "ann", [1, -1, -1, 0, 1])
+    export(_freeze(store, tmp_path), "preference", tmp_path / "out", {"source": "branch"})
+    data = list(_load(tmp_path / "out", tmp_path))
+    assert {(r["chosen_step"], r["rejected_step"], r["margin"]) for r in data} == {
+        (3, 1, 1.0),
+        (4, 1, 2.0),
+        (4, 3, 1.0),
+    }
+    head = trace.response[: trace.steps[0].end] + t.PROCEED
+    for row in data:
+        assert row["prompt"] == trace.prompt + head
+        assert row["chosen"] != row["rejected"]
+        for side in ("chosen", "rejected"):
+            text = row[side]
+            assert text.startswith(t.STEP_START), "how a branch was entered must not give the pair away"
+            assert trace.step_text(row[f"{side}_step"]).endswith(text)
+    directly = next(r for r in data if r["rejected_step"] == 1)
+    assert trace.response.startswith(head + directly["rejected"]), "byte for byte what the model wrote"
+
+
+def test_branches_at_the_question_itself_make_pairs(store: Store, tmp_path: Path) -> None:
+    trace = make_trace((None, None), names=["wrong", "right"])
+    rate(store, trace, "ann", [-1, 1])
+    export(_freeze(store, tmp_path), "preference", tmp_path / "out")
+    (row,) = _load(tmp_path / "out", tmp_path)
+    assert row["prompt"] == trace.prompt + t.REASONING_START
+    assert (row["chosen_step"], row["rejected_step"]) == (1, 0)
+
+
+def test_ties_unsure_and_unrated_never_make_a_pair(store: Store, tmp_path: Path) -> None:
+    rate(store, make_trace((None, 0, 0, 0, 0)), "ann", [1, 1, 1, "unsure", None], verdict=1)
+    rate(store, make_trace((None,), names=["other"]), "ann", [1], verdict=1)
+    trace = make_trace((None, None), names=["a", "b"], prompt="raters disagree")
+    rate(store, trace, "ann", [1, -1])
+    rate(store, trace, "bob", [-1, 1])
+    snapshot = _freeze(store, tmp_path)
+    assert plan(snapshot, "preference").rows == 0
+    assert "There is no pair to write" in preflight(snapshot, "preference")[0]
+
+
+def test_an_export_has_a_manifest_that_leads_back_to_the_ratings(store: Store, tmp_path: Path) -> None:
+    rate(store, make_trace((None, None)), "ann", [1, -1])
+    snapshot = _freeze(store, tmp_path)
+    for name in FORMATS:
+        report = export(snapshot, name, tmp_path / name)
+        assert sorted(p.name for p in report.folder.iterdir()) == sorted(report.files)
+        manifest = json.loads((report.folder / "manifest.json").read_text(encoding="utf-8"))
+        assert manifest["snapshot"]["sha256"] == snapshot.info.sha256
+        assert manifest["snapshot"]["event_seq"] == store.event_seq()
+        assert manifest["rows"] == report.rows
+        assert (report.folder / "README.md").read_text(encoding="utf-8").startswith("---\n")
+        assert json.dumps(report.to_json())
+
+
+def test_a_folder_of_an_export_loads_by_its_card_alone(store: Store, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    rate(store, make_trace(), "ann", [1, 1, -1])
+    export(_freeze(store, tmp_path), "stepwise", tmp_path / "out")
+    data = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert data["train"][0]["labels"] == [True, True, False]

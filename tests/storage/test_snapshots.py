@@ -1,0 +1,239 @@
+"""Snapshots hold what was submitted, as it stood, and show when they were touched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from storage.agreement import first_error_agreement, step_agreement
+from storage.errors import NothingRated, SnapshotError
+from storage.frozen import split_of
+from storage.snapshots import SnapshotSpec, freeze, list_snapshots, load_snapshot, preview
+from storage.store import Store, StoreError
+from tests.storage.helpers import HOSTILE, Rater, make_trace, rate
+
+COLUMNS = {
+    "trace_id": "string", "problem_id": "string", "prompt": "string", "response": "string", "answer": "string",
+    "finish_reason": "string", "model": "string", "format": "string", "solved": "bool", "rater_id": "string",
+    "assignment_id": "string", "segmentation_id": "string", "step_text": "list<element: string>",
+    "step_start": "list<element: int32>", "step_end": "list<element: int32>", "rating": "list<element: int8>",
+    "unsure": "list<element: bool>", "first_error": "int32", "decision": "list<element: string>",
+    "parent": "list<element: int32>", "is_backtrack": "list<element: bool>", "resumes": "list<element: int32>",
+    "worth_exploring": "list<element: int8>", "left_in_time": "list<element: int8>",
+    "right_return": "list<element: int8>", "verdict": "int8", "note": "string",
+    "prelabel_visible": "bool", "submitted_at": "string", "split": "string",
+}  # fmt: skip
+
+
+def test_a_row_says_what_the_rater_said(store: Store, tmp_path: Path) -> None:
+    trace = make_trace((None, 0, 0, 2, None), solved=False)
+    store.add_trace(trace).result()
+    hand = Rater(store, store.open_assignment("ann", trace.trace_id))
+    hand.step(0, 1)
+    hand.step(1, 0)
+    hand.step(2, None)
+    hand.first_error(3)
+    for dimension, value in (("worth_exploring", 1), ("left_in_time", 0)):
+        hand.send("set", target="decision", step_idx=2, dimension=dimension, value=value)
+    hand.verdict(-1)
+    hand.send("set", target="trace", dimension="note", value_text="ends well, \u202e begins badly")
+    hand.submit()
+    info = freeze(store, tmp_path, {}, "ann", name="first")
+    snapshot = load_snapshot(tmp_path, info.snapshot_id)
+    (row,) = snapshot.rows()
+    assert row["rating"] == [1, 0, None, -1, None], "later steps stay unrated after a first error"
+    assert row["unsure"] == [False, False, True, False, False]
+    assert (row["first_error"], row["verdict"], row["note"]) == (3, -1, "ends well, \u202e begins badly")
+    assert row["worth_exploring"] == [None, None, 1, None, None]
+    assert row["left_in_time"] == [None, None, 0, None, None]
+    assert row["right_return"] == [None] * 5
+    assert row["parent"] == [None, 0, 0, 2, None]
+    assert row["resumes"] == [None, None, 0, None, None]
+    assert row["is_backtrack"] == [False, False, True, False, True]
+    assert row["decision"] == ["proceed", "backtrack", "proceed", "backtrack", "finish"]
+    assert row["step_text"] == [trace.step_text(i) for i in range(5)]
+    assert [trace.response[a:b] for a, b in zip(row["step_start"], row["step_end"], strict=True)] == row["step_text"]
+    assert row["response"] == trace.response
+    assert row["solved"] is False
+    assert row["submitted_at"].endswith("Z")
+    assert {f.name: str(f.type) for f in snapshot.table().schema} == COLUMNS
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_strings_are_frozen_as_they_are(store: Store, tmp_path: Path, text: str) -> None:
+    trace = make_trace((None, 0), names=[text, "😀" + text], prompt=text or " ", model=text)
+    rate(store, trace, "ann " + text, [1, -1])
+    info = freeze(store, tmp_path / "it's here", {}, text, name=text)
+    (row,) = load_snapshot(tmp_path / "it's here", info.snapshot_id).rows()
+    assert row["step_text"] == [trace.step_text(0), trace.step_text(1)]
+    assert (row["prompt"], row["rater_id"], row["response"]) == (trace.prompt, "ann " + text, trace.response)
+
+
+def test_a_snapshot_with_nothing_rated_is_refused(store: Store, tmp_path: Path) -> None:
+    trace = make_trace()
+    store.add_trace(trace).result()
+    root = tmp_path / "snapshots"
+    with pytest.raises(NothingRated, match="Nothing to freeze: no submitted assignment has a rating"):
+        freeze(store, root)
+    hand = Rater(store, store.open_assignment("ann", trace.trace_id))
+    hand.step(0, 1)
+    with pytest.raises(NothingRated, match="Left out: 1 not submitted"):
+        freeze(store, root)
+    hand.send("clear", target="step", step_idx=0, dimension="correctness")
+    hand.submit()
+    with pytest.raises(NothingRated, match="Left out: 1 submitted without a rating"):
+        freeze(store, root)
+    assert list_snapshots(root) == []
+    assert not root.exists() or not list(root.iterdir())
+
+
+def test_what_was_left_out_is_counted_by_reason(store: Store, tmp_path: Path) -> None:
+    rate(store, make_trace(), "ann", [1, 1, -1])
+    rate(store, make_trace(), "ann", [])
+    rate(store, make_trace(model="other"), "ann", [1])
+    hand = rate(store, make_trace(), "ann", [1])
+    hand.send("reopen")
+    hand = rate(store, make_trace(), "ann", [1])
+    hand.send("skip", value_text="bad_problem")
+    info = freeze(store, tmp_path, {"models": ["pocket"]})
+    manifest = load_snapshot(tmp_path, info.snapshot_id).manifest
+    assert manifest["excluded"] == {
+        "not asked for by the spec": 1, "not submitted": 1, "skipped (bad_problem)": 1, "submitted without a rating": 1,
+    }  # fmt: skip
+    assert info.n_rows == 1
+    assert any("Left out" in w for w in info.warnings)
+
+
+def test_a_snapshot_is_as_of_one_event(store: Store, tmp_path: Path) -> None:
+    hand = rate(store, make_trace(), "ann", [1, 1, 1])
+    first = freeze(store, tmp_path)
+    hand.send("reopen")
+    hand.step(0, -1)
+    hand.submit()
+    second = freeze(store, tmp_path)
+    ratings = [next(load_snapshot(tmp_path, i.snapshot_id).rows())["rating"] for i in (first, second)]
+    assert ratings == [[1, 1, 1], [-1, 1, 1]]
+    assert first.event_seq < second.event_seq == store.event_seq()
+    assert [i.snapshot_id for i in list_snapshots(tmp_path)] == [second.snapshot_id, first.snapshot_id]
+    recorded = store.query("select snapshot_id, event_seq, n_rows, sha256 from snapshot order by event_seq")
+    assert recorded == [(i.snapshot_id, i.event_seq, 1, i.sha256) for i in (first, second)]
+
+
+def test_the_manifest_and_the_card_tell_the_whole_story(store: Store, tmp_path: Path) -> None:
+    trace = make_trace()
+    rate(store, trace, "ann", [1, 0, -1], verdict=-1)
+    rate(store, trace, "bob", [1, 0, "unsure"])
+    info = freeze(store, tmp_path, SnapshotSpec(), "ann", name="pilot")
+    manifest = json.loads((info.folder / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["counts"] | {"train_rows": 0, "test_rows": 0} == {
+        "rows": 2, "traces": 1, "problems": 1, "steps": 6, "rated_steps": 5, "judged_backtracks": 0, "verdicts": 1,
+        "train_rows": 0, "test_rows": 0,
+    }  # fmt: skip
+    assert manifest["class_balance"] == {
+        "good": 2, "neutral": 2, "bad": 1, "unsure": 1, "unrated": 0, "positive_share": 0.4,
+    }  # fmt: skip
+    assert manifest["by_rater"] == {"ann": 1, "bob": 1}
+    assert manifest["agreement"]["n_raters"] == 2
+    assert manifest["agreement"]["steps"]["n_units"] == 2
+    assert manifest["rubrics"] == {"steps v1": 2}
+    assert (manifest["event_seq"], manifest["created_by"], manifest["name"]) == (store.event_seq(), "ann", "pilot")
+    for key in ("spec", "policies", "sha256", "created_at", "worldline_version", "excluded"):
+        assert key in manifest
+    card = (info.folder / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\n")
+    assert info.sha256 in card
+
+
+def test_agreement_of_one_rater_is_undefined_in_words(store: Store, tmp_path: Path) -> None:
+    rate(store, make_trace(), "ann", [1, 0, -1])
+    info = freeze(store, tmp_path)
+    assert load_snapshot(tmp_path, info.snapshot_id).manifest["agreement"] == "undefined: one rater"
+
+
+def test_tampering_is_noticed(store: Store, tmp_path: Path) -> None:
+    rate(store, make_trace(), "ann", [1, 0, -1])
+    info = freeze(store, tmp_path)
+    data = info.folder / "data.parquet"
+    whole = data.read_bytes()
+    table = pq.read_table(data)
+    better = table.set_column(
+        table.schema.get_field_index("rating"), "rating", pa.array([[1, 1, 1]], pa.list_(pa.int8()))
+    )
+    pq.write_table(better, data)
+    with pytest.raises(SnapshotError, match="was changed after it was frozen"):
+        load_snapshot(tmp_path, info.snapshot_id)
+    data.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(SnapshotError, match="was changed after it was frozen"):
+        load_snapshot(tmp_path, info.snapshot_id)
+    data.write_bytes(whole)
+    assert load_snapshot(tmp_path, info.snapshot_id).info == info
+    data.unlink()
+    with pytest.raises(SnapshotError, match="is missing"):
+        load_snapshot(tmp_path, info.snapshot_id)
+    (info.folder / "data.parquet").write_bytes(whole)
+    (info.folder / "manifest.json").write_text("{")
+    with pytest.raises(SnapshotError, match="cannot be read"):
+        load_snapshot(tmp_path, info.snapshot_id)
+    (broken,) = list_snapshots(tmp_path)
+    assert "manifest.json cannot be read" in broken.error
+
+
+@pytest.mark.parametrize("name", ["nowhere", "../data", "", ".", "/etc"])
+def test_a_snapshot_that_is_not_there_is_a_sentence(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SnapshotError, match="There is no snapshot"):
+        load_snapshot(tmp_path, name)
+    assert list_snapshots(tmp_path / "nowhere") == []
+
+
+def test_a_spec_with_an_unknown_key_or_a_wrong_value_is_refused(store: Store) -> None:
+    for spec, words in (
+        ({"model": "pocket"}, '"model" is not part of a snapshot spec'),
+        ({"models": "pocket"}, '"models" must be a list'),
+        ({"solved": "yes"}, '"solved" must be true'),
+        ({"test_percent": 101}, '"test_percent" is 101'),
+    ):
+        with pytest.raises(StoreError, match=words):
+            preview(store, spec)
+
+
+def test_the_preview_is_what_freezing_writes_and_warns_before(store: Store, tmp_path: Path) -> None:
+    rate(store, make_trace((None, 0, 1, 2)), "ann", [1, None, 1, None])
+    shown = preview(store, {"solved": None})
+    info = freeze(store, tmp_path)
+    assert (shown.n_traces, shown.n_rows, shown.n_steps, shown.histogram) == (
+        info.n_traces, info.n_rows, info.n_steps, info.histogram,
+    )  # fmt: skip
+    text = " ".join(shown.warnings)
+    assert "unrated or unsure steps before rated ones" in text
+    assert "2 of 2 rated steps are good" in text
+    assert "test split" in text
+
+
+def test_problems_never_stand_on_both_sides_of_the_split(store: Store, tmp_path: Path) -> None:
+    for i in range(40):
+        rate(store, make_trace((None,), prompt=f"question {i % 20}", names=[str(i)]), "ann", [1])
+    info = freeze(store, tmp_path, {"test_percent": 30})
+    rows = list(load_snapshot(tmp_path, info.snapshot_id).rows(["problem_id", "split", "trace_id"]))
+    assert all(row["split"] == split_of(row["problem_id"], 30) for row in rows)
+    assert {row["split"] for row in rows} == {"train", "test"}
+
+
+def test_agreement_figures_on_known_cases() -> None:
+    """97 % raw agreement with 97 % good: α says 0.48, AC1 says 0.97 (as measured with two categories)."""
+    units = [(1, 1)] * 955 + [(1, -1)] * 15 + [(-1, 1)] * 15 + [(-1, -1)] * 15
+    found = step_agreement(units)
+    assert found["percent"] == 97.0
+    assert found["alpha_ordinal"] == pytest.approx(0.485, abs=0.005)
+    assert found["ac1"] == pytest.approx(0.97, abs=0.005)
+    assert step_agreement([(1, 1), (1, 1)])["alpha_ordinal"] == "undefined: all ratings are equal"
+    assert step_agreement([(1,), ()])["percent"] == "undefined: no step was rated by two raters"
+    assert step_agreement([(1, 1), (-1, -1), (0, 0)])["alpha_ordinal"] == 1.0
+    near, far = step_agreement([(1, 0), (-1, -1), (1, 1)]), step_agreement([(1, -1), (-1, -1), (1, 1)])
+    assert near["alpha_ordinal"] > far["alpha_ordinal"], "good against bad is further apart than good against neutral"
+    assert first_error_agreement([[3, 3], [2, 6], [None, 1]]) == {
+        "n_pairs": 3, "same_percent": 33.3, "mean_distance_steps": 2.0,
+    }  # fmt: skip
