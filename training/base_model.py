@@ -28,7 +28,8 @@ def base_folder(base: str) -> Path:
         folder = Path(base).expanduser()
     if not (folder / "config.json").is_file():
         raise JobError(
-            f'base = "{base}" is not a folder with a model ({folder / "config.json"} is missing). Use "pocket" or such a folder.'
+            f'base = "{base}" is not a folder with a model ({folder / "config.json"} is missing). '
+            'Use "pocket" or such a folder.'
         )
     return folder
 
@@ -57,7 +58,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def fit_vocabulary(model: Any, tokenizer: Any) -> None:
-    """Room for an added separator (its embedding starts at the mean of the others). Never shrinks a padded vocabulary."""
+    """Room for an added separator (its embedding starts as the mean of the others). Never shrinks the vocabulary."""
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=True)
 

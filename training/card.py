@@ -18,21 +18,24 @@ label 0 bad, 1 good). In Python:
     scores = PrmScorer("model").score(prompt, step_texts)   # step_texts: the raw pieces response[start:end]
     aggregate(scores, "min")
 
-vLLM serves the folder as a pooling model: `PoolerConfig(tok_pooling_type="STEP", step_tag_id=<id of <|step_score|>>)`.""",
+vLLM serves the folder as a pooling model:
+`PoolerConfig(tok_pooling_type="STEP", step_tag_id=<id of <|step_score|>>)`.""",
     "sft": """\
 An ordinary `*ForCausalLM` with the tokenizer of its base model. Steiner's tokens are ordinary tokens: decode with
 `skip_special_tokens=False`.""",
 }
 _LIMITS = {
     "prm": """\
-It imitates the people whose ratings it saw, on traces like those they rated. The held-out figures are from other questions
-of the same snapshot, so they say nothing about other tasks, and with few held-out steps the interval is wide.""",
+It imitates the people whose ratings it saw, on traces like those they rated. The held-out figures are from other
+questions of the same snapshot: they say nothing of other tasks, and with few held-out steps the interval is wide.""",
     "sft": """\
-A lower held-out loss means that it writes more like the approved traces; it does not mean that it solves more problems.""",
+A lower held-out loss means that it writes more like the approved traces; it does not mean that it solves more.""",
 }
 
 
-def model_card(job: dict[str, Any], status: JobStatus, recipe: Recipe, lineage: dict[str, Any], counts: dict[str, int]) -> str:
+def model_card(
+    job: dict[str, Any], status: JobStatus, recipe: Recipe, lineage: dict[str, Any], counts: dict[str, int]
+) -> str:
     """Markdown with a YAML head, as Hugging Face reads it."""
     kind = job["kind"]
     figures = "\n".join(f"| {key} | {_cell(value)} |" for key, value in status.figures.items())
@@ -83,9 +86,9 @@ Trained in {status.seconds:.0f} s, {status.total_steps} steps. The recipe as it 
 def _explain(kind: str) -> str:
     if kind == "prm":
         return (
-            "AUC: the chance that a good held-out step scores above a bad one (0.5 is no skill). base_rate: the share of good "
-            "steps, which a scorer without skill reaches as accuracy. auc_95: resampled over questions. first_error_f1: as "
-            "ProcessBench."
+            "auc: the chance that a good held-out step scores above a bad one (0.5: no skill). base_rate: the share of "
+            "good steps, which a scorer without skill can reach as accuracy. auc_95: resampled over questions. "
+            "first_error_f1: as in ProcessBench."
         )
     return "loss: mean negative log-likelihood a token of the response, on held-out traces, before and after."
 

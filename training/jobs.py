@@ -18,18 +18,43 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from core.trace import new_id, utc_now
 from training.recipe import Recipe, RecipeError, read_recipe, resolve_recipe
 from training.rows import RowsError, data_sha256, read_traces
-from training.run_folder import JOB, LOG, METRICS, RECIPE, FolderBusy, JobError, JobStatus, Run, RunFolder, Stopped, write_atomically
+from training.run_folder import (
+    JOB,
+    LOG,
+    METRICS,
+    RECIPE,
+    FolderBusy,
+    JobError,
+    JobState,
+    JobStatus,
+    Run,
+    RunFolder,
+    Stopped,
+    write_atomically,
+)
 
 __all__ = [
-    "FolderBusy", "JobError", "JobStatus", "create_job", "list_jobs", "metrics_after", "log_after", "model_folder", "read_status",
-    "resolve_recipe", "resume_job", "run_job", "start_job", "stop_job",
+    "FolderBusy",
+    "JobError",
+    "JobStatus",
+    "create_job",
+    "list_jobs",
+    "log_after",
+    "metrics_after",
+    "model_folder",
+    "read_status",
+    "resolve_recipe",
+    "resume_job",
+    "run_job",
+    "start_job",
+    "stop_job",
 ]  # fmt: skip
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
@@ -37,16 +62,18 @@ LOCK_FD = "WORLDLINE_JOB_LOCK_FD"
 # Processes that this process started, kept only so that the dead ones are reaped.
 _children: list[subprocess.Popen[bytes]] = []
 
-# ----------------------------------------------------------------------------------------------------- making and watching
+# --------------------------------------------------------------------------------------------------- making, watching
 
 
 def create_job(data_dir: Path, kind: str, snapshot_id: str, overrides: Sequence[str] = ()) -> Path:
     """Make a queued job and return its folder; nothing runs yet.
 
-    Raises RecipeError (a key, a value) and RowsError (no such snapshot, or not as it was frozen), before anything is written.
+    Raises RecipeError (a key, a value) and RowsError (no such snapshot, or not as it was frozen); then nothing is written.
     """
     if not snapshot_id or "/" in snapshot_id or snapshot_id.startswith("."):
-        raise RowsError(f'"{snapshot_id}" is not the id of a snapshot. `worldline snapshot` makes one and prints its id.')
+        raise RowsError(
+            f'"{snapshot_id}" is not the id of a snapshot. `worldline snapshot` makes one and prints its id.'
+        )
     recipe = resolve_recipe(kind, overrides, snapshot_id)
     sha256 = data_sha256(data_dir / "snapshots" / snapshot_id)
     job_id = f"{kind}-{new_id()}"
@@ -74,7 +101,7 @@ def read_status(folder: Path) -> JobStatus:
     status = run_folder.read_status()
     if alive:
         if status.state in ("queued", "running"):
-            state = "stopping" if run_folder.stop_requested() else "running"
+            state: JobState = "stopping" if run_folder.stop_requested() else "running"
             return replace(status, state=state, phase=status.phase or "starting")
         return status
     launched = status.state == "queued" and status.started_at is not None
@@ -94,8 +121,8 @@ def _why_gone(run_folder: RunFolder, status: JobStatus) -> str:
     if status.pid is None:
         return f"The job's process ended before it began. The end of its log: {run_folder.log_tail(3)!r}. {mend}"
     return (
-        f"The job's process ({status.pid}) was killed at step {status.step} of {status.total_steps} without a word: by a "
-        f"person, by a restart of the machine, or by the system because memory ran out. {mend}"
+        f"The job's process ({status.pid}) was killed at step {status.step} of {status.total_steps}: by a person, by a "
+        f"restart of the machine, or by the system because memory ran out. {mend}"
     )
 
 
@@ -134,7 +161,7 @@ def model_folder(folder: Path) -> Path | None:
     return model if (model / "config.json").is_file() and read_status(folder).state == "done" else None
 
 
-# ------------------------------------------------------------------------------------------------- starting and stopping
+# ------------------------------------------------------------------------------------------------- starting, stopping
 
 
 def start_job(folder: Path) -> int:
@@ -151,7 +178,9 @@ def start_job(folder: Path) -> int:
             raise JobError(f"The job {status.job_id} is done. Make a new one to train again.")
         recipe = read_recipe(folder / RECIPE)
         run_folder.clear_stop()
-        fresh = replace(status, state="queued", pid=None, phase="", error="", started_at=utc_now(), ended_at=None, eta_s=None)
+        fresh = replace(
+            status, state="queued", pid=None, phase="", error="", started_at=utc_now(), ended_at=None, eta_s=None
+        )
         run_folder.write_status(fresh)
         env = {**os.environ, LOCK_FD: str(fd)}
         env["OMP_NUM_THREADS"] = str(recipe.threads)
@@ -190,10 +219,8 @@ def stop_job(folder: Path) -> JobStatus:
             return read_status(folder)
         run_folder.write_status(replace(status, state="stopped", ended_at=utc_now()))
     elif status.pid is not None and run_folder.is_held():
-        try:
+        with suppress(ProcessLookupError):  # it may end in this moment
             os.kill(status.pid, signal.SIGTERM)
-        except ProcessLookupError:
-            pass  # it ended in this moment
     return read_status(folder)
 
 
@@ -201,13 +228,13 @@ def _reap() -> None:
     _children[:] = [child for child in _children if child.poll() is None]
 
 
-# --------------------------------------------------------------------------------------------------- what the process does
+# --------------------------------------------------------------------------------------------- what the proce
 
 
 def run_job(folder: Path, progress: Callable[[JobStatus], None] | None = None) -> JobStatus:
     """Run (or resume) a job here and now; returns its last status. Never raises for what goes wrong inside the job.
 
-    progress: called with every new status, about once a step. Ctrl-C and SIGTERM save a checkpoint and end as `stopped`.
+    progress: called with every new status, about once a step. Ctrl-C and SIGTERM save a checkpoint and stop the job.
     Raises FolderBusy when another process runs it.
     """
     run_folder = RunFolder(folder)
@@ -230,7 +257,9 @@ def run_job(folder: Path, progress: Callable[[JobStatus], None] | None = None) -
         run.publish(began)
         with _stopping_by_signal(run):
             ended = _outcome(folder, run)
-        run.publish(replace(ended, pid=None, phase="", eta_s=None, ended_at=utc_now()))
+            run.publish(replace(ended, pid=None, phase="", eta_s=None, ended_at=utc_now()))
+        if ended.state == "done":
+            run_folder.drop_checkpoints_except(None)  # the model is whole and nothing will be resumed
         run_folder.clear_stop()
         return run.status
     finally:
@@ -286,7 +315,6 @@ def _work(folder: Path, run: Run) -> None:
         "torch": torch.__version__, "made at": utc_now(),
     }  # fmt: skip
     _write_card(folder, run, recipe, lineage, rows.counts)
-    run.folder.drop_checkpoints_except(None)  # the model is whole: nothing will be resumed
 
 
 def _write_card(folder: Path, run: Run, recipe: Recipe, lineage: dict, counts: dict[str, int]) -> None:
@@ -300,14 +328,18 @@ def _write_card(folder: Path, run: Run, recipe: Recipe, lineage: dict, counts: d
 def explain(error: Exception, folder: Path) -> str:
     """An unexpected error as a sentence with a suggestion where one is known."""
     text = str(error)
-    memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in text
+    memory = (
+        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in text
+    )
     if memory:
         try:
             recipe = read_recipe(folder / RECIPE)
             smaller = f"--set batch={max(1, recipe.batch // 2)} --set accumulate={recipe.accumulate * 2}"
         except RecipeError:
             smaller = "a smaller batch"
-        return f"Memory ran out. Start a new job with {smaller} (the same result in less memory), or with a smaller max_tokens."
+        return (
+            f"Memory ran out. Start a new job with {smaller} (the same result in less memory) or a smaller max_tokens."
+        )
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
         return f"The disk or a file failed{where}: {error.strerror}. Mend that and resume."
@@ -318,7 +350,9 @@ def explain(error: Exception, folder: Path) -> str:
 def _check_snapshot(folder: Path, job: dict) -> Path:
     snapshot = folder.resolve().parents[1] / "snapshots" / job["snapshot_id"]
     if data_sha256(snapshot) != job["snapshot_sha256"]:
-        raise RowsError(f"Snapshot {job['snapshot_id']} is not the one this job was made for (another SHA-256). Make a new job.")
+        raise RowsError(
+            f"Snapshot {job['snapshot_id']} is not the one this job was made for (another SHA-256). Make a new job."
+        )
     return snapshot
 
 
@@ -352,7 +386,10 @@ def git_revision() -> str | None:
             [git, "-C", str(PACKAGE_ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
         ).stdout.strip()
         changed = subprocess.run(
-            [git, "-C", str(PACKAGE_ROOT), "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, timeout=10
+            [git, "-C", str(PACKAGE_ROOT), "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            timeout=10,
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

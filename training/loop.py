@@ -1,9 +1,9 @@
 """The training loop that PRM and SFT jobs share: `transformers.Trainer` over our rows, our loss, our checkpoints.
 
-What is ours: the order of the data (a plan drawn from the seed, so that a resumed job sees what it would have seen), the
-loss (summed over labelled positions and divided by their number in the *whole* step, so that a batch of 8 equals
-2 × 4 accumulated), and that a checkpoint counts only when it is complete. Knows neither ratings nor what a label means:
-an `Objective` does.
+What is ours: the order of the data (a plan drawn from the seed, so that a resumed job sees what it would have seen),
+the loss (summed over labelled positions and divided by their number in the *whole* step, so that a batch of 8 equals
+2 × 4 accumulated), and that a checkpoint counts only when it is complete. Knows neither ratings nor what a label
+means: an `Objective` does.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Objective(Protocol):
         ...
 
 
-def make_plan(lengths: Sequence[int], epochs: int, traces_per_step: int, seed: int) -> list[int]:
-    """The order in which rows are read, over all epochs: shuffled, then similar lengths together, step by step."""
+def make_plan(lengths: Sequence[int], passes: int, traces_per_step: int, seed: int) -> list[int]:
+    """The order in which rows are read, over all passes: shuffled, then similar lengths together, step by step."""
     rng = random.Random(seed)
     order: list[int] = []
-    for _ in range(epochs):
-        epoch = list(range(len(lengths)))
-        rng.shuffle(epoch)
-        order += epoch
+    for _ in range(passes):
+        once = list(range(len(lengths)))
+        rng.shuffle(once)
+        order += once
     plan: list[int] = []
     window = traces_per_step * BUCKET_STEPS
     for start in range(0, len(order), window):
@@ -67,17 +67,21 @@ def fit(model: Any, rows: Sequence[TokenRow], objective: Objective, recipe: Reci
     import torch
     import transformers
 
-    plan = make_plan([len(r.ids) for r in rows], recipe.epochs, recipe.traces_per_step, recipe.seed)
+    plan = make_plan([len(r.ids) for r in rows], recipe.passes(len(rows)), recipe.traces_per_step, recipe.seed)
     total = math.ceil(len(plan) / recipe.traces_per_step)
     tokens = [0]  # real tokens until the end of each step
     for step in range(total):
-        tokens.append(tokens[-1] + sum(len(rows[i].ids) for i in plan[step * recipe.traces_per_step :][: recipe.traces_per_step]))
+        tokens.append(
+            tokens[-1] + sum(len(rows[i].ids) for i in plan[step * recipe.traces_per_step :][: recipe.traces_per_step])
+        )
+
+    planned = [rows[i] for i in plan]
 
     class StepTrainer(transformers.Trainer):
         loss_is_scaled_for_ga = True  # ours is divided by the count over all accumulated batches
 
         def _get_train_sampler(self, train_dataset=None):
-            return torch.utils.data.SequentialSampler(self.train_dataset)  # the plan is the order
+            return torch.utils.data.SequentialSampler(planned)  # the plan is the order
 
         def get_batch_samples(self, epoch_iterator, num_batches, device):
             batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
@@ -139,11 +143,16 @@ def fit(model: Any, rows: Sequence[TokenRow], objective: Objective, recipe: Reci
         weight_decay=recipe.weight_decay, max_grad_norm=recipe.max_grad_norm, optim="adamw_torch",
         use_cpu=not torch.cuda.is_available(), bf16=False, fp16=False, gradient_checkpointing=False,
         logging_steps=recipe.log_every, logging_nan_inf_filter=False, disable_tqdm=True, report_to="none",
-        save_strategy="steps", save_steps=recipe.checkpoint_every, save_total_limit=None,  # `mark_complete` removes old ones
+        # `mark_complete` removes old checkpoints: the Trainer would do so before the new one counts.
+        save_strategy="steps", save_steps=recipe.checkpoint_every, save_total_limit=None,
         eval_strategy="no", remove_unused_columns=False, dataloader_num_workers=0, dataloader_pin_memory=False,
     )  # fmt: skip
     trainer = StepTrainer(
-        model=model, args=arguments, train_dataset=[rows[i] for i in plan], data_collator=objective.collate, callbacks=[Watch()]
+        model=model,
+        args=arguments,
+        train_dataset=planned,
+        data_collator=objective.collate,
+        callbacks=[Watch()],
     )
     trainer.remove_callback(transformers.PrinterCallback)
     model.config.use_cache = False
@@ -151,7 +160,9 @@ def fit(model: Any, rows: Sequence[TokenRow], objective: Objective, recipe: Reci
     model.config.use_cache = True
     if trainer.state.global_step < total:
         run.check_stop()
-        raise JobError(f"The training ended at step {trainer.state.global_step} of {total} without a reason. See log.txt.")
+        raise JobError(
+            f"The training ended at step {trainer.state.global_step} of {total} without a reason. See log.txt."
+        )
     return trainer.model
 
 

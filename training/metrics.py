@@ -48,7 +48,7 @@ def judged(traces: Sequence[ScoredTrace]) -> tuple[list[float], list[float]]:
 
 
 def auc_interval(traces: Sequence[ScoredTrace], seed: int = 0) -> tuple[float, float] | None:
-    """95 % interval of the AUC by resampling *problems* (steps of one problem are not independent). None if undefined."""
+    """95 % interval of the AUC, resampling *problems* (steps of one problem are not independent). None if undefined."""
     import numpy as np
 
     by_problem: dict[str, list[ScoredTrace]] = {}
@@ -68,8 +68,8 @@ def auc_interval(traces: Sequence[ScoredTrace], seed: int = 0) -> tuple[float, f
 
 
 def first_error_f1(traces: Sequence[ScoredTrace]) -> float | None:
-    """ProcessBench's figure: predict the first step with P(good) < 0.5; harmonic mean of the accuracy on traces with a bad
-    step and on traces without one (Zheng et al. 2024). None unless both kinds are there.
+    """ProcessBench's figure: predict the first step with P(good) < 0.5; harmonic mean of the accuracy on traces with a
+    bad step and on traces without one (Zheng et al. 2024). None unless both kinds are there.
 
     Only the steps up to the first judged-bad one decide; a trace that nobody judged is left out.
     """

@@ -1,9 +1,10 @@
-"""A process reward model from step ratings: a language model with a two-label head, read at the separator after each step.
+"""A process reward model from step ratings: a language model with two labels, read at a separator after each step.
 
-Loss: binary cross-entropy on the difference of the two logits. For hard labels this *is* the softmax cross-entropy, so the
-checkpoint stays an ordinary `*ForTokenClassification` that Hugging Face and vLLM (`STEP` pooling) read; soft labels
-(raters who disagree) fit in as they are. NaN means no loss. Warm-started from the language model: without that, a small
-scorer does not learn (measured: AUC 0.55 against 1.00). Setup after Lightman et al. 2023 and TRL's former PRMTrainer.
+Loss: binary cross-entropy on the difference of the two logits. For hard labels this *is* the softmax cross-entropy, so
+the checkpoint stays an ordinary `*ForTokenClassification` that Hugging Face and vLLM (`STEP` pooling) read; soft labels
+(raters who disagree) fit in as they are. NaN means no loss. Warm-started from the language model, because a small
+scorer with random weights learns little from a few hundred traces. Setup after Lightman et al. 2023 and TRL's former
+PRMTrainer.
 
 Knows rows and a run; knows no snapshot format and no process.
 """
@@ -69,7 +70,9 @@ def new_prm(base: Path, tokenizer: Any, seed: int) -> Any:
     from transformers import AutoConfig, AutoModelForTokenClassification
 
     torch.manual_seed(seed)
-    config = AutoConfig.from_pretrained(base, num_labels=2, id2label={0: "bad", 1: "good"}, label2id={"bad": 0, "good": 1})
+    config = AutoConfig.from_pretrained(
+        base, num_labels=2, id2label={0: "bad", 1: "good"}, label2id={"bad": 0, "good": 1}
+    )
     # It must be said, and as an attribute (not every configuration knows the key): the default drops 10 % of what the
     # head sees.
     config.classifier_dropout = 0.0
@@ -101,7 +104,9 @@ def score_rows(model: Any, rows: Sequence[TokenRow], separator: int, run: Run | 
         good_BT = torch.sigmoid(logits_BT2[..., 1] - logits_BT2[..., 0]).cpu()
         for row, i in enumerate(batch):
             at = [p for p, token in enumerate(rows[i].ids) if token == separator]
-            out[i] = ScoredTrace(rows[i].problem_id, [float(good_BT[row, p]) for p in at], [rows[i].labels[p] for p in at])
+            out[i] = ScoredTrace(
+                rows[i].problem_id, [float(good_BT[row, p]) for p in at], [rows[i].labels[p] for p in at]
+            )
         batch.clear()
 
     for i in order:
@@ -124,7 +129,9 @@ def held_out_figures(scored: Sequence[ScoredTrace]) -> dict[str, Any]:
         figures["base_rate"] = None
     else:
         figures["base_rate"] = round(sum(labels) / len(labels), 4)
-        figures["auc"] = "undefined: all rated steps of the test split carry the same label" if area is None else round(area, 4)
+        figures["auc"] = (
+            "undefined: all rated steps of the test split carry the same label" if area is None else round(area, 4)
+        )
     interval = auc_interval(scored)
     if interval is not None:
         figures["auc_95"] = [round(end, 4) for end in interval]
@@ -151,7 +158,11 @@ def train(traces: Sequence[JudgedTrace], base: Path, recipe: PrmRecipe, run: Run
     model = fit(model, rows.train, PrmObjective(tokenizer.pad_token_id), recipe, run)
     run.phase("measuring on held-out steps")
     figures = held_out_figures(score_rows(model, rows.test, separator, run))
-    figures |= {"n_train_traces": len(rows.train), "n_train_steps": len(labels), "train_base_rate": round(sum(labels) / len(labels), 4)}
+    figures |= {
+        "n_train_traces": len(rows.train),
+        "n_train_steps": len(labels),
+        "train_base_rate": round(sum(labels) / len(labels), 4),
+    }
     if warnings:
         figures["warnings"] = warnings
     run.phase("saving the model")
@@ -164,7 +175,9 @@ def warn(rows: Rows, labels: Sequence[float], tokenizer: Any) -> list[str]:
     found = []
     if len(set(labels)) == 1:
         word = "good" if labels[0] > 0.5 else "bad"
-        found.append(f"All {len(labels)} training labels are {word}: the scorer can learn nothing but that. Rate both kinds.")
+        found.append(
+            f"All {len(labels)} training labels are {word}: the scorer can learn nothing but that. Rate both kinds."
+        )
     if rows.counts["steps_over_max_tokens"]:
         found.append(f"{rows.counts['steps_over_max_tokens']} steps lie beyond max_tokens and were left out.")
     unknown = tokenizer.unk_token_id

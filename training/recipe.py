@@ -37,6 +37,7 @@ class Recipe(BaseModel):
     base: str
     seed: int
     epochs: Annotated[int, Field(ge=1, le=1000)]
+    min_steps: Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0)]
     warmup: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0)]
@@ -56,6 +57,10 @@ class Recipe(BaseModel):
     def traces_per_step(self) -> int:
         """Traces whose gradients make one step of the optimiser."""
         return self.batch * self.accumulate
+
+    def passes(self, traces: int) -> int:
+        """How often each of so many traces is seen: `epochs`, or more until there are `min_steps` steps."""
+        return max(self.epochs, -(-self.min_steps * self.traces_per_step // traces))
 
     def to_toml(self) -> str:
         """The resolved recipe as TOML that `read_recipe` reads back to an equal recipe."""
@@ -141,7 +146,9 @@ def _validate(kind: str, values: dict[str, Any], where: str) -> PrmRecipe | SftR
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
-            raise RecipeError(f'"{key}" is not a key of {where}. Did you mean "{near}"? Known keys: {", ".join(known)}.')
+            raise RecipeError(
+                f'"{key}" is not a key of {where}. Did you mean "{near}"? Known keys: {", ".join(known)}.'
+            )
     try:
         return cls.model_validate(values)
     except ValidationError as error:
@@ -154,7 +161,7 @@ def _validate(kind: str, values: dict[str, Any], where: str) -> PrmRecipe | SftR
 
 
 def _override_value(text: str) -> Any:
-    """What TOML reads (3, 1e-4, true, "x"); anything that is not TOML is the text itself, so that base=/my/folder works."""
+    """What TOML reads (3, 1e-4, true, "x"); anything else is the text itself, so that base=/my/folder works."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -1,8 +1,8 @@
 """From a snapshot's `data.parquet` to rows of token ids with our own labels. Nothing else in training reads ratings.
 
-A PRM row: NaN everywhere ("no loss") except at the separator after each judged step, where the label is 1 (good), 0 (bad)
-or, where raters disagree, the share who said good. An SFT row: the response's own tokens are labels, the rest is IGNORE.
-Knows the columns of a snapshot and a tokenizer; knows no model, no trainer, no job.
+A PRM row: NaN everywhere ("no loss") except at the separator after each judged step, where the label is 1 (good),
+0 (bad) or, where raters disagree, the share who said good. An SFT row: the response's own tokens are labels, the rest
+is IGNORE. Knows the columns of a snapshot and a tokenizer; knows no model, no trainer, no job.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COLUMNS = (
 ENDED = ("stop", "step_limit")
 
 
-class RowsError(Exception):
+class RowsError(ValueError):
     """A sentence: this snapshot cannot be trained on, and what to do about it."""
 
 
@@ -86,16 +86,23 @@ def data_sha256(snapshot: Path) -> str:
     """SHA-256 of a snapshot's `data.parquet`. Raises RowsError when there is none or when it is not what was frozen."""
     data, manifest = snapshot / "data.parquet", snapshot / "manifest.json"
     if not data.is_file():
-        raise RowsError(f'There is no snapshot "{snapshot.name}" (no {data}). Freeze one on the Data page or with: worldline snapshot.')
+        raise RowsError(
+            f'There is no snapshot "{snapshot.name}" ({data} is missing). '
+            "Freeze one on the Data page or with: worldline snapshot."
+        )
     digest = hashlib.sha256(data.read_bytes()).hexdigest()
     try:
         frozen = json.loads(manifest.read_text(encoding="utf-8"))["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RowsError(f'{manifest} does not give the "sha256" of the data ({error!r}). Freeze the snapshot again.') from error
+        raise RowsError(
+            f'{manifest} does not give the "sha256" of the data ({error!r}). Freeze the snapshot again.'
+        ) from error
     if isinstance(frozen, dict):  # one digest a file
         frozen = frozen.get("data.parquet", "")
     if str(frozen).removeprefix("sha256:") != digest:
-        raise RowsError(f"{data} is not the file that was frozen: its SHA-256 differs from the manifest. Freeze it again.")
+        raise RowsError(
+            f"{data} is not the file that was frozen: its SHA-256 differs from the manifest. Freeze it again."
+        )
     return digest
 
 
@@ -114,7 +121,9 @@ def read_traces(snapshot: Path) -> list[JudgedTrace]:
     split_of: dict[str, str] = {}
     for trace in traces:
         if split_of.setdefault(trace.problem_id, trace.split) != trace.split:
-            raise RowsError(f"Problem {trace.problem_id} is in both splits, so no held-out figure would be honest. Freeze again.")
+            raise RowsError(
+                f"Problem {trace.problem_id} is in both splits, so no held-out figure would be honest. Freeze again."
+            )
     return traces
 
 
@@ -125,12 +134,15 @@ def _join(rows: list[dict[str, Any]]) -> JudgedTrace:
     for row in sorted(rows, key=lambda r: r["rater_id"]):
         ratings, unsure = row["rating"] or [None] * n, row["unsure"] or [False] * n
         if not n == len(row["step_text"]) == len(ratings) == len(unsure):
-            raise RowsError(f"Trace {row['trace_id']}, rater {row['rater_id']}: {len(ratings)} ratings for {n} steps. Freeze again.")
+            raise RowsError(
+                f"Trace {row['trace_id']}, rater {row['rater_id']}: {len(ratings)} ratings for {n} steps. Freeze again."
+            )
         known = tuple(None if u else r for r, u in zip(ratings, unsure, strict=True))
         judgements.append(Judgement(row["rater_id"], known, row["first_error"], row["verdict"]))
     return JudgedTrace(
-        first["trace_id"], first["problem_id"], first["prompt"], first["response"], first["finish_reason"], first["format"],
-        first["solved"], first["split"], tuple(first["step_text"]), tuple(first["parent"] or [None] * n), tuple(judgements),
+        first["trace_id"], first["problem_id"], first["prompt"], first["response"], first["finish_reason"],
+        first["format"], first["solved"], first["split"], tuple(first["step_text"]),
+        tuple(first["parent"] or [None] * n), tuple(judgements),
     )  # fmt: skip
 
 
@@ -175,7 +187,14 @@ def step_labels(trace: JudgedTrace, recipe: PrmRecipe) -> list[float]:
 def prm_rows(traces: Sequence[JudgedTrace], tokenizer: Any, recipe: PrmRecipe) -> Rows:
     """Rows of the traces with at least one judged step. Raises RowsError when nothing is left to train on."""
     sides: dict[str, list[TokenRow]] = {"train": [], "test": []}
-    counts = {"traces": len(traces), "traces_without_labels": 0, "steps_over_max_tokens": 0, "good": 0, "bad": 0, "soft": 0}
+    counts = {
+        "traces": len(traces),
+        "traces_without_labels": 0,
+        "steps_over_max_tokens": 0,
+        "good": 0,
+        "bad": 0,
+        "soft": 0,
+    }
     for trace in traces:
         labels = step_labels(trace, recipe)
         try:
@@ -198,14 +217,16 @@ def prm_rows(traces: Sequence[JudgedTrace], tokenizer: Any, recipe: PrmRecipe) -
     return Rows(tuple(sides["train"]), tuple(sides["test"]), counts)
 
 
-# ------------------------------------------------------------------------------------------------ tokens for fine-tuning
+# ----------------------------------------------------------------------------------------------- rows for fine-tuning
 
 
 def wanted(trace: JudgedTrace, choose: str) -> bool:
     """Does the recipe's `choose` take this trace?"""
     verdicts = [j.verdict for j in trace.judgements if j.verdict is not None]
     approved = bool(verdicts) and sum(verdicts) / len(verdicts) > 0
-    no_bad = all(r != -1 for j in trace.judgements for r in j.ratings) and all(j.first_error is None for j in trace.judgements)
+    no_bad = all(r != -1 for j in trace.judgements for r in j.ratings) and all(
+        j.first_error is None for j in trace.judgements
+    )
     solved = trace.solved is True and no_bad
     return {"approved": approved, "solved": solved, "either": approved or solved}[choose]
 
@@ -229,7 +250,9 @@ def response_pieces(trace: JudgedTrace, backtracks: str) -> list[tuple[str, bool
     else:
         way = way_to_the_end(trace.parents)
         leads = (t.REASONING_START, t.PROCEED, t.BACKTRACK)
-        split = [next(((lead, s[len(lead) :]) for lead in leads if s.startswith(lead)), ("", s)) for s in trace.step_texts]
+        split = [
+            next(((lead, s[len(lead) :]) for lead in leads if s.startswith(lead)), ("", s)) for s in trace.step_texts
+        ]
         if backtracks == "cut":
             pieces = [((t.PROCEED if i else t.REASONING_START) + split[step][1], True) for i, step in enumerate(way)]
         else:
@@ -268,7 +291,11 @@ def sft_rows(traces: Sequence[JudgedTrace], tokenizer: Any, recipe: SftRecipe) -
             counts["traces_over_max_tokens"] += 1
             continue
         sides[trace.split].append(TokenRow(ids, labels, trace.trace_id, trace.problem_id))
-    what = {"approved": "an approved verdict", "solved": "a checked solution and no bad step", "either": "an approved verdict or a solution"}
+    what = {
+        "approved": "an approved verdict",
+        "solved": "a checked solution and no bad step",
+        "either": "an approved verdict or a solution",
+    }
     _need_training_rows(sides, counts, what[recipe.choose], "Give some traces a good verdict")
     return Rows(tuple(sides["train"]), tuple(sides["test"]), counts)
 
@@ -278,9 +305,10 @@ def _need_training_rows(sides: dict[str, list[TokenRow]], counts: dict[str, int]
         return
     over = counts.get("steps_over_max_tokens", 0) + counts.get("traces_over_max_tokens", 0)
     if sides["test"]:
-        why = f"All {len(sides['test'])} traces with {what} are in the test split, which is never trained on. {mend} of other questions"
+        why = f"Every trace with {what} ({len(sides['test'])}) is in the test split, which is never trained on."
+        mend += " of other questions"
     elif over:
-        why = f"None of the {counts['traces']} traces fits into max_tokens. Start the job with a larger max_tokens, or {mend[0].lower()}{mend[1:]}"
+        why = f"No trace with {what} fits into max_tokens, which a new job can raise (--set max_tokens=…)."
     else:
-        why = f"None of the {counts['traces']} traces in the snapshot has {what}, so there is nothing to learn from. {mend}"
-    raise RowsError(f"{why}, freeze a new snapshot, and start the job on that.")
+        why = f"None of the {counts['traces']} traces in the snapshot has {what}: there is nothing to learn from."
+    raise RowsError(f"{why} {mend}, freeze a new snapshot, and start the job on that.")

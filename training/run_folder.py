@@ -1,8 +1,8 @@
 """The folder of a job on disk: who may write it, its status, metrics, log and checkpoints.
 
-One rule keeps it consistent: only the holder of `lock` writes `status.json`, `metrics.jsonl` and `checkpoints/`. The lock
-is an flock, which the system drops when its holder dies, however it dies; so "is it alive" needs no process id, which
-could be a zombie's or belong to somebody else by now. A wish to stop is a file of its own, `stop-requested`.
+One rule keeps it consistent: only the holder of `lock` writes `status.json`, `metrics.jsonl` and `checkpoints/`. The
+lock is an flock, which the system drops when its holder dies, however it dies; so "is it alive" needs no process id,
+which could be a zombie's or belong to somebody else by now. A wish to stop is a file of its own, `stop-requested`.
 
 Knows no model, no trainer and no recipe.
 """
@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +29,11 @@ CHECKPOINTS_KEPT = 2
 LOCK_PATIENCE_S = 2.0
 
 
-class FolderBusy(Exception):
+class JobError(ValueError):
+    """A sentence for `status.error` or for who asked: what went wrong and what to do."""
+
+
+class FolderBusy(JobError):
     """A sentence: another process runs this job."""
 
 
@@ -51,11 +55,7 @@ class JobStatus:
     created_at: str = ""
     started_at: str | None = None
     ended_at: str | None = None
-    figures: dict[str, Any] = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        if self.figures is None:
-            object.__setattr__(self, "figures", {})
+    figures: dict[str, Any] = field(default_factory=dict)
 
     @property
     def resumable(self) -> bool:
@@ -229,10 +229,6 @@ class RunFolder:
 
 class Stopped(Exception):
     """Somebody asked the job to stop, and it did."""
-
-
-class JobError(Exception):
-    """A sentence for `status.error`: what went wrong and what to do."""
 
 
 class Run:

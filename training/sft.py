@@ -1,8 +1,8 @@
 """Supervised fine-tuning on the traces that people approved: next-token loss on the response, never on the question.
 
-Which traces and which of their tokens is decided in `rows.py`. Reports the mean loss per token on held-out traces before
-and after. Knows rows and a run; knows no snapshot format and no process. Simplified: logits are materialised for every
-position, which is nothing for the pocket vocabulary and a lot for a large one.
+Which traces and which of their tokens is decided in `rows.py`. Reports the mean loss per token on held-out traces
+before and after. Knows rows and a run; knows no snapshot format and no process. Simplified: logits are materialised for
+every position, which is nothing for the pocket vocabulary and a lot for a large one.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class SftObjective:
         return cross_entropy(logits_BTV[known_BT], next_BT[known_BT], reduction="sum")
 
 
-def held_out_loss(model: Any, rows: Sequence[TokenRow], objective: SftObjective, run: Run | None = None) -> float | None:
+def held_out_loss(
+    model: Any, rows: Sequence[TokenRow], objective: SftObjective, run: Run | None = None
+) -> float | None:
     """Mean loss per labelled token; None without rows."""
     import torch
 

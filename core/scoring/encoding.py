@@ -21,7 +21,7 @@ class EncodingError(ValueError):
 
 @dataclass(frozen=True)
 class EncodedSteps:
-    """Ids and, for each step that is in them, the position of its separator. `first` is the index of the first such step."""
+    """Ids and, for each step that they score, the position of its separator. `first` is the first such step."""
 
     ids: list[int]
     separators: list[int]
@@ -32,14 +32,18 @@ def separator_id(tokenizer: Any) -> int:
     """The id of the separator. Raises EncodingError when it is not exactly one token."""
     found = tokenizer(SEPARATOR, add_special_tokens=False).input_ids
     if len(found) != 1 or found[0] == tokenizer.unk_token_id:
-        raise EncodingError(f"The tokenizer does not know {SEPARATOR} as one token, so steps cannot be told apart: add it first.")
+        raise EncodingError(
+            f"The tokenizer does not know {SEPARATOR} as one token, so steps cannot be told apart: add it first."
+        )
     return found[0]
 
 
 def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
-    """The question as the model is asked it, up to where its answer begins (by the chat template where there is one)."""
+    """The question as the model is asked it, up to where its answer begins (by the chat template if there is one)."""
     if tokenizer.chat_template:
-        text = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False)
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
+        )
     else:
         text = f"{tokenizer.bos_token or ''}{prompt}\n"
     return tokenizer(text, add_special_tokens=False).input_ids
@@ -52,14 +56,16 @@ def encode_piece(tokenizer: Any, text: str, separator: int) -> list[int]:
 
 
 def encode_steps(tokenizer: Any, prompt: str, step_texts: Sequence[str], max_tokens: int) -> EncodedSteps:
-    """As many whole steps from the beginning as fit into `max_tokens` (a step is never cut: its score would be of another text).
+    """As many whole steps from the beginning as fit into `max_tokens`. A step is never cut: it would be another step.
 
     Raises EncodingError when the question alone does not fit.
     """
     separator = separator_id(tokenizer)
     ids = [i for i in encode_prompt(tokenizer, prompt) if i != separator]
     if len(ids) >= max_tokens:
-        raise EncodingError(f"The question has {len(ids)} tokens, more than the limit of {max_tokens} for question and steps.")
+        raise EncodingError(
+            f"The question has {len(ids)} tokens, more than the limit of {max_tokens} for question and steps."
+        )
     at: list[int] = []
     for text in step_texts:
         piece = encode_piece(tokenizer, text, separator)
@@ -72,7 +78,7 @@ def encode_steps(tokenizer: Any, prompt: str, step_texts: Sequence[str], max_tok
 
 
 def encode_windows(tokenizer: Any, prompt: str, step_texts: Sequence[str], max_tokens: int) -> list[EncodedSteps]:
-    """Windows of at most `max_tokens` in which every step is scored exactly once, for traces longer than the model reads.
+    """Windows of at most `max_tokens` in which every step is scored exactly once, for traces longer than a model reads.
 
     Each window begins with the question; a later window repeats preceding steps for about half of its room, so that a
     step is never judged without what led to it. A single step that is too long keeps its end.

@@ -28,7 +28,7 @@ class ScorerError(Exception):
 def aggregate(scores: Sequence[float], how: Aggregation) -> float:
     """One number for a trace from its steps' scores.
 
-    Labels by people: prod or min (Lightman et al. 2023); labels by rollouts: last (Zhang et al. 2025, arXiv 2501.07301).
+    Labels by people: prod or min (Lightman et al. 2023); by rollouts: last (Zhang et al. 2025, arXiv 2501.07301).
     Raises ValueError for no scores and for an unknown `how`.
     """
     if not scores:
@@ -56,14 +56,18 @@ class PrmScorer:
 
         self.model_dir = Path(model_dir)
         if not (self.model_dir / "config.json").is_file():
-            raise ScorerError(f"{self.model_dir} holds no model (config.json is missing). Train one: worldline train prm.")
+            raise ScorerError(
+                f"{self.model_dir} holds no model (config.json is missing). Train one: worldline train prm."
+            )
         import torch
 
         hf_logging.disable_progress_bar()
         self.tokenizer = AutoTokenizer.from_pretrained(self.model_dir)
         self.model = AutoModelForTokenClassification.from_pretrained(self.model_dir, dtype=torch.float32).eval()
         if self.model.config.num_labels != 2:
-            raise ScorerError(f"{self.model_dir} has {self.model.config.num_labels} labels; a step scorer has 2 (bad, good).")
+            raise ScorerError(
+                f"{self.model_dir} has {self.model.config.num_labels} labels; a step scorer has 2 (bad, good)."
+            )
         separator_id(self.tokenizer)
         # RoPE reads further than it was trained; the limit of the configuration is what the base model was made for.
         self.max_tokens = int(getattr(self.model.config, "max_position_embeddings", 4096))

@@ -38,7 +38,7 @@ def labelled(walk: Walk) -> Labelled:
     left_by: dict[game.State, int | None] = {tuple(sorted(walk.problem.numbers)): None}
     lead = t.REASONING_START
     for index, (step, claim) in enumerate(zip(walk.steps, checked, strict=True)):
-        assert claim.ok and claim.left is not None and claim.start is not None, claim.reasons
+        assert claim.ok, claim.reasons
         ratings.append(1 if game.alive(claim.left, walk.problem.target) else -1)
         parents.append(left_by[claim.start])
         left_by[claim.left] = index
@@ -64,15 +64,16 @@ def snapshot_rows(examples: Sequence[Labelled], *, test_every: int = 5, rater: s
         ends = list(itertools.accumulate(map(len, example.step_texts)))
         rows.append({
             "trace_id": f"trace-{i:04}", "problem_id": problem_id, "prompt": walk.prompt, "response": walk.response,
-            "answer": walk.answer, "finish_reason": "stop" if walk.path else "step_limit", "model": "written", "format": "steiner",
-            "solved": walk.path is not None, "rater_id": rater, "assignment_id": f"assignment-{i:04}-{rater}",
-            "segmentation_id": f"trace-{i:04}:steiner:1", "step_text": example.step_texts, "step_start": [0, *ends[:-1]],
-            "step_end": ends, "rating": example.ratings, "unsure": [False] * n, "first_error": None,
+            "answer": walk.answer, "finish_reason": "stop" if walk.path else "step_limit", "model": "written",
+            "format": "steiner", "solved": walk.path is not None, "rater_id": rater,
+            "assignment_id": f"assignment-{i:04}-{rater}", "segmentation_id": f"trace-{i:04}:steiner:1",
+            "step_text": example.step_texts, "step_start": [0, *ends[:-1]], "step_end": ends,
+            "rating": example.ratings, "unsure": [False] * n, "first_error": None,
             "decision": [s.decision for s in walk.steps], "parent": example.parents,
             "is_backtrack": [text.startswith(t.BACKTRACK) for text in example.step_texts], "resumes": [None] * n,
             "worth_exploring": [None] * n, "left_in_time": [None] * n, "right_return": [None] * n,
-            "verdict": 1 if walk.path else -1, "note": "", "prelabel_visible": False, "submitted_at": "2026-11-20T12:00:00Z",
-            "split": split,
+            "verdict": 1 if walk.path else -1, "note": "", "prelabel_visible": False,
+            "submitted_at": "2026-11-20T12:00:00Z", "split": split,
         })  # fmt: skip
     return rows
 
