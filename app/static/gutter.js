@@ -1,16 +1,19 @@
 // Draws one row of the gutter as its own small SVG, as high as the row whatever its text needs: rows and graph cannot
 // drift apart. Takes its geometry from lanes.js; knows nothing about texts or ratings beyond a class name for the dot.
 
-import { svg } from "./dom.js";
+import { h, svg } from "./dom.js";
 
 const LANE_PX = 16;
 const GUTTER_MAX_PX = 176; // wider gutters push the text away; beyond 11 lanes they are squeezed instead
+const NARROW_MAX_PX = 64; // on a telephone
 const LANE_MIN_PX = 3;
+const narrow = matchMedia("(max-width: 640px)");
 const DOT = 4.5;
 const MARGIN = 10;
 
 export function laneWidth(lanes) {
-  return Math.max(LANE_MIN_PX, Math.min(LANE_PX, (GUTTER_MAX_PX - 2 * MARGIN) / lanes));
+  const most = narrow.matches ? NARROW_MAX_PX : GUTTER_MAX_PX;
+  return Math.max(LANE_MIN_PX, Math.min(LANE_PX, (most - 2 * MARGIN) / lanes));
 }
 
 export function gutterWidth(lanes) {
@@ -43,5 +46,7 @@ export function gutterRow(row, lanes, dotY, mark) {
   parts.sort((a, b) => (a.getAttribute("class") === "jump") - (b.getAttribute("class") === "jump"));
   if (mark.kind === "question") parts.push(svg("rect", { class: "dot question", x: dotX - 5, y: dotY - 5, width: 10, height: 10, rx: 2 }));
   else parts.push(svg("circle", { class: `dot ${mark.kind} ${mark.tone ?? ""}`, cx: dotX, cy: dotY, r: DOT }));
-  return svg("svg", { class: "wl-gutter", width: gutterWidth(lanes), height: "100%", "aria-hidden": "true", focusable: "false" }, parts);
+  // The cell is as wide as the gutter, the drawing as high as the row: an SVG in the flow would bring a height of its own.
+  return h("div", { class: "wl-gutter", style: `width:${gutterWidth(lanes)}px`, "aria-hidden": "true" },
+    svg("svg", { width: gutterWidth(lanes), height: "100%", focusable: "false" }, parts));
 }

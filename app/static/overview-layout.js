@@ -1,6 +1,6 @@
 // The overview: straight runs of steps collapsed into one box each, laid out left to right. Pure arithmetic: no DOM.
 
-export const BOX = { width: 116, height: 26, gapX: 28, gapY: 8 };
+export const BOX = { width: 124, height: 26, gapX: 28, gapY: 8 };
 
 /**
  * Collapse: a step joins its parent's run when it is that parent's only child and not entered by a backtrack.

@@ -115,7 +115,7 @@ export async function mount(root) {
 
   function drawModelNote() {
     const note = at("model").selectedOptions[0]?.dataset.note;
-    at("model-note").textContent = note || "The pocket model plays only the numbers game: reach a target from 10 to 99 with 3 or 4 numbers from 1 to 13. Ask it anything else and it says so. Models fine-tuned on the Train page join the list.";
+    at("model-note").textContent = [note, "Models fine-tuned on the Train page join the list above. To read and rate the traces of any other model, import them on the Data page."].filter(Boolean).join(" ");
   }
 
   function ask(text) {

@@ -15,6 +15,8 @@ const WINDOW_ABOVE = 600;
 const OVERSCAN = 30;
 // How far from the end still counts as "at the end": less than two rows.
 const FOLLOW_SLACK_PX = 60;
+// What stays visible above and below the selected row, so that the eye sees what comes next.
+const MARGIN_PX = 40;
 
 export class StepList {
   /**
@@ -126,6 +128,7 @@ export class StepList {
         }
       }
     }
+    if (this.dirty.size) this.#light(this.selected);
     this.dirty.clear();
     if (stick) this.host.scrollTop = this.host.scrollHeight;
   }
@@ -169,7 +172,7 @@ export class StepList {
     const classes = ["wl-row", extra.classes ?? "", selected ? "selected" : "", step.writing ? "writing" : "", step.complete === false && !step.writing ? "cut" : ""];
     const line = h("div", { class: "wl-line" },
       h("span", { class: "num" }, index + 1),
-      step.is_backtrack ? h("span", { class: "wl-chip back", title: `Goes back to ${stepWord(step.resumes ?? step.parent)}` }, `↩ ${shortWord(step.resumes ?? step.parent)}`) : null,
+      h("span", { class: "turn" }, step.is_backtrack ? h("span", { class: "wl-chip back", title: `Goes back to ${stepWord(step.resumes ?? step.parent)}` }, `↩ ${shortWord(step.resumes ?? step.parent)}`) : null),
       h("span", { class: "name" }, step.name || (step.writing ? "…" : "(no name)")),
       compact ? h("span", { class: "text" }, oneLine(step)) : null,
       h("span", { class: "wl-chips" }, extra.chips ?? [], decisionChip(step)),
@@ -210,14 +213,22 @@ export class StepList {
     }
   }
 
+  /** Scroll the list, never the page, until the step is in view. */
   reveal(index, block = "nearest") {
-    this.flush();
+    if (this.dirty.size) this.#paint();
     if (this.#windowed) {
       const top = (index + 1) * COMPACT_ROW_PX;
       if (top < this.host.scrollTop || top > this.host.scrollTop + this.host.clientHeight - COMPACT_ROW_PX) this.host.scrollTop = top - this.host.clientHeight / 2;
       return;
     }
-    this.rows[index + 1]?.scrollIntoView({ block, behavior: "instant" });
+    const row = this.rows[index + 1];
+    if (!row) return;
+    const top = row.offsetTop;
+    const bottom = top + row.offsetHeight;
+    const { scrollTop, clientHeight } = this.host;
+    if (block === "center") this.host.scrollTop = top - Math.max(0, (clientHeight - row.offsetHeight) / 2);
+    else if (top < scrollTop + MARGIN_PX) this.host.scrollTop = top - MARGIN_PX;
+    else if (bottom > scrollTop + clientHeight - MARGIN_PX) this.host.scrollTop = Math.min(top - MARGIN_PX, bottom - clientHeight + MARGIN_PX);
   }
 
   followNewest() {

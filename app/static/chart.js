@@ -1,0 +1,50 @@
+// A line over steps: the raw values thin, a running mean bold, round numbers on the axes. Takes rows, draws SVG; knows no job.
+
+import { svg } from "./dom.js";
+
+const PAD = { left: 52, right: 14, top: 12, bottom: 26 };
+const MAX_POINTS = 600; // more than the pixels of the chart help nobody
+const SMOOTH = 0.1; // weight of the newest value in the running mean
+
+export function lineChart(host, rows, { x = "step", y = "loss", total = null, label = "Loss" }) {
+  const points = rows.filter((r) => Number.isFinite(r[x]) && Number.isFinite(r[y])).map((r) => [r[x], r[y]]);
+  const width = Math.max(280, host.clientWidth || 600);
+  const height = 240;
+  if (points.length === 0) {
+    host.replaceChildren();
+    return;
+  }
+  const lastX = Math.max(total ?? 0, points.at(-1)[0], 1);
+  const values = points.map((p) => p[1]);
+  const top = niceTop(Math.max(...values));
+  const px = (v) => PAD.left + (v / lastX) * (width - PAD.left - PAD.right);
+  const py = (v) => PAD.top + (1 - v / top) * (height - PAD.top - PAD.bottom);
+  let mean = points[0][1];
+  const smooth = points.map(([a, b]) => [a, (mean += SMOOTH * (b - mean))]);
+  const line = (list) => thin(list).map(([a, b], i) => `${i ? "L" : "M"}${px(a).toFixed(1)} ${py(Math.max(0, b)).toFixed(1)}`).join("");
+  const marks = [0, 0.25, 0.5, 0.75, 1].map((f) => f * top);
+  const ticks = [0, 0.25, 0.5, 0.75, 1].map((f) => Math.round(f * lastX));
+  const last = points.at(-1);
+  host.replaceChildren(svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${label} over steps: ${points[0][1].toFixed(3)} at step ${points[0][0]}, ${last[1].toFixed(3)} at step ${last[0]}${total ? ` of ${total}` : ""}.` },
+    marks.map((m) => svg("g", {}, svg("line", { class: m === 0 ? "axis" : "grid", x1: PAD.left, x2: width - PAD.right, y1: py(m), y2: py(m) }), svg("text", { x: PAD.left - 8, y: py(m) + 4, "text-anchor": "end" }, short(m)))),
+    [...new Set(ticks)].map((t) => svg("text", { x: px(t), y: height - 8, "text-anchor": t === 0 ? "start" : t === lastX ? "end" : "middle" }, String(t))),
+    svg("text", { x: PAD.left + 6, y: PAD.top + 4 }, label),
+    svg("path", { class: "raw", d: line(points) }), svg("path", { class: "smooth", d: line(smooth) }),
+    svg("circle", { cx: px(last[0]), cy: py(smooth.at(-1)[1]), r: 3.5, fill: "var(--wl-good)" }),
+    svg("text", { x: Math.min(px(last[0]) + 8, width - PAD.right), y: py(smooth.at(-1)[1]) - 8, "text-anchor": px(last[0]) > width - 80 ? "end" : "start" }, short(smooth.at(-1)[1]))));
+}
+
+function thin(list) {
+  const every = Math.ceil(list.length / MAX_POINTS);
+  return every <= 1 ? list : list.filter((_, i) => i % every === 0 || i === list.length - 1);
+}
+
+function niceTop(max) {
+  if (max <= 0) return 1;
+  const power = 10 ** Math.floor(Math.log10(max));
+  return [1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10].map((f) => f * power).find((t) => t >= max) ?? 10 * power;
+}
+
+function short(value) {
+  return value === 0 ? "0" : value >= 100 ? value.toFixed(0) : value >= 1 ? value.toFixed(2) : value.toFixed(3);
+}

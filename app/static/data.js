@@ -1,0 +1,313 @@
+// The Data page: counts, import, freeze, export. Everything it shows comes from /api and is asked for again when it may have
+// changed.
+
+import { ApiError, get, poll, post } from "./api.js";
+import { $, h, notice, number, plural, say, setParams, param, when } from "./dom.js";
+
+const REFRESH_MS = 5000;
+// Rows in one request: small enough that a big file shows progress and stays below the server's limit of a body.
+const IMPORT_ROWS = 200;
+const IMPORT_BYTES = 2_000_000;
+const LABELS = [["good", "✓"], ["neutral", "○"], ["bad", "✗"], ["unsure", "?"]];
+
+export async function mount(root) {
+  const at = (id) => $(`[data-id="${id}"]`, root);
+  const notices = at("notices");
+  const failed = (key, error) => {
+    if (!(error instanceof ApiError)) console.error(error);
+    notice(notices, key, "error", error.message);
+  };
+
+  // ---------------------------------------------------------------- counts
+
+  async function loadStats() {
+    const stats = await get("/api/stats");
+    const tile = (value, words) => h("div", { class: "tile" }, h("b", {}, number(value)), h("span", {}, words));
+    at("tiles").replaceChildren(tile(stats.traces, "traces"), tile(stats.steps, "steps"), tile(stats.ratings, "step ratings"), tile(stats.submitted, "submitted by raters"));
+    at("labels").replaceChildren(histogram(stats.rating_histogram, stats.ratings ? "" : "Nothing is rated yet. The Rate page hands out traces."));
+    at("by-rater").replaceChildren(table(["Rater", "n:Step ratings", "n:Submitted"], stats.by_rater.map((r) => [r.rater_id, number(r.ratings), number(r.submitted)]), "Nobody has rated yet."));
+    at("by-model").replaceChildren(table(["Model", "n:Traces", "n:Steps", "n:Solved"], stats.by_model.map((m) => [m.model || "(not named)", number(m.traces), number(m.steps), m.checked ? `${number(m.solved)} of ${number(m.checked)}` : "–"]), "There are no traces yet: run one on the Solve page, or import some."));
+    choices(at("freeze-rater"), stats.by_rater.map((r) => r.rater_id));
+    choices(at("freeze-model"), stats.by_model.map((m) => m.model).filter(Boolean));
+    notice(notices, "stats", "error", null);
+  }
+
+  function choices(select, names) {
+    const now = select.value;
+    if (select.options.length === names.length + 1) return;
+    select.replaceChildren(h("option", { value: "" }, "all"), ...names.map((n) => h("option", { value: n }, n)));
+    select.value = names.includes(now) ? now : "";
+  }
+
+  // ---------------------------------------------------------------- import
+
+  async function importFile(file) {
+    const out = at("import-result");
+    out.replaceChildren(h("p", { class: "muted result" }, `Reading ${file.name} …`));
+    const lines = (await file.text()).split(/\r?\n/);
+    let rows = [];
+    let first = 1;
+    let bytes = 0;
+    let added = 0;
+    const flush = async () => {
+      if (rows.length) {
+        try {
+          added += (await post("/api/traces", rows)).added;
+        } catch (error) {
+          // The server counts rows within what was sent; people count lines in their file.
+          const where = /^Row (\d+): (.*)$/s.exec(error.message);
+          if (where) throw new ApiError(`${file.name}:${rows[Number(where[1])].__line ?? first + Number(where[1])}: ${where[2]}`, error.status);
+          throw new ApiError(`${file.name}: ${error.message}`, error.status);
+        }
+      }
+      out.replaceChildren(h("p", { class: "muted result" }, `${plural(added, "trace")} imported …`));
+      rows = [];
+      bytes = 0;
+    };
+    try {
+      for (const [i, line] of lines.entries()) {
+        if (!line.trim()) continue;
+        let row;
+        try {
+          row = JSON.parse(line);
+        } catch (error) {
+          await flush();
+          throw new ApiError(`${file.name}:${i + 1}: this line is not JSON (${error.message}). Each line must be one JSON object.`, 422);
+        }
+        if (!rows.length) first = i + 1;
+        if (row && typeof row === "object") Object.defineProperty(row, "__line", { value: i + 1, enumerable: false });
+        rows.push(row);
+        bytes += line.length;
+        if (rows.length >= IMPORT_ROWS || bytes > IMPORT_BYTES) await flush();
+      }
+      await flush();
+      out.replaceChildren(h("p", { class: "result" }, added ? `✓ ${plural(added, "trace")} imported from ${file.name}.` : `${file.name} is empty: nothing was imported.`));
+    } catch (error) {
+      out.replaceChildren(h("p", { class: "wl-notice error", role: "alert" }, h("span", { class: "glyph", "aria-hidden": "true" }, "✗"), h("span", { class: "text" }, `${error.message}${added ? ` The ${plural(added, "trace")} before it ${added === 1 ? "is" : "are"} imported.` : " Nothing was imported."}`)));
+    }
+    refresh();
+    loadTraces(true);
+  }
+
+  const drop = at("drop");
+  at("file").addEventListener("change", (event) => {
+    if (event.target.files[0]) importFile(event.target.files[0]);
+    event.target.value = "";
+  });
+  drop.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    drop.classList.add("over");
+  });
+  drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+  drop.addEventListener("drop", (event) => {
+    event.preventDefault();
+    drop.classList.remove("over");
+    if (event.dataTransfer.files[0]) importFile(event.dataTransfer.files[0]);
+  });
+
+  // ---------------------------------------------------------------- freeze
+
+  const spec = () => ({ ...(at("freeze-rater").value ? { raters: [at("freeze-rater").value] } : {}), ...(at("freeze-model").value ? { models: [at("freeze-model").value] } : {}) });
+
+  async function loadPreview() {
+    const found = await post("/api/snapshots/preview", { spec: spec() });
+    const excluded = Object.entries(found.excluded ?? {}).filter(([, n]) => n).map(([why, n]) => `${number(n)} ${why.replaceAll("_", " ")}`).join(", ");
+    at("preview").replaceChildren(h("div", { class: "preview" },
+      h("dl", { class: "counters" }, counter("Traces", found.n_traces), counter("Rows (trace × rater)", found.n_rows), counter("Steps", found.n_steps)),
+      found.n_rows ? histogram(found.histogram, "") : null,
+      excluded ? h("p", { class: "muted" }, `Left out: ${excluded}.`) : null,
+      warnings(found.warnings, "Nothing to warn of.")));
+    at("freeze-go").disabled = found.n_rows === 0;
+    at("freeze-go").title = found.n_rows === 0 ? "There is nothing submitted to freeze." : "";
+  }
+
+  at("freeze").addEventListener("change", () => loadPreview().catch((e) => failed("preview", e)));
+  at("freeze").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    at("freeze-go").disabled = true;
+    try {
+      const made = await post("/api/snapshots", { spec: spec(), name: at("freeze-name").value });
+      notice(notices, "freeze", "good", `Frozen: ${made.name || made.snapshot_id}, ${plural(made.n_rows, "row")}, ${plural(made.n_steps, "step")}.`);
+      at("freeze-name").value = "";
+      await loadSnapshots();
+    } catch (error) {
+      failed("freeze", error);
+    } finally {
+      at("freeze-go").disabled = false;
+    }
+  });
+
+  // ---------------------------------------------------------------- snapshots and exports
+
+  let formats = [];
+  let shown = null;
+
+  async function loadSnapshots() {
+    const found = await get("/api/snapshots");
+    const ids = found.map((s) => s.snapshot_id).join();
+    if (ids === shown) return;
+    const open = new Map([...at("snapshots").querySelectorAll(".snapshot")].map((e) => [e.dataset.snapshot, e.querySelector(".export")]));
+    shown = ids;
+    at("snapshots").replaceChildren(...(found.length ? found.map((s) => snapshotRow(s, open.get(s.snapshot_id))) : [h("p", { class: "muted" }, "Nothing is frozen yet.")]));
+  }
+
+  function snapshotRow(info, panel) {
+    const row = h("div", { class: "snapshot", dataset: { snapshot: info.snapshot_id } },
+      h("div", { class: "head" },
+        h("b", {}, info.name || "(no name)"), h("span", { class: "muted" }, when(info.created_at)),
+        info.error ? h("span", { class: "wl-chip bad" }, "✗ cannot be read") : h("span", {}, `${plural(info.n_rows, "row")} · ${plural(info.n_steps, "step")}`),
+        info.error ? null : h("span", { class: "hash", title: `id ${info.snapshot_id}, sha256 ${info.sha256}` }, `sha256 ${info.sha256.slice(0, 12)}`),
+        info.error ? null : h("div", { class: "actions" },
+          formats.map((f) => h("button", { type: "button", class: "secondary", onclick: () => openExport(row, info, f) }, `Export ${f.format}`)),
+          h("a", { class: "button secondary", href: `/ui/train?snapshot=${encodeURIComponent(info.snapshot_id)}` }, "Train on it"))),
+      info.error ? h("p", { class: "muted" }, info.error) : null);
+    if (panel) row.append(panel);
+    return row;
+  }
+
+  async function openExport(row, info, format) {
+    row.querySelector(".export")?.remove();
+    const optionsBox = h("div", { class: "fields" });
+    const plan = h("div", {}, h("p", { class: "muted" }, "Looking at what it would hold …"));
+    const done = h("div", { role: "status" });
+    const write = h("button", { type: "button", class: "primary", disabled: true }, `Write ${format.format} export`);
+    const panel = h("div", { class: "export" },
+      h("div", {}, h("b", {}, `Export ${format.format}`), h("span", { class: "muted" }, ` ${format.summary ?? ""}`)), optionsBox, plan,
+      h("div", { class: "files" }, write, h("button", { type: "button", class: "quiet", onclick: () => panel.remove() }, "Close")), done);
+    const inputs = (format.options ?? []).map((option) => optionInput(option, () => look()));
+    optionsBox.append(...inputs.map((i) => i.element));
+    const body = () => ({ format: format.format, options: Object.fromEntries(inputs.map((i) => [i.name, i.value()]).filter(([, v]) => v !== undefined)) });
+    const base = `/api/snapshots/${encodeURIComponent(info.snapshot_id)}/exports`;
+    async function look() {
+      try {
+        const found = await post(`${base}/preview`, body());
+        const figures = Object.entries(found.figures ?? {}).filter(([, v]) => typeof v === "number" || typeof v === "string");
+        plan.replaceChildren(h("dl", { class: "counters" }, counter("Rows", found.rows), figures.map(([k, v]) => counter(words(k), typeof v === "number" && !Number.isInteger(v) ? v.toFixed(3) : v))), warnings(found.warnings, "Nothing to warn of."));
+        write.disabled = found.rows === 0;
+      } catch (error) {
+        plan.replaceChildren(h("p", { class: "wl-notice error", role: "alert" }, error.message));
+        write.disabled = true;
+      }
+    }
+    write.addEventListener("click", async () => {
+      write.disabled = true;
+      try {
+        const made = await post(base, body());
+        done.replaceChildren(h("p", {}, `✓ ${plural(made.rows, "row")} written to `, h("code", {}, made.folder)),
+          h("div", { class: "files" }, made.files.map((f) => h("a", { class: "button secondary", href: `${base}/${format.format}/${encodeURIComponent(f)}`, download: "" }, `↓ ${f}`))));
+        say(`${made.rows} rows exported`);
+      } catch (error) {
+        done.replaceChildren(h("p", { class: "wl-notice error", role: "alert" }, error.message));
+      } finally {
+        write.disabled = false;
+      }
+    });
+    row.append(panel);
+    await look();
+  }
+
+  // ---------------------------------------------------------------- traces
+
+  let nextPage = null;
+  async function loadTraces(fresh) {
+    const query = new URLSearchParams({ limit: "20" });
+    if (param("q")) query.set("q", param("q"));
+    if (!fresh && nextPage) query.set("after", nextPage);
+    try {
+      const page = await get(`/api/traces?${query}`);
+      nextPage = page.next;
+      const rows = page.traces.map((t) => [
+        h("a", { href: `/ui/?trace=${encodeURIComponent(t.trace_id)}`, title: t.prompt }, t.prompt), number(t.n_steps), number(t.n_backtracks), t.solved === true ? "✓ solved" : t.solved === false ? "✗ not solved" : "–", number(t.n_submitted),
+        t.model || "–", when(t.created_at), h("a", { href: `/ui/rate?trace=${encodeURIComponent(t.trace_id)}` }, "rate"),
+      ]);
+      const old = fresh ? null : at("traces").querySelector("tbody");
+      const made = table(["Question", "n:Steps", "n:Backtracks", "Checked", "n:Raters", "Model", "n:When", ""], rows, param("q") ? "No question contains this text." : "There are no traces yet.");
+      made.querySelectorAll("tr td:first-child").forEach((cell) => cell.classList.add("prompt"));
+      if (old) old.append(...made.querySelectorAll("tbody tr"));
+      else at("traces").replaceChildren(made);
+      at("traces").querySelector(".more")?.remove();
+      if (nextPage) at("traces").append(h("button", { type: "button", class: "secondary more", onclick: () => loadTraces(false) }, "More"));
+    } catch (error) {
+      failed("traces", error);
+    }
+  }
+
+  at("search").addEventListener("submit", (event) => {
+    event.preventDefault();
+    setParams({ q: at("q").value.trim() });
+    loadTraces(true);
+  });
+
+  // ---------------------------------------------------------------- start
+
+  async function refresh() {
+    try {
+      await loadStats();
+      await Promise.all([loadPreview(), loadSnapshots()]);
+    } catch (error) {
+      failed("stats", error);
+    }
+  }
+  at("q").value = param("q") ?? "";
+  formats = await get("/api/export-formats").catch(() => [{ format: "stepwise" }, { format: "preference" }]);
+  await loadTraces(true);
+  poll(refresh, REFRESH_MS);
+}
+
+// ------------------------------------------------------------------ small pieces
+
+function counter(label, value) {
+  return h("div", {}, h("dt", {}, label), h("dd", {}, typeof value === "number" ? number(value) : value));
+}
+
+function words(name) {
+  const text = name.replaceAll("_", " ");
+  return text[0].toUpperCase() + text.slice(1);
+}
+
+function warnings(list, fine) {
+  return h("ul", { class: "warnings" }, list.length ? list.map((w) => h("li", {}, `! ${w}`)) : h("li", { class: "fine" }, `✓ ${fine}`));
+}
+
+function histogram(counts, empty) {
+  const total = Object.values(counts).reduce((a, b) => a + b, 0);
+  if (!total) return h("p", { class: "muted" }, empty || "No steps.");
+  const names = [...LABELS, ...(counts.unrated === undefined ? [] : [["unrated", "–"]])];
+  return h("div", { class: "bars" }, names.map(([name, glyph]) => {
+    const n = counts[name] ?? 0;
+    return h("div", { class: "bar" }, h("span", {}, `${glyph} ${name}`), h("span", { class: "track", "aria-hidden": "true" }, h("span", { class: `fill strip ${name}`, style: `width:${(100 * n) / total}%` })), h("span", { class: "count" }, `${number(n)} (${Math.round((100 * n) / total)} %)`));
+  }));
+}
+
+function table(heads, rows, empty) {
+  if (!rows.length) return h("p", { class: "muted" }, empty);
+  const numeric = heads.map((t) => t.startsWith("n:"));
+  return h("div", { class: "table" }, h("table", {},
+    h("thead", {}, h("tr", {}, heads.map((t, i) => h("th", { class: numeric[i] ? "n" : null, scope: "col" }, t.replace(/^n:/, ""))))),
+    h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((c, i) => h("td", { class: numeric[i] ? "n" : null }, c)))))));
+}
+
+/** One option of an export format: a choice, a yes/no, a number or a text. Untouched options are not sent. */
+function optionInput(option, changed) {
+  let touched = false;
+  const onchange = () => {
+    touched = true;
+    changed();
+  };
+  let input;
+  let value;
+  if (option.choices?.length) {
+    input = h("select", { onchange }, option.choices.map((c, i) => h("option", { value: i }, String(c))));
+    input.value = String(option.choices.indexOf(option.default));
+    value = () => option.choices[Number(input.value)];
+  } else if (typeof option.default === "boolean") {
+    input = h("select", { onchange }, h("option", { value: "true" }, "yes"), h("option", { value: "false" }, "no"));
+    input.value = String(option.default);
+    value = () => input.value === "true";
+  } else {
+    const isNumber = typeof option.default === "number";
+    input = h("input", { type: isNumber ? "number" : "text", value: option.default ?? "", onchange });
+    value = () => (isNumber ? Number(input.value) : input.value);
+  }
+  return { name: option.name, element: h("label", {}, words(option.name), input), value: () => (touched ? value() : undefined) };
+}

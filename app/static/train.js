@@ -1,0 +1,181 @@
+// The Train page: start a job from a snapshot, watch its own metrics and log, stop, resume, put the result to use.
+
+import { ApiError, get, poll, post } from "./api.js";
+import { lineChart } from "./chart.js";
+import { $, duration, h, notice, number, param, plural, say, setParams, when } from "./dom.js";
+
+const JOBS_EVERY_MS = 2500;
+const METRICS_EVERY_MS = 1000;
+const LOG_KEPT = 200_000; // characters
+const STATES = { queued: ["…", "waiting"], running: ["▶", "running"], stopping: ["…", "stopping"], stopped: ["■", "stopped"], failed: ["✗", "failed"], done: ["✓", "done"] };
+const KINDS = { prm: "Reward model (PRM)", sft: "Reasoner (SFT)" };
+const HINTS = { prm: "epochs=2\nlearning_rate=1e-3\nneutral_as=good", sft: "epochs=2\nchoose=approved\nbacktracks=keep" };
+const FIGURES = {
+  auc: "AUC on held-out steps", auc_95: "95 % interval of the AUC", base_rate: "share of good steps (base rate)", first_error_f1: "F1 of the first error",
+  n_test_steps: "held-out steps", n_test_traces: "held-out traces", loss_before: "held-out loss before", loss_after: "held-out loss after",
+};
+
+export async function mount(root) {
+  const at = (id) => $(`[data-id="${id}"]`, root);
+  const notices = at("notices");
+  let current = null; // {id, rows, log, next, status, last}
+  let jobs = [];
+  const failed = (key, error) => {
+    if (!(error instanceof ApiError)) console.error(error);
+    notice(notices, key, "error", error.message);
+  };
+  const kind = () => root.querySelector("[name=kind]:checked").value;
+
+  // ---------------------------------------------------------------- the form
+
+  async function loadSnapshots() {
+    const found = (await get("/api/snapshots")).filter((s) => !s.error);
+    const select = at("snapshot");
+    const now = select.value || param("snapshot");
+    select.replaceChildren(...(found.length ? found.map((s) => h("option", { value: s.snapshot_id }, `${s.name || s.snapshot_id} · ${plural(s.n_rows, "row")} · ${when(s.created_at)}`)) : [h("option", { value: "" }, "Nothing is frozen yet: see the Data page")]));
+    if (found.some((s) => s.snapshot_id === now)) select.value = now;
+    at("go").disabled = found.length === 0;
+  }
+
+  const hint = () => (at("overrides").placeholder = HINTS[kind()]);
+  root.addEventListener("change", (event) => {
+    if (event.target.name === "kind") hint();
+  });
+  at("snapshot").addEventListener("focus", () => loadSnapshots().catch(() => {}));
+  at("start").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    at("go").disabled = true;
+    at("start-result").replaceChildren();
+    try {
+      const set = at("overrides").value.split("\n").map((l) => l.trim()).filter((l) => l && !l.startsWith("#"));
+      const job = await post("/api/jobs", { kind: kind(), snapshot_id: at("snapshot").value, set });
+      say("The job has started");
+      await loadJobs();
+      show(job.job_id);
+    } catch (error) {
+      at("start-result").replaceChildren(h("p", { class: "wl-notice error", role: "alert" }, h("span", { class: "text" }, error.message)));
+    } finally {
+      at("go").disabled = false;
+    }
+  });
+
+  // ---------------------------------------------------------------- the list
+
+  async function loadJobs() {
+    jobs = await get("/api/jobs");
+    at("jobs").replaceChildren(jobs.length ? h("ul", { class: "joblist" }, jobs.map((job) => h("li", {}, h("button", { type: "button", "aria-current": current?.id === job.job_id ? "true" : null, onclick: () => show(job.job_id) },
+      stateChip(job.state), h("span", { class: "grow" }, KINDS[job.kind] ?? job.kind, h("small", {}, `${when(job.started_at)} · step ${number(job.step)} of ${number(job.total_steps)}`)),
+      job.in_use ? h("span", { class: "wl-chip good" }, "in use") : null)))) : h("p", { class: "muted" }, "No job has run yet."));
+    notice(notices, "jobs", "error", null);
+    if (!current && (param("job") || jobs[0])) show(param("job") ?? jobs[0].job_id, false);
+    if (!current) at("job").replaceChildren(h("p", { class: "muted pad" }, "A job's loss, log and figures appear here."));
+  }
+
+  function stateChip(state) {
+    const [glyph, word] = STATES[state] ?? ["?", state];
+    return h("span", { class: `state-chip ${state}` }, h("span", { "aria-hidden": "true" }, glyph), word);
+  }
+
+  // ---------------------------------------------------------------- one job
+
+  function show(id, push = true) {
+    if (current?.id === id) return;
+    current = { id, rows: [], log: "", next: 0, status: null, drawn: "" };
+    setParams({ job: id }, { push });
+    at("job").replaceChildren(
+      h("div", { class: "job-head", dataset: { id: "head" } }), h("div", { dataset: { id: "sub" } }), h("div", { class: "job-meter", role: "progressbar", "aria-label": "Progress", dataset: { id: "bar" } }, h("span", {})),
+      h("div", { class: "figures", dataset: { id: "figures" } }), h("div", { dataset: { id: "chart" } }, h("p", { class: "muted" }, "Waiting for the first step …")),
+      h("h2", {}, "Log"), h("pre", { class: "log", tabindex: 0, "aria-label": "Log of the job", dataset: { id: "log" } }, ""));
+    loadJobs().catch((e) => failed("jobs", e));
+    follow().catch((e) => failed("job", e));
+  }
+
+  async function follow() {
+    const job = current;
+    if (!job || (job.status && job.settled)) return;
+    const [metrics, log] = await Promise.all([
+      get(`/api/jobs/${encodeURIComponent(job.id)}/metrics?after=${job.rows.at(-1)?.step ?? -1}`),
+      get(`/api/jobs/${encodeURIComponent(job.id)}/log?after=${job.next}`),
+    ]);
+    if (current !== job) return;
+    job.status = metrics.status;
+    const known = job.rows.at(-1)?.step ?? -1;
+    job.rows.push(...metrics.rows.filter((r) => r.step > known));
+    job.log = (job.log + log.text).slice(-LOG_KEPT);
+    job.next = log.next;
+    // Once more after the end, so that the last lines are there too.
+    job.settled = job.ended && !log.text && !metrics.rows.length;
+    job.ended = !["queued", "running", "stopping"].includes(job.status.state);
+    draw(job, metrics.rows.length > 0);
+    notice(notices, "job", "error", null);
+  }
+
+  function draw(job, moved) {
+    const { status } = job;
+    const act = (path, words, kindOf = "secondary") => h("button", { type: "button", class: kindOf, onclick: (e) => command(path, e.target) }, words);
+    const actions = [];
+    if (["queued", "running"].includes(status.state)) actions.push(act("stop", "Stop", "danger"));
+    if (["stopped", "failed"].includes(status.state) && status.resumable !== false) actions.push(act("resume", "Resume"));
+    if (status.state === "done") actions.push(status.in_use ? h("span", { class: "wl-chip good" }, "✓ in use") : act("use", "Use in workbench", "primary"));
+    // Buttons are remade only when something changed: a button that is replaced under the finger loses the click.
+    const key = `${status.state} ${status.in_use} ${status.resumable}`;
+    if (job.drawn !== key) {
+      job.drawn = key;
+      at("head").replaceChildren(h("h2", {}, KINDS[status.kind] ?? status.kind), stateChip(status.state), h("span", { class: "muted" }, `from snapshot ${status.snapshot_id}`), h("div", { class: "actions" }, actions));
+    }
+    const left = status.state === "running" && status.eta_s !== null && status.eta_s !== undefined ? ` · ${duration(status.eta_s)} left` : "";
+    at("sub").replaceChildren(h("span", {}, `Step ${number(status.step)} of ${number(status.total_steps)} · ${duration(status.seconds)}${left}${status.state === "running" && status.phase ? ` · ${status.phase}` : ""}`),
+      status.error ? h("p", { class: "wl-notice error", role: "alert" }, h("span", { class: "text" }, status.error)) : "");
+    const share = status.total_steps ? Math.min(1, status.step / status.total_steps) : 0;
+    at("bar").setAttribute("aria-valuenow", Math.round(share * 100));
+    at("bar").firstChild.style.width = `${share * 100}%`;
+    at("figures").replaceChildren(...figures(status.figures ?? {}));
+    if (moved || (job.rows.length && !at("chart").querySelector("svg"))) lineChart(at("chart"), job.rows, { total: status.total_steps });
+    else if (!job.rows.length && job.ended) at("chart").replaceChildren(h("p", { class: "muted" }, "This job has written no step."));
+    const box = at("log");
+    const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 30;
+    if (box.textContent !== job.log) {
+      box.textContent = job.log || "(nothing yet)";
+      if (atEnd) box.scrollTop = box.scrollHeight;
+    }
+  }
+
+  async function command(path, button) {
+    button.disabled = true;
+    try {
+      const answer = await post(`/api/jobs/${encodeURIComponent(current.id)}/${path}`);
+      if (path === "use") {
+        notice(notices, "use", "good", answer.kind === "prm" ? "This reward model is in use now: its scores appear on traces on the Solve page, and on the Rate page after a trace is submitted." : "The fine-tuned model can be chosen on the Solve page now.",
+          h("a", { class: "button secondary", href: answer.model ? `/ui/?model=${encodeURIComponent(answer.model)}` : "/ui/" }, "Go to Solve"));
+      }
+      current.settled = false;
+      current.ended = false;
+      await follow();
+      await loadJobs();
+    } catch (error) {
+      failed("command", error);
+      button.disabled = false;
+    }
+  }
+
+  addEventListener("popstate", () => param("job") && show(param("job"), false));
+  addEventListener("resize", () => current?.rows.length && lineChart(at("chart"), current.rows, { total: current.status?.total_steps }));
+  hint();
+  await loadSnapshots().catch((e) => failed("snapshots", e));
+  poll(loadJobs, JOBS_EVERY_MS, (e) => failed("jobs", e));
+  poll(follow, METRICS_EVERY_MS, (e) => failed("job", e));
+}
+
+/** Numbers large, sentences as they are, an interval as "0.81–0.94", warnings as warnings. */
+function figures(found) {
+  const numbers = [];
+  const lines = [];
+  for (const [name, value] of Object.entries(found)) {
+    const label = FIGURES[name] ?? name.replaceAll("_", " ");
+    if (typeof value === "number") numbers.push(h("div", {}, h("b", {}, Number.isInteger(value) ? number(value) : value.toFixed(3)), h("span", {}, label)));
+    else if (Array.isArray(value) && value.length === 2 && value.every((v) => typeof v === "number")) numbers.push(h("div", {}, h("b", {}, `${value[0].toFixed(2)}–${value[1].toFixed(2)}`), h("span", {}, label)));
+    else if (Array.isArray(value)) lines.push(...value.map((v) => h("li", {}, `! ${v}`)));
+    else if (typeof value === "string") lines.push(h("li", {}, `${label}: ${value}`));
+  }
+  return [...numbers, lines.length ? h("ul", { class: "warnings full" }, lines) : null].filter(Boolean);
+}
