@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 DATA = "data.parquet"
 FORMAT, FORMAT_VERSION = "worldline-snapshot", 1
-LOPSIDED = 0.9  # above this share of one class a scorer that always says that class looks good: worth a warning
+LOPSIDED = 0.85  # above this share of one class a scorer that always says that class looks good: worth a warning
 POLICIES = {
     "rows": "submitted assignments only, as they stood at event_seq",
     "unrated": "null in `rating`; never read as bad",
@@ -220,9 +220,7 @@ def load_snapshot(root: Path, snapshot_id: str) -> Snapshot:
     """Read a snapshot without any database. Raises SnapshotError when it is missing or was changed after freezing."""
     folder = Path(root) / snapshot_id
     if not _ID.fullmatch(snapshot_id) or not folder.is_dir():
-        raise SnapshotError(
-            f"There is no snapshot {snapshot_id!r}; `worldline snapshot --list` or the Data page shows those there are."
-        )
+        raise SnapshotError(f"There is no snapshot {snapshot_id!r} in {root}; check its id on the Data page.")
     manifest = _read_manifest(folder)
     data = folder / DATA
     if not data.is_file():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
@@ -63,7 +64,7 @@ class Store:
         self.folder = folder
         self._con = con
         self._cursors = threading.local()
-        self._all_cursors: list[duckdb.DuckDBPyConnection] = []
+        self._all_cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()  # gone with their threads
         self._cursor_lock = threading.Lock()
         self._closed = False
         self._log = ratings.RatingLog()
@@ -104,9 +105,8 @@ class Store:
             self._closed = True
         self._writer.close()
         with self._cursor_lock:
-            for cursor in self._all_cursors:
+            for cursor in list(self._all_cursors):
                 cursor.close()
-            self._all_cursors.clear()
         self._con.close()
         with _open_lock:
             _open_folders.discard(self.folder.resolve())
@@ -291,7 +291,7 @@ class Store:
                 if self._closed:
                     raise StoreError("The store is closed.")
                 cursor = self._con.cursor()
-                self._all_cursors.append(cursor)
+                self._all_cursors.add(cursor)
             self._cursors.cursor = cursor
         return cursor
 

@@ -210,7 +210,8 @@ def look(
         longest = max(longest, length)
         bare += not row["chosen"].strip() or not row["rejected"].strip()
     figures: dict[str, Any] = {
-        "pairs_by_source": counts,
+        "pairs_of_traces": counts["verdict"],
+        "pairs_of_branches": counts["branch"],
         "longest_row_tokens": longest,
         "token_counts": "estimated" if estimated else "by tokenizer",
     }
@@ -222,7 +223,7 @@ def look(
             "step with different ratings. Ties, unsure and unrated make no pair."
         )
         return plan
-    plan.warnings += _coverage(snapshot, options, counts)
+    plan.warnings += _coverage(snapshot, options)
     if long:
         plan.warnings.append(
             f"{long} of {plan.rows} pairs are longer than max_length={options.max_length} tokens "
@@ -234,7 +235,7 @@ def look(
     return plan
 
 
-def _coverage(snapshot: Snapshot, options: PreferenceOptions, counts: dict[str, int]) -> list[str]:
+def _coverage(snapshot: Snapshot, options: PreferenceOptions) -> list[str]:
     """What the ratings leave open: verdicts missing, branches rated on one side only."""
     without_verdict = total = branches = open_branches = 0
     for row in snapshot.rows(("rating", "first_error", "parent", "verdict", "split")):
@@ -249,7 +250,7 @@ def _coverage(snapshot: Snapshot, options: PreferenceOptions, counts: dict[str, 
             if len(siblings) > 1:
                 branches += 1
                 open_branches += any(_rating(row, step) is None for step in siblings)
-    found = [f"Balance: {counts['verdict']} pairs of whole traces, {counts['branch']} pairs of branches."]
+    found: list[str] = []
     if options.source != "branch" and without_verdict:
         found.append(f"{without_verdict} of {total} rated traces have no verdict and make no pair of whole traces.")
     if options.source != "verdict" and open_branches:

@@ -22,7 +22,7 @@ from storage.snapshots import Snapshot
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LOPSIDED = 0.9
+LOPSIDED = 0.85  # the share of one class in common step data, where token accuracy already says nothing
 READ = (
     "trace_id", "problem_id", "prompt", "model", "solved", "rater_id", "assignment_id", "segmentation_id", "step_text",
     "rating", "unsure", "first_error", "prelabel_visible", "split",
@@ -131,6 +131,9 @@ def look(
         "labels": good + bad,
         "positive": good,
         "negative": bad,
+        "class_balance": f"{good} good, {bad} bad ({100 * good / (good + bad):.0f} % good)"
+        if good + bad
+        else "no labels",
         "rows_end_at": dict(sorted(cuts.items())),
         "rows_dropped": sum(dropped.values()),
         "labels_lost_in_gaps": beyond,
@@ -139,6 +142,10 @@ def look(
     }
     plan.warnings = _warnings(plan, options, dropped, separators, long, lost)
     return plan
+
+
+def _balance(good: int, bad: int) -> str:
+    return f"{good} good, {bad} bad ({100 * good / (good + bad):.0f} % good)" if good + bad else "no labels"
 
 
 def _warnings(
@@ -168,16 +175,10 @@ def _warnings(
             )
         )
     total = f["labels"]
-    if total:
-        share = f["positive"] / total
-        lopsided = max(share, 1 - share) >= LOPSIDED
+    if total and max(f["positive"], f["negative"]) / total >= LOPSIDED:
         found.append(
-            f"Class balance: {f['positive']} good and {f['negative']} bad of {total} labels ({100 * share:.0f} % good)"
-            + (
-                "; a scorer that always says the same would look right, so report AUC and the base rate."
-                if lopsided
-                else "."
-            )
+            f"Class balance: {f['class_balance']}. A scorer that always says the same would look right, so report AUC and "
+            "the base rate, or rate more traces that go wrong."
         )
     if long:
         how = "estimated" if f["token_counts"] == "estimated" else "counted"

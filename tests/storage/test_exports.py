@@ -140,7 +140,7 @@ def test_warnings_come_before_anything_is_written(store: Store, tmp_path: Path) 
     warnings = preflight(snapshot, "stepwise", {"max_length": 64})
     assert sorted(tmp_path.rglob("*")) == before
     text = " ".join(warnings)
-    assert "24 good and 0 bad of 24 labels (100 % good)" in text
+    assert "Class balance: 24 good, 0 bad (100 % good)" in text
     assert "12 of 12 rows are longer than max_length=64 tokens (estimated" in text
     assert 'The separator "\\n" occurs inside 12 steps' in text
     counted = plan(snapshot, "stepwise", {"max_length": 64, "separator": "<sep>"}, count_tokens=lambda _: 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from pathlib import Path
 
@@ -161,3 +162,12 @@ def test_a_closed_store_says_so(tmp_path: Path) -> None:
         store.traces()
     with Store.open(tmp_path) as again:
         assert again.stats()["traces"] == 20
+
+
+def test_cursors_go_with_their_threads(store: Store) -> None:
+    for _ in range(20):
+        thread = threading.Thread(target=store.stats)
+        thread.start()
+        thread.join()
+    gc.collect()
+    assert len(store._all_cursors) <= 2, "a server that runs for weeks must not gather connections"
