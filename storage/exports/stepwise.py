@@ -177,8 +177,8 @@ def _warnings(
     total = f["labels"]
     if total and max(f["positive"], f["negative"]) / total >= LOPSIDED:
         found.append(
-            f"Class balance: {f['class_balance']}. A scorer that always says the same would look right, so report AUC and "
-            "the base rate, or rate more traces that go wrong."
+            f"Class balance: {f['class_balance']}. A scorer that always says the same would look right, so report AUC "
+            "and the base rate, or rate more traces that go wrong."
         )
     if long:
         how = "estimated" if f["token_counts"] == "estimated" else "counted"
