@@ -1,0 +1,47 @@
+"""A workbench in a process of its own, on a free port and a throw-away folder, for the benchmarks that need a server."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+START_S = 120
+
+
+@contextmanager
+def running() -> Iterator[str]:
+    """Yields the address of a workbench that answers."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "server.log"
+        command = [sys.executable, "-u", "-m", "app.cli", "--port", "0", "--data", f"{folder}/data", "--no-browser"]
+        with log.open("w") as out:
+            process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            deadline = time.monotonic() + START_S
+            while not (lines := [line for line in log.read_text().splitlines() if line.startswith("Worldline is at ")]):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the workbench did not start:\n{log.read_text()[-2000:]}")
+                time.sleep(0.2)
+            yield lines[0].split()[3]
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+
+
+def add_traces(url: str, count: int) -> list[str]:
+    """Store `count` synthetic searches; returns their ids."""
+    import httpx
+
+    from training.synthesis.countdown import walks
+
+    stream = walks(1)
+    found = [next(stream) for _ in range(count)]
+    rows = [{"trace_id": f"bench{i:021d}", "prompt": w.prompt, "response": w.response} for i, w in enumerate(found)]
+    httpx.post(f"{url}/api/traces", json=rows, timeout=60).raise_for_status()
+    return [row["trace_id"] for row in rows]
