@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 import socket
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 log = logging.getLogger("worldline.server")
 
 LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9A-Za-z_.-]+))(?::[0-9]{1,5})?")
 WILDCARDS = ("0.0.0.0", "::", "")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -117,13 +119,11 @@ class Guard:
         return None
 
     def _host_is_ours(self, header: str) -> bool:
-        try:
-            name = urlsplit(f"//{header}").hostname or ""
-        except ValueError:
+        found = _HOST.fullmatch(header)
+        if found is None:
             return False
-        if name in self.hosts:
-            return True
-        return self.any_address and _is_address(name)
+        name = (found[1] or found[2]).lower()
+        return name in self.hosts or (self.any_address and _is_address(name))
 
     async def _measured(self, scope: Scope, receive: Receive) -> Receive:
         """Read the body up to its limit, then hand it on. Raises TooLarge before anything has looked into it."""

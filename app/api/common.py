@@ -48,8 +48,9 @@ _REASONS = {
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error responses of a route, for its documentation."""
-    return {status: {"model": Problem, "description": _REASONS[status]} for status in statuses}
+    """The error responses of a route, for its documentation. Always JSON, also where the answer itself is a page or a stream."""
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": _REASONS[status], "content": content} for status in statuses}
 
 
 def _services(request: Request) -> Services:

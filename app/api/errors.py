@@ -16,6 +16,7 @@ from storage.errors import ExportError, ImportProblem, NothingRated, SnapshotErr
 log = logging.getLogger("worldline.api")
 
 UNREADABLE_JSON = "The body is not valid JSON"
+NOT_TEXT = "What was sent holds half of a character (a lone surrogate), which is not text; replace it with U+FFFD."
 SHOWN = 60  # characters of a wrong value that are repeated to the person who sent it
 
 
@@ -29,7 +30,8 @@ class Refused(Exception):
 
 def error(status: int, sentence: str) -> JSONResponse:
     """The one form of all errors."""
-    return JSONResponse({"error": sentence}, status)
+    # A sentence may repeat what was sent, and that may not be text.
+    return JSONResponse({"error": sentence.encode("utf-8", "replace").decode()}, status)
 
 
 def install(app: FastAPI) -> None:
@@ -39,6 +41,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(StoreError, _store)
     app.add_exception_handler(EngineError, _engine)
+    app.add_exception_handler(UnicodeEncodeError, _surrogate)
 
 
 async def _refused(_: Request, refusal: Exception) -> JSONResponse:
@@ -82,6 +85,10 @@ async def _store(_: Request, problem: Exception) -> JSONResponse:
 
 async def _engine(_: Request, problem: Exception) -> JSONResponse:
     return error(503, str(problem))
+
+
+async def _surrogate(_: Request, problem: Exception) -> JSONResponse:
+    return error(422, NOT_TEXT)
 
 
 def sentence_of(problem: dict[str, Any]) -> str:

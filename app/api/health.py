@@ -7,7 +7,7 @@ import os
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from app.api.common import Bench
+from app.api.common import Bench, Problem
 from app.commands.common import VERSION
 
 router = APIRouter(tags=["health"])
@@ -26,7 +26,7 @@ class Health(BaseModel):
     scoring: int = Field(description="Traces that still wait for the reward model.", examples=[0])
 
 
-@router.get("/health", summary="Is the server there?", response_model=Health)
+@router.get("/health", summary="Is the server there?", response_model=Health, responses={403: {"model": Problem}})
 async def health(bench: Bench) -> Health:
     """Answers as soon as the server can take requests; the model may still be loading."""
     return Health(

@@ -79,9 +79,13 @@ async def start(bench: Bench, asked: RunIn) -> Started:
 
     The run belongs to the server: it goes on whether or not anybody watches.
     """
+    try:
+        size = len(asked.prompt.encode())
+    except UnicodeEncodeError:
+        raise Refused(422, '"prompt" holds half of a character (a lone surrogate), which is not text.') from None
     if not asked.prompt.strip():
         raise Refused(422, f"The question is empty. Ask, for example: {EXAMPLE}")
-    if len(asked.prompt.encode()) > QUESTION_LIMIT:
+    if size > QUESTION_LIMIT:
         raise Refused(413, "The question is too large; at most 64 KB are accepted.")
     if asked.min_steps > asked.max_steps:
         raise Refused(

@@ -15,6 +15,7 @@ from core import layout
 from core.formats import parse_response
 from core.trace import Trace, new_id, problem_id_of
 from storage.errors import StoreError
+from storage.traces import check_storable
 
 router = APIRouter(prefix="/traces", tags=["traces"])
 
@@ -175,15 +176,21 @@ def _read(row: Any, place: int | None) -> Trace:
         raise Refused(422, f"{where}a trace must be a JSON object, not {type(row).__name__}.")
     try:
         if "steps" in row:
-            return Trace.from_json(row)
+            return _storable(row)
         bare = Trace.from_json({**row, "trace_id": row.get("trace_id") or new_id(), "steps": []})
         steps, nodes, answer, form = parse_response(bare.prompt, bare.response, bare.finish_reason)
-        return Trace.from_json({
+        return _storable({
             **bare.to_json(), "problem_id": row.get("problem_id") or problem_id_of(bare.prompt), "format": form,
             "answer": bare.answer or answer, "steps": _steps(steps, nodes),
         })  # fmt: skip
-    except ValueError as error:
-        raise Refused(422, f"{where}{error}.") from None
+    except (ValueError, StoreError) as error:
+        raise Refused(422, f"{where}{str(error).removesuffix('.')}.") from None
+
+
+def _storable(row: dict[str, Any]) -> Trace:
+    trace = Trace.from_json(row)
+    check_storable(trace)
+    return trace
 
 
 def _steps(steps: Any, nodes: Any) -> list[dict[str, Any]]:

@@ -1,0 +1,66 @@
+"""The API's documentation: whole enough to write a script from, and readable without a network."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from app.api import docs
+from tests.app.conftest import Opened
+
+pytestmark = pytest.mark.anyio
+
+PROMISED = {
+    "GET /api/health", "GET /api/models", "GET /api/problems/random", "GET /api/problems/examples",
+    "POST /api/runs", "GET /api/runs", "GET /api/runs/{run_id}", "GET /api/runs/{run_id}/events", "POST /api/runs/{run_id}/stop",
+    "GET /api/traces", "POST /api/traces", "GET /api/traces/{trace_id}", "GET /api/traces/{trace_id}/graph",
+    "GET /api/traces/{trace_id}/scores", "POST /api/traces/{trace_id}/scores",
+    "POST /api/assignments/next", "POST /api/assignments", "GET /api/assignments/{assignment_id}", "POST /api/ratings", "GET /api/stats",
+    "GET /api/snapshots", "POST /api/snapshots", "POST /api/snapshots/preview", "GET /api/snapshots/{snapshot_id}",
+    "GET /api/export-formats", "POST /api/snapshots/{snapshot_id}/exports", "POST /api/snapshots/{snapshot_id}/exports/preview",
+    "GET /api/snapshots/{snapshot_id}/exports/{format}/{file}",
+    "GET /api/jobs", "POST /api/jobs", "GET /api/jobs/{job_id}", "GET /api/jobs/{job_id}/metrics", "GET /api/jobs/{job_id}/log",
+    "POST /api/jobs/{job_id}/stop", "POST /api/jobs/{job_id}/resume", "POST /api/jobs/{job_id}/use",
+}  # fmt: skip
+
+
+async def test_every_route_is_listed_and_described(workbench: Opened) -> None:
+    async with workbench() as bench:
+        api = (await bench.get("/api/openapi.json")).json()
+    found = {f"{method.upper()} {path}": route for path, methods in api["paths"].items() for method, route in methods.items()}
+    assert set(found) == PROMISED
+    for name, route in found.items():
+        assert route["summary"], name
+        assert len(route["description"]) > 10, name
+        assert route["tags"], name
+        for parameter in route.get("parameters", []):
+            assert parameter["in"] == "path" or parameter.get("description") or parameter["name"] == "limit", name
+        good = next(r for status, r in route["responses"].items() if status.startswith("2"))
+        (content,) = good["content"].values()
+        assert content.get("schema") or content == {}, name
+        for status, response in route["responses"].items():
+            if status.startswith(("4", "5")):
+                assert response["content"]["application/json"]["schema"]["$ref"].endswith("/Problem"), (name, status)
+    assert "HTTPValidationError" not in api["components"]["schemas"]
+
+
+async def test_every_field_that_can_be_sent_is_described_or_has_an_example(workbench: Opened) -> None:
+    async with workbench() as bench:
+        schemas = (await bench.get("/api/openapi.json")).json()["components"]["schemas"]
+    for name in ("RunIn", "RatingsIn", "FreezeIn", "ExportIn", "JobIn", "NextIn", "ScoreIn"):
+        assert schemas[name]["additionalProperties"] is False
+        for field, schema in schemas[name]["properties"].items():
+            assert schema.get("description") or schema.get("examples") or "default" in schema, (name, field)
+
+
+async def test_the_page_needs_nobody_else(workbench: Opened) -> None:
+    async with workbench() as bench:
+        page = await bench.get("/api/docs")
+        assert page.headers["content-type"].startswith("text/html")
+        for path in re.findall(r'(?:src|href)="(/[^"]+)"', page.text):
+            assert (await bench.get(path)).status_code == 200, path
+    for path in (docs.PAGE, *(Path(docs.PAGE).parent / f"api-docs.{kind}" for kind in ("js", "css"))):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"https?://|innerHTML|//cdn", text), path
