@@ -43,10 +43,10 @@ def _rate(url: str, trace_ids: list[str], seconds: float, who: str) -> tuple[flo
                 while (began := time.perf_counter()) < end:
                     seq += 1
                     event = {
-                        "event_id": str(uuid.uuid4()), "assignment_id": work, "seq": seq, "action": "set", "target": "step",
-                        "dimension": "correctness", "step_idx": 0, "value": seq % 3 - 1, "input_method": "key",
+                        "event_id": str(uuid.uuid4()), "assignment_id": work, "rater_id": rater, "seq": seq, "action": "set",
+                        "target": "step", "dimension": "correctness", "step_idx": 0, "value": seq % 3 - 1, "input_method": "key",
                     }  # fmt: skip
-                    done = http.post("/api/ratings", json={"events": [event], "rater": rater}).raise_for_status().json()
+                    done = http.post("/api/ratings", json={"events": [event]}).raise_for_status().json()
                     assert done["committed"] == [event["event_id"]], done
                     times.append(time.perf_counter() - began)
         except Exception as error:  # noqa: BLE001 - reported below; a silent thread would be a wrong figure
