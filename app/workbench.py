@@ -23,19 +23,19 @@ class Workbench(Protocol):
     def __enter__(self) -> Workbench: ...
     def __exit__(self, *_: object) -> None: ...
 
-    @staticmethod
-    def at(folder: Path) -> Workbench:
-        """Own the folder, or speak to who does. Raises StoreError when neither is possible."""
-        from storage.errors import FolderInUse
-        from storage.store import Store
 
-        try:
-            return _Owned(folder, Store.open(folder))
-        except FolderInUse:
-            url = _owner_url(folder)
-            if url is None:
-                raise
-            return _Remote(url)
+def workbench_at(folder: Path) -> Workbench:
+    """Own the folder, or speak to who does. Raises StoreError when neither is possible."""
+    from storage.errors import FolderInUse
+    from storage.store import Store
+
+    try:
+        return _Owned(folder, Store.open(folder))
+    except FolderInUse:
+        url = _owner_url(folder)
+        if url is None:
+            raise
+        return _Remote(url)
 
 
 def _owner_url(folder: Path) -> str | None:
@@ -79,7 +79,11 @@ class _Owned(_Closing):
     def freeze(self, spec: dict[str, Any], name: str) -> dict[str, Any]:
         from storage.snapshots import freeze
 
-        return {"snapshot_id": freeze(self.store, self.folder / "snapshots", spec, created_by="local", name=name).snapshot_id}
+        return {
+            "snapshot_id": freeze(
+                self.store, self.folder / "snapshots", spec, created_by="local", name=name
+            ).snapshot_id
+        }
 
     def close(self) -> None:
         self.store.close()

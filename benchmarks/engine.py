@@ -25,7 +25,9 @@ def measure() -> list[Row]:
     torch.set_num_threads(1)
     tokenizer = AutoTokenizer.from_pretrained(model_dir())
     model = AutoModelForCausalLM.from_pretrained(model_dir(), dtype=torch.float32).eval()
-    text = tokenizer.apply_chat_template([{"role": "user", "content": QUESTION}], tokenize=False, add_generation_prompt=True)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": QUESTION}], tokenize=False, add_generation_prompt=True
+    )
     prompt = tokenizer(text, add_special_tokens=False, return_tensors="pt")
 
     def bare() -> float:

@@ -33,9 +33,8 @@ def measure() -> list[Row]:
     if chromium is None:
         print("paint: skipped, there is no Chromium on this machine", file=sys.stderr)
         return []
-    from playwright.sync_api import sync_playwright
-
     import httpx
+    from playwright.sync_api import sync_playwright
 
     with running() as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
@@ -48,4 +47,13 @@ def measure() -> list[Row]:
         times = page.evaluate("globalThis.worldlineTimings")
         browser.close()
     p95 = percentile(times, 0.95)
-    return [Row("event to paint, median", percentile(times, 0.5), "ms", percentile(floor, 0.5), "an empty frame", f"p95 {p95:.0f} ms, {len(times)} events")]
+    return [
+        Row(
+            "event to paint, median",
+            percentile(times, 0.5),
+            "ms",
+            percentile(floor, 0.5),
+            "an empty frame",
+            f"p95 {p95:.0f} ms, {len(times)} events",
+        )
+    ]

@@ -20,7 +20,16 @@ def measure() -> list[Row]:
         alone, _ = _rate(url, trace_ids[:1], SECONDS / 2, "alone")
         rate, times = _rate(url, trace_ids, SECONDS, "crowd")
     p50, p95 = percentile(times, 0.5) * 1000, percentile(times, 0.95) * 1000
-    return [Row(f"ratings with {CLIENTS} clients", rate, "ratings/s", alone, "one client", f"to commit: p50 {p50:.0f} ms, p95 {p95:.0f} ms")]
+    return [
+        Row(
+            f"ratings with {CLIENTS} clients",
+            rate,
+            "ratings/s",
+            alone,
+            "one client",
+            f"to commit: p50 {p50:.0f} ms, p95 {p95:.0f} ms",
+        )
+    ]
 
 
 def _rate(url: str, trace_ids: list[str], seconds: float, who: str) -> tuple[float, list[float]]:
@@ -35,7 +44,9 @@ def _rate(url: str, trace_ids: list[str], seconds: float, who: str) -> tuple[flo
         rater = f"{who}-{number}"
         try:
             with httpx.Client(base_url=url, timeout=60) as http:
-                answer = http.post("/api/assignments", json={"trace_id": trace_id, "rater": rater}).raise_for_status().json()
+                answer = (
+                    http.post("/api/assignments", json={"trace_id": trace_id, "rater": rater}).raise_for_status().json()
+                )
                 work = answer["assignment"]["assignment_id"]
                 start.wait()
                 end = time.perf_counter() + seconds
@@ -49,7 +60,7 @@ def _rate(url: str, trace_ids: list[str], seconds: float, who: str) -> tuple[flo
                     done = http.post("/api/ratings", json={"events": [event]}).raise_for_status().json()
                     assert done["committed"] == [event["event_id"]], done
                     times.append(time.perf_counter() - began)
-        except Exception as error:  # noqa: BLE001 - reported below; a silent thread would be a wrong figure
+        except Exception as error:
             failures.append(error)
             start.abort()
 

@@ -27,12 +27,24 @@ def show(rows: list[Row]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for column, justify in (("measured", "left"), ("value", "right"), ("baseline", "right"), ("ratio", "right"), ("", "left")):
+    for column, justify in (
+        ("measured", "left"),
+        ("value", "right"),
+        ("baseline", "right"),
+        ("ratio", "right"),
+        ("", "left"),
+    ):
         table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for r in rows:
         base = "" if r.baseline is None else f"{r.baseline:,.1f} {r.unit}"
         ratio = "" if r.ratio is None else f"{r.ratio:.2f}x"
-        table.add_row(r.name, f"{r.value:,.1f} {r.unit}", base, ratio, "; ".join(x for x in (r.baseline_name and f"against {r.baseline_name}", r.note) if x))
+        table.add_row(
+            r.name,
+            f"{r.value:,.1f} {r.unit}",
+            base,
+            ratio,
+            "; ".join(x for x in (r.baseline_name and f"against {r.baseline_name}", r.note) if x),
+        )
     Console(width=150).print(table)
 
 

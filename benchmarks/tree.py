@@ -36,7 +36,7 @@ def measure() -> list[Row]:
     prompt, response = long_response(STEPS)
     steps, _, _, _ = parse_response(prompt, response)
 
-    def best(work) -> float:  # noqa: ANN001
+    def best(work) -> float:
         times = []
         for _ in range(ROUNDS):
             started = time.perf_counter()
@@ -54,6 +54,13 @@ def measure() -> list[Row]:
     name = "networkx add_edge alone"
     return [
         Row(f"tree of {len(steps):,} steps", best(lambda: tree.build(prompt, steps)), "steps/s", base, name),
-        Row("parse and tree", best(lambda: parse_response(prompt, response)), "steps/s", base, name, f"{len(response):,} characters"),
+        Row(
+            "parse and tree",
+            best(lambda: parse_response(prompt, response)),
+            "steps/s",
+            base,
+            name,
+            f"{len(response):,} characters",
+        ),
         Row("layout", best(lambda: layout.to_json(nodes)), "steps/s", base, name),
     ]

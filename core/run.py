@@ -88,7 +88,14 @@ def _solved(prompt: str, steps: list[Step]) -> bool | None:
 
 
 async def run_trace(
-    engine: Engine, problem: Problem, sampling: Sampling, bounds: Bounds, emit: Emit, *, trace_id: str, stop: asyncio.Event
+    engine: Engine,
+    problem: Problem,
+    sampling: Sampling,
+    bounds: Bounds,
+    emit: Emit,
+    *,
+    trace_id: str,
+    stop: asyncio.Event,
 ) -> Trace:
     """Ask, and emit `start`, `step_open`, `step_delta`, `step_close`, `decision`, `answer_delta`, `stats`.
 

@@ -131,7 +131,8 @@ class Trace:
             if not isinstance(row.get(key), str):
                 raise ValueError(f'"{key}" is missing or not a string')
         response = row["response"]
-        steps, nodes = [], []
+        steps: list[Step] = []
+        nodes: list[Placed] = []
         raw_steps = row.get("steps", [])
         if not isinstance(raw_steps, list):
             raise ValueError('"steps" must be a list')
@@ -187,7 +188,9 @@ def _read_step(i: int, s: Any, length: int, previous_end: int) -> Step:
         raise ValueError(f'"steps[{i}]" must be an object')
     start, end = s.get("start"), s.get("end")
     if type(start) is not int or type(end) is not int or not previous_end <= start <= end <= length:
-        raise ValueError(f'"steps[{i}]" has start {start!r} and end {end!r}: they must lie in order within the response')
+        raise ValueError(
+            f'"steps[{i}]" has start {start!r} and end {end!r}: they must lie in order within the response'
+        )
     decision = s.get("decision")
     if decision is not None and decision not in DECISIONS:
         raise ValueError(f'"steps[{i}].decision" is {decision!r}; it must be one of {", ".join(DECISIONS)} or null')

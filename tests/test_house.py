@@ -13,7 +13,12 @@ import pytest
 import typer
 
 ROOT = Path(__file__).parent.parent
-MAY_IMPORT = {"core": set(), "storage": {"core"}, "training": {"core", "storage"}, "app": {"core", "storage", "training"}}
+MAY_IMPORT = {
+    "core": set(),
+    "storage": {"core"},
+    "training": {"core", "storage"},
+    "app": {"core", "storage", "training"},
+}
 HEAVY = {"torch", "transformers", "gradio", "polars", "pandas", "datasets", "accelerate", "openai", "pyvis"}
 OURS = [p for floor in MAY_IMPORT for p in sorted((ROOT / floor).rglob("*.py"))]
 

@@ -55,7 +55,9 @@ def encode(tokenizer, walk) -> tuple[list[int], list[int]]:
     return head + body, labels
 
 
-def batches(tokenizer, seed: int, batch_tokens: int, pool: int = 512) -> Iterator[tuple[list[list[int]], list[list[int]]]]:
+def batches(
+    tokenizer, seed: int, batch_tokens: int, pool: int = 512
+) -> Iterator[tuple[list[list[int]], list[list[int]]]]:
     """Whole traces, of similar length together, at most `batch_tokens` padded tokens a batch (a longer trace goes alone)."""
     from training.synthesis.countdown import walks
 
@@ -91,7 +93,7 @@ def new_model(recipe: PocketRecipe, tokenizer):
         LlamaConfig(
             vocab_size=vocab, hidden_size=recipe.width, intermediate_size=recipe.mlp,
             num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads, num_key_value_heads=recipe.heads,
-            max_position_embeddings=4096, tie_word_embeddings=True, initializer_range=0.04, rope_theta=10000.0,
+            max_position_embeddings=4096, tie_word_embeddings=True, initializer_range=0.04,
             bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
             attention_bias=False, mlp_bias=False,
         )
@@ -127,7 +129,9 @@ def optimizers(model, recipe: PocketRecipe):
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     rest = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     if recipe.optimizer == "adamw":
-        made = [torch.optim.AdamW(matrices + rest, lr=recipe.adam_lr, betas=(0.9, 0.95), weight_decay=0.01, fused=True)]
+        made: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(matrices + rest, lr=recipe.adam_lr, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
+        ]
     else:
         made = [
             torch.optim.Muon(matrices, lr=recipe.muon_lr, momentum=0.95, weight_decay=0.01),
@@ -206,7 +210,12 @@ def train(recipe: PocketRecipe, out: Path, *, resume: bool = False, say=print) -
             if step % recipe.checkpoint_every == 0 or step == recipe.steps:
                 partial = checkpoint.with_suffix(".partial")
                 torch.save(
-                    {"model": model.state_dict(), "optimizers": [o.state_dict() for o in opts], "step": step, "tokens": seen},
+                    {
+                        "model": model.state_dict(),
+                        "optimizers": [o.state_dict() for o in opts],
+                        "step": step,
+                        "tokens": seen,
+                    },
                     partial,
                 )
                 partial.replace(checkpoint)

@@ -66,10 +66,10 @@ def evaluate(
 
     questions = game.held_out_set(per_count, seed)
 
-    async def all_traces():  # noqa: ANN202
+    async def all_traces():
         engine, gate, done = LocalEngine(model), asyncio.Semaphore(MAX_BATCH), 0
 
-        async def one(i: int, question: game.Countdown):  # noqa: ANN202
+        async def one(i: int, question: game.Countdown):
             nonlocal done
             async with gate:
                 prompt = words.ask(question, i % len(words.PHRASINGS))

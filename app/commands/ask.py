@@ -16,14 +16,18 @@ from app.commands.common import CannotDo, DataOption, data_folder, failing_softl
 
 
 def ask(
-    question: Annotated[str | None, typer.Argument(help="The question. Leave out with --file.", show_default=False)] = None,
+    question: Annotated[
+        str | None, typer.Argument(help="The question. Leave out with --file.", show_default=False)
+    ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", help='JSONL with "prompt" a row: answers all, batched.', show_default=False)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each trace as one JSON line.")] = False,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 1.0,
     top_p: Annotated[float, typer.Option(help="Nucleus sampling; 1 is off.")] = 1.0,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same trace. Row i of a file uses seed + i.", show_default=False)] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Same seed, same trace. Row i of a file uses seed + i.", show_default=False)
+    ] = None,
     min_steps: Annotated[int, typer.Option(help="The model may not end before this many steps.")] = 0,
     max_steps: Annotated[int, typer.Option(help="After this many steps it must end.")] = 60,
     max_tokens: Annotated[int, typer.Option(help="Longest response.")] = 3900,
@@ -39,14 +43,20 @@ def ask(
         from core.engines.base import Bounds, Sampling
 
         if (question is None) == (file is None):
-            raise CannotDo('give one question or --file PROBLEMS.jsonl, for example: worldline ask "Reach 24 from 4, 7, 8 and 8."')
+            raise CannotDo(
+                'give one question or --file PROBLEMS.jsonl, for example: worldline ask "Reach 24 from 4, 7, 8 and 8."'
+            )
         prompts = [_not_empty(question)] if question is not None else list(_prompts(file)) if file else []
         sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed, max_tokens=max_tokens)
-        traces = asyncio.run(_ask_all(prompts, _model_dir(model), model, sampling, Bounds(min_steps, max_steps), as_json, question is not None))
+        traces = asyncio.run(
+            _ask_all(
+                prompts, _model_dir(model), model, sampling, Bounds(min_steps, max_steps), as_json, question is not None
+            )
+        )
         if keep:
-            from app.workbench import Workbench
+            from app.workbench import workbench_at
 
-            with Workbench.at(data_folder(data)) as bench:
+            with workbench_at(data_folder(data)) as bench:
                 bench.add_traces(traces)
         if any(t.finish_reason == "error" for t in traces):
             raise CannotDo(next(t.error for t in traces if t.finish_reason == "error"))
@@ -63,7 +73,9 @@ def _model_dir(model: str) -> Path | None:
         return None
     folder = Path(model)
     if not (folder / "config.json").exists():
-        raise CannotDo(f"{model} is not a model folder (no config.json in it); give a folder written by a training job, or `pocket`")
+        raise CannotDo(
+            f"{model} is not a model folder (no config.json in it); give a folder written by a training job, or `pocket`"
+        )
     return folder
 
 
@@ -78,7 +90,9 @@ def _rows(file: Path, *fields: str) -> Iterator[dict[str, Any]]:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise CannotDo(f"{file}:{number}: not valid JSON ({error.msg} at character {error.pos + 1}); mend or delete the line") from error
+                raise CannotDo(
+                    f"{file}:{number}: not valid JSON ({error.msg} at character {error.pos + 1}); mend or delete the line"
+                ) from error
             for name in fields:
                 if not isinstance(row, dict) or not isinstance(row.get(name), str):
                     raise CannotDo(f'{file}:{number}: "{name}" is missing or not a string')
@@ -90,7 +104,9 @@ def _prompts(file: Path) -> Iterator[str]:
         yield row["prompt"]
 
 
-async def _ask_all(prompts: list[str], folder: Path | None, name: str, sampling: Any, bounds: Any, as_json: bool, watch: bool) -> list[Any]:
+async def _ask_all(
+    prompts: list[str], folder: Path | None, name: str, sampling: Any, bounds: Any, as_json: bool, watch: bool
+) -> list[Any]:
     """Answer all prompts in one batch; JSON lines come out in the order of the file."""
     from core.engines.local import MAX_BATCH, LocalEngine
     from core.run import run_trace
@@ -116,7 +132,13 @@ async def _ask_all(prompts: list[str], folder: Path | None, name: str, sampling:
         async with gate:
             own = sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + i)
             trace = await run_trace(
-                engine, Problem.ask(prompt), own, bounds, printer or (lambda _: None), trace_id=new_id(), stop=asyncio.Event()
+                engine,
+                Problem.ask(prompt),
+                own,
+                bounds,
+                printer or (lambda _: None),
+                trace_id=new_id(),
+                stop=asyncio.Event(),
             )
         results[i] = trace
         done += 1
@@ -191,7 +213,9 @@ def tree(
 
         keys = ("start", "end", "name", "decision")
         for row in _rows(file, "prompt", "response"):
-            steps, nodes, answer, form = parse_response(row["prompt"], row["response"], row.get("finish_reason", "stop"))
+            steps, nodes, answer, form = parse_response(
+                row["prompt"], row["response"], row.get("finish_reason", "stop")
+            )
             out = [
                 {**{k: getattr(s, k) for k in keys}, "parent": n.parent, "resumes": n.resumes, "replaces": n.replaces, "confidence": n.confidence}
                 for s, n in zip(steps, nodes, strict=True)

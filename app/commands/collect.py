@@ -13,7 +13,9 @@ BATCH = 200  # traces written in one go: few commits, and a broken line late in 
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help='JSONL: whole traces (as `ask --json` prints them), or "prompt" and "response".')],
+    file: Annotated[
+        Path, typer.Argument(help='JSONL: whole traces (as `ask --json` prints them), or "prompt" and "response".')
+    ],
     data: DataOption = None,
 ) -> None:
     """Store traces from a JSONL file. Good lines are kept, broken ones are named with their mend.
@@ -21,7 +23,7 @@ def import_(
     Example: worldline import traces.jsonl
     """
     with failing_softly():
-        from app.workbench import Workbench
+        from app.workbench import workbench_at
         from storage.errors import ImportProblem
         from storage.imports import read_jsonl
 
@@ -29,7 +31,7 @@ def import_(
             raise CannotDo(f"{file} does not exist")
         good, problems = 0, list[ImportProblem]()
         bar, at = progress_bar("importing", None)
-        with Workbench.at(data_folder(data)) as bench, bar:
+        with workbench_at(data_folder(data)) as bench, bar:
             waiting = []
             for trace in read_jsonl(file, errors=problems):
                 waiting.append(trace)
@@ -43,7 +45,9 @@ def import_(
         for problem in problems[:20]:
             typer.echo(str(problem), err=True)
         if problems:
-            raise CannotDo(f"{len(problems)} lines could not be read; the others are stored. Mend them and import again: what is stored is not stored twice")
+            raise CannotDo(
+                f"{len(problems)} lines could not be read; the others are stored. Mend them and import again: what is stored is not stored twice"
+            )
 
 
 def snapshot(
@@ -55,10 +59,10 @@ def snapshot(
     Example: worldline snapshot --name first-week
     """
     with failing_softly():
-        from app.workbench import Workbench
+        from app.workbench import workbench_at
 
         spec: dict[str, object] = {}
-        with Workbench.at(data_folder(data)) as bench:
+        with workbench_at(data_folder(data)) as bench:
             look = bench.preview(spec)
             for warning in look.get("warnings", []):
                 typer.echo(f"warning: {warning}", err=True)
@@ -67,11 +71,19 @@ def snapshot(
 
 
 def export(
-    format: Annotated[str, typer.Argument(help="stepwise (TRL stepwise supervision) or preference (prompt, chosen, rejected).")],
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write Parquet, JSONL, manifest and card into.")],
+    format: Annotated[
+        str, typer.Argument(help="stepwise (TRL stepwise supervision) or preference (prompt, chosen, rejected).")
+    ],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder to write Parquet, JSONL, manifest and card into.")
+    ],
     snapshot: Annotated[str | None, typer.Option(help="Snapshot id (default: the newest).", show_default=False)] = None,
-    neutral_as: Annotated[str, typer.Option(help="What a neutral step counts as: positive, negative or drop.")] = "positive",
-    strict: Annotated[bool, typer.Option(help="Stop with exit code 1, before anything is written, if there are warnings.")] = False,
+    neutral_as: Annotated[
+        str, typer.Option(help="What a neutral step counts as: positive, negative or drop.")
+    ] = "positive",
+    strict: Annotated[
+        bool, typer.Option(help="Stop with exit code 1, before anything is written, if there are warnings.")
+    ] = False,
     data: DataOption = None,
 ) -> None:
     """Export a snapshot as training data. Warnings come before anything is written.

@@ -17,7 +17,10 @@ app = typer.Typer(help="Train and measure the pocket model.", rich_markup_mode=N
 def train(
     out: Annotated[Path, typer.Argument(help="Run folder: checkpoints, metrics.jsonl, and the model.")],
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe field; may be repeated.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override a recipe field; may be repeated.", show_default=False
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the folder.")] = False,
 ) -> None:
@@ -54,11 +57,15 @@ def train(
 
 @app.command("eval")
 def evaluate_(
-    model: Annotated[Path | None, typer.Argument(help="Model folder (default: the shipped one).", show_default=False)] = None,
+    model: Annotated[
+        Path | None, typer.Argument(help="Model folder (default: the shipped one).", show_default=False)
+    ] = None,
     per_count: Annotated[int, typer.Option(help="Held-out questions with 3 and with 4 numbers, each.")] = 250,
     temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the questions and of the sampling.")] = 2026,
-    keep: Annotated[Path | None, typer.Option(help="Also write the traces to this JSONL file.", show_default=False)] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Also write the traces to this JSONL file.", show_default=False)
+    ] = None,
 ) -> None:
     """Measure a pocket model on held-out questions; prints JSON.
 
@@ -70,5 +77,12 @@ def evaluate_(
 
         bar, at = progress_bar("held-out questions", 2 * per_count)
         with bar:
-            figures = evaluate(model or model_dir(), per_count=per_count, seed=seed, temperature=temperature, progress=lambda n, _: at(n), keep=keep)
+            figures = evaluate(
+                model or model_dir(),
+                per_count=per_count,
+                seed=seed,
+                temperature=temperature,
+                progress=lambda n, _: at(n),
+                keep=keep,
+            )
         typer.echo(as_json(figures))

@@ -14,10 +14,15 @@ def train(
     kind: Annotated[str, typer.Argument(help="prm (process reward model) or sft (supervised fine-tuning).")],
     snapshot: Annotated[str | None, typer.Option(help="Snapshot id (default: the newest).", show_default=False)] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one recipe field; may be repeated.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override one recipe field; may be repeated.", show_default=False
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
-    resume: Annotated[str | None, typer.Option(help="Go on with this job instead of starting one.", show_default=False)] = None,
+    resume: Annotated[
+        str | None, typer.Option(help="Go on with this job instead of starting one.", show_default=False)
+    ] = None,
     data: DataOption = None,
 ) -> None:
     """Train a model on a snapshot. Ctrl-C stops it at a checkpoint; --resume JOB goes on.
@@ -43,7 +48,9 @@ def train(
         typer.echo(f"job {job.name} in {job}", err=True)
         bar, at = progress_bar(f"{kind} {job.name[:8]}", None)
         with bar:
-            jobs.run_job(job, progress=lambda status: at(status.step, f"{kind}: {status.state}", of=status.total_steps or None))
+            jobs.run_job(
+                job, progress=lambda status: at(status.step, f"{kind}: {status.state}", of=status.total_steps or None)
+            )
         status = jobs.read_status(job)
         if status.state != "done":
             raise CannotDo(f"the job ended as {status.state}: {status.error or 'go on with --resume ' + job.name}")

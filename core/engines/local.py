@@ -109,7 +109,7 @@ class LocalEngine:
 
                 model_dir = shipped()
             loop = _Loop(model_dir, self.model)
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, every asker must hear a sentence
+        except Exception as error:
             log.exception("loading %s failed", self.model)
             self._refuse(EngineError(f"The model {self.model} could not be loaded: {error}"))
             return
@@ -135,7 +135,7 @@ class LocalEngine:
             for row in list(rows):
                 row.send(error)
                 loop.drop(row)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             log.exception("decoding failed")
             for row in list(rows):
                 row.send(EngineError(f"The model {self.model} failed: {error}"))
@@ -166,7 +166,8 @@ class _Loop:
         self.device = torch.device(device)
         self.tokenizer = AutoTokenizer.from_pretrained(model_dir)
         dtype = torch.float32 if device == "cpu" else "auto"
-        self.model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype).to(device).eval()
+        model: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype)
+        self.model: Any = model.to(device).eval()
         if device == "cpu" and self.model.num_parameters() < SINGLE_THREAD_BELOW:
             torch.set_num_threads(1)
         self.name = name
@@ -175,10 +176,8 @@ class _Loop:
         self.cache = _make_cache(self.model)
         self.eos = self.tokenizer.eos_token_id
         vocabulary = self.tokenizer.get_vocab()
-        needed = (t.STEP_END, t.PROCEED, t.BACKTRACK, t.REASONING_END)
-        self.step_ids = (
-            StepIds(*(vocabulary[token] for token in needed), eos=self.eos) if all(n in vocabulary for n in needed) else None
-        )
+        needed = [vocabulary.get(token) for token in (t.STEP_END, t.PROCEED, t.BACKTRACK, t.REASONING_END)]
+        self.step_ids = None if None in needed else StepIds(*needed, self.eos)
         self.known_tokens = len(self.tokenizer)
 
     def admit(self, row: _Row) -> None:
@@ -205,7 +204,10 @@ class _Loop:
         place = len(self.rows)
         self.cache.begin_prefill(place, len(ids))
         out = self.model(
-            input_ids=torch.tensor([ids], device=self.device), past_key_values=self.cache, use_cache=True, logits_to_keep=1
+            input_ids=torch.tensor([ids], device=self.device),
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
         )
         row.length = len(ids)
         self.rows.append(row)
@@ -345,7 +347,7 @@ def _make_cache(model: Any) -> Any:
                 for s in store:
                     s[to, :, :tokens] = s[source, :, :tokens]
 
-        def update(self, key_states, value_states, layer_idx, *args, **kwargs):  # noqa: ANN001, ANN201
+        def update(self, key_states, value_states, layer_idx, *args, **kwargs):
             keys, values = self._keys[layer_idx], self._values[layer_idx]
             if self._prefill is not None:
                 row, tokens = self._prefill

@@ -7,7 +7,9 @@ from core.trace import Placed, Step
 from core.tree import build
 
 
-def parse_response(prompt: str, response: str, finish_reason: str = "stop") -> tuple[list[Step], list[Placed], str, str]:
+def parse_response(
+    prompt: str, response: str, finish_reason: str = "stop"
+) -> tuple[list[Step], list[Placed], str, str]:
     """Cut a finished response into steps and place them: (steps, nodes, answer, format).
 
     A response in a format that is not known becomes one step that holds everything, so that nothing is lost.

@@ -130,7 +130,9 @@ class SteinerParser:
             events.append(AnswerText(text))
         elif self._open is not None:
             name = self._field
-            if name is None:  # stray text inside a step is still something the model thought; blanks between tokens are not
+            if (
+                name is None
+            ):  # stray text inside a step is still something the model thought; blanks between tokens are not
                 text = self._blanks + text
                 kept = len(text.rstrip())
                 text, self._blanks = text[:kept], text[kept:]
@@ -181,7 +183,11 @@ class SteinerParser:
 
     def _close_step(self, events: list[ParserEvent], *, complete: bool) -> None:
         assert self._open is not None
-        step = Step(len(self.steps), self._start, self.position, **self._open, complete=complete)
+        fields = self._open
+        step = Step(
+            len(self.steps), self._start, self.position, fields["name"], fields["thought"], fields["summary"], fields["reflection"],
+            complete=complete,
+        )  # fmt: skip
         self.steps.append(step)
         self._open, self._field, self._start = None, None, self.position
         events.append(StepClosed(step))

@@ -6,6 +6,7 @@ claims is never believed. Knows no tokens but Steiner's field names.
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -69,7 +70,9 @@ def understand(text: str) -> Countdown:
     found = [(m.start(), int(m.group())) for m in re.finditer(r"\d{1,9}", text)]
     if not found:
         raise ValueError("This model plays the numbers game only. Ask, for example: Reach 24 from 4, 7, 8 and 8.")
-    cue = re.search(r"(?:reach|make|get|target(?: is)?|goal|obtain|form|to|=|->|→)\W{0,3}(\d{1,9})(?!\d*\s*,)", text, re.I)
+    cue = re.search(
+        r"(?:reach|make|get|target(?: is)?|goal|obtain|form|to|=|->|→)\W{0,3}(\d{1,9})(?!\d*\s*,)", text, re.I
+    )
     target_at = cue.start(1) if cue else found[0][0]
     target = next(value for at, value in found if at == target_at)
     numbers = tuple(value for at, value in found if at != target_at)
@@ -117,7 +120,14 @@ class WrittenStep:
 
 
 def write_step(
-    state: State, move: Move, target: int, *, back_to: State | None, root: State, verb: str = TRY[0], give_up: bool = False
+    state: State,
+    move: Move,
+    target: int,
+    *,
+    back_to: State | None,
+    root: State,
+    verb: str = TRY[0],
+    give_up: bool = False,
 ) -> WrittenStep:
     """Write one move. `back_to` is the state to return to after it, None to go on from here.
 
@@ -267,7 +277,7 @@ def check(problem: Countdown, steps: list[StepText]) -> TraceCheck:
         expected = c.back_to if step.decision == "backtrack" else c.left
         c.ok = not c.reasons
     # A backtrack must also arrive where it said it goes.
-    for before, now in zip(out, out[1:], strict=False):
+    for before, now in itertools.pairwise(out):
         if before.returns_to_visited and now.start is not None and now.start != before.back_to:
             before.returns_to_visited = False
     return TraceCheck(out, solved_at is not None, solved_at)

@@ -122,7 +122,9 @@ def test_a_false_claim_is_named(field: str, old: str, new: str, reason: str) -> 
 
 def test_solved_is_decided_from_the_steps_not_from_claims() -> None:
     problem = game.Countdown((2, 3, 4), 24)
-    claim = words.WrittenStep("Finish: 6 × 4", "From 6 and 4: 6 × 4 = 24", "Left: 24", "Looking for 24: here it is.", "finish")
+    claim = words.WrittenStep(
+        "Finish: 6 × 4", "From 6 and 4: 6 × 4 = 24", "Left: 24", "Looking for 24: here it is.", "finish"
+    )
     assert not words.check(problem, [claim]).solved, "6 and 4 was never visited"
 
 

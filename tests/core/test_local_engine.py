@@ -60,7 +60,9 @@ def test_decoding_equals_transformers_generate(tiny_model: Path) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-    ids = tokenizer.apply_chat_template([{"role": "user", "content": QUESTION}], add_generation_prompt=True, tokenize=False)
+    ids = tokenizer.apply_chat_template(
+        [{"role": "user", "content": QUESTION}], add_generation_prompt=True, tokenize=False
+    )
     prompt = tokenizer(ids, add_special_tokens=False, return_tensors="pt")
     wanted = model.generate(**prompt, do_sample=False, max_new_tokens=50)[0, prompt.input_ids.shape[1] :]
     text, _ = with_engine(tiny_model, lambda e: respond(e, temperature=0, max_tokens=50))
@@ -92,7 +94,9 @@ def test_cancelling_frees_the_row_and_leaves_the_others_alone(tiny_model: Path) 
     async def work(engine):
         stop = asyncio.Event()
         cut = asyncio.create_task(
-            run_trace(engine, Problem.ask(QUESTION), Sampling(seed=1), Bounds(), lambda _: None, trace_id="a", stop=stop)
+            run_trace(
+                engine, Problem.ask(QUESTION), Sampling(seed=1), Bounds(), lambda _: None, trace_id="a", stop=stop
+            )
         )
         other = asyncio.create_task(respond(engine, seed=2, max_tokens=80))
         await asyncio.sleep(0.3)
@@ -125,7 +129,9 @@ class Scripted:
 
 def run(engine) -> tuple[Trace, list[dict]]:
     events: list[dict] = []
-    work = run_trace(engine, Problem.ask(QUESTION), Sampling(), Bounds(), events.append, trace_id="t", stop=asyncio.Event())
+    work = run_trace(
+        engine, Problem.ask(QUESTION), Sampling(), Bounds(), events.append, trace_id="t", stop=asyncio.Event()
+    )
     return asyncio.run(work), events
 
 
@@ -137,7 +143,11 @@ def test_events_rebuild_exactly_the_trace() -> None:
     assert trace.response == walk.response
     for step in trace.steps:
         for name in t.FIELDS:
-            shown = "".join(e["text"] for e in events if e["type"] == "step_delta" and (e["index"], e["field"]) == (step.index, name))
+            shown = "".join(
+                e["text"]
+                for e in events
+                if e["type"] == "step_delta" and (e["index"], e["field"]) == (step.index, name)
+            )
             assert shown == getattr(step, name)
     closed = [e["step"] for e in events if e["type"] == "step_close"]
     assert [s["parent"] for s in closed] == [n.parent for n in trace.nodes]

@@ -63,7 +63,12 @@ def test_any_cutting_gives_the_same_steps(which: int, rng: random.Random, cuts: 
     assert parser.steps == parse([text])[0].steps
 
 
-@given(st.lists(st.one_of(st.sampled_from(t.TOKENS), st.text(max_size=8), st.sampled_from(["<|", "<|reasoning_", "\n"])), max_size=40))
+@given(
+    st.lists(
+        st.one_of(st.sampled_from(t.TOKENS), st.text(max_size=8), st.sampled_from(["<|", "<|reasoning_", "\n"])),
+        max_size=40,
+    )
+)
 @settings(max_examples=300, deadline=None)
 def test_any_soup_of_tokens_gives_contiguous_steps_and_loses_no_character(parts: list[str]) -> None:
     text = "".join(parts)

@@ -6,10 +6,10 @@ import networkx as nx
 import pytest
 
 from core import layout, tree
+from core.formats import parse_response
 from core.tasks import countdown as game
 from core.tasks import countdown_text as words
 from core.trace import Placed, Step
-from core.formats import parse_response
 from training.synthesis.countdown import walks
 
 
@@ -41,7 +41,14 @@ def test_a_backtrack_has_two_facts_where_it_resumes_and_what_it_replaces() -> No
     steps = [
         Step(0, 0, 1, summary="Left: 4, 8 and 56", decision="proceed"),
         Step(1, 1, 2, summary="Left: 8 and 60", reflection="No luck, back to 4, 8 and 56", decision="backtrack"),
-        Step(2, 2, 3, summary="Left: 4 and 64", reflection="Dead end, all the way back to 4, 7, 8 and 8", decision="backtrack"),
+        Step(
+            2,
+            2,
+            3,
+            summary="Left: 4 and 64",
+            reflection="Dead end, all the way back to 4, 7, 8 and 8",
+            decision="backtrack",
+        ),
         Step(3, 3, 4, summary="Left: 7, 8 and 12"),
     ]
     nodes = tree.build("Reach 24 from 4, 7, 8 and 8.", steps)

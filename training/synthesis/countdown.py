@@ -65,12 +65,14 @@ def _weight(state: game.State, move: game.Move, target: int) -> float:
         w *= 0.3
     if move.op in "×÷" and move.b == 1:
         w *= 0.4
-    if move.result == target or target % move.result == 0 and move.result > 1:
+    if move.result == target or (target % move.result == 0 and move.result > 1):
         w *= 1.5
     return w
 
 
-def walk(problem: game.Countdown, rng: random.Random, *, step_limit: int, insight: float, phrasing: int | None = None) -> Walk:
+def walk(
+    problem: game.Countdown, rng: random.Random, *, step_limit: int, insight: float, phrasing: int | None = None
+) -> Walk:
     """Search one question as a person might, at most `step_limit` steps.
 
     insight: probability of choosing a live move where there is one (0: blind).
@@ -107,7 +109,7 @@ def walk(problem: game.Countdown, rng: random.Random, *, step_limit: int, insigh
                 back_to = None
             else:
                 exhausted = len(done) == len(game.moves(state))
-                leave = len(stack) > 1 and (exhausted or not game.alive(state, target) and rng.random() < GIVE_UP)
+                leave = len(stack) > 1 and (exhausted or (not game.alive(state, target) and rng.random() < GIVE_UP))
                 back_to = root if leave else state
             give_up = False
         else:

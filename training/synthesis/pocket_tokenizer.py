@@ -11,7 +11,14 @@ from core.formats import steiner_tokens as t
 from core.tasks import countdown as game
 from core.tasks import countdown_text as words
 
-PAD, UNKNOWN, BEGIN, END, ASK, STEP_SCORE = "<|pad|>", "<|unknown|>", "<|begin|>", "<|end|>", "<|answer|>", "<|step_score|>"
+PAD, UNKNOWN, BEGIN, END, ASK, STEP_SCORE = (
+    "<|pad|>",
+    "<|unknown|>",
+    "<|begin|>",
+    "<|end|>",
+    "<|answer|>",
+    "<|step_score|>",
+)
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}" + ASK + "{% endif %}"
@@ -29,7 +36,21 @@ def build():
         ": sum", ": difference", ": product", ": quotient", ", difference", ", product", ", quotient", ", then",
     ]  # fmt: skip
     plain = [PAD, UNKNOWN, *(f" {n}" for n in range(game.LARGEST + 1))]
-    plain += [f" {op}" for op in game.OPERATIONS] + [" =", " and", ",", ":", ".", "?", " from", " reach", " to", " get", " I", " can", " make"]
+    plain += [f" {op}" for op in game.OPERATIONS] + [
+        " =",
+        " and",
+        ",",
+        ":",
+        ".",
+        "?",
+        " from",
+        " reach",
+        " to",
+        " get",
+        " I",
+        " can",
+        " make",
+    ]
     plain += ["Reach", "Make", "Use", "How", "Numbers", " Target", " out", " of", " using", "Get", "What"]
     vocabulary = {token: i for i, token in enumerate(dict.fromkeys(plain))}
     tok = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
