@@ -1,1 +1,4 @@
-"""What people see: the command line, the web server with its HTTP API, the pages. Imports everything; nobody imports it."""
+"""What people see: the command line, the web server with its HTTP API, the pages.
+
+Imports everything; nobody imports it.
+"""

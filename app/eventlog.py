@@ -1,8 +1,9 @@
 """An append-only log of numbered events with any number of readers, and its form on the wire (server-sent events).
 
 A reader owns nothing but a position, so a reader that leaves disturbs nobody and one that comes back goes on where it
-was. Neighbouring pieces of text that reach a reader together travel as one event that carries the number of the last piece: nothing is
-lost, nothing comes twice. Knows nothing of runs, models or storage. All methods belong to the event loop's thread.
+was. Neighbouring pieces of text that reach a reader together travel as one event that carries the number of the last
+piece: nothing is lost, nothing comes twice. Knows nothing of runs, models or storage. All methods belong to the
+event loop's thread.
 """
 
 from __future__ import annotations

@@ -1,18 +1,19 @@
 """The gate in front of everything: who may ask, how much they may send, what a browser may do with the answer.
 
-Worldline has no accounts and listens on this machine only. Two ways remain in which a foreign web page could reach it: a
-form or script that posts to our address (so a write must come from our own origin or from a script), and a host name that
-is made to point at this machine (DNS rebinding; so the Host header must be ours). A body is measured before anything reads it.
-Pure ASGI, because a buffering middleware would break event streams. Knows no route but the few with limits of their own.
+Worldline has no accounts and listens on this machine only. Two ways remain in which a foreign web page could reach
+it: a form or script that posts to our address (so a write must come from our own origin or from a script), and a
+host name that is made to point at this machine (DNS rebinding; so the Host header must be ours). A body is measured
+before anything reads it. Pure ASGI, because a buffering middleware would break event streams. Knows no route but the
+few with limits of their own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import re
 import socket
-from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -39,12 +40,13 @@ HEADERS = {
     "referrer-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
-    # Gradio evaluates its templates (unsafe-eval) and styles inline. What matters is connect-src: nothing leaves this machine.
+    # Gradio evaluates its templates (unsafe-eval) and styles inline. What matters is connect-src: nothing leaves this
+    # machine.
     "content-security-policy": (
         "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
         "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
-        "media-src 'self' blob: data:; frame-src 'self' blob:; frame-ancestors 'self'; base-uri 'self'; form-action 'self'; "
-        "object-src 'none'"
+        "media-src 'self' blob: data:; frame-src 'self' blob:; frame-ancestors 'self'; base-uri 'self'; "
+        "form-action 'self'; object-src 'none'"
     ),
 }
 
@@ -54,11 +56,16 @@ class TooLarge(Exception):
 
 
 class Guard:
-    """Wraps the application. `bound_host` is what the server listens on."""
+    """Wraps the application.
 
-    def __init__(self, app: ASGIApp, bound_host: str = "127.0.0.1", more_hosts: Iterable[str] = ()) -> None:
+    bound_host: what the server listens on. closing: set when the server is told to stop; streams of the pages then
+    see their client hang up, and end (those of our own runs end by themselves, with `done`).
+    """
+
+    def __init__(self, app: ASGIApp, bound_host: str = "127.0.0.1", closing: asyncio.Event | None = None) -> None:
         self.app = app
-        self.hosts = {*LOCAL_NAMES, *(h.lower() for h in more_hosts)}
+        self.closing = closing or asyncio.Event()
+        self.hosts = set(LOCAL_NAMES)
         self.any_address = bound_host in WILDCARDS
         if self.any_address:
             self.hosts.add(socket.gethostname().lower())
@@ -90,6 +97,8 @@ class Guard:
                 return
             if scope["method"] not in SAFE_METHODS and scope["path"].startswith("/api"):
                 receive = await self._measured(scope, receive)
+            elif scope["method"] == "GET" and not scope["path"].startswith("/api"):
+                receive = self._until_closing(receive)
             await self.app(scope, receive, send_guarded)
         except TooLarge as problem:
             await _error(413, str(problem))(scope, receive, send_guarded)
@@ -149,6 +158,19 @@ class Guard:
         if size > limit:
             raise TooLarge(_too_large(path, limit))
         return _replay([{"type": "http.request", "body": bytes(body), "more_body": False}], receive)
+
+    def _until_closing(self, receive: Receive) -> Receive:
+        async def receive_or_end() -> Message:
+            message = asyncio.ensure_future(receive())
+            closing = asyncio.ensure_future(self.closing.wait())
+            try:
+                await asyncio.wait({message, closing}, return_when=asyncio.FIRST_COMPLETED)
+                return message.result() if message.done() else {"type": "http.disconnect"}
+            finally:
+                message.cancel()
+                closing.cancel()
+
+        return receive_or_end
 
 
 def _replay(messages: list[Message], then: Receive | None = None) -> Receive:

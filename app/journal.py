@@ -1,8 +1,8 @@
 """The journal of a run: what the model printed and what was shown of it, line by line, on disk before anybody sees it.
 
-One JSONL file a run: `{"run": …}` first, then `{"raw", "tokens"}` (text from the engine) and `{"event": …}` as they come, `{"outcome": …}` when
-the model is done, `{"end": true}` when the trace is in the store. A file without its end belongs to a run that was cut;
-the last line may be torn. Knows nothing of the store or of the network.
+One JSONL file a run: `{"run": …}` first, then `{"raw", "tokens"}` (text from the engine) and `{"event": …}` as they
+come, `{"outcome": …}` when the model is done, `{"end": true}` when the trace is in the store. A file without its end
+belongs to a run that was cut; the last line may be torn. Knows nothing of the store or of the network.
 """
 
 from __future__ import annotations

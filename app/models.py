@@ -1,7 +1,8 @@
 """Which models can be asked, and which reward model judges: the pocket model, and what jobs have made usable.
 
-What is in use is written down in `active.json` of the data folder as job ids, so that a restart finds it again. Weights load late:
-an engine loads at its first question (or when `warm` is called), a scorer at its first trace. Knows nothing of HTTP and runs.
+What is in use is written down in `active.json` of the data folder as job ids, so that a restart finds it again. Weights
+load late: an engine at its first question (or when `warm` is called), a scorer at its first trace. Knows nothing of
+HTTP and runs.
 """
 
 from __future__ import annotations
@@ -130,7 +131,8 @@ class Models:
         folder = _model_dir(self._data_dir, job_id)
         if job_id not in self._entries:
             self._entries[job_id] = ModelEntry(
-                job_id, f"pocket, fine-tuned ({job_id})", f"The pocket model after the job {job_id}. It plays the numbers game only.",
+                job_id, f"pocket, fine-tuned ({job_id})",
+                f"The pocket model after the job {job_id}. It plays the numbers game only.",
                 LocalEngine(folder, name=job_id), _countdown_only, folder,
             )  # fmt: skip
         return self._entries[job_id]

@@ -1,7 +1,7 @@
 """The events that lead from what was already shown to a finished trace.
 
-One function serves three cases: a run whose end was lost (the server was killed), a run whose text had no steps, and a trace that was never
-a run of this server (nothing shown yet). Knows no file and no network.
+One function serves three cases: a run whose end was lost (the server was killed), a run whose text had no steps, and a
+trace that was never a run of this server (nothing shown yet). Knows no file and no network.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def missing_events(trace: Trace, shown: Iterable[Event] = ()) -> list[Event]:
 def start_event(trace: Trace) -> Event:
     """The first event of a run, made from the trace it became."""
     return {
-        "type": "start", "trace_id": trace.trace_id, "run_id": trace.trace_id, "prompt": trace.prompt, "model": trace.model,
+        "type": "start", "trace_id": trace.trace_id, "run_id": trace.trace_id, "prompt": trace.prompt,
+        "model": trace.model,
         "sampling": {k: trace.sampling[k] for k in SAMPLING if k in trace.sampling},
         "bounds": {k: trace.sampling[k] for k in BOUNDS if k in trace.sampling},
     }  # fmt: skip

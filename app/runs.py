@@ -1,8 +1,9 @@
 """Runs: a model at work on one question, owned by the server and watched by anybody.
 
-A run is a task of the event loop that writes numbered events into a log (`eventlog`) and a journal (`journal`). Viewers come and
-go without touching it. Its trace is stored before `done` is shown; a server that is killed finds the journal at the
-next start and stores what there was, as `interrupted`. A run and the trace it becomes share one id.
+A run is a task of the event loop that writes numbered events into a log (`eventlog`) and a journal (`journal`).
+Viewers come and go without touching it. Its trace is stored before `done` is shown; a server that is killed finds
+the journal at the next start and stores what there was, as `interrupted`. A run and the trace it becomes share one
+id.
 
 Knows nothing of HTTP. Everything here belongs to the event loop's thread unless a name ends in `_blocking`.
 """
@@ -177,7 +178,8 @@ class RunManager:
             raise TooManyRuns("The server is shutting down; no new run is started.")
         if self.running >= self._max_running:
             raise TooManyRuns(
-                f"{self._max_running} runs are already under way, as many as this server takes. Try again when one has ended."
+                f"{self._max_running} runs are already under way, as many as this server takes. "
+                "Try again when one has ended."
             )
         run_id, now = new_id(), utc_now()
         header = {
@@ -241,7 +243,8 @@ class RunManager:
         except Exception as failure:
             log.exception("run %s failed", run.run_id)
             trace = _partial(
-                run.run_id, problem, run.model, "".join(run.raw), run.tokens, run.prompt_tokens, run.sampling, run.bounds,
+                run.run_id, problem, run.model, "".join(run.raw), run.tokens, run.prompt_tokens, run.sampling,
+                run.bounds,
                 run.started_at, "error", f"The model {run.model} failed: {failure or type(failure).__name__}",
             )  # fmt: skip
         if trace.finish_reason == "cancelled":
@@ -252,7 +255,8 @@ class RunManager:
             await asyncio.wrap_future(self._store.add_trace(trace))
         except Exception as failure:
             log.exception("trace %s could not be stored", run.run_id)
-            sentence = f"The trace could not be stored ({failure}). It is kept in {run.journal.path.name} and stored at the next start."
+            kept = f"It is kept in {run.journal.path.name} and stored at the next start."
+            sentence = f"The trace could not be stored ({failure}). {kept}"
             rest[-1] = {**rest[-1], "error": sentence}
             stored = False
         else:
@@ -369,7 +373,8 @@ def _ended(path: Path) -> bool:
 def summary_of_trace(trace: Trace) -> dict[str, Any]:
     """The summary of a run that this process no longer holds."""
     return {
-        "run_id": trace.trace_id, "trace_id": trace.trace_id, "prompt": trace.prompt, "model": trace.model, "state": "done",
+        "run_id": trace.trace_id, "trace_id": trace.trace_id, "prompt": trace.prompt, "model": trace.model,
+        "state": "done",
         "steps": len(trace.steps), "backtracks": sum(n.is_backtrack for n in trace.nodes),
         "started_at": trace.created_at, "finish_reason": trace.finish_reason,
     }  # fmt: skip

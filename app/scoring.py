@@ -1,7 +1,7 @@
-"""Reward-model scores in the background: of every new trace, and of all older ones when another reward model comes into use.
+"""Reward-model scores in the background: of new traces, and of older ones when another model comes into use.
 
-One worker thread computes, a few traces at a time, new ones first; the event loop is never held up. Scores are stored beside the traces, never
-among human ratings. Knows nothing of HTTP, and nothing of when scores may be shown.
+One worker thread computes, a few traces at a time, new ones first; the event loop is never held up. Scores are stored
+beside the traces, never among human ratings. Knows nothing of HTTP, and nothing of when scores may be shown.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Scoring:
         self._rescoring = asyncio.create_task(self.rescore_all(), name="rescore")
 
     async def rescore_all(self) -> None:
-        """Queue every stored trace; those that have this model's scores already are passed over when their turn comes."""
+        """Queue every stored trace; those that have this model's scores are passed over when their turn comes."""
         self._old.clear()
         after: str | None = None
         while rows := await asyncio.to_thread(self._page, after):

@@ -1,16 +1,19 @@
 """The server: one process that owns a data folder, answers /api, and shows the pages under /ui.
 
-`create_app` builds it (tests use it without a network), `serve` runs it. Knows how the parts are joined, not what they do.
+`create_app` builds it (tests use it without a network), `serve` runs it. Knows how the parts are joined, not what they
+do.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import webbrowser
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -47,17 +50,18 @@ QUIET = {
     "DO_NOT_TRACK": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
-ABOUT = """Ask a reasoning model, watch its search tree grow, rate every step, freeze what was rated, train on it, ask again.
+ABOUT = """Ask a reasoning model, watch its search tree grow, rate every step, freeze what was rated, train on it, ask
+again.
 
 Everything the pages do goes through these routes, and a script can do the same:
 
-1. `POST /api/runs` starts a run, `GET /api/runs/{run_id}/events` follows it, `GET /api/traces/{trace_id}` reads what came of it.
+1. `POST /api/runs` starts a run, `GET /api/runs/{run_id}/events` follows, `GET /api/traces/{trace_id}` reads the result.
 2. `POST /api/assignments/next` takes a trace to rate, `POST /api/ratings` keeps the judgements.
 3. `POST /api/snapshots` freezes them, `POST /api/snapshots/{snapshot_id}/exports` writes files for other trainers.
-4. `POST /api/jobs` trains, `GET /api/jobs/{job_id}/metrics` watches, `POST /api/jobs/{job_id}/use` puts the result to use.
+4. `POST /api/jobs` trains, `GET /api/jobs/{job_id}/metrics` watches, `POST /api/jobs/{job_id}/use` uses the result.
 
-Every error is `{"error": "a sentence"}`. There are no accounts: the server answers on this machine only, and changes nothing for pages
-of other addresses."""
+Every error is `{"error": "a sentence"}`. There are no accounts: the server answers on this machine only, and changes
+nothing for pages of other addresses."""
 
 
 class CannotServe(ValueError):
@@ -76,8 +80,8 @@ def create_app(
 ) -> FastAPI:
     """The application. The store opens when it starts and closes when it ends.
 
-    engines: models by id instead of the shipped one. ui: False leaves out Gradio (seconds of import). store: an open store of
-    `data_dir` to take over. Starting raises StoreError when the folder cannot be had.
+    engines: models by id instead of the shipped one. ui: False leaves out Gradio (seconds of import). store: an open
+    store of `data_dir` to take over. Starting raises StoreError when the folder cannot be had.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -100,11 +104,17 @@ def create_app(
             await services.close()
 
     app = FastAPI(
-        title="Worldline", version=VERSION, description=ABOUT, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
+        title="Worldline",
+        version=VERSION,
+        description=ABOUT,
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
         lifespan=lifespan,
-    )  # fmt: skip
+    )
     errors.install(app)
-    app.add_middleware(Guard, bound_host=host)
+    app.state.closing = asyncio.Event()
+    app.add_middleware(Guard, bound_host=host, closing=app.state.closing)
     app.include_router(api.router())
     app.mount("/static", _Static(directory=STATIC), name="static")
 
@@ -168,14 +178,18 @@ def serve(
             _Server(config, app, url, open_browser).run(sockets=[listening])
         finally:
             store.close()
+    if any(thread.name.startswith("engine-") for thread in threading.enumerate()):
+        # An engine in the midst of loading cannot be ended, and the interpreter's own exit aborts on such a thread (a
+        # C++ terminate, seen with torch). All is stored and closed by now.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 class _Server:
     """uvicorn, with two additions: it says where it is once it answers, and a signal ends the runs first."""
 
     def __init__(self, config: Any, app: FastAPI, url: str, open_browser: bool) -> None:
-        import asyncio
-
         import uvicorn
 
         class Server(uvicorn.Server):
@@ -188,9 +202,8 @@ class _Server:
                         threading.Thread(target=_open, args=(url,), daemon=True).start()
 
             def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-                services: Services | None = getattr(app.state, "services", None)
-                if services is not None and hasattr(app.state, "loop"):
-                    app.state.loop.call_soon_threadsafe(services.runs.interrupt_all)
+                if self.started:
+                    app.state.loop.call_soon_threadsafe(_begin_to_end, app)
                 super().handle_exit(sig, frame)
 
         self._server = Server(config)
@@ -203,9 +216,16 @@ class _Server:
             raise CannotServe("The server could not start; the lines above say why.")
 
 
+def _begin_to_end(app: FastAPI) -> None:
+    """End what would keep connections open: runs (their viewers then get `done`) and the streams of pages."""
+    services: Services = app.state.services
+    services.runs.interrupt_all()
+    app.state.closing.set()
+
+
 @contextlib.contextmanager
 def _sigterm_is_an_end() -> Iterator[None]:
-    """uvicorn gives SIGTERM back to the process after its clean end, which would kill us before the folder is let go."""
+    """uvicorn gives SIGTERM back to the process after its clean end: it would kill us before the folder is let go."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -244,7 +264,8 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
 def _why_not(host: str, port: int, error: Exception) -> str:
     number = getattr(error, "errno", None)
     if number == errno.EADDRINUSE:
-        return f"Port {port} on {host} is in use, perhaps by another Worldline; choose another with --port {port + 1}, or --port 0 for a free one."
+        other = f"choose another with --port {port + 1}, or --port 0 for a free one"
+        return f"Port {port} on {host} is in use, perhaps by another Worldline; {other}."
     if number == errno.EACCES:
         return f"Port {port} may not be used by this account; choose one above 1023 with --port 7860."
     if number == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):

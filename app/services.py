@@ -1,4 +1,4 @@
-"""What a running workbench consists of, in one object that routes are given. Knows how to begin and to end, nothing else."""
+"""What a running workbench consists of, in one object that routes are given. Knows how to begin and to end."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Work(BaseModel):
     responses=refusals(400, 403, 422, 503),
 )  # fmt: skip
 async def next_assignment(bench: Bench, asked: NextIn | None = None, cookie: RaterCookie = None) -> dict[str, Any]:
-    """The rater's open assignment if there is one (a reload comes back to it), else the least rated trace they have not had."""
+    """The rater's open assignment (a reload comes back to it), else the least rated trace that they have not had."""
     rater = rater_of(asked.rater if asked else None, cookie)
     assignment = await blocking(lambda: bench.store.next_assignment(rater))
     if assignment is not None:

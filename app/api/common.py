@@ -48,7 +48,7 @@ _REASONS = {
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error responses of a route, for its documentation. Always JSON, also where the answer itself is a page or a stream."""
+    """The error responses of a route, for its documentation. JSON even where the answer is a page or a stream."""
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": _REASONS[status], "content": content} for status in statuses}
 

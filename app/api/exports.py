@@ -98,7 +98,7 @@ async def preview_export(bench: Bench, snapshot_id: str, asked: ExportIn) -> dic
     responses=refusals(400, 403, 404, 409, 422, 503),
 )
 async def write_export(bench: Bench, snapshot_id: str, asked: ExportIn) -> dict[str, Any]:
-    """Write Parquet, JSONL, a manifest and a card into the data folder: whole, or not at all. An earlier export is replaced."""
+    """Write Parquet, JSONL, a manifest and a card: whole, or not at all. An earlier export is replaced."""
     snapshot = await find_snapshot(bench, snapshot_id)
     if asked.format not in FORMATS:
         raise _no_format(asked.format)
@@ -107,7 +107,8 @@ async def write_export(bench: Bench, snapshot_id: str, asked: ExportIn) -> dict[
 
 
 @router.get(
-    "/snapshots/{snapshot_id}/exports/{format}/{file}", summary="Download a file of an export", response_class=FileResponse,
+    "/snapshots/{snapshot_id}/exports/{format}/{file}", summary="Download a file of an export",
+    response_class=FileResponse,
     responses={200: {"description": "The file.", "content": {"application/octet-stream": {}}}, **refusals(404, 409)},
 )  # fmt: skip
 async def download(bench: Bench, snapshot_id: str, format: str, file: str) -> Response:

@@ -152,7 +152,7 @@ async def resume(bench: Bench, job_id: str) -> dict[str, Any]:
 
 @router.post("/{job_id}/use", summary="Use the result", response_model=UseOut, responses=refusals(403, 404, 409))
 async def use(bench: Bench, job_id: str) -> UseOut:
-    """prm: it becomes the reward model in use, and all traces get its scores in the background. sft: it joins GET /api/models."""
+    """prm: it becomes the reward model in use, and all traces get its scores. sft: it joins the models."""
     folder = _folder(bench, job_id)
     status = await blocking(lambda: training_jobs.read_status(folder))
     if await blocking(lambda: training_jobs.model_folder(folder)) is None:

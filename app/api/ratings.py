@@ -15,9 +15,12 @@ router = APIRouter(prefix="/ratings", tags=["rating"])
 
 MOST_AT_ONCE = 1000
 _EXAMPLE = {
-    "event_id": "7d444840-9dc0-11d1-b245-5ffdce74fad2", "assignment_id": "01kaexr0v7m3p9d2k4c6h8n5qs", "rater_id": "local", "seq": 0,
-    "action": "set", "target": "step", "step_idx": 3, "dimension": "correctness", "value": 1, "value_text": None,
-    "ts_client": "2026-11-20T12:00:00Z", "input_method": "key", "dwell_ms": 850, "prelabel_visible": False, "ui_build": "",
+    "event_id": "7d444840-9dc0-11d1-b245-5ffdce74fad2", "assignment_id": "01kaexr0v7m3p9d2k4c6h8n5qs",
+    "rater_id": "local",
+    "seq": 0, "action": "set", "target": "step", "step_idx": 3, "dimension": "correctness", "value": 1,
+    "value_text": None,
+    "ts_client": "2026-11-20T12:00:00Z", "input_method": "key", "dwell_ms": 850, "prelabel_visible": False,
+    "ui_build": "",
 }  # fmt: skip
 
 
@@ -26,9 +29,11 @@ class RatingsIn(In):
 
     events: Annotated[list[Any], Field(min_length=1, max_length=MOST_AT_ONCE)] = Field(
         description=(
-            "Each: event_id (UUID), assignment_id, rater_id, seq (the client's order), action (set, clear, submit, reopen, skip, comment), "
-            "target (step, decision, trace), step_idx, dimension (step: correctness, first_error; decision: worth_exploring, left_in_time, "
-            'right_return; trace: verdict, note, exit), value (+1, 0, -1; 1 yes, 0 no), value_text ("unsure" with no value; a note; a reason).'
+            "Each: event_id (UUID), assignment_id, rater_id, seq (the client's order), "
+            "action (set, clear, submit, reopen, skip, comment), target (step, decision, trace), step_idx, "
+            "dimension (step: correctness, first_error; decision: worth_exploring, left_in_time, right_return; "
+            "trace: verdict, note, exit), value (+1, 0, -1; 1 yes, 0 no), "
+            'value_text ("unsure" with no value; a note; a reason).'
         ),
         examples=[[_EXAMPLE]],
     )

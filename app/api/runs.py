@@ -129,10 +129,10 @@ async def one_run(bench: Bench, run_id: str) -> dict[str, Any]:
 
 
 _EVENTS = """id: 0
-data: {"seq":0,"type":"start","trace_id":"01k…","run_id":"01k…","prompt":"Reach 24 from 4, 7, 8 and 8.","model":"pocket","sampling":{…},"bounds":{…}}
+data: {"seq":0,"type":"start","trace_id":"01k…","run_id":"01k…","prompt":"Reach 24 from …","model":"pocket", …}
 
 id: 1
-data: {"seq":1,"type":"step_open","index":0,"parent":null,"is_backtrack":false,"resumes":null,"replaces":null,"confidence":null}
+data: {"seq":1,"type":"step_open","index":0,"parent":null,"is_backtrack":false,"resumes":null, …}
 
 id: 5
 data: {"seq":5,"type":"step_delta","index":0,"field":"name","text":"Try 8 × 7"}
@@ -154,7 +154,9 @@ data: {"seq":900,"type":"done","finish_reason":"stop","answer":"Solved: …","so
     response_class=StreamingResponse,
     responses={
         200: {
-            "description": "Events as they happen, from the first on, until `done`. Neighbouring pieces of text travel together.",
+            "description": (
+                "Events as they happen, from the first on, until `done`. Neighbouring pieces of text travel together."
+            ),
             "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EVENTS}},
         },
         204: {"description": "Everything has been seen: `after` is the last event of a run that is done."},
@@ -171,9 +173,10 @@ async def events(
 ) -> Response:
     """Server-sent events (`text/event-stream`). Each has an `id` (its number) and JSON data with a `type`:
 
-    `start`, `step_open`, `step_delta` (field: name, thought, summary or reflection), `step_close`, `decision`, `answer_delta`, `stats`,
-    `done`. Joining the deltas of a field gives that field of the stored trace. After a break ask again with the last number
-    seen: nothing is missing and nothing comes twice. Runs of earlier servers and imported traces can be replayed as well.
+    `start`, `step_open`, `step_delta` (field: name, thought, summary or reflection), `step_close`, `decision`,
+    `answer_delta`, `stats`, `done`. Joining the deltas of a field gives that field of the stored trace. After a break
+    ask again with the last number seen: nothing is missing and nothing comes twice. Runs of earlier servers and
+    imported traces can be replayed as well.
     """
     found = await bench.runs.log_of(run_id)
     if found is None:

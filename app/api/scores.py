@@ -40,7 +40,8 @@ def scores_json(found: list[StepScores], active: str | None, how: Aggregation | 
     for s in found:
         aggregation: Any = how or s.aggregation
         rows.append({
-            "scorer": s.scorer, "scorer_version": s.scorer_version, "values": list(s.values), "aggregation": aggregation,
+            "scorer": s.scorer, "scorer_version": s.scorer_version, "values": list(s.values),
+            "aggregation": aggregation,
             "aggregate": aggregate(s.values, aggregation) if s.values else None,
             "active": s.scorer == active, "created_at": s.created_at,
         })  # fmt: skip

@@ -25,7 +25,10 @@ class PreviewIn(In):
 
     spec: dict[str, Any] = Field(
         default_factory=dict,
-        description="models, raters, trace_ids (lists; empty means all), solved (true, false, null), min_rated_steps, test_percent.",
+        description=(
+            "models, raters, trace_ids (lists; empty means all), solved (true, false, null), "
+            "min_rated_steps, test_percent."
+        ),
         examples=[_SPEC],
     )
 

@@ -87,7 +87,7 @@ class TraceOut(BaseModel):
     steps: list[StepOut]
     layout: dict[str, Any] | None = Field(
         None,
-        description="places: lane, column and depth of each step; runs: straight stretches {first, last, parent, depth}",
+        description="places: lane, column, depth of each step; runs: straight stretches {first, last, parent, depth}",
     )
 
 
@@ -149,7 +149,7 @@ async def import_traces(
         ),
     ],
 ) -> Imported:
-    """Store traces that were made elsewhere. A row with `steps` is taken as it is; without, its response is cut into steps.
+    """Store traces made elsewhere. A row with `steps` is taken as it is; without, its response is cut into steps.
 
     Nothing is stored unless every row can be read. The same trace again (by `trace_id`) is harmless.
     """
@@ -213,7 +213,7 @@ async def graph(
     trace_id: str,
     download: Annotated[bool, Query(description="Save it as a file instead of showing it.")] = False,
 ) -> Response:
-    """The search tree drawn with vis-network at fixed positions: an interactive page, or (`download=1`) one file that opens offline."""
+    """The search tree at fixed positions: an interactive page, or (`download=1`) one file that opens offline."""
     trace = await find_trace(bench, trace_id)
     from app.graph import SANDBOX_POLICY, file_name, graph_page
 

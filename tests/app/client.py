@@ -1,7 +1,7 @@
 """How the tests talk to the application: httpx for whole answers, and a small client of our own for streams.
 
-httpx's in-process transport waits for the end of an answer, so it cannot watch a run; `watch` speaks ASGI directly and can hang
-up in the middle, as a browser does.
+httpx's in-process transport waits for the end of an answer, so it cannot watch a run; `watch` speaks ASGI directly
+and can hang up in the middle, as a browser does.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class Bench(httpx.AsyncClient):
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "headers": headers,
             "path": f"/api/runs/{run_id}/events", "raw_path": b"", "scheme": "http", "server": ("127.0.0.1", 7860),
-            "query_string": b"" if after is None else f"after={after}".encode(), "client": ("127.0.0.1", 1), "root_path": "",
+            "query_string": b"" if after is None else f"after={after}".encode(), "client": ("127.0.0.1", 1),
+            "root_path": "",
         }  # fmt: skip
         task = asyncio.create_task(self.app(scope, receive, queue.put))
         start = await asyncio.wait_for(queue.get(), PATIENCE_S)
@@ -143,7 +144,17 @@ def check_whole(events: list[dict[str, Any]], trace: dict[str, Any]) -> None:
     assert [s["index"] for s in closed] == steps
     assert texts(events) == texts_of(trace)
     for mine, stored in zip(closed, trace["steps"], strict=True):
-        for key in ("start", "name", "thought", "summary", "reflection", "parent", "resumes", "replaces", "is_backtrack"):
+        for key in (
+            "start",
+            "name",
+            "thought",
+            "summary",
+            "reflection",
+            "parent",
+            "resumes",
+            "replaces",
+            "is_backtrack",
+        ):
             assert mine[key] == stored[key]
     decisions = {e["index"]: e["decision"] for e in events if e["type"] == "decision"}
     assert decisions == {s["index"]: s["decision"] for s in trace["steps"] if s["decision"]}

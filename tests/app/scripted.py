@@ -1,4 +1,4 @@
-"""An engine that plays a script: real Steiner text of the numbers game, cut into pieces, at a pace that a test controls."""
+"""An engine that plays a script: real Steiner text of the numbers game, in pieces, at a pace that a test controls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ WALK = long_walk()
 class ScriptedEngine:
     """Streams `text` in pieces of `size` characters.
 
-    gate: when given, one piece for every `release()`; without, as fast as it is read. fail_after: raise after so many pieces.
+    gate: when given, one piece for every `release()`; without, as fast as it is read. fail_after: raise after so
+    many pieces.
     """
 
     def __init__(

@@ -114,7 +114,7 @@ async def test_a_lie_about_the_length_does_not_get_through(workbench: Opened) ->
 
 
 async def test_hostile_text_is_kept_as_it_is(workbench: Opened) -> None:
-    hostile = 'Reach 24 from 4, 7, 8 and 8. <img src=x onerror=alert(1)> ${7*7} \\frac{1}{2} \u202e</script>"\'\x00'
+    hostile = "Reach 24 from 4, 7, 8 and 8. <img src=x onerror=alert(1)> ${7*7} \\frac{1}{2} \u202e</script>\"'\x00"
     async with workbench() as bench:
         run_id = await bench.finished(prompt=hostile)
         trace = await bench.get(f"/api/traces/{run_id}")
@@ -155,8 +155,10 @@ async def test_another_text_under_a_known_id_is_refused_and_the_same_is_harmless
 async def test_unknown_things_are_404_with_a_sentence(workbench: Opened) -> None:
     async with workbench() as bench:
         for path in (
-            "/api/traces/x", "/api/traces/x/scores", "/api/traces/x/graph", "/api/assignments/x", "/api/snapshots/x", "/api/jobs/x",
-            "/api/jobs/..", "/api/jobs/x/log", "/api/jobs/x/metrics", "/api/snapshots/x/exports/stepwise/data.jsonl", "/api/nothing",
+            "/api/traces/x", "/api/traces/x/scores", "/api/traces/x/graph", "/api/assignments/x", "/api/snapshots/x",
+            "/api/jobs/x",
+            "/api/jobs/..", "/api/jobs/x/log", "/api/jobs/x/metrics", "/api/snapshots/x/exports/stepwise/data.jsonl",
+            "/api/nothing",
             "/nothing", "/static/nothing.js", "/static/../server.py",
         ):  # fmt: skip
             answer = await bench.get(path)
@@ -214,8 +216,23 @@ async def test_a_corrupt_folder_and_one_in_use_are_sentences(tmp_path) -> None:
 
     (tmp_path / "corrupt").mkdir()
     (tmp_path / "corrupt" / "worldline.duckdb").write_bytes(b"not a database" * 100)
-    with pytest.raises(CorruptFolder, match="worldline.duckdb"):
+    with pytest.raises(CorruptFolder, match=r"worldline\.duckdb"):
         await start(tmp_path / "corrupt")
     with Store.open(tmp_path / "used"):
         with pytest.raises(FolderInUse, match="used"):
             await start(tmp_path / "used")
+
+
+async def test_an_import_may_be_larger_than_a_question(workbench: Opened) -> None:
+    async with workbench() as bench:
+        rows = [{"prompt": f"Question {i}", "response": WALK.response + "x" * 100_000} for i in range(12)]
+        answer = await bench.post("/api/traces", json=rows)
+        assert answer.status_code == 201
+        page = (await bench.get("/api/traces?limit=5")).json()
+        found = [row["trace_id"] for row in page["traces"]]
+        while page["next"]:
+            page = (await bench.get(f"/api/traces?limit=5&after={page['next']}")).json()
+            found += [row["trace_id"] for row in page["traces"]]
+        assert sorted(found) == sorted(answer.json()["trace_ids"])
+        (row,) = (await bench.get("/api/traces?q=question 7")).json()["traces"]
+        assert row["prompt"] == "Question 7"

@@ -14,14 +14,18 @@ pytestmark = pytest.mark.anyio
 
 PROMISED = {
     "GET /api/health", "GET /api/models", "GET /api/problems/random", "GET /api/problems/examples",
-    "POST /api/runs", "GET /api/runs", "GET /api/runs/{run_id}", "GET /api/runs/{run_id}/events", "POST /api/runs/{run_id}/stop",
+    "POST /api/runs", "GET /api/runs", "GET /api/runs/{run_id}", "GET /api/runs/{run_id}/events",
+    "POST /api/runs/{run_id}/stop",
     "GET /api/traces", "POST /api/traces", "GET /api/traces/{trace_id}", "GET /api/traces/{trace_id}/graph",
     "GET /api/traces/{trace_id}/scores", "POST /api/traces/{trace_id}/scores",
-    "POST /api/assignments/next", "POST /api/assignments", "GET /api/assignments/{assignment_id}", "POST /api/ratings", "GET /api/stats",
+    "POST /api/assignments/next", "POST /api/assignments", "GET /api/assignments/{assignment_id}",
+    "POST /api/ratings", "GET /api/stats",
     "GET /api/snapshots", "POST /api/snapshots", "POST /api/snapshots/preview", "GET /api/snapshots/{snapshot_id}",
-    "GET /api/export-formats", "POST /api/snapshots/{snapshot_id}/exports", "POST /api/snapshots/{snapshot_id}/exports/preview",
+    "GET /api/export-formats", "POST /api/snapshots/{snapshot_id}/exports",
+    "POST /api/snapshots/{snapshot_id}/exports/preview",
     "GET /api/snapshots/{snapshot_id}/exports/{format}/{file}",
-    "GET /api/jobs", "POST /api/jobs", "GET /api/jobs/{job_id}", "GET /api/jobs/{job_id}/metrics", "GET /api/jobs/{job_id}/log",
+    "GET /api/jobs", "POST /api/jobs", "GET /api/jobs/{job_id}", "GET /api/jobs/{job_id}/metrics",
+    "GET /api/jobs/{job_id}/log",
     "POST /api/jobs/{job_id}/stop", "POST /api/jobs/{job_id}/resume", "POST /api/jobs/{job_id}/use",
 }  # fmt: skip
 
@@ -29,7 +33,9 @@ PROMISED = {
 async def test_every_route_is_listed_and_described(workbench: Opened) -> None:
     async with workbench() as bench:
         api = (await bench.get("/api/openapi.json")).json()
-    found = {f"{method.upper()} {path}": route for path, methods in api["paths"].items() for method, route in methods.items()}
+    found = {
+        f"{method.upper()} {path}": route for path, methods in api["paths"].items() for method, route in methods.items()
+    }
     assert set(found) == PROMISED
     for name, route in found.items():
         assert route["summary"], name

@@ -19,7 +19,9 @@ async def test_our_own_names_are_answered(workbench: Opened, host: str) -> None:
         assert (await bench.get("/api/health", headers={"host": host})).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:7860", "", "192.168.0.9:7860", "[", "a@localhost:x"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example:7860", "", "192.168.0.9:7860", "[", "a@localhost:x"]
+)
 @pytest.mark.parametrize("path", ["/api/health", "/static/icon.svg", "/"])
 async def test_other_names_are_not(workbench: Opened, host: str, path: str) -> None:
     async with workbench() as bench:

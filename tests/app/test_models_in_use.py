@@ -1,4 +1,4 @@
-"""From a finished job to a model in use: reward-model scores appear on old and new traces, tuned models can be asked."""
+"""From a finished job to a model in use: scores appear on old and new traces, tuned models can be asked."""
 
 from __future__ import annotations
 
@@ -50,10 +50,13 @@ def job(data: Path, job_id: str, model: Path | None, state: str = "done") -> Non
     folder = data / "jobs" / job_id
     folder.mkdir(parents=True)
     kind = job_id.split("-")[0]
-    status = {"job_id": job_id, "kind": kind, "state": state, "snapshot_id": "s", "step": 7, "total_steps": 7, "seconds": 1.5,
+    status = {"job_id": job_id, "kind": kind, "state": state, "snapshot_id": "s", "step": 7, "total_steps": 7,
+              "seconds": 1.5,
               "created_at": utc_now(), "figures": {"auc": float("nan")}}  # fmt: skip
     (folder / "status.json").write_text(json.dumps(status))
-    (folder / "job.json").write_text(json.dumps({"job_id": job_id, "kind": kind, "snapshot_id": "s", "snapshot_sha256": "0"}))
+    (folder / "job.json").write_text(
+        json.dumps({"job_id": job_id, "kind": kind, "snapshot_id": "s", "snapshot_sha256": "0"})
+    )
     (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 0.7}\n{"step": 2, "loss": NaN}\n{"step": 3, "lo')
     (folder / "log.txt").write_text("began\nended\n")
     if model is not None:
@@ -101,7 +104,9 @@ async def test_a_reward_model_in_use_scores_old_traces_new_ones_and_survives_a_r
         assert len(again) == 1
 
 
-async def test_a_tuned_model_can_be_asked_and_survives_a_restart(workbench: Opened, models: Path, tmp_path: Path) -> None:
+async def test_a_tuned_model_can_be_asked_and_survives_a_restart(
+    workbench: Opened, models: Path, tmp_path: Path
+) -> None:
     async with workbench() as bench:
         job(tmp_path / "data", "sft-a", models / "lm")
         assert (await bench.post("/api/jobs/sft-a/use")).json()["model"] == "sft-a"
@@ -110,7 +115,9 @@ async def test_a_tuned_model_can_be_asked_and_survives_a_restart(workbench: Open
         assert listed["sft-a"]["ready"] is True
         out_of_range = await bench.post("/api/runs", json={"prompt": "Reach 500 from 1, 2 and 3.", "model": "sft-a"})
         assert out_of_range.status_code == 422
-        answer = await bench.post("/api/runs", json={"prompt": WALK.prompt, "model": "sft-a", "max_tokens": 80, "seed": 1})
+        answer = await bench.post(
+            "/api/runs", json={"prompt": WALK.prompt, "model": "sft-a", "max_tokens": 80, "seed": 1}
+        )
         run_id = answer.json()["run_id"]
         events = await bench.events(run_id)
         trace = (await bench.get(f"/api/traces/{run_id}")).json()

@@ -16,8 +16,10 @@ pytestmark = pytest.mark.anyio
 
 def event(work: dict, seq: int, **fields) -> dict:
     return {
-        "event_id": str(uuid.uuid4()), "assignment_id": work["assignment"]["assignment_id"], "rater_id": work["assignment"]["rater_id"],
-        "seq": seq, "action": "set", "target": "step", "step_idx": 0, "dimension": "correctness", "value": 1, "input_method": "key",
+        "event_id": str(uuid.uuid4()), "assignment_id": work["assignment"]["assignment_id"],
+        "rater_id": work["assignment"]["rater_id"],
+        "seq": seq, "action": "set", "target": "step", "step_idx": 0, "dimension": "correctness", "value": 1,
+        "input_method": "key",
         **fields,
     }  # fmt: skip
 
@@ -29,13 +31,16 @@ async def take(bench: Bench, **body) -> dict:
 async def test_there_is_a_reason_when_there_is_no_work(workbench: Opened) -> None:
     async with workbench() as bench:
         assert await take(bench) == {
-            "assignment": None, "reason": "There is no trace to rate yet. Run one on the Solve page, or import some."
+            "assignment": None,
+            "reason": "There is no trace to rate yet. Run one on the Solve page, or import some.",
         }
         trace_id = await bench.finished()
         work = await take(bench)
         assert work["assignment"]["trace_id"] == trace_id
         assert work["remaining"] == 1
-        await bench.post("/api/ratings", json={"events": [event(work, 0, action="submit", target="trace", step_idx=None)]})
+        await bench.post(
+            "/api/ratings", json={"events": [event(work, 0, action="submit", target="trace", step_idx=None)]}
+        )
         assert "every trace" in (await take(bench))["reason"]
 
 

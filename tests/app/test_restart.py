@@ -102,7 +102,9 @@ def test_kill_9_in_mid_run_loses_nothing_that_was_seen(tmp_path: Path, enough: i
         check_whole(seen + rest, trace)
         check_whole(follow(client, run_id), trace)
         listed = client.get("/api/runs").json()
-        assert [(row["run_id"], row["state"], row["finish_reason"]) for row in listed] == [(run_id, "done", "interrupted")]
+        assert [(row["run_id"], row["state"], row["finish_reason"]) for row in listed] == [
+            (run_id, "done", "interrupted")
+        ]
 
 
 def test_a_server_that_is_told_to_stop_stores_its_runs_and_lets_go_of_the_folder(tmp_path: Path) -> None:

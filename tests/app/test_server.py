@@ -81,7 +81,9 @@ async def test_the_pages_are_mounted_behind_the_same_gate(tmp_path: Path) -> Non
             for page in ("/ui/rate", "/ui/data", "/ui/train"):
                 assert (await client.get(page, follow_redirects=True)).status_code == 200
             assert (await client.get("/ui/", headers={"host": "evil.example"})).status_code == 403
-            assert (await client.post("/ui/gradio_api/queue/join", headers={"origin": "http://evil.example"})).status_code == 403
+            assert (
+                await client.post("/ui/gradio_api/queue/join", headers={"origin": "http://evil.example"})
+            ).status_code == 403
             assert (await client.get("/api/health")).status_code == 200
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
     assert os.environ["HF_HUB_DISABLE_TELEMETRY"] in ("1", "True")
