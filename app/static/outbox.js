@@ -78,6 +78,14 @@ export class Outbox {
 
   async #send() {
     this.sending = true;
+    try {
+      await this.#sendAll();
+    } finally {
+      this.sending = false;
+    }
+  }
+
+  async #sendAll() {
     while (this.queue.length) {
       const batch = this.queue.slice(0, this.oneByOne ? 1 : BATCH);
       try {
@@ -112,7 +120,6 @@ export class Outbox {
       this.#tell();
     }
     if (!this.queue.length) this.oneByOne = false;
-    this.sending = false;
   }
 
   #drop(event, then) {

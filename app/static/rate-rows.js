@@ -39,7 +39,7 @@ export function rateRow(step, model, view) {
   const score = view.scores?.values[at];
   const saved = view.saved(at);
   const chips = [
-    h("span", { class: `saved ${saved}` }, { waiting: "saving …", saved: "saved", none: "" }[saved]),
+    h("span", { class: `save-mark ${saved}` }, { waiting: "saving …", saved: "saved", none: "" }[saved]),
     score === undefined ? null : scoreChip(score, view.scores.scorer),
     first === at ? h("span", { class: "wl-chip bad" }, "✗ first error") : after && !checked ? h("span", { class: "wl-chip quiet" }, "after the first error") : null,
     choiceGroup({ label: `Rate step ${at + 1}`, act: "rate", step: at, checked, tabbable: selected, disabled: view.readOnly, keyOf: selected && !view.readOnly ? view.keyOf : undefined }),

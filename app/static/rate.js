@@ -429,7 +429,7 @@ export async function mount(root) {
     const held = work.judgements.choice("trace", null, "verdict");
     const host = at("verdict");
     const focused = host.contains(document.activeElement);
-    host.replaceChildren(choiceGroup({ label: "Verdict on the trace", act: "verdict", checked: held, tabbable: true, disabled: work.readOnly }), h("span", { class: `saved ${savedOf("trace")}` }, { waiting: " saving …", saved: " saved", none: "" }[savedOf("trace")]));
+    host.replaceChildren(choiceGroup({ label: "Verdict on the trace", act: "verdict", checked: held, tabbable: true, disabled: work.readOnly }), h("span", { class: `save-mark ${savedOf("trace")}` }, { waiting: " saving …", saved: " saved", none: "" }[savedOf("trace")]));
     if (focused) host.querySelector("[tabindex='0']")?.focus();
     root.querySelectorAll('[data-key="verdict"]').forEach((k) => (k.textContent = show(keys.label("verdict"))));
   }
