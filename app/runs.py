@@ -268,6 +268,7 @@ class RunManager:
         else:
             run.journal.close()
         run.trace = trace
+        run.raw.clear()
         run.log.close()
         if stored:
             self._on_trace(trace)

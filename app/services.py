@@ -54,16 +54,19 @@ class Services:
             scoring.open()
         except BaseException:
             store.close()
+            _remove_owner(data_dir)
             raise
         return cls(data_dir, store, models, scoring, runs)
 
     async def close(self) -> None:
         """Runs first, so that their traces are stored; the store last."""
-        await self.runs.close()
-        await self.scoring.close()
-        await self.models.close()
-        await asyncio.to_thread(self.store.close)
-        _remove_owner(self.data_dir)
+        try:
+            await self.runs.close()
+            await self.scoring.close()
+            await self.models.close()
+        finally:  # whatever went wrong above, the folder must be let go whole
+            await asyncio.to_thread(self.store.close)
+            _remove_owner(self.data_dir)
 
 
 def _write_owner(data_dir: Path, url: str) -> None:
