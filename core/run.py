@@ -13,8 +13,8 @@ from dataclasses import asdict
 from typing import Any
 
 from core.engines.base import Bounds, Engine, EngineError, GenerateRequest, Sampling
-from core.formats import steiner
-from core.formats.steiner import AnswerText, Decided, FieldText, StepClosed, StepOpened
+from core.formats import choose
+from core.formats.events import AnswerText, Decided, FieldText, ParserEvent, StepClosed, StepOpened, StreamParser
 from core.trace import Placed, Problem, Step, Trace, new_id, step_json, utc_now
 from core.tree import TreeBuilder
 
@@ -30,7 +30,8 @@ class TraceReader:
         self.problem, self.model = problem, model
         self.trace_id = trace_id or new_id()
         self.created_at = utc_now()
-        self.parser = steiner.SteinerParser()
+        self.parser: StreamParser | None = None  # chosen by the first characters
+        self._unread = ""
         self.tree = TreeBuilder(problem.prompt)
         self._text: list[str] = []
 
@@ -41,28 +42,43 @@ class TraceReader:
     def feed(self, text: str) -> list[dict[str, Any]]:
         """Events of the next piece of text."""
         self._text.append(text)
+        if self.parser is None:
+            self._unread += text
+            self.parser = choose(self._unread)
+            if self.parser is None:
+                return []
+            text, self._unread = self._unread, ""
         return [self._event(e) for e in self.parser.feed(text)]
 
     def close(self) -> list[dict[str, Any]]:
         """Events of what was still open when the text ended."""
-        return [self._event(e) for e in self.parser.close()]
+        parser = self._decided_parser()
+        unread, self._unread = self._unread, ""
+        return [self._event(e) for e in (*parser.feed(unread), *parser.close())]
+
+    def _decided_parser(self) -> StreamParser:
+        if self.parser is None:
+            self.parser = choose(self._unread, ended=True)
+        assert self.parser is not None
+        return self.parser
 
     def trace(self, finish_reason: str, *, sampling: dict[str, Any], stats: dict[str, Any], error: str = "") -> Trace:
         """The trace as it stands. A response without a single step becomes one step, so that nothing is lost."""
         response = "".join(self._text)
-        steps: list[Step] = self.parser.steps
+        parser = self._decided_parser()
+        steps: list[Step] = parser.steps
         nodes: list[Placed] = self.tree.nodes
-        form = self.parser.name
+        form = parser.name
         if not steps and response:
             form, steps, nodes = "plain", [Step(0, 0, len(response), thought=response)], [Placed(None)]
         return Trace(
             trace_id=self.trace_id, problem_id=self.problem.problem_id, prompt=self.problem.prompt, response=response,
-            steps=tuple(steps), nodes=tuple(nodes), answer=self.parser.answer, finish_reason=finish_reason,
+            steps=tuple(steps), nodes=tuple(nodes), answer=parser.answer, finish_reason=finish_reason,
             model=self.model, format=form, sampling=sampling, stats=stats, created_at=self.created_at,
             solved=_solved(self.problem.prompt, steps), error=error,
         )  # fmt: skip
 
-    def _event(self, event: steiner.ParserEvent) -> dict[str, Any]:
+    def _event(self, event: ParserEvent) -> dict[str, Any]:
         match event:
             case StepOpened(index, entered_by):
                 return {"type": "step_open", "index": index, **asdict(self.tree.open(entered_by))}

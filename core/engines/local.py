@@ -176,8 +176,10 @@ class _Loop:
         self.cache = _make_cache(self.model)
         self.eos = self.tokenizer.eos_token_id
         vocabulary = self.tokenizer.get_vocab()
-        needed = [vocabulary.get(token) for token in (t.STEP_END, t.PROCEED, t.BACKTRACK, t.REASONING_END)]
-        self.step_ids = None if None in needed else StepIds(*needed, self.eos)
+        found = [vocabulary.get(token) for token in (t.STEP_END, t.PROCEED, t.BACKTRACK, t.REASONING_END)]
+        ids = [i for i in found if i is not None]
+        # A model without Steiner's tokens has no steps to bound.
+        self.step_ids = StepIds(ids[0], ids[1], ids[2], ids[3], self.eos) if len(ids) == len(found) else None
         self.known_tokens = len(self.tokenizer)
 
     def admit(self, row: _Row) -> None:

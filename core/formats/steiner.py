@@ -10,62 +10,16 @@ missing start or end, a step cut in the middle, a token out of place all give a 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from core.formats import steiner_tokens as t
+from core.formats.events import AnswerText, Decided, FieldText, ParserEvent, StepClosed, StepOpened
 from core.trace import Decision, Step
 
 _TOKEN = re.compile("|".join(re.escape(token) for token in t.TOKENS))
 _LONGEST = max(map(len, t.TOKENS))
 _FIELD_OF_START = {start: name for name, (start, _) in t.FIELDS.items()}
 _FIELD_ENDS = {end for _, end in t.FIELDS.values()}
-
-
-@dataclass(frozen=True)
-class StepOpened:
-    """A step has begun. `entered_by` is the decision token that led here, None for the first step."""
-
-    index: int
-    entered_by: Decision | None
-
-
-@dataclass(frozen=True)
-class FieldText:
-    """More text of a field of the open step."""
-
-    index: int
-    field: str
-    text: str
-
-
-@dataclass(frozen=True)
-class StepClosed:
-    """A step is whole (`decision` still unknown) or was cut (`complete` False)."""
-
-    step: Step
-
-
-@dataclass(frozen=True)
-class Decided:
-    """What the model does after step `index`."""
-
-    index: int
-    decision: Decision
-
-
-@dataclass(frozen=True)
-class AnswerText:
-    """More text of the answer."""
-
-    text: str
-
-
-ParserEvent = StepOpened | FieldText | StepClosed | Decided | AnswerText
-
-
-def detect(text: str) -> bool:
-    """Steiner's format is known by its step token; others reuse `<|reasoning_start|>`."""
-    return t.STEP_START in text
 
 
 class SteinerParser:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from core.formats import parse_response
 from core.formats import steiner_tokens as t
-from core.formats.steiner import Decided, FieldText, SteinerParser, StepClosed, StepOpened
+from core.formats.events import Decided, FieldText, StepClosed, StepOpened
+from core.formats.steiner import SteinerParser
 from training.synthesis.countdown import walks
 
 WALKS = [next(w) for w in [walks(11)] for _ in range(40)]
