@@ -27,7 +27,8 @@ log = logging.getLogger("worldline.models")
 POCKET = "pocket"
 POCKET_NOTE = (
     "A small model that plays the numbers game only: reach a target from 3 or 4 numbers (1 to 13, target 10 to 99). "
-    "It runs in this process, without a network or a GPU."
+    "It runs in this process, without a network or a GPU. To ask a real model, start the workbench beside its server: "
+    "worldline --endpoint http://127.0.0.1:8000/v1"
 )
 
 
@@ -170,7 +171,9 @@ class Models:
 
 def _entry(model_id: str, engine: Engine, *, shipped: bool) -> ModelEntry:
     if model_id != POCKET:
-        return ModelEntry(model_id, model_id, "", engine)
+        served_at = getattr(engine, "base_url", "")
+        note = f"Served at {served_at}. Step limits are not applied there yet; the token limit is." if served_at else ""
+        return ModelEntry(model_id, model_id, note, engine)
     return ModelEntry(POCKET, "pocket", POCKET_NOTE, engine, _countdown_only, _shipped_dir() if shipped else None)
 
 

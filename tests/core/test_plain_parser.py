@@ -46,7 +46,13 @@ def test_without_tags_everything_is_reasoning() -> None:
     assert parser.answer == ""
 
 
-@given(st.lists(st.sampled_from(["a", "b c", "\n", "\n\n", " ", "```", "`", "<think>", "</think>", "<", "</thi", "é"]), max_size=30), st.randoms())
+@given(
+    st.lists(
+        st.sampled_from(["a", "b c", "\n", "\n\n", " ", "```", "`", "<think>", "</think>", "<", "</thi", "é"]),
+        max_size=30,
+    ),
+    st.randoms(),
+)
 @settings(max_examples=300, deadline=None)
 def test_any_cutting_gives_the_same_contiguous_steps(parts: list[str], rng: random.Random) -> None:
     text = "".join(parts)
