@@ -26,7 +26,7 @@ MAX_NODES = 600
 # Bézier edges cost several times what straight ones do.
 MAX_SMOOTH_EDGES = 300
 LABEL_CHARS = 26
-COLUMN_PX, ROW_PX = 230, 58
+COLUMN_PX, ROW_PX = 256, 52
 STATIC = Path(__file__).parent / "static"
 # For the response header of the page; the page holds the same policy itself, so that the saved file keeps it.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
@@ -109,7 +109,7 @@ def _pyvis_page(trace: Trace, kept: list[int]) -> str:
         "physics": {"enabled": False},
         "layout": {"improvedLayout": False},
         "interaction": {"hover": True, "dragNodes": False, "keyboard": {"enabled": True, "bindToWindow": False}},
-        "nodes": {"borderWidth": 1.5, "margin": 8, "widthConstraint": {"minimum": 150, "maximum": 190}},
+        "nodes": {"borderWidth": 1.5, "margin": 8, "widthConstraint": {"minimum": 150, "maximum": 216}},
         "edges": {"smooth": smooth, "arrows": {"to": {"enabled": True, "scaleFactor": 0.5}}, "width": 1.5},
     }
     net.set_options(json.dumps(options))

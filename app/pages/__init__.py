@@ -40,6 +40,13 @@ def mount_ui(app: FastAPI) -> FastAPI:
     from app.pages.shell import HEAD, theme
 
     return gr.mount_gradio_app(
-        app, build_ui(), path=UI_PATH, run_history=False, footer_links=[], theme=theme(gr), head=HEAD, show_error=False,
+        app,
+        build_ui(),
+        path=UI_PATH,
+        run_history=False,
+        footer_links=[],
+        theme=theme(gr),
+        head=HEAD,
+        show_error=False,
         ssr_mode=False,
     )

@@ -23,7 +23,9 @@ MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "DejaVu Sans Mono", "monospac
 
 def theme(gr: ModuleType) -> Any:
     """Gradio's own look with the system's fonts (none is downloaded) and our blue."""
-    return gr.themes.Base(primary_hue=gr.themes.colors.blue, neutral_hue=gr.themes.colors.slate, font=FONT, font_mono=MONO)
+    return gr.themes.Base(
+        primary_hue=gr.themes.colors.blue, neutral_hue=gr.themes.colors.slate, font=FONT, font_mono=MONO
+    )
 
 
 def navigation(gr: ModuleType) -> None:

@@ -29,6 +29,7 @@ MARKUP = """
       <label>Min. steps<input data-id="min_steps" type="number" min="0" max="200" step="1" value="0"></label>
       <label>Max. steps<input data-id="max_steps" type="number" min="1" max="200" step="1" value="60"></label>
     </div>
+    <p class="muted note">Models fine-tuned on the Train page join this list.</p>
   </details>
   <p class="muted note" id="wl-model-note" data-id="model-note"></p>
 </form>
@@ -71,10 +72,12 @@ MARKUP = """
 
 <section class="wl-card wl-empty" data-id="empty">
   <p>Ask a question, or roll the dice, and watch the model search: every step, every turn back.</p>
+  <p class="muted">The pocket model plays only the numbers game. A larger model's reasoning can be read, rated and trained on as well:
+  import its traces on the <a href="/ui/data">Data page</a>, or send them to <a href="/api/docs">the API</a>.</p>
 </section>
 
 <section class="wl-card wl-recent" aria-labelledby="wl-recent-title">
-  <h2 id="wl-recent-title">Recent runs</h2>
+  <h2 id="wl-recent-title">Recent runs and traces</h2>
   <div data-id="recent"></div>
 </section>
 """

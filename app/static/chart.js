@@ -4,7 +4,8 @@ import { svg } from "./dom.js";
 
 const PAD = { left: 52, right: 14, top: 12, bottom: 26 };
 const MAX_POINTS = 600; // more than the pixels of the chart help nobody
-const SMOOTH = 0.1; // weight of the newest value in the running mean
+// Weight of the newest value in the running mean: short curves follow their points, long ones are calmed.
+const weight = (count) => Math.min(0.6, Math.max(0.05, 10 / count));
 
 export function lineChart(host, rows, { x = "step", y = "loss", total = null, label = "Loss" }) {
   const points = rows.filter((r) => Number.isFinite(r[x]) && Number.isFinite(r[y])).map((r) => [r[x], r[y]]);
@@ -20,7 +21,8 @@ export function lineChart(host, rows, { x = "step", y = "loss", total = null, la
   const px = (v) => PAD.left + (v / lastX) * (width - PAD.left - PAD.right);
   const py = (v) => PAD.top + (1 - v / top) * (height - PAD.top - PAD.bottom);
   let mean = points[0][1];
-  const smooth = points.map(([a, b]) => [a, (mean += SMOOTH * (b - mean))]);
+  const share = weight(points.length);
+  const smooth = points.map(([a, b]) => [a, (mean += share * (b - mean))]);
   const line = (list) => thin(list).map(([a, b], i) => `${i ? "L" : "M"}${px(a).toFixed(1)} ${py(Math.max(0, b)).toFixed(1)}`).join("");
   const marks = [0, 0.25, 0.5, 0.75, 1].map((f) => f * top);
   const ticks = [0, 0.25, 0.5, 0.75, 1].map((f) => Math.round(f * lastX));
@@ -28,7 +30,7 @@ export function lineChart(host, rows, { x = "step", y = "loss", total = null, la
   host.replaceChildren(svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${label} over steps: ${points[0][1].toFixed(3)} at step ${points[0][0]}, ${last[1].toFixed(3)} at step ${last[0]}${total ? ` of ${total}` : ""}.` },
     marks.map((m) => svg("g", {}, svg("line", { class: m === 0 ? "axis" : "grid", x1: PAD.left, x2: width - PAD.right, y1: py(m), y2: py(m) }), svg("text", { x: PAD.left - 8, y: py(m) + 4, "text-anchor": "end" }, short(m)))),
     [...new Set(ticks)].map((t) => svg("text", { x: px(t), y: height - 8, "text-anchor": t === 0 ? "start" : t === lastX ? "end" : "middle" }, String(t))),
-    svg("text", { x: PAD.left + 6, y: PAD.top + 4 }, label),
+    svg("text", { x: PAD.left + 6, y: PAD.top + 14 }, label),
     svg("path", { class: "raw", d: line(points) }), svg("path", { class: "smooth", d: line(smooth) }),
     svg("circle", { cx: px(last[0]), cy: py(smooth.at(-1)[1]), r: 3.5, fill: "var(--wl-good)" }),
     svg("text", { x: Math.min(px(last[0]) + 8, width - PAD.right), y: py(smooth.at(-1)[1]) - 8, "text-anchor": px(last[0]) > width - 80 ? "end" : "start" }, short(smooth.at(-1)[1]))));

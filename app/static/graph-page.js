@@ -50,7 +50,7 @@
   const scaleBy = (factor) => network.moveTo({ scale: network.getScale() * factor, animation: false });
   button("+", "Larger", () => scaleBy(1.25));
   button("−", "Smaller", () => scaleBy(0.8));
-  button("⛶", "Show all", () => network.fit());
+  button("Fit", "Show all", () => network.fit());
   document.body.append(top, zoom, panel);
   const canvas = document.querySelector("#mynetwork canvas");
   canvas?.setAttribute("role", "img");

@@ -28,7 +28,7 @@ export function gutterRow(row, lanes, dotY, mark) {
   const bend = Math.min(14, dotY - 2);
   const parts = [];
   for (const piece of row.pieces) {
-    const shape = { class: piece.back ? "jump" : "edge", "data-from": piece.from };
+    const shape = { class: piece.back ? "jump" : "edge", "data-from": piece.from, "data-kind": piece.kind };
     const railX = piece.at === undefined ? dotX : x(piece.at);
     const line = (y1, y2) => svg("line", { ...shape, x1: railX, x2: railX, y1, y2 });
     if (piece.kind === "in") parts.push(line(0, dotY));

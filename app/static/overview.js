@@ -5,7 +5,7 @@ import { framed, svg } from "./dom.js";
 import { BOX, layoutRuns } from "./overview-layout.js";
 
 const REDRAW_MS = 200; // the layout is remade from scratch; five times a second is enough for the eye
-const CHARS = 16; // what fits a box at 11 px
+const CHARS = 17; // what fits a box at 11 px
 const ROOT = 40;
 
 export class Overview {

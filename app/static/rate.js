@@ -8,6 +8,7 @@ import { Keys, MOVES, show } from "./keys.js";
 import { Outbox } from "./outbox.js";
 import { Overview } from "./overview.js";
 import { choiceGroup, rateRow } from "./rate-rows.js";
+import { shortId } from "./step-detail.js";
 import { StepList } from "./steplist.js";
 import { TraceModel } from "./trace-model.js";
 
@@ -122,6 +123,8 @@ export async function mount(root) {
     if (scores) sessionStorage.setItem(`worldline.saw.${assignment.assignment_id}`, "1");
     sure = false;
     editing = null;
+    notice(notices, "submit", "warn", null);
+    notice(notices, "open", "error", null);
     at("empty").hidden = true;
     at("work").hidden = false;
     at("prompt").textContent = trace.prompt;
@@ -144,7 +147,7 @@ export async function mount(root) {
 
   function scoresOf(payload) {
     const found = (payload.scores ?? [])[0];
-    return found ? { scorer: `${found.scorer} ${found.scorer_version ?? ""}`.trim(), values: found.values } : null;
+    return found ? { scorer: found.scorer, values: found.values } : null;
   }
 
   const sawBefore = (id) => sessionStorage.getItem(`worldline.saw.${id}`) !== null;
@@ -281,6 +284,7 @@ export async function mount(root) {
       return;
     }
     send(changes, method);
+    notice(notices, "submitted", "good", null);
     for (const c of changes) if (c.step !== null && c.step !== undefined) list.touch(c.step);
     const where = changes.find((c) => c.target !== "trace")?.step;
     if (follow && where !== undefined && where !== null) {
@@ -345,7 +349,8 @@ export async function mount(root) {
   function editComment(index) {
     editing = index;
     list.touch(index);
-    requestAnimationFrame(() => requestAnimationFrame(() => root.querySelector(`[data-comment="${index}"]`)?.focus()));
+    list.reveal(index);
+    root.querySelector(`[data-comment="${index}"]`)?.focus({ preventScroll: true });
   }
 
   function keepComment(box, focusList = true) {
@@ -423,6 +428,7 @@ export async function mount(root) {
     at("meter").style.width = `${total ? (100 * rated) / total : 0}%`;
     at("submit").textContent = work.readOnly ? "Next trace" : missing() && work.judgements.firstError === null ? `Submit (${missing()} unrated)` : "Submit";
     at("submit").title = "Ctrl+Enter";
+    at("submit").setAttribute("aria-keyshortcuts", "Control+Enter");
   }
 
   function drawVerdict() {
@@ -438,7 +444,7 @@ export async function mount(root) {
     const { assignment, readOnly, scores } = work;
     for (const button of at("exits").querySelectorAll("button")) button.disabled = readOnly;
     notice(notices, "readonly", "info", !readOnly ? null : assignment.status === "submitted"
-      ? `You have submitted this trace.${scores ? ` The scores of ${scores.scorer} are shown now.` : " No reward model has scored it yet."}`
+      ? `You have submitted this trace.${scores ? ` The scores of ${shortId(scores.scorer)} are shown now.` : " No reward model has scored it yet."}`
       : `This trace was left with “${assignment.status}”.`,
     h("button", { type: "button", class: "secondary", onclick: reopen }, "Reopen to change"), h("button", { type: "button", class: "secondary", onclick: next }, "Next trace"));
     if (!readOnly) notice(notices, "readonly", "info", null);
@@ -482,7 +488,8 @@ export async function mount(root) {
     if (!off || !work) return;
     const focused = document.activeElement?.closest?.("[data-keyzone]");
     off.hidden = keys.settings.on && focused !== null && focused !== undefined;
-    off.textContent = keys.settings.on ? "Keys rest: click the list to use them" : "Single keys are switched off (see “keys”)";
+    off.textContent = keys.settings.on ? "Keys rest" : "Keys are off";
+    off.title = keys.settings.on ? "Single keys work while the step list has the focus: click it, or press Tab until it has." : "Single keys are switched off; “keys” switches them on.";
   }
 
   // ---------------------------------------------------------------- listeners

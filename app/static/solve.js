@@ -115,7 +115,7 @@ export async function mount(root) {
 
   function drawModelNote() {
     const note = at("model").selectedOptions[0]?.dataset.note;
-    at("model-note").textContent = [note, "Models fine-tuned on the Train page join the list above. To read and rate the traces of any other model, import them on the Data page."].filter(Boolean).join(" ");
+    at("model-note").textContent = note || "";
   }
 
   function ask(text) {
@@ -271,7 +271,7 @@ export async function mount(root) {
       try {
         const found = await get(`/api/traces/${encodeURIComponent(traceId)}/scores`);
         if (found.length && model.traceId === traceId) {
-          takeScores(found.at(-1));
+          takeScores(found[0]);
           return;
         }
       } catch (error) {
@@ -281,7 +281,7 @@ export async function mount(root) {
   }
 
   function takeScores(found) {
-    scores = { scorer: `${found.scorer} ${found.scorer_version ?? ""}`.trim(), values: found.values };
+    scores = { scorer: found.scorer, values: found.values };
     at("score").hidden = true;
     list.touchAll();
     overview.paint();
@@ -298,7 +298,7 @@ export async function mount(root) {
     state.textContent = running ? (model.steps.length ? "Running" : "Waiting for the first step") : (ENDINGS[model.finishReason] ?? "Ended");
     at("n-steps").textContent = number(model.steps.length);
     at("n-backtracks").textContent = number(model.backtracks);
-    at("n-tokens").textContent = number(model.stats.generated_tokens ?? 0);
+    at("n-tokens").textContent = number(model.stats.generated_tokens);
     at("speed").textContent = number(model.stats.tokens_per_s);
     at("seconds").textContent = model.stats.seconds === undefined ? "–" : model.stats.seconds < 60 ? `${model.stats.seconds.toFixed(1)} s` : duration(model.stats.seconds);
     const box = at("answer-box");
@@ -433,7 +433,7 @@ export async function mount(root) {
     at("score").disabled = true;
     try {
       const made = await post(`/api/traces/${encodeURIComponent(model.traceId)}/scores`);
-      takeScores(Array.isArray(made) ? made.at(-1) : made);
+      takeScores(made[0]);
     } catch (error) {
       failed("score", error);
     } finally {

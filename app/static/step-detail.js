@@ -34,7 +34,7 @@ export function stepDetail(host, model, index, { goTo, score = null }) {
     decision ? h("span", { class: "muted" }, ` ${decision[2]}`) : null]]);
   const branches = model.childrenOf(index);
   if (branches.length > 1) facts.push(["Branches", branches.flatMap((b, i) => [i ? ", " : "", link(b)])]);
-  if (score) facts.push(["PRM score", [h("span", { class: `wl-chip score s${scoreBand(score.value)}` }, score.value.toFixed(2)), h("span", { class: "muted" }, ` chance that the step is good, by ${score.scorer}`)]]);
+  if (score) facts.push(["PRM score", [h("span", { class: `wl-chip score s${scoreBand(score.value)}` }, score.value.toFixed(2)), h("span", { class: "muted" }, " chance that the step is good, by "), h("span", { class: "muted", title: score.scorer }, shortId(score.scorer))]]);
   host.replaceChildren(
     h("div", { class: "detail-head" }, h("h2", {}, h("span", { class: "num" }, `Step ${index + 1}`), step.name || (step.writing ? "…" : "(no name)"))),
     field("Thought", step.thought, step.writing && step.field === "thought") ?? "",
@@ -53,6 +53,11 @@ function sure(confidence) {
 function replacedSpan(model, step) {
   const last = step.index - 1;
   return last > step.replaces ? h("span", { class: "muted" }, ` and what came of it, up to step ${last + 1}`) : null;
+}
+
+/** "prm-01m7xef7df23f3sgfekayqfy1b" -> "prm-…ayqfy1b": ids begin with the time, their ends tell them apart. */
+export function shortId(id) {
+  return id.length > 20 ? `${id.slice(0, 4)}…${id.slice(-7)}` : id;
 }
 
 /** 0 … 4: five bands of one blue ramp. */

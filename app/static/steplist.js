@@ -209,7 +209,9 @@ export class StepList {
     if (!step?.is_backtrack) return;
     const from = (step.parent ?? -1) + 1;
     for (let row = from; row <= index + 1; row += 1) {
-      this.rows[row]?.querySelectorAll(`[data-from="${from}"].jump`).forEach((e) => e.classList.add("hot"));
+      // Below the selected step the same rail goes on to later branches: not this step's jump.
+      const other = row === index + 1 ? ":not([data-kind=pass])" : "";
+      this.rows[row]?.querySelectorAll(`[data-from="${from}"].jump${other}`).forEach((e) => e.classList.add("hot"));
     }
   }
 

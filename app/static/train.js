@@ -12,7 +12,8 @@ const KINDS = { prm: "Reward model (PRM)", sft: "Reasoner (SFT)" };
 const HINTS = { prm: "epochs=2\nlearning_rate=1e-3\nneutral_as=good", sft: "epochs=2\nchoose=approved\nbacktracks=keep" };
 const FIGURES = {
   auc: "AUC on held-out steps", auc_95: "95 % interval of the AUC", base_rate: "share of good steps (base rate)", first_error_f1: "F1 of the first error",
-  n_test_steps: "held-out steps", n_test_traces: "held-out traces", loss_before: "held-out loss before", loss_after: "held-out loss after",
+  n_test_steps: "held-out steps", n_test_traces: "held-out traces", n_train_traces: "traces trained on", n_train_steps: "steps trained on", n_train_tokens: "tokens trained on",
+  train_base_rate: "share of good steps, training", loss_before: "held-out loss before", loss_after: "held-out loss after",
 };
 
 export async function mount(root) {
@@ -170,7 +171,9 @@ export async function mount(root) {
 function figures(found) {
   const numbers = [];
   const lines = [];
-  for (const [name, value] of Object.entries(found)) {
+  const order = Object.keys(FIGURES);
+  const place = (name) => (order.includes(name) ? order.indexOf(name) : order.length);
+  for (const [name, value] of Object.entries(found).sort((a, b) => place(a[0]) - place(b[0]))) {
     const label = FIGURES[name] ?? name.replaceAll("_", " ");
     if (typeof value === "number") numbers.push(h("div", {}, h("b", {}, Number.isInteger(value) ? number(value) : value.toFixed(3)), h("span", {}, label)));
     else if (Array.isArray(value) && value.length === 2 && value.every((v) => typeof v === "number")) numbers.push(h("div", {}, h("b", {}, `${value[0].toFixed(2)}–${value[1].toFixed(2)}`), h("span", {}, label)));

@@ -25,7 +25,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 START_S = 120  # importing torch and gradio on a busy machine takes a while
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
 # Harmless lines of Gradio and of lost connections, which are part of the tests.
 EXPECTED_CONSOLE = ("svelte-i18n", "Failed to load resource", "ERR_CONNECTION", "ERR_INTERNET_DISCONNECTED", "manifest")
 
@@ -101,7 +107,9 @@ def chromium() -> str:
     wanted = os.environ.get("WORLDLINE_CHROMIUM")
     found = wanted or next((path for name in CHROMIUM if (path := shutil.which(name))), None)
     if found is None or not Path(found).exists():
-        pytest.skip("no Chromium on this machine: install it (apt-get install chromium), or name one in WORLDLINE_CHROMIUM")
+        pytest.skip(
+            "no Chromium on this machine: install it (apt-get install chromium), or name one in WORLDLINE_CHROMIUM"
+        )
     return found
 
 

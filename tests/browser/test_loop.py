@@ -23,7 +23,9 @@ STEPS_ON_SCREEN = """() => [...document.querySelectorAll('#wl-solve-list .wl-row
 def run_id(bench: Any) -> str:
     """A run whose tree is known to turn back: seeds are tried until one does (the pocket model backtracks in most traces)."""
     for seed in range(1, 20):
-        run = bench.post("/api/runs", {"prompt": "Reach 31 from 3, 7, 8 and 11.", "seed": seed, "max_steps": 25, "min_steps": 8})["run_id"]
+        run = bench.post(
+            "/api/runs", {"prompt": "Reach 31 from 3, 7, 8 and 11.", "seed": seed, "max_steps": 25, "min_steps": 8}
+        )["run_id"]
         deadline = time.monotonic() + 60
         while bench.get(f"/api/runs/{run}")["state"] == "running" and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -50,13 +52,18 @@ def test_ask_and_watch(open_tab: Any, bench: Any, run_id: str) -> None:
     visit(second.page, page.url)
     assert running, "the run was over before its second step was seen"
     for one in (page, second.page):
-        one.wait_for_function("!document.querySelector('[data-id=run]').hidden && document.querySelector('[data-id=verdict]').textContent", timeout=60_000)
+        one.wait_for_function(
+            "!document.querySelector('[data-id=run]').hidden && document.querySelector('[data-id=verdict]').textContent",
+            timeout=60_000,
+        )
     run = re.search(r"run=(\w+)", page.url)
     assert run
     trace = bench.get(f"/api/traces/{run[1]}")
     wanted = [["0", trace["prompt"]]] + [[str(s["index"] + 1), s["name"] or "(no name)"] for s in trace["steps"]]
     for one in (page, second.page):
         assert one.evaluate(STEPS_ON_SCREEN) == wanted  # none missing, none twice
+        boxes = one.locator("[data-id=overview] .box .strip").count()
+        assert boxes == len(trace["steps"])  # the overview holds every step once
         turns = one.locator(f"{LIST} .wl-chip.back").count()
         assert turns == sum(s["is_backtrack"] for s in trace["steps"]) > 0
         assert one.locator(f"{LIST} .jump").count() >= turns
@@ -98,7 +105,9 @@ def test_a_lost_connection_is_said_and_mended(open_tab: Any, bench: Any, run_id:
     page.wait_for_selector("[data-notice=connection]", state="detached", timeout=20_000)
     page.wait_for_function("document.querySelector('[data-id=verdict]').textContent !== ''", timeout=20_000)
     trace = bench.get(f"/api/traces/{run_id}")
-    assert page.evaluate(STEPS_ON_SCREEN)[1:] == [[str(s["index"] + 1), s["name"] or "(no name)"] for s in trace["steps"]]
+    assert page.evaluate(STEPS_ON_SCREEN)[1:] == [
+        [str(s["index"] + 1), s["name"] or "(no name)"] for s in trace["steps"]
+    ]
     assert "after=" in calls[1] or len(calls) > 3
 
 
@@ -160,7 +169,11 @@ def test_rate_freeze_export_train_use(open_tab: Any, bench: Any, screenshots: Pa
         with page.expect_download() as waiting:
             page.click(".export .files a >> text=data.jsonl")
         row = json.loads(Path(waiting.value.path()).read_text().splitlines()[0])
-        assert {"prompt", "completions", "labels"} <= row.keys() if form == "stepwise" else {"prompt", "chosen", "rejected"} <= row.keys()
+        assert (
+            {"prompt", "completions", "labels"} <= row.keys()
+            if form == "stepwise"
+            else {"prompt", "chosen", "rejected"} <= row.keys()
+        )
     page.screenshot(path=screenshots / "data-export.png", full_page=True)
 
     page.click(".snapshot >> text=Train on it")
@@ -199,10 +212,17 @@ def test_rate_freeze_export_train_use(open_tab: Any, bench: Any, screenshots: Pa
     assert bench.get(f"/api/assignments/{last}")["assignment"]["status"] == "leased"
 
 
-def test_pictures_of_every_page(open_tab: Any, bench: Any, screenshots: Path, run_id: str) -> None:
+def test_pictures_of_every_page(open_tab: Any, bench: Any, screenshots: Path) -> None:
     """Light and dark, wide and narrow; and no page is wider than its window."""
-    trace_id = bench.post("/api/traces", synthetic(3, seed=41)[2:])["trace_ids"][0]
-    pages = {"solve-empty": "/ui/", "solve": f"/ui/?run={run_id}&step=4", "rate": f"/ui/rate?trace={trace_id}", "data": "/ui/data", "train": "/ui/train"}
+    row = next(r for r in synthetic(60, seed=41) if 18 <= r["response"].count("<|reasoning_step_start|>") <= 30)
+    trace_id = bench.post("/api/traces", [row])["trace_ids"][0]
+    pages = {
+        "solve-empty": "/ui/",
+        "solve": f"/ui/?trace={trace_id}&step=8",
+        "rate": f"/ui/rate?trace={trace_id}",
+        "data": "/ui/data",
+        "train": "/ui/train",
+    }
     for shape, (width, height) in {"wide": (1440, 900), "narrow": (380, 800)}.items():
         tab = open_tab(width=width, height=height)
         for name, path in pages.items():
@@ -210,7 +230,7 @@ def test_pictures_of_every_page(open_tab: Any, bench: Any, screenshots: Path, ru
                 visit(tab.page, f"{bench.url}{path}{'&' if '?' in path else '?'}__theme={theme}")
                 tab.page.wait_for_timeout(600)
                 if name == "rate" and theme == "light" and shape == "wide":
-                    for key in "3312":
+                    for key in "33134wT3":
                         tab.page.keyboard.press(key)
                     tab.page.wait_for_timeout(400)
                 tab.page.screenshot(path=screenshots / f"{name}-{theme}-{shape}.png", full_page=shape == "narrow")
@@ -218,7 +238,32 @@ def test_pictures_of_every_page(open_tab: Any, bench: Any, screenshots: Path, ru
                 assert wide <= width, f"{name} is {wide} px wide in a window of {width}"
     graph = open_tab(width=1440, height=900).page
     for theme in ("light", "dark"):
-        graph.goto(f"{bench.url}/api/traces/{run_id}/graph?theme={theme}")
+        graph.goto(f"{bench.url}/api/traces/{trace_id}/graph?theme={theme}")
         graph.wait_for_selector("canvas")
         graph.wait_for_timeout(400)
         graph.screenshot(path=screenshots / f"graph-{theme}.png")
+
+
+def test_stop_and_resume_a_job(open_tab: Any, bench: Any) -> None:
+    """A fine-tuning job is stopped in the middle and goes on where it was. (Its whole course is tested without a browser.)"""
+    snapshots = bench.get("/api/snapshots")
+    if not snapshots:
+        pytest.skip("needs the snapshot of the loop's test before it")
+    page = open_tab(f"/ui/train?snapshot={snapshots[0]['snapshot_id']}").page
+    page.check("[name=kind][value=sft]")
+    page.fill("[data-id=overrides]", "epochs=50\nbatch=1\naccumulate=1\ncheckpoint_every=2")
+    page.click("[data-id=go]")
+    page.wait_for_selector("[data-id=head] >> text=Reasoner")
+    page.wait_for_selector("[data-id=chart] .chart", timeout=120_000)
+    page.click("[data-id=head] >> text=Stop")
+    page.wait_for_selector("[data-id=head] .stopped", timeout=60_000)
+    job = bench.get("/api/jobs")[0]
+    assert job["kind"] == "sft" and 0 < job["step"] < job["total_steps"]
+    page.click("[data-id=head] >> text=Resume")
+    page.wait_for_function(
+        "(step) => Number(/Step ([\\d,]+)/.exec(document.querySelector('[data-id=sub]').textContent)[1].replace(',', '')) > step",
+        arg=job["step"], timeout=120_000,
+    )  # fmt: skip
+    page.click("[data-id=head] >> text=Stop")
+    page.wait_for_selector("[data-id=head] .stopped", timeout=60_000)
+    assert bench.get(f"/api/jobs/{job['job_id']}")["step"] > job["step"]

@@ -25,7 +25,9 @@ def open_trace(bench: Any, open_tab: Any, row: dict[str, Any]) -> tuple[Any, str
 
 
 def settled(page: Any) -> None:
-    page.wait_for_function("document.querySelector('[data-id=save-state]').textContent === '✓ All saved'", timeout=20_000)
+    page.wait_for_function(
+        "document.querySelector('[data-id=save-state]').textContent === '✓ All saved'", timeout=20_000
+    )
 
 
 def values(bench: Any, assignment: str) -> dict[int, float | None]:
@@ -104,7 +106,9 @@ def test_a_refused_rating_is_said(open_tab: Any, bench: Any) -> None:
 
     def refuse(route: Any) -> None:
         events = route.request.post_data_json["events"]
-        route.fulfill(json={"committed": [], "rejected": [{"event_id": e["event_id"], "error": "no room"} for e in events]})
+        route.fulfill(
+            json={"committed": [], "rejected": [{"event_id": e["event_id"], "error": "no room"} for e in events]}
+        )
 
     page.route("**/api/ratings", refuse)
     page.keyboard.press("3")
@@ -134,7 +138,9 @@ def test_first_error_leaves_later_steps_unrated(open_tab: Any, bench: Any) -> No
 
 @pytest.fixture(scope="module")
 def branching(bench: Any) -> dict[str, Any]:
-    return next(row for row in synthetic(40, seed=17) if row["response"].count("<|reasoning_backtrack|>") in range(3, 12))
+    return next(
+        row for row in synthetic(40, seed=17) if row["response"].count("<|reasoning_backtrack|>") in range(3, 12)
+    )
 
 
 def test_the_questions_at_a_backtrack_by_keyboard(open_tab: Any, bench: Any, branching: dict[str, Any]) -> None:
