@@ -87,8 +87,8 @@ def _explain(kind: str) -> str:
     if kind == "prm":
         return (
             "auc: the chance that a good held-out step scores above a bad one (0.5: no skill). base_rate: the share of "
-            "good steps, which a scorer without skill can reach as accuracy. auc_95: resampled over questions. "
-            "first_error_f1: as in ProcessBench."
+            "good steps; guessing the commoner kind every time would be right as often as that kind is common. auc_95: "
+            "resampled over questions. first_error_f1: as in ProcessBench."
         )
     return "loss: mean negative log-likelihood a token of the response, on held-out traces, before and after."
 

@@ -68,7 +68,7 @@ _children: list[subprocess.Popen[bytes]] = []
 def create_job(data_dir: Path, kind: str, snapshot_id: str, overrides: Sequence[str] = ()) -> Path:
     """Make a queued job and return its folder; nothing runs yet.
 
-    Raises RecipeError (a key, a value) and RowsError (no such snapshot, or not as it was frozen); then nothing is written.
+    Raises RecipeError (a key, a value) and RowsError (no such snapshot, or not as it was frozen) and writes nothing.
     """
     if not snapshot_id or "/" in snapshot_id or snapshot_id.startswith("."):
         raise RowsError(

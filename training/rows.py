@@ -152,21 +152,18 @@ def _join(rows: list[dict[str, Any]]) -> JudgedTrace:
 def rater_labels(judgement: Judgement, recipe: PrmRecipe) -> list[float]:
     """One rater's judgement as labels: 1 good, 0 bad, NaN no loss.
 
-    A marked first error is bad, and nothing after it counts, whatever was rated there. With `stop_at_first_error` the
-    same holds after the first step rated bad.
+    A step marked as first error is bad. What was judged after it counts (usually nothing was), unless
+    `stop_at_first_error` leaves out all that follows the first bad step.
     """
     neutral = {"good": 1.0, "bad": 0.0, "ignore": NAN}[recipe.neutral_as]
     meaning = {1: 1.0, 0: neutral, -1: 0.0, None: NAN}
     labels = [meaning[rating] for rating in judgement.ratings]
-    end = judgement.first_error
-    if end is not None and 0 <= end < len(labels):
-        labels[end] = 0.0
-    else:
-        end = None
+    marked = judgement.first_error
+    if marked is not None and 0 <= marked < len(labels):
+        labels[marked] = 0.0
     if recipe.stop_at_first_error:
-        bad = next((i for i, rating in enumerate(judgement.ratings) if rating == -1), None)
-        end = bad if end is None else end if bad is None else min(bad, end)
-    if end is not None:
+        bad = (i for i, rating in enumerate(judgement.ratings) if rating == -1 or i == marked)
+        end = next(bad, len(labels))
         labels[end + 1 :] = [NAN] * (len(labels) - end - 1)
     return labels
 

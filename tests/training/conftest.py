@@ -57,7 +57,7 @@ def _small_language_model(folder: Path) -> Path:
     tokenizer = build()
     model = new_model(PocketRecipe(layers=3, width=96, heads=4, mlp=192, seed=5), tokenizer)
     rows = []
-    for example in examples(600, seed=99, longest=6):
+    for example in examples(800, seed=99, longest=6):
         head = tokenizer(f"<|begin|>{example.walk.prompt}<|answer|>").input_ids
         body = tokenizer(f"{example.walk.response}<|end|>").input_ids
         rows.append(TokenRow(head + body, [-100] * len(head) + body, "", ""))
@@ -65,13 +65,12 @@ def _small_language_model(folder: Path) -> Path:
     objective = SftObjective(tokenizer.pad_token_id)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(5)
-    for _ in range(2):
-        for start in (16 * torch.randperm(len(rows) // 16, generator=generator)).tolist():
-            batch = objective.collate(rows[start : start + 16])
-            (objective.loss_sum(model, batch) / objective.count(batch)).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
+    for start in (16 * torch.randperm(len(rows) // 16, generator=generator)).tolist():
+        batch = objective.collate(rows[start : start + 16])
+        (objective.loss_sum(model, batch) / objective.count(batch)).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
     save(model, tokenizer, folder)
     return folder
 

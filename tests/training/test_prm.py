@@ -141,7 +141,8 @@ def test_a_reward_model_learns_which_steps_can_still_reach_the_target(
 ) -> None:
     """Labels come from the exact oracle, questions of the test split are never trained on.
 
-    Measured over 5 seeds: see the margin beside the assertion. Without skill the AUC is 0.5 whatever the base rate.
+    Measured with three seeds: 0.995 to 0.998 from the pocket model, 0.992 to 0.999 from the small one of the fixture.
+    Without skill the AUC is 0.5 whatever the base rate.
     """
     folder = write_snapshot(tmp_path, snapshot_rows(balanced(120, seed=21, longest=8), test_every=3))
     recipe = resolve_recipe("prm", ["epochs=2", "threads=1"], "snap")

@@ -65,8 +65,9 @@ def test_everything_judged_counts_unless_the_recipe_stops_at_the_first_error() -
     assert same(rater_labels(ratings, prm("stop_at_first_error=true")), [1, 0, NAN, NAN])
 
 
-def test_after_a_marked_first_error_nothing_counts() -> None:
-    assert same(rater_labels(judged(1, None, 1, first_error=1), prm()), [1, 0, NAN])
+def test_a_marked_first_error_is_bad_and_can_end_what_counts() -> None:
+    assert same(rater_labels(judged(1, None, 1, first_error=1), prm()), [1, 0, 1])
+    assert same(rater_labels(judged(1, None, 1, first_error=1), prm("stop_at_first_error=true")), [1, 0, NAN])
     both = judged(1, -1, None, None, first_error=2)
     assert same(rater_labels(both, prm("stop_at_first_error=true")), [1, 0, NAN, NAN])
 
@@ -176,6 +177,32 @@ def test_nothing_rated_and_nothing_to_train_on_are_different_sentences(tmp_path:
     held_out = [{**row, "split": "test"} for row in snapshot_rows(examples(3, longest=4))]
     with pytest.raises(RowsError, match="is in the test split"):
         prm_rows(read_traces(write_snapshot(tmp_path, held_out, "b")), tokenizer, prm())
+
+
+def test_what_the_store_freezes_is_what_training_reads(tmp_path: Path, tokenizer: Any) -> None:
+    """From rating events through the database and the snapshot to labels: unrated, unsure, first error, two raters."""
+    from storage.snapshots import SnapshotSpec, freeze
+    from storage.store import Store
+    from tests.storage.helpers import Rater, make_trace, rate
+
+    trace = make_trace((None, 0, 0, 2))
+    with Store.open(tmp_path) as store:
+        rate(store, trace, "ann", [1, -1, "unsure", None], verdict=1)
+        second = Rater(store, store.open_assignment("bob", trace.trace_id))
+        second.step(0, 1)
+        second.first_error(1)
+        second.step(2, 0)
+        second.submit()
+        info = freeze(store, tmp_path / "snapshots", SnapshotSpec(test_percent=0))
+    assert data_sha256(info.folder) == info.sha256
+    (found,) = read_traces(info.folder)
+    assert (found.prompt, found.response, found.parents) == (trace.prompt, trace.response, (None, 0, 0, 2))
+    assert "".join(found.step_texts) == trace.response[: trace.steps[-1].end]
+    ann, bob = found.judgements
+    assert (ann.ratings, ann.verdict, ann.first_error) == ((1, -1, None, None), 1, None)
+    assert (bob.ratings, bob.verdict, bob.first_error) == ((1, -1, 0, None), None, 1)
+    assert same(step_labels(found, prm("neutral_as=good")), [1.0, 0.0, 1.0, NAN])
+    assert len(prm_rows([found], tokenizer, prm()).train) == len(sft_rows([found], tokenizer, sft()).train) == 1
 
 
 # -------------------------------------------------------------------------------------------------------- fine-tuning
