@@ -31,12 +31,11 @@ class OpenAIEngine:
 
     def _open(self) -> Any:
         if self._client is None:
-            import httpx
-            from openai import AsyncOpenAI
+            from openai import AsyncOpenAI, Timeout
 
             self._client = AsyncOpenAI(
                 base_url=self.base_url, api_key=os.environ.get(self._api_key_env) or "none", max_retries=1,
-                timeout=httpx.Timeout(SILENCE_S, connect=CONNECT_S),
+                timeout=Timeout(SILENCE_S, connect=CONNECT_S),
             )  # fmt: skip
         return self._client
 
