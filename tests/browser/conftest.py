@@ -68,7 +68,7 @@ class Bench:
             raise AssertionError(f"{method} {path} answered {error.code}: {error.read().decode()[:500]}") from None
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bench(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator[Bench]:
     """The workbench as a person starts it, in a process of its own."""
     folder = tmp_path_factory.mktemp("workbench")
@@ -100,7 +100,7 @@ def _wait_for_url(process: subprocess.Popen[bytes], log: Path) -> str:
     raise AssertionError(f"the server was not up after {START_S} s:\n{log.read_text()[-3000:]}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> str:
     """The browser's executable; skips where there is none."""
     pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[test]'")
@@ -113,8 +113,9 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(chromium: str) -> Iterator[Any]:
+    # For this folder only: an open Playwright keeps an event loop running in this thread, where later tests start their own.
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -174,7 +175,7 @@ def visit(page: Any, url: str) -> None:
     page.wait_for_selector("[data-wl-ready=yes]", timeout=60_000)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def screenshots() -> Path:
     """Where the pictures go: WORLDLINE_SCREENSHOTS, else ./screenshots."""
     folder = Path(os.environ.get("WORLDLINE_SCREENSHOTS", ROOT / "screenshots"))
