@@ -222,6 +222,7 @@ export async function mount(root) {
       ]);
       const old = fresh ? null : at("traces").querySelector("tbody");
       const made = table(["Question", "n:Steps", "n:Backtracks", "Checked", "n:Raters", "Model", "n:When", ""], rows, param("q") ? "No question contains this text." : "There are no traces yet.");
+      made.classList.add("wide");
       made.querySelectorAll("tr td:first-child").forEach((cell) => cell.classList.add("prompt"));
       if (old) old.append(...made.querySelectorAll("tbody tr"));
       else at("traces").replaceChildren(made);

@@ -50,7 +50,7 @@
   const scaleBy = (factor) => network.moveTo({ scale: network.getScale() * factor, animation: false });
   button("+", "Larger", () => scaleBy(1.25));
   button("−", "Smaller", () => scaleBy(0.8));
-  button("Fit", "Show all", () => network.fit());
+  button("Fit", "Show all", () => fit());
   document.body.append(top, zoom, panel);
   const canvas = document.querySelector("#mynetwork canvas");
   canvas?.setAttribute("role", "img");
@@ -96,7 +96,15 @@
 
   // The whole tree where its text stays readable, else its beginning at a readable size.
   const READABLE = 0.55;
-  network.fit();
+  const fit = () => {
+    network.fit();
+    // Not under the card with the question.
+    const view = network.getViewPosition();
+    const room = (top.offsetHeight + 20) / 2;
+    const scale = network.getScale() * (innerHeight / (innerHeight + 2 * room));
+    network.moveTo({ scale, position: { x: view.x, y: view.y - room / scale } });
+  };
+  fit();
   if (network.getScale() < READABLE) {
     const start = network.getPositions([QUESTION])[QUESTION];
     network.moveTo({ position: { x: start.x + innerWidth / 2 / 0.8 - 110, y: start.y + innerHeight / 2 / 0.8 - 130 }, scale: 0.8 });

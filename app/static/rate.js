@@ -2,7 +2,7 @@
 // server has committed it. What is judged lives in judgements.js, what waits to be sent in outbox.js.
 
 import { ApiError, get, post } from "./api.js";
-import { $, framed, h, notice, param, plural, say, setParams } from "./dom.js";
+import { $, h, notice, param, plural, say, setParams } from "./dom.js";
 import { CHOICES, Judgements, QUESTIONS, UNSURE } from "./judgements.js";
 import { Keys, MOVES, show } from "./keys.js";
 import { Outbox } from "./outbox.js";
@@ -87,7 +87,6 @@ export async function mount(root) {
       list.reveal(index);
     },
   });
-  const reveal = framed(() => list.reveal(work.cursor));
 
   // ---------------------------------------------------------------- taking and showing an assignment
 
@@ -250,10 +249,7 @@ export async function mount(root) {
       at("list").focus({ preventScroll: true });
       return;
     }
-    if (list.navigate(action)) {
-      reveal();
-      return;
-    }
+    if (list.navigate(action)) return;
     if (action === "submit") return submit();
     if (action === "verdict") return $("[role=radio][tabindex='0']", at("verdict")).focus();
     if (action === "next-unrated") return nextUnrated();
@@ -289,14 +285,14 @@ export async function mount(root) {
     const where = changes.find((c) => c.target !== "trace")?.step;
     if (follow && where !== undefined && where !== null) {
       list.select(where, "key");
-      reveal();
+      list.revealSoon();
     }
     if (changes.some((c) => c.dimension === "first_error")) list.touchAll();
     if (changes.some((c) => c.target === "trace")) {
       drawVerdict();
       at("note").value = work.judgements.get("trace", null, "note")?.text ?? "";
     }
-    overview.update();
+    overview.recolour();
     drawProgress();
   }
 
@@ -305,7 +301,7 @@ export async function mount(root) {
     say(`Step ${index + 1} of ${work.model.steps.length} rated ${choice.word}`);
     if (index + 1 < work.model.steps.length) {
       list.select(index + 1, "key");
-      reveal();
+      list.revealSoon();
     }
   }
 
@@ -337,7 +333,7 @@ export async function mount(root) {
       return;
     }
     list.select(target.index, "key");
-    reveal();
+    list.revealSoon();
   }
 
   function setVerdict(choice, method) {

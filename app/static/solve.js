@@ -12,6 +12,7 @@ import { TraceModel } from "./trace-model.js";
 
 const RECENT_EVERY_MS = 4000;
 const RECENT_SHOWN = 12;
+const URL_AFTER_MS = 250;
 // Scores are computed in the background after a run; ask again this long after its end.
 const SCORE_TRIES_MS = [0, 1500, 4000, 10000];
 const ENDINGS = {
@@ -41,14 +42,22 @@ export async function mount(root) {
     onSelect: (index, how) => {
       if (how !== "code") {
         pinned = true;
-        setParams({ step: index >= 0 ? index + 1 : null });
+        rememberStep(index, how === "key" ? URL_AFTER_MS : 0);
       }
-      if (how === "code") overview.followTo(index);
-      else overview.select(index);
+      if (how === "mouse") overview.select(index);
+      else overview.followTo(index);
       drawDetail();
       tellGraph(index);
     },
   });
+  // Browsers refuse more than about 100 URL changes in 30 s; a held key makes more.
+  let urlTimer = null;
+  const rememberStep = (index, wait) => {
+    clearTimeout(urlTimer);
+    const write = () => setParams({ step: index >= 0 ? index + 1 : null });
+    if (wait) urlTimer = setTimeout(write, wait);
+    else write();
+  };
   const choose = (index) => {
     list.select(index, "mouse");
     list.reveal(index);
@@ -177,6 +186,7 @@ export async function mount(root) {
   function begin() {
     stopFollowing?.();
     stopFollowing = null;
+    clearTimeout(urlTimer);
     model = new TraceModel();
     scores = null;
     pinned = param("step") !== null;
@@ -223,7 +233,7 @@ export async function mount(root) {
   }
 
   function finished() {
-    overview.paint();
+    overview.update();
     drawStatus();
     drawDetail();
     at("follow").hidden = true;
@@ -284,7 +294,7 @@ export async function mount(root) {
     scores = { scorer: found.scorer, values: found.values };
     at("score").hidden = true;
     list.touchAll();
-    overview.paint();
+    overview.update();
     drawLegend();
     drawDetail();
   }

@@ -13,6 +13,9 @@ const FULL_DOT_Y = 20;
 // Below this every row is in the page (search in page works); above it only those in view (2,000 rows stay smooth).
 const WINDOW_ABOVE = 600;
 const OVERSCAN = 30;
+// Rows with all their text and buttons are 60 elements each: above this many only those near the view are filled.
+const FILL_ALL_BELOW = 200;
+const FILL_MARGIN_PX = 1500;
 // How far from the end still counts as "at the end": less than two rows.
 const FOLLOW_SLACK_PX = 60;
 // What stays visible above and below the selected row, so that the eye sees what comes next.
@@ -35,6 +38,7 @@ export class StepList {
     this.selected = null;
     this.following = true;
     this.flush = framed(() => this.#paint());
+    this.revealSoon = framed(() => this.selected !== null && this.reveal(this.selected));
     this.inner = h("div", { class: "wl-rows" });
     host.classList.add("wl-steplist", look);
     host.setAttribute("role", "tree");
@@ -50,7 +54,8 @@ export class StepList {
       this.host.dispatchEvent(new CustomEvent("follow", { detail: this.following }));
       if (this.#windowed) this.flush();
     }, { passive: true });
-    // Dots are centred on a row's first line; a new width may wrap lines, which the rows' own SVGs follow by themselves.
+    this.near = new Set();
+    this.watcher = new IntersectionObserver((entries) => this.#seen(entries), { root: host, rootMargin: `${FILL_MARGIN_PX}px 0px` });
   }
 
   show(model) {
@@ -63,6 +68,8 @@ export class StepList {
 
   rebuild() {
     this.rows = [];
+    this.near.clear();
+    this.watcher.disconnect();
     this.inner.replaceChildren();
     this.dirty.clear();
     for (let row = 0; row <= (this.model?.steps.length ?? 0); row += 1) this.dirty.add(row);
@@ -101,6 +108,21 @@ export class StepList {
     this.flush();
   }
 
+  get #sketched() {
+    return this.look === "full" && (this.model?.steps.length ?? 0) > FILL_ALL_BELOW;
+  }
+
+  /** Rows that come near the view are filled; they stay so, since their heights are known then. */
+  #seen(entries) {
+    for (const { target, isIntersecting } of entries) {
+      const row = Number(target.dataset.row);
+      if (!isIntersecting || this.near.has(row)) continue;
+      this.near.add(row);
+      this.dirty.add(row);
+    }
+    if (this.dirty.size) this.flush();
+  }
+
   get #windowed() {
     return this.look === "compact" && (this.model?.steps.length ?? 0) > WINDOW_ABOVE;
   }
@@ -117,6 +139,10 @@ export class StepList {
         const fresh = this.#row(row);
         const old = this.rows[row];
         this.rows[row] = fresh;
+        if (this.#sketched) {
+          if (old) this.watcher.unobserve(old);
+          if (!this.near.has(row)) this.watcher.observe(fresh);
+        }
         if (old?.isConnected) {
           const focused = old.contains(document.activeElement) ? document.activeElement.dataset.focusKey : null;
           old.replaceWith(fresh);
@@ -168,6 +194,11 @@ export class StepList {
       );
     }
     const step = this.model.steps[index];
+    if (this.#sketched && !this.near.has(row) && !selected) {
+      return h("div", { ...common, class: "wl-row sketch", "aria-level": this.model.depth(index) + 2, "aria-label": `Step ${index + 1}: ${step.name}` },
+        gutterRow(this.lanes.rows[row], this.lanes.width, dotY, { kind: "step" }),
+        h("div", { class: "wl-cells" }, h("div", { class: "wl-line" }, h("span", { class: "num" }, index + 1), h("span", { class: "name" }, step.name))));
+    }
     const extra = this.decorate(step);
     const classes = ["wl-row", extra.classes ?? "", selected ? "selected" : "", step.writing ? "writing" : "", step.complete === false && !step.writing ? "cut" : ""];
     const line = h("div", { class: "wl-line" },
@@ -244,7 +275,7 @@ export class StepList {
     const at = this.selected ?? -1;
     const last = this.model.steps.length - 1;
     const go = (index) => {
-      if (this.select(Math.max(-1, Math.min(last, index)), "key")) this.reveal(this.selected);
+      if (this.select(Math.max(-1, Math.min(last, index)), "key")) this.revealSoon();
       return true;
     };
     switch (action) {

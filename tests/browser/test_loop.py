@@ -14,7 +14,7 @@ from tests.browser.conftest import visit
 from tests.browser.traces import synthetic
 
 LIST = "#wl-solve-list"
-RATED = 10
+RATED = 8
 STEPS_ON_SCREEN = """() => [...document.querySelectorAll('#wl-solve-list .wl-row')]
   .map((row) => [row.dataset.row, row.querySelector('.name')?.textContent ?? row.querySelector('.prompt').textContent])"""
 
@@ -228,7 +228,7 @@ def test_pictures_of_every_page(open_tab: Any, bench: Any, screenshots: Path) ->
         for name, path in pages.items():
             for theme in ("light", "dark"):
                 visit(tab.page, f"{bench.url}{path}{'&' if '?' in path else '?'}__theme={theme}")
-                tab.page.wait_for_timeout(600)
+                tab.page.wait_for_timeout(400)
                 if name == "rate" and theme == "light" and shape == "wide":
                     for key in "33134wT3":
                         tab.page.keyboard.press(key)

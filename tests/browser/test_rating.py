@@ -13,10 +13,17 @@ STEPS = 120
 LIST = "#wl-rate-list"
 
 
-def open_trace(bench: Any, open_tab: Any, row: dict[str, Any]) -> tuple[Any, str, str]:
-    """A tab on the Rate page with this trace, the trace's id, the assignment's id."""
+def open_trace(bench: Any, open_tab: Any, row: dict[str, Any], route: Any = None) -> tuple[Any, str, str]:
+    """A tab on the Rate page with this trace, the trace's id, the assignment's id.
+
+    route: what becomes of requests to /api/ratings. It must be set before the page is there: in a page that is open already
+    a browser may send the next request as if nothing had been said.
+    """
     trace_id = bench.post("/api/traces", [row])["trace_ids"][0]
-    tab = open_tab(f"/ui/rate?trace={trace_id}")
+    tab = open_tab()
+    if route is not None:
+        tab.page.route("**/api/ratings", route)
+    visit(tab.page, f"{bench.url}/ui/rate?trace={trace_id}")
     tab.page.wait_for_selector(f"{LIST} .wl-row >> nth=1")
     tab.page.wait_for_url("**assignment=*")
     tab.page.wait_for_function("document.activeElement.id === 'wl-rate-list'")
@@ -81,9 +88,8 @@ def test_real_key_presses_without_a_pause(open_tab: Any, bench: Any) -> None:
 
 
 def test_saved_is_said_only_after_the_commit_and_nothing_is_lost_without_a_server(open_tab: Any, bench: Any) -> None:
-    tab, _, assignment = open_trace(bench, open_tab, long_one(12))
+    tab, _, assignment = open_trace(bench, open_tab, long_one(12), lambda route: route.abort())
     page = tab.page
-    page.route("**/api/ratings", lambda route: route.abort())
     for key in "3312":
         page.keyboard.press(key)
     page.wait_for_function("document.querySelector('[data-id=save-state]').textContent.includes('4 waiting')")
@@ -101,16 +107,13 @@ def test_saved_is_said_only_after_the_commit_and_nothing_is_lost_without_a_serve
 
 
 def test_a_refused_rating_is_said(open_tab: Any, bench: Any) -> None:
-    tab, _, _ = open_trace(bench, open_tab, long_one(4))
-    page = tab.page
-
     def refuse(route: Any) -> None:
         events = route.request.post_data_json["events"]
-        route.fulfill(
-            json={"committed": [], "rejected": [{"event_id": e["event_id"], "error": "no room"} for e in events]}
-        )
+        rejected = [{"event_id": e["event_id"], "error": "no room"} for e in events]
+        route.fulfill(json={"committed": [], "rejected": rejected})
 
-    page.route("**/api/ratings", refuse)
+    tab, _, _ = open_trace(bench, open_tab, long_one(4), refuse)
+    page = tab.page
     page.keyboard.press("3")
     page.wait_for_selector(".wl-notice.error")
     assert "no room" in page.inner_text(".wl-notice.error")
