@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 
@@ -19,11 +20,11 @@ from core.trace import Problem, Trace
 class Server(BaseHTTPRequestHandler):
     """Streams `deltas`, then `finish`; `status` other than 200 refuses; `bodies` keeps what was asked."""
 
-    deltas: list[dict] = []
+    deltas: ClassVar[list[dict]] = []
     finish: str | None = "stop"
     status = 200
     strict = False
-    bodies: list[dict] = []
+    bodies: ClassVar[list[dict]] = []
 
     def do_GET(self) -> None:
         self._reply(200, json.dumps({"data": [{"id": "served"}]}))

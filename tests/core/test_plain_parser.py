@@ -84,6 +84,6 @@ def test_the_parser_is_chosen_by_the_first_characters(beginning: str, chosen: ty
 
 
 def test_a_stored_response_reads_as_it_streamed() -> None:
-    steps, nodes, answer, form = parse_response("why?", THINKING)
+    _, nodes, answer, form = parse_response("why?", THINKING)
     assert (form, answer, len(nodes)) == ("plain", parse([THINKING]).answer, 4)
     assert [n.parent for n in nodes] == [None, 0, 1, 2]
