@@ -72,8 +72,7 @@ MARKUP = """
 
 <section class="wl-card wl-empty" data-id="empty">
   <p>Ask a question, or roll the dice, and watch the model search: every step, every turn back.</p>
-  <p class="muted">The pocket model plays only the numbers game. A larger model's reasoning can be read, rated and trained on as well:
-  import its traces on the <a href="/ui/data">Data page</a>, or send them to <a href="/api/docs">the API</a>.</p>
+  <p class="muted">Traces that were made elsewhere can be imported on the <a href="/ui/data">Data page</a>, or sent to <a href="/api/docs">the API</a>.</p>
 </section>
 
 <section class="wl-card wl-recent" aria-labelledby="wl-recent-title">
