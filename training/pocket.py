@@ -132,9 +132,10 @@ def optimizer_of(model, recipe: PocketRecipe):
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95), fused=True)
 
 
-def train(recipe: PocketRecipe, out: Path, *, resume: bool = False, say=print) -> Path:
+def train(recipe: PocketRecipe, out: Path, *, resume: bool = False, start: Path | None = None, say=print) -> Path:
     """Train, writing `metrics.jsonl`, `recipe.json` and checkpoints under `out`; returns the folder of the final model.
 
+    start: begin with the weights of this model (same shape) instead of random ones; step count and optimiser are new.
     resume: go on from the newest checkpoint in `out` (the data stream is re-seeded with the step, so a resumed run sees
     other traces than an unbroken one; the shipped model's card says whether it was resumed).
     """
@@ -146,6 +147,10 @@ def train(recipe: PocketRecipe, out: Path, *, resume: bool = False, say=print) -
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = build()
     model = new_model(recipe, tokenizer)
+    if start is not None:
+        from safetensors.torch import load_model
+
+        load_model(model, start / "model.safetensors")
     optimizer = optimizer_of(model, recipe)
     step, seen = 0, 0
     checkpoint = out / "checkpoint.pt"

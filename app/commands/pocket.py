@@ -23,6 +23,9 @@ def train(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the folder.")] = False,
+    start: Annotated[
+        Path | None, typer.Option(help="Begin with the weights of this model folder.", show_default=False)
+    ] = None,
 ) -> None:
     """Train a pocket model from nothing on synthetic searches.
 
@@ -52,7 +55,7 @@ def train(
                 typer.echo(row, err=True)
 
         with bar:
-            typer.echo(str(run(replace(recipe, **changes), out, resume=resume, say=say)))
+            typer.echo(str(run(replace(recipe, **changes), out, resume=resume, start=start, say=say)))
 
 
 @app.command("eval")

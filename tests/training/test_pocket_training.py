@@ -61,4 +61,6 @@ def test_training_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     folder = train(PocketRecipe(**{**TINY.__dict__, "steps": 40}), tmp_path, resume=True, say=lambda _: None)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [r["step"] for r in rows] == [10, 20, 30, 40]
-    assert (folder / "model.safetensors").exists()
+    again = train(PocketRecipe(**{**TINY.__dict__, "steps": 10}), tmp_path / "more", start=folder, say=lambda _: None)
+    first = json.loads((again.parent / "metrics.jsonl").read_text().splitlines()[0])
+    assert first["loss"] < rows[0]["loss"], "it must begin with what was learned"
