@@ -15,6 +15,7 @@ from typing import Any
 from core.engines.base import Bounds, Engine, EngineError, GenerateRequest, Sampling
 from core.formats import choose
 from core.formats.events import AnswerText, Decided, FieldText, ParserEvent, StepClosed, StepOpened, StreamParser
+from core.tasks import solved
 from core.trace import Placed, Problem, Step, Trace, new_id, step_json, utc_now
 from core.tree import TreeBuilder
 
@@ -75,7 +76,7 @@ class TraceReader:
             trace_id=self.trace_id, problem_id=self.problem.problem_id, prompt=self.problem.prompt, response=response,
             steps=tuple(steps), nodes=tuple(nodes), answer=parser.answer, finish_reason=finish_reason,
             model=self.model, format=form, sampling=sampling, stats=stats, created_at=self.created_at,
-            solved=_solved(self.problem.prompt, steps), error=error,
+            solved=solved(self.problem.prompt, steps), error=error,
         )  # fmt: skip
 
     def _event(self, event: ParserEvent) -> dict[str, Any]:
@@ -90,17 +91,6 @@ class TraceReader:
                 return {"type": "decision", "index": index, "decision": decision}
             case AnswerText(text):
                 return {"type": "answer_delta", "text": text}
-
-
-def _solved(prompt: str, steps: list[Step]) -> bool | None:
-    """Checked from the steps by the task's exact rules; None where no task of ours can check."""
-    from core.tasks import countdown_text
-
-    try:
-        problem = countdown_text.understand(prompt)
-    except ValueError:
-        return None
-    return countdown_text.check(problem, list(steps)).solved
 
 
 async def run_trace(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core.formats import parse_response
+from core.tasks import solved
 from core.trace import FINISH_REASONS, Trace
 from storage.errors import ImportProblem, StoreError
 from storage.events import parse_utc
@@ -77,7 +78,10 @@ def trace_from_row(row: Any, where: str) -> Trace:
         trace = Trace.from_json(_prepared(dict(row), where))
         if not _is_canonical(row.get("steps")):
             steps, nodes, answer, form = parse_response(trace.prompt, trace.response, trace.finish_reason)
-            trace = replace(trace, steps=tuple(steps), nodes=tuple(nodes), answer=trace.answer or answer, format=form)
+            trace = replace(
+                trace, steps=tuple(steps), nodes=tuple(nodes), answer=trace.answer or answer, format=form,
+                solved=solved(trace.prompt, steps) if trace.solved is None else trace.solved,
+            )  # fmt: skip
         elif problem := _not_contiguous(trace):
             raise ImportProblem(f"{where}: {problem}")
         check_storable(trace)

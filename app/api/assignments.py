@@ -13,6 +13,7 @@ from app.api.scores import ScoresOut, read_scores
 from app.api.traces import TraceOut
 from app.services import Services
 from core import layout
+from storage.events import RatingEvent
 from storage.store import Assignment
 
 router = APIRouter(prefix="/assignments", tags=["rating"])
@@ -56,6 +57,13 @@ class RatingOut(BaseModel):
     value_text: str | None
 
 
+class CommentOut(BaseModel):
+    """A remark on a step, or on the trace when `step_idx` is null."""
+
+    step_idx: int | None
+    value_text: str
+
+
 class Work(BaseModel):
     """Everything the Rate page needs. `scores` is there only when `assignment.scores_visible` is true."""
 
@@ -63,6 +71,9 @@ class Work(BaseModel):
     reason: str | None = Field(None, description="Why there is no assignment.")
     trace: TraceOut | None = None
     ratings: list[RatingOut] | None = None
+    comments: list[CommentOut] | None = Field(
+        None, description="Remarks on steps, the latest of each; empty: withdrawn."
+    )
     remaining: int | None = Field(None, description="Traces this rater could still rate, this one included.")
     events_seq: int | None = Field(
         None, description="The largest `seq` in the assignment's log, -1 if none; go on from there."
@@ -120,6 +131,12 @@ async def one_assignment(bench: Bench, assignment_id: str) -> dict[str, Any]:
     return await _work(bench, assignment)
 
 
+def _comments(events: list[RatingEvent]) -> list[dict[str, Any]]:
+    """The latest remark on each step (events are in the order of their `seq`)."""
+    latest = {e.step_idx: e.value_text or "" for e in events if e.action == "comment"}
+    return [{"step_idx": at, "value_text": text} for at, text in latest.items()]
+
+
 async def _work(bench: Services, assignment: Assignment) -> dict[str, Any]:
     def read() -> dict[str, Any]:
         trace = bench.store.trace(assignment.trace_id)
@@ -129,6 +146,7 @@ async def _work(bench: Services, assignment: Assignment) -> dict[str, Any]:
             "trace": {**trace.to_json(), "layout": layout.to_json(trace.nodes)},
             "ratings": [rating.to_json() for rating in bench.store.current_ratings(assignment.assignment_id)],
             "remaining": bench.store.remaining(assignment.rater_id),
+            "comments": _comments(bench.store.events(assignment.assignment_id)),
             "events_seq": assignment.events_seq,
         }
 

@@ -13,6 +13,7 @@ from app.api.common import Bench, blocking, find_trace, refusals
 from app.api.errors import Refused
 from core import layout
 from core.formats import parse_response
+from core.tasks import solved
 from core.trace import Trace, new_id, problem_id_of
 from storage.errors import StoreError
 from storage.traces import check_storable
@@ -181,7 +182,7 @@ def _read(row: Any, place: int | None) -> Trace:
         steps, nodes, answer, form = parse_response(bare.prompt, bare.response, bare.finish_reason)
         return _storable({
             **bare.to_json(), "problem_id": row.get("problem_id") or problem_id_of(bare.prompt), "format": form,
-            "answer": bare.answer or answer, "steps": _steps(steps, nodes),
+            "answer": bare.answer or answer, "steps": _steps(steps, nodes), "solved": solved(bare.prompt, steps),
         })  # fmt: skip
     except (ValueError, StoreError) as error:
         raise Refused(422, f"{where}{str(error).removesuffix('.')}.") from None

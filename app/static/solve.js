@@ -301,6 +301,8 @@ export async function mount(root) {
 
   function drawStatus() {
     const running = model.state === "running";
+    // A run opened by its link shows what was asked; a question that is being typed stays.
+    if (model.prompt && !at("question").value) at("question").value = model.prompt;
     at("run").hidden = running;
     at("stop").hidden = !running;
     const state = at("state");

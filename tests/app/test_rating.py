@@ -176,3 +176,21 @@ async def test_the_rater_comes_from_field_cookie_or_is_local(workbench: Opened) 
         assert (await take(bench, rater="ada"))["assignment"]["rater_id"] == "ada"
         answer = await bench.post("/api/assignments/next", headers={"cookie": "worldline_rater=bob"})
         assert answer.json()["assignment"]["rater_id"] == "bob"
+
+
+async def test_a_remark_comes_back_on_a_reload_the_latest_of_each_step(workbench: Opened) -> None:
+    async with workbench() as bench:
+        await bench.finished()
+        work = await take(bench)
+        assert work["comments"] == []
+        remark = {"action": "comment", "dimension": "", "value": None}
+        sent = [
+            event(work, 0, **remark, step_idx=1, value_text="first thought"),
+            event(work, 1, **remark, step_idx=1, value_text="second <b>thought</b>"),
+            event(work, 2, **remark, step_idx=2, value_text="another"),
+        ]
+        assert (await bench.post("/api/ratings", json={"events": sent})).json()["rejected"] == []
+        assert (await take(bench))["comments"] == [
+            {"step_idx": 1, "value_text": "second <b>thought</b>"},
+            {"step_idx": 2, "value_text": "another"},
+        ]

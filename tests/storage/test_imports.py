@@ -112,3 +112,13 @@ def test_lines_are_read_one_at_a_time(tmp_path: Path) -> None:
     path = _write(tmp_path / "t.jsonl", [{"prompt": "q", "response": "r"}] * 3 + ["broken"])
     reader = read_jsonl(path)
     assert next(reader).prompt == "q"  # the broken line further down has not been met yet
+
+
+def test_an_imported_game_is_checked_from_its_steps(tmp_path: Path) -> None:
+    from training.synthesis.countdown import walks
+
+    walk = next(w for w in walks(3) if w.path)
+    rows = [{"prompt": walk.prompt, "response": walk.response}, {"prompt": "Why?", "response": walk.response}]
+    path = tmp_path / "traces.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    assert [t.solved for t in read_jsonl(path)] == [True, None]
