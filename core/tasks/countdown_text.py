@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from core.tasks.countdown import (
-    LARGEST,
     LARGEST_NUMBER,
     LARGEST_TARGET,
     OPERATIONS,
@@ -303,8 +302,3 @@ def _check_reflection(problem: Countdown, left: State, looking_for: int, rest: s
     if (FOUND in rest) != (hit is not None):
         reasons.append("says the target is there and it is not, or the other way round")
     return reasons
-
-
-def largest_result() -> int:
-    """The bound that the wording promises (`LARGEST`), for documents and prompts."""
-    return LARGEST
