@@ -90,7 +90,10 @@ def evaluate(
     started = time.time()
     traces = asyncio.run(all_traces())
     seconds = time.time() - started
-    checks = [words.check(q, list(t.steps)) for q, t in zip(questions, traces, strict=True)]
+    checks = [
+        words.check(q, list(t.steps), forced_end=t.finish_reason == "step_limit")
+        for q, t in zip(questions, traces, strict=True)
+    ]
     if keep:
         keep.write_text("".join(json.dumps(t.to_json(), ensure_ascii=False) + "\n" for t in traces))
     steps = [s for c in checks for s in c.steps]

@@ -134,3 +134,13 @@ def test_a_return_to_a_state_never_visited_is_counted_as_such() -> None:
     wrong = replace(first, reflection=first.reflection.rsplit("back to", 1)[0] + "back to 1, 1, 1 and 1")
     check = words.check(problem, [*steps[: steps.index(first)], wrong])
     assert check.steps[-1].returns_to_visited is False
+
+
+def test_a_forced_end_is_not_held_against_the_step_before_it() -> None:
+    problem, steps = one_walk()
+    at = next(i for i, s in enumerate(steps) if s.decision == "backtrack")
+    cut = [*steps[:at], replace(steps[at], decision="finish")]
+    assert not words.check(problem, cut).steps[-1].ok, "says back to, ends"
+    assert words.check(problem, cut, forced_end=True).steps[-1].ok
+    middle = [*cut, steps[at + 1]]
+    assert not words.check(problem, middle, forced_end=True).steps[at].ok, "only the last step was forced"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from training.pocket import IGNORE, PocketRecipe, batches, encode, learning_rate_factor, train
+from core.tasks.countdown import moves
+from training.pocket import IGNORE, PocketRecipe, batches, encode, learning_rate_factor, tensors, train
 from training.synthesis.countdown import walk, walks
 from training.synthesis.pocket_tokenizer import build
 
@@ -17,7 +18,8 @@ TINY = PocketRecipe(layers=1, width=32, heads=2, mlp=48, steps=30, batch_tokens=
 def test_the_question_is_not_trained_on_and_everything_the_model_writes_is() -> None:
     tokenizer = build()
     one = next(w for w in walks(1) if w.path)
-    ids, labels = encode(tokenizer, one)
+    row = encode(tokenizer, one)
+    ids, labels = row.ids, row.labels
     start = ids.index(tokenizer.convert_tokens_to_ids("<|answer|>")) + 1
     assert labels[:start] == [IGNORE] * start
     assert labels[start:] == ids[start:]
@@ -30,7 +32,8 @@ def test_an_end_that_was_forced_is_not_learned_but_the_answer_after_it_is() -> N
     problem = next(w for w in walks(2) if len(w.problem.numbers) == 4 and len(w.steps) > 6).problem
     cut = walk(problem, random.Random(3), step_limit=2, insight=0.0)
     assert cut.path is None
-    ids, labels = encode(tokenizer, cut)
+    row = encode(tokenizer, cut)
+    ids, labels = row.ids, row.labels
     at = ids.index(tokenizer.convert_tokens_to_ids("<|reasoning_end|>"))
     assert labels[at] == IGNORE
     assert labels[at + 1 :] == ids[at + 1 :]
@@ -39,9 +42,33 @@ def test_an_end_that_was_forced_is_not_learned_but_the_answer_after_it_is() -> N
 def test_batches_hold_whole_traces_within_the_budget() -> None:
     stream = batches(build(), 1, 1024, pool=40)
     for _ in range(10):
-        ids, labels = next(stream)
-        assert len(ids) == 1 or len(ids) * max(map(len, ids)) <= 1024
-        assert [len(x) for x in ids] == [len(y) for y in labels]
+        rows = next(stream)
+        assert len(rows) == 1 or len(rows) * max(len(r.ids) for r in rows) <= 1024
+        assert all(len(r.ids) == len(r.labels) for r in rows)
+
+
+def test_the_soft_labels_are_the_open_moves_and_the_one_taken_is_among_them() -> None:
+    tokenizer = build()
+    stream = walks(5)
+    for _ in range(50):
+        one = next(stream)
+        row = encode(tokenizer, one)
+        for at, chances in row.soft.items():
+            assert sum(chances.values()) == pytest.approx(1)
+            assert chances[row.ids[at]] > 0
+        first = row.ids.index(tokenizer.convert_tokens_to_ids("<|reasoning_step_name_start|>")) + 2
+        larger = {m.a for m in moves(one.problem.numbers)}
+        assert {tokenizer.decode([i]).strip() for i in row.soft[first]} <= {str(n) for n in larger}
+
+
+def test_the_targets_are_distributions_at_the_places_that_are_predicted() -> None:
+    tokenizer = build()
+    rows = next(batches(tokenizer, 3, 1024, pool=20))
+    x, wanted, targets = tensors(rows, tokenizer.pad_token_id, 208)
+    assert x.shape == (len(rows), max(len(r.ids) for r in rows))
+    assert targets.shape == (int(wanted.sum()), 208)
+    assert targets.sum(-1).allclose(targets.new_ones(len(targets)))
+    assert int(wanted.sum()) == sum(label != IGNORE for r in rows for label in r.labels[1:])
 
 
 def test_the_learning_rate_rises_stays_and_falls_to_zero() -> None:

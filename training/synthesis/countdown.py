@@ -25,6 +25,17 @@ SHARE_OF_THREE = 0.35
 # numbers is dead. Live states are never given up: what the model learns from this is a hunch, not a certainty.
 GIVE_UP = 0.25
 SEE_DEAD = 0.4
+VERBS = {words.TRY[0]: 0.75, words.TRY[1]: 0.25}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the explorer might have done at one step, with probabilities: a reasoner learns more from all the moves that
+    were open than from the one that the dice took."""
+
+    moves: dict[game.Move, float]
+    verbs: dict[str, float]
+    turns: dict[str, float]  # the phrase that turns the search after the move; empty where it is decided by the rules
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,7 @@ class Walk:
     problem: game.Countdown
     prompt: str
     steps: list[words.WrittenStep]
+    choices: list[Choice]  # one a step
     path: list[game.Move] | None
     answer: str
 
@@ -70,6 +82,19 @@ def _weight(state: game.State, move: game.Move, target: int) -> float:
     return w
 
 
+def _chances(
+    state: game.State, options: list[game.Move], live: list[game.Move], target: int, insight: float
+) -> dict[game.Move, float]:
+    """How likely the explorer is to make each move; sums to 1. With two numbers left it knows: the reflection before
+    named the first operation that hits."""
+    if live and len(state) == 2:
+        return {next(m for m in game.pair_moves(*state) if m.result == target): 1.0}
+    weights = {m: _weight(state, m, target) for m in options}
+    blind = sum(weights.values())
+    lucky = insight if live else 0.0
+    return {m: (1 - lucky) * w / blind + (lucky / len(live) if m in live else 0.0) for m, w in weights.items()}
+
+
 def walk(
     problem: game.Countdown, rng: random.Random, *, step_limit: int, insight: float, phrasing: int | None = None
 ) -> Walk:
@@ -80,6 +105,7 @@ def walk(
     root, target = problem.numbers, problem.target
     prompt = words.ask(problem, rng.randrange(len(words.PHRASINGS)) if phrasing is None else phrasing)
     steps: list[words.WrittenStep] = []
+    choices: list[Choice] = []
     stack: list[game.State] = [root]  # states from the question to the one in hand
     path: list[game.Move] = []
     tried: dict[game.State, set[game.Move]] = {}
@@ -91,38 +117,39 @@ def walk(
             tried.clear()
             continue
         live = [m for m in options if game.alive(game.after(state, m), target)]
-        if live and (len(state) == 2 or rng.random() < insight):
-            move = rng.choice(live)
-            if len(state) == 2:  # the reflection before named the first operation that hits
-                move = next(m for m in game.pair_moves(*state) if m.result == target)
-        else:
-            move = rng.choices(options, [_weight(state, m, target) for m in options])[0]
+        chances = _chances(state, options, live, target, insight)
+        move = rng.choices(list(chances), list(chances.values()))[0]
         done.add(move)
         left = game.after(state, move)
-        verb = words.TRY[rng.random() < 0.25]
+        verb = rng.choices(list(VERBS), list(VERBS.values()))[0]
         if len(left) == 1:
             steps.append(words.write_step(state, move, target, back_to=None, root=root, verb=verb))
-            return Walk(problem, prompt, steps, [*path, move], words.write_answer(target, [*path, move]))
+            choices.append(Choice(chances, {}, {}))
+            return Walk(problem, prompt, steps, choices, [*path, move], words.write_answer(target, [*path, move]))
         is_alive = game.alive(left, target)
-        if len(left) == 2:
-            if is_alive:
-                back_to = None
-            else:
+        give_up, back_to = False, None
+        turns: dict[str, float] = {}
+        if len(left) == 3:
+            if not is_alive:
+                turns = {words.TOO_FAR: SEE_DEAD, words.CLOSER: 1 - SEE_DEAD}
+                give_up = rng.random() < SEE_DEAD
+                back_to = state if give_up else None
+        elif not is_alive:
+            leave = 0.0
+            if len(stack) > 1:
                 exhausted = len(done) == len(game.moves(state))
-                leave = len(stack) > 1 and (exhausted or (not game.alive(state, target) and rng.random() < GIVE_UP))
-                back_to = root if leave else state
-            give_up = False
-        else:
-            give_up = not is_alive and rng.random() < SEE_DEAD
-            back_to = state if give_up else None
+                leave = 1.0 if exhausted else 0.0 if game.alive(state, target) else GIVE_UP
+                turns = {words.RESTART: leave, words.NO_LUCK: 1 - leave}
+            back_to = root if rng.random() < leave else state
         steps.append(words.write_step(state, move, target, back_to=back_to, root=root, verb=verb, give_up=give_up))
+        choices.append(Choice(chances, VERBS, turns))
         if back_to is None:
             stack.append(left)
             path.append(move)
         elif back_to is root and len(stack) > 1:
             tried.pop(state, None)
             del stack[1:], path[:]
-    return Walk(problem, prompt, steps, None, words.write_answer(target, None))
+    return Walk(problem, prompt, steps, choices, None, words.write_answer(target, None))
 
 
 def walks(seed: int, *, held_out: bool = False) -> Iterator[Walk]:
