@@ -17,6 +17,9 @@ Decision = Literal["proceed", "backtrack", "finish"]
 FinishReason = Literal["stop", "length", "step_limit", "cancelled", "error", "interrupted"]
 FINISH_REASONS: tuple[str, ...] = get_args(FinishReason)
 DECISIONS: tuple[str, ...] = get_args(Decision)
+# What a step does. "explore" tries another idea beside the one at hand, "backtrack" gives one up and goes back.
+Kind = Literal["setup", "plan", "derive", "verify", "explore", "backtrack", "conclude", "aside"]
+KINDS: tuple[str, ...] = get_args(Kind)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -79,6 +82,7 @@ class Placed:
     parent: the step it follows from, None for the question itself.
     resumes, replaces: only for a step entered by a backtrack: the step it goes on from (None: the question), and the
     first step of the branch that it abandons. Both are inferred, with a confidence in [0, 1].
+    kind: what the step does (one of `KINDS`), "" where nothing says so.
     """
 
     parent: int | None
@@ -86,6 +90,7 @@ class Placed:
     resumes: int | None = None
     replaces: int | None = None
     confidence: float | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -212,4 +217,7 @@ def _read_node(i: int, s: dict[str, Any]) -> Placed:
     if confidence is not None and not (isinstance(confidence, int | float) and 0 <= confidence <= 1):
         raise ValueError(f'"steps[{i}].confidence" must be between 0 and 1 or null')
     is_backtrack = bool(s.get("is_backtrack", s.get("replaces") is not None))
-    return Placed(parent, is_backtrack, earlier("resumes", None), earlier("replaces", None), confidence)
+    kind = _string(s, "kind")
+    if kind and kind not in KINDS:
+        raise ValueError(f'"steps[{i}].kind" is {kind!r}; it must be one of {", ".join(KINDS)} or absent')
+    return Placed(parent, is_backtrack, earlier("resumes", None), earlier("replaces", None), confidence, kind)

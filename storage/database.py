@@ -20,7 +20,9 @@ import duckdb
 from storage.errors import CorruptFolder, FolderInUse, ForeignFolder, StoreError
 
 DATABASE = "worldline.duckdb"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# What makes a file of one version into one of the next. A file is migrated when it is opened, in one transaction.
+MIGRATIONS = {1: "alter table tree_edge add column kind varchar"}
 # Readable by every DuckDB from 1.5.0 on, 2.x included; a file in 2.0's own format could not be read by 1.5.
 STORAGE_VERSION = "v1.5.0"
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -66,10 +68,28 @@ def connect(folder: Path) -> duckdb.DuckDBPyConnection:
             con.execute(resources.files("storage").joinpath("schema.sql").read_text(encoding="utf-8"))
             con.execute("insert into worldline_meta values ('schema_version', ?)", [str(SCHEMA_VERSION)])
             con.execute("commit")
+        else:
+            _migrate(con)
     except duckdb.Error as error:
         con.close()
         raise StoreError(f"The database in {folder} could not be set up: {first_line(error)}") from None
     return con
+
+
+def _migrate(con: duckdb.DuckDBPyConnection) -> None:
+    version = _version(con)
+    if version == SCHEMA_VERSION:
+        return
+    con.execute("begin")
+    for old in range(version or 0, SCHEMA_VERSION):
+        con.execute(MIGRATIONS[old])
+    con.execute("update worldline_meta set value = ? where key = 'schema_version'", [str(SCHEMA_VERSION)])
+    con.execute("commit")
+
+
+def _version(con: duckdb.DuckDBPyConnection) -> int | None:
+    row = con.execute("select value from worldline_meta where key = 'schema_version'").fetchone()
+    return int(row[0]) if row and row[0].isdigit() else None
 
 
 def insert(con: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, tuple[str, Sequence[Any]]]) -> None:
@@ -101,15 +121,14 @@ def _look(folder: Path, path: Path) -> None:
                 f"{', '.join(sorted(tables)[:4])}). "
                 "Nothing was changed; choose another data folder with --data."
             )
-        row = con.execute("select value from worldline_meta where key = 'schema_version'").fetchone()
+        version = _version(con)
     except duckdb.Error as error:
         raise _corrupt(path, error) from None
     finally:
         con.close()
-    version = row[0] if row else "none"
-    if version != str(SCHEMA_VERSION):
+    if version != SCHEMA_VERSION and version not in MIGRATIONS:
         raise ForeignFolder(
-            f"{path} has schema version {version}; this Worldline reads version {SCHEMA_VERSION}. "
+            f"{path} has schema version {version or 'none'}; this Worldline reads version {SCHEMA_VERSION}. "
             "Nothing was changed; open it with the version of Worldline that made it, or choose another data "
             "folder with --data."
         )

@@ -25,7 +25,8 @@ create table step(
 
 create table tree_edge(
     segmentation_id varchar not null, child_idx integer not null, parent_idx integer,  -- null: the question itself
-    is_backtrack boolean not null, resumes_idx integer, replaces_idx integer, confidence double);
+    is_backtrack boolean not null, resumes_idx integer, replaces_idx integer, confidence double,
+    kind varchar);                                                       -- null: nothing says what the step does
 
 create table rater(
     rater_id varchar primary key, display_name varchar not null,

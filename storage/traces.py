@@ -204,6 +204,7 @@ def _insert_steps(con: duckdb.DuckDBPyConnection, traces: list[Trace]) -> None:
             "resumes_idx": ("integer", [n.resumes for _, _, n in cut]),
             "replaces_idx": ("integer", [n.replaces for _, _, n in cut]),
             "confidence": ("double", [n.confidence for _, _, n in cut]),
+            "kind": ("varchar", [n.kind or None for _, _, n in cut]),
         },
     )
 
@@ -235,7 +236,7 @@ def read_trace(con: duckdb.DuckDBPyConnection, trace_id: str) -> Trace | None:
     ) = row
     parts = con.execute(
         "select s.step_idx, char_start, char_end, name, thought, summary, reflection, decision, complete, "
-        "parent_idx, is_backtrack, resumes_idx, replaces_idx, confidence "
+        "parent_idx, is_backtrack, resumes_idx, replaces_idx, confidence, coalesce(kind, '') "
         "from segmentation g join step s using (segmentation_id) "
         "join tree_edge e on e.segmentation_id = s.segmentation_id and e.child_idx = s.step_idx "
         "where g.trace_id = ? order by s.step_idx",

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from storage.database import DATABASE
+from storage.database import DATABASE, SCHEMA_VERSION
 from storage.store import CorruptFolder, FolderInUse, ForeignFolder, Store, StoreError
 from tests.storage.helpers import make_trace
 
@@ -119,7 +119,19 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     Store.open(tmp_path).close()
     with duckdb.connect(str(tmp_path / DATABASE)) as con:
         con.execute("update worldline_meta set value = '99' where key = 'schema_version'")
-    _refused(tmp_path, ForeignFolder, "schema version 99; this Worldline reads version 1")
+    _refused(tmp_path, ForeignFolder, f"schema version 99; this Worldline reads version {SCHEMA_VERSION}")
+
+
+def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    kept = make_trace()
+    with Store.open(tmp_path) as store:
+        store.add_trace(kept).result()
+    with duckdb.connect(str(tmp_path / DATABASE)) as con:
+        con.execute("alter table tree_edge drop column kind")
+        con.execute("update worldline_meta set value = '1' where key = 'schema_version'")
+    for _ in range(2):
+        with Store.open(tmp_path) as store:
+            assert store.trace(kept.trace_id) == kept
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
