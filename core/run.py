@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from core.engines.base import Bounds, Engine, EngineError, GenerateRequest, Sampling
+from core.engines.base import Bounds, Engine, EngineError, GenerateRequest, Sampling, Thinking
 from core.formats import choose
 from core.formats.events import AnswerText, Decided, FieldText, ParserEvent, StepClosed, StepOpened, StreamParser
 from core.tasks import solved
@@ -102,14 +102,25 @@ async def run_trace(
     *,
     trace_id: str,
     stop: asyncio.Event,
+    thinking: Thinking = Thinking(),
+    prefix: str = "",
 ) -> Trace:
     """Ask, and emit `start`, `step_open`, `step_delta`, `step_close`, `decision`, `answer_delta`, `stats`.
 
     The caller emits `done` (see `done_event`) once the trace is where it should be kept. Setting `stop` ends the run
     with finish reason `cancelled`. Engine failures end it with `error` and a sentence; nothing raises.
+
+    `prefix` is a response to go on with: it becomes the beginning of this trace, and the model writes on from exactly
+    there. Where the response came from (`Chunk.about`) is kept under `sampling["server"]`; a seed that the engine drew
+    takes the place of none; what could not be applied is in `stats["notes"]`.
     """
     reader = TraceReader(problem, engine.model, trace_id)
-    settings = {**asdict(sampling), **asdict(bounds)}
+    settings: dict[str, Any] = {**asdict(sampling), **asdict(bounds)}
+    if thinking != Thinking():
+        settings["thinking"] = asdict(thinking)
+    if prefix:
+        settings["continued_from"] = len(prefix)  # characters of the response that were there before
+    notes: list[str] = []
     emit({
         "type": "start", "trace_id": trace_id, "prompt": problem.prompt, "model": engine.model,
         "sampling": asdict(sampling), "bounds": asdict(bounds),
@@ -128,9 +139,12 @@ async def run_trace(
             "generated_tokens": generated, "seconds": round(now - started, 3),
             "first_token_s": None if first is None else round(first - started, 3),
             "tokens_per_s": round((generated - 1) / busy, 1) if generated > 1 and busy > 0 else None,
+            **({"notes": notes} if notes else {}),
         }  # fmt: skip
 
-    stream = engine.stream(GenerateRequest(problem.prompt, sampling, bounds))
+    for event in reader.feed(prefix) if prefix else ():
+        emit(event)
+    stream = engine.stream(GenerateRequest(problem.prompt, sampling, bounds, thinking, prefix))
     stopping = asyncio.ensure_future(stop.wait())
     try:
         while True:
@@ -144,6 +158,11 @@ async def run_trace(
             chunk = await chunk_task
             if chunk is None:
                 break
+            if chunk.about is not None:
+                about = dict(chunk.about)
+                notes.extend(n for n in about.pop("notes", ()) if n not in notes)
+                settings["seed"] = about.pop("seed", settings["seed"])
+                settings["server"] = {**settings.get("server", {}), **about}
             prompt_tokens = chunk.prompt_tokens or prompt_tokens
             generated += chunk.tokens
             if chunk.tokens and first is None:

@@ -7,10 +7,15 @@ minimum; forbidding the turn back in between would defeat its purpose.)
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from core.engines.base import Bounds
+
+# Steiner's, written here once more than in core/formats so that this package stands alone inside another server's process.
+STEP_END, PROCEED, BACKTRACK, END = (
+    "<|reasoning_step_end|>", "<|reasoning_proceed|>", "<|reasoning_backtrack|>", "<|reasoning_end|>",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,13 @@ class StepIds:
     backtrack: int
     end: int
     eos: int
+
+    @classmethod
+    def of(cls, vocabulary: Mapping[str, int], eos: int) -> StepIds | None:
+        """From a tokenizer's vocabulary; None for a model without steps to bound."""
+        found = [vocabulary.get(token) for token in (STEP_END, PROCEED, BACKTRACK, END)]
+        ids = [i for i in found if i is not None]
+        return cls(*ids, eos) if len(ids) == len(found) else None
 
 
 @dataclass(frozen=True)

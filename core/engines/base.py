@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class EngineError(Exception):
@@ -47,22 +47,49 @@ class Bounds:
 
 
 @dataclass(frozen=True)
+class Thinking:
+    """How long the model may or must think, in its own words (budget forcing, Muennighoff et al. 2025, arXiv 2501.19393).
+
+    budget: thinking tokens after which the end of thinking is forced; None leaves it to the model.
+    waits: how often an end of thinking is taken back: the end is removed, "Wait" (in Steiner's format: the token of a turn
+    back) is put in its place, and the model goes on.
+    """
+
+    budget: int | None = None
+    waits: int = 0
+
+    def __post_init__(self) -> None:
+        if self.budget is not None and self.budget < 1:
+            raise ValueError(f"the thinking budget is {self.budget}; it must be at least 1 token, or absent")
+        if not 0 <= self.waits <= 100:
+            raise ValueError(f"waits is {self.waits}; it must be between 0 and 100")
+
+
+@dataclass(frozen=True)
 class GenerateRequest:
-    """One question to one model."""
+    """One question to one model. `prefix` is what the model has written already; it goes on from exactly there."""
 
     prompt: str
     sampling: Sampling = field(default_factory=Sampling)
     bounds: Bounds = field(default_factory=Bounds)
+    thinking: Thinking = field(default_factory=Thinking)
+    prefix: str = ""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of the response. The last one carries `finish_reason` (stop, length or step_limit) and may have no text."""
+    """A piece of the response. The last one carries `finish_reason` (stop, length or step_limit) and may have no text.
+
+    `about` says where the response comes from and is stored with the trace: `server`, `version`, `endpoint`,
+    `chat_template` (a SHA-256), `seed` where the engine drew it, and `notes`: sentences on what could not be applied. It
+    travels with a chunk, not with the engine, because a pool answers from several servers.
+    """
 
     text: str
     tokens: int
     finish_reason: str | None = None
     prompt_tokens: int = 0
+    about: Mapping[str, Any] | None = None
 
 
 class Engine(Protocol):

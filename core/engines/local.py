@@ -10,8 +10,10 @@ The same seed gives the same trace when a request runs alone; in company, floati
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import queue
+import secrets
 import threading
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
@@ -19,9 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.control.bounds import StepBounds, StepIds
+from core.control.bounds import FREE, Constraint, StepBounds, StepIds
+from core.control.thinking import ThinkingControl, ThinkingIds
 from core.engines.base import Chunk, EngineError, GenerateRequest
-from core.formats import steiner_tokens as t
 
 if TYPE_CHECKING:
     import torch
@@ -42,11 +44,11 @@ class _Row:
     request: GenerateRequest
     loop: asyncio.AbstractEventLoop
     out: asyncio.Queue[Chunk | EngineError]
-    prompt_ids: list[int] = field(default_factory=list)
     length: int = 0  # tokens whose keys are in the cache
     last: int = 0
     made: int = 0
     bounds: StepBounds | None = None
+    thinking: ThinkingControl | None = None
     generator: Any = None
     decoder: Any = None
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -158,8 +160,11 @@ class _Loop:
 
     def __init__(self, model_dir: Path, name: str) -> None:
         import torch
+        import transformers
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging as transformers_logging
+
+        from core.engines.dense_cache import dense_rows
 
         transformers_logging.disable_progress_bar()
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -173,13 +178,16 @@ class _Loop:
         self.name = name
         self.rows: list[_Row] = []
         self.context = int(self.model.config.max_position_embeddings)
-        self.cache = _make_cache(self.model)
+        self.cache = dense_rows(self.model)
         self.eos = self.tokenizer.eos_token_id
         vocabulary = self.tokenizer.get_vocab()
-        found = [vocabulary.get(token) for token in (t.STEP_END, t.PROCEED, t.BACKTRACK, t.REASONING_END)]
-        ids = [i for i in found if i is not None]
-        # A model without Steiner's tokens has no steps to bound.
-        self.step_ids = StepIds(ids[0], ids[1], ids[2], ids[3], self.eos) if len(ids) == len(found) else None
+        self.step_ids = StepIds.of(vocabulary, self.eos)
+        self.thinking_ids = ThinkingIds.of(vocabulary, self._encode)
+        template = self.tokenizer.chat_template
+        self.about = {
+            "server": "transformers, in process", "version": transformers.__version__,
+            "chat_template": hashlib.sha256(str(template).encode()).hexdigest(),
+        }  # fmt: skip
         self.known_tokens = len(self.tokenizer)
 
     def admit(self, row: _Row) -> None:
@@ -190,19 +198,31 @@ class _Loop:
         text = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": row.request.prompt}], tokenize=False, add_generation_prompt=True
         )
-        ids = self.tokenizer(text, add_special_tokens=False).input_ids
+        ids = self._encode(text)
         most = int(self.context * MAX_PROMPT_SHARE)
         if len(ids) > most:
             raise EngineError(f"The question has {len(ids):,} tokens; {self.name} reads at most {most:,}.")
-        row.prompt_ids = ids
-        sampling = row.request.sampling
+        asked = row.request
+        written = self._encode(asked.prefix) if asked.prefix else []
+        if len(ids) + len(written) + 1 >= self.context:
+            raise EngineError(
+                f"The question and the text to go on from have {len(ids) + len(written):,} tokens; {self.name} reads at "
+                f"most {self.context:,}, so there is no room to go on."
+            )
+        seed = asked.sampling.seed if asked.sampling.seed is not None else secrets.randbits(31)
         row.generator = torch.Generator()
-        if sampling.seed is None:
-            row.generator.seed()
-        else:
-            row.generator.manual_seed(sampling.seed)
+        row.generator.manual_seed(seed)
         row.decoder = DecodeStream(skip_special_tokens=False)
-        row.bounds = StepBounds(self.step_ids, row.request.bounds) if self.step_ids else None
+        for token in written:  # so that the first new piece is decoded as a continuation (a blank, half a character)
+            row.decoder.step(self.tokenizer.backend_tokenizer, token)
+        row.bounds = StepBounds(self.step_ids, asked.bounds, written) if self.step_ids else None
+        notes = []
+        if asked.thinking.budget is not None or asked.thinking.waits:
+            if self.thinking_ids is None:
+                notes.append(f'{self.name} does not mark its thinking: thinking budget and "Wait" were not applied.')
+            else:
+                row.thinking = ThinkingControl(self.thinking_ids, asked.thinking, [*ids, *written])
+        ids = ids + written
         place = len(self.rows)
         self.cache.begin_prefill(place, len(ids))
         out = self.model(
@@ -213,8 +233,12 @@ class _Loop:
         )
         row.length = len(ids)
         self.rows.append(row)
-        row.send(Chunk("", 0, prompt_tokens=len(ids)))
+        about = {**self.about, "seed": seed, **({"notes": notes} if notes else {})}
+        row.send(Chunk("", 0, prompt_tokens=len(ids), about=about))
         self._choose(row, out.logits[0, -1].float().cpu())
+
+    def _encode(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False).input_ids
 
     def turn(self) -> None:
         """One token for every live row."""
@@ -252,8 +276,9 @@ class _Loop:
         token = _draw(logits[: self.known_tokens], row)
         row.last = token
         row.made += 1
-        if row.bounds:
-            row.bounds.push(token)
+        for control in (row.bounds, row.thinking):
+            if control:
+                control.push(token)
         sampling = row.request.sampling
         if token == self.eos:
             forced = row.bounds is not None and row.bounds.forced_end
@@ -269,17 +294,30 @@ class _Loop:
 
 
 def _draw(logits: torch.Tensor, row: _Row) -> int:
-    """One token id from logits of shape (vocabulary,): constraint, temperature, nucleus (Holtzman et al. 2020), draw."""
+    """One token id from logits of shape (vocabulary,), within what control allows."""
+    constraint = _constraint(row)
+    if constraint.force is not None:
+        return constraint.force
+    if constraint.forbid:
+        logits = logits.clone()
+        logits[list(constraint.forbid)] = float("-inf")
+    token = _sample(logits, row)
+    return row.thinking.instead_of(token) if row.thinking else token
+
+
+def _constraint(row: _Row) -> Constraint:
+    """The thinking budget wins over the bounds, as it does in vLLM."""
+    thinking = row.thinking.next() if row.thinking else FREE
+    if thinking.force is not None or row.bounds is None:
+        return thinking
+    return row.bounds.next()
+
+
+def _sample(logits: torch.Tensor, row: _Row) -> int:
+    """Temperature, nucleus (Holtzman et al. 2020), draw. logits: (vocabulary,)"""
     import torch
 
     sampling = row.request.sampling
-    if row.bounds:
-        constraint = row.bounds.next()
-        if constraint.force is not None:
-            return constraint.force
-        if constraint.forbid:
-            logits = logits.clone()
-            logits[list(constraint.forbid)] = float("-inf")
     if sampling.temperature == 0:
         return int(logits.argmax())
     p = torch.softmax(logits / sampling.temperature, dim=-1)
@@ -289,82 +327,3 @@ def _draw(logits: torch.Tensor, row: _Row) -> int:
         ordered[before >= sampling.top_p] = 0
         return int(order[torch.multinomial(ordered, 1, generator=row.generator)])
     return int(torch.multinomial(p, 1, generator=row.generator))
-
-
-def _make_cache(model: Any) -> Any:
-    """A transformers `Cache` with dense rows. Built in a function because its base class imports torch."""
-    import torch
-    from transformers.cache_utils import Cache
-
-    config = model.config
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    layers, dtype, device = config.num_hidden_layers, model.dtype, model.device
-
-    class DenseRows(Cache):
-        """keys[layer], values[layer]: (rows, heads, capacity, head width). `begin_*` says what the next forward is."""
-
-        def __init__(self) -> None:
-            super().__init__(layers=[])
-            self._rows, self._capacity = 4, 1024
-            self._keys = [self._new() for _ in range(layers)]
-            self._values = [self._new() for _ in range(layers)]
-            self._prefill: tuple[int, int] | None = None
-            self._positions = torch.zeros(0, dtype=torch.long)
-            self._index = torch.zeros(0, dtype=torch.long)
-            self._used = 0
-
-        def _new(self) -> torch.Tensor:
-            return torch.zeros(self._rows, heads, self._capacity, width, dtype=dtype, device=device)
-
-        def _fit(self, rows: int, tokens: int) -> None:
-            if rows <= self._rows and tokens <= self._capacity:
-                return
-            while self._rows < rows:
-                self._rows *= 2
-            while self._capacity < tokens:
-                self._capacity *= 2
-            for store in (self._keys, self._values):
-                for i, old in enumerate(store):
-                    store[i] = self._new()
-                    store[i][: old.shape[0], :, : old.shape[2]] = old
-
-        def begin_prefill(self, row: int, tokens: int) -> None:
-            self._fit(row + 1, tokens)
-            self._prefill = (row, tokens)
-
-        def begin_decode(self, lengths: list[int]) -> torch.Tensor | None:
-            """Prepare one token a row; returns the mask (rows, 1, 1, used), None for a single row."""
-            self._used = max(lengths) + 1
-            self._fit(len(lengths), self._used)
-            self._prefill = None
-            self._positions = torch.tensor(lengths, device=device)
-            self._index = torch.arange(len(lengths), device=device)
-            if len(lengths) == 1:
-                return None
-            return (torch.arange(self._used, device=device) <= self._positions[:, None])[:, None, None, :]
-
-        def move(self, source: int, to: int, tokens: int) -> None:
-            for store in (self._keys, self._values):
-                for s in store:
-                    s[to, :, :tokens] = s[source, :, :tokens]
-
-        def update(self, key_states, value_states, layer_idx, *args, **kwargs):
-            keys, values = self._keys[layer_idx], self._values[layer_idx]
-            if self._prefill is not None:
-                row, tokens = self._prefill
-                keys[row, :, :tokens] = key_states[0]
-                values[row, :, :tokens] = value_states[0]
-                return key_states, value_states
-            n = len(self._index)
-            keys[self._index, :, self._positions] = key_states[:, :, 0]
-            values[self._index, :, self._positions] = value_states[:, :, 0]
-            return keys[:n, :, : self._used], values[:n, :, : self._used]
-
-        def get_seq_length(self, layer_idx: int = 0) -> int:
-            return 0 if self._prefill is not None else self._used - 1
-
-        def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
-            return (query_length if self._prefill is not None else self._used), 0
-
-    return DenseRows()

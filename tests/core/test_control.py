@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.control.bounds import FREE, StepBounds, StepIds
-from core.engines.base import Bounds, Sampling
+from core.control.thinking import ThinkingControl, ThinkingIds
+from core.engines.base import Bounds, Sampling, Thinking
 
 IDS = StepIds(step_end=1, proceed=2, backtrack=3, end=4, eos=5)
 
@@ -57,3 +58,53 @@ def test_impossible_bounds_are_refused_with_the_rule(bad: tuple[int, int]) -> No
 def test_impossible_sampling_is_refused_naming_the_field(bad: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         Sampling(**bad)
+
+
+def test_the_tokens_of_control_are_those_of_the_format() -> None:
+    from core.control import bounds, thinking
+    from core.formats import steiner_tokens as t
+
+    assert (bounds.STEP_END, bounds.PROCEED, bounds.BACKTRACK, bounds.END) == (
+        t.STEP_END, t.PROCEED, t.BACKTRACK, t.REASONING_END,
+    )  # fmt: skip
+    assert (thinking.STEINER.start, thinking.STEINER.end) == (t.REASONING_START, t.REASONING_END)
+
+
+THINKING_IDS = ThinkingIds(start=1, end=2, wait=(7, 8))
+
+
+def written_by(model: list[int], thinking: Thinking) -> list[int]:
+    """What comes out when a model wishes for `model`, token by token."""
+    machine, out = ThinkingControl(THINKING_IDS, thinking), []
+    wishes = iter(model)
+    while True:
+        force = machine.next().force
+        if force is None:
+            wish = next(wishes, None)
+            if wish is None:
+                return out
+            force = machine.instead_of(wish)
+        machine.push(force)
+        out.append(force)
+
+
+def test_at_the_budget_the_end_of_thinking_is_forced_and_the_answer_is_free() -> None:
+    assert written_by([1, 5, 5, 5, 5], Thinking(budget=2)) == [1, 5, 5, 2, 5, 5]
+
+
+def test_an_end_is_taken_back_as_often_as_asked() -> None:
+    assert written_by([1, 5, 2, 6, 2, 6, 2, 9], Thinking(waits=2)) == [1, 5, 7, 8, 6, 7, 8, 6, 2, 9]
+
+
+def test_the_budget_wins_over_wait() -> None:
+    assert written_by([1, 5, 5, 6], Thinking(budget=2, waits=3)) == [1, 5, 5, 2, 6]
+
+
+def test_outside_of_thinking_nothing_is_touched() -> None:
+    assert written_by([5, 2, 5, 5, 5], Thinking(budget=1, waits=1)) == [5, 2, 5, 5, 5]
+
+
+@pytest.mark.parametrize("bad", [{"budget": 0}, {"waits": -1}])
+def test_impossible_thinking_is_refused(bad: dict) -> None:
+    with pytest.raises(ValueError, match="it must be"):
+        Thinking(**bad)

@@ -186,3 +186,36 @@ def test_whatever_the_engine_does_the_trace_is_valid_and_says_why(engine: Script
 def test_a_broken_trace_names_the_field(change: dict, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         Trace.from_json({"prompt": "p", "response": "abc", **change})
+
+
+def test_going_on_from_a_prefix_gives_the_text_that_an_uncut_run_gives(tiny_model: Path) -> None:
+    async def work(engine):
+        whole, _ = await respond(engine, temperature=0, max_tokens=60)
+        first, _ = await respond(engine, temperature=0, max_tokens=25)
+        request = GenerateRequest(QUESTION, Sampling(temperature=0, max_tokens=35), Bounds(0, 60), prefix=first)
+        return whole, first, "".join([c.text async for c in engine.stream(request)])
+
+    whole, first, rest = with_engine(tiny_model, work)
+    assert whole == first + rest
+    assert first
+    assert rest
+
+
+def test_a_trace_that_goes_on_holds_both_parts_and_says_where_it_was_cut(tiny_model: Path) -> None:
+    prefix = t.REASONING_START + t.STEP_START + t.NAME_START + "Try"
+
+    async def work(engine):
+        return await run_trace(
+            engine, Problem.ask(QUESTION), Sampling(max_tokens=5), Bounds(), lambda _: None,
+            trace_id="t", stop=asyncio.Event(), prefix=prefix,
+        )  # fmt: skip
+
+    trace = with_engine(tiny_model, work)
+    assert trace.response.startswith(prefix)
+    assert trace.steps[0].name.startswith("Try")
+    assert trace.sampling["continued_from"] == len(prefix)
+    assert trace.stats["generated_tokens"] <= 5
+    server = trace.sampling["server"]
+    assert server["server"] == "transformers, in process"
+    assert len(server["chat_template"]) == 64
+    assert isinstance(trace.sampling["seed"], int)  # drawn by the engine, since none was asked for
