@@ -8,6 +8,8 @@ A format says *that* the model turned back, hardly ever *where to*. The target i
 
 Incremental: placing a new step costs the length of its text, and never changes an older parent. Knows no token and no
 task; a "state" is a list of numbers in the text, which is enough for the numbers game and harmless elsewhere.
+
+That is the builder for formats that mark their decisions. `tree_for` knows who builds the others: `core/implicit/`.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from core.implicit.named import NamedTree
+from core.implicit.tree import ImplicitTree
 from core.trace import Decision, Placed, Step
 
 if TYPE_CHECKING:
@@ -137,14 +141,34 @@ class TreeBuilder:
         return step
 
 
-def build(prompt: str, steps: list[Step]) -> list[Placed]:
+class Tree(Protocol):
+    """What places steps. No step's parent changes once a later one was opened; only what closes a step may move it."""
+
+    nodes: list[Placed]
+    depths: list[int]
+
+    def open(self, entered_by: Decision | None) -> Placed: ...
+    def close(self, step: Step) -> Placed: ...
+    def add(self, step: Step, entered_by: Decision | None) -> Placed: ...
+
+
+def tree_for(form: str, prompt: str) -> Tree:
+    """An empty tree for a trace in this format: decisions that are marked, nodes that are named, or neither."""
+    if form == "steiner":
+        return TreeBuilder(prompt)
+    if form == "stream-of-search":
+        return NamedTree(prompt)
+    return ImplicitTree(prompt)
+
+
+def build(prompt: str, steps: list[Step], form: str = "steiner") -> list[Placed]:
     """Place all steps of a finished trace; decisions are read from the steps."""
-    builder = TreeBuilder(prompt)
+    tree = tree_for(form, prompt)
     before: Decision | None = None
     for step in steps:
-        builder.add(step, before)
+        tree.add(step, before)
         before = step.decision
-    return builder.nodes
+    return tree.nodes
 
 
 def stats(nodes: list[Placed] | tuple[Placed, ...]) -> TreeStats:

@@ -1,0 +1,293 @@
+"""What a sentence of reasoning says about the search it belongs to: the cue rules, as data, with reasons.
+
+A `Signal` is looked for in single sentences, lower case, quotations and code taken out, opening fillers ("okay, so, hmm")
+cut off. `words` are what at least one rule of it needs: a sentence without any of them costs one set intersection.
+Knows no tree and no context; `kinds.py` weighs the signals.
+
+Where the rules come from: a narrow list ("another approach", "start over", "go back") finds turns with a precision near
+0.6 on traces of R1-like models, the same list with "wait", "hmm", "actually" falls to 0.12-0.24, because those words
+announce a look back, not a way back. So fillers alone never turn a step; what follows them may.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+_METHOD = r"(?:approach|method|strategy|route|angle|idea|tack|technique|plan|perspective|formulation|formula|substitution|hypothesis|theory|attempt|trick|tactic|candidate|guess|option|possibility|choice|ansatz)"
+_WE = r"(?:i|we)"
+_LET = rf"(?:let me|let's|let us|lets|{_WE}(?:'ll| will| should| can| could| need to| have to| must| might| want to|'d better| better)|maybe {_WE}|perhaps {_WE}|maybe|perhaps|better to|need to|time to|going to)"
+_ADVERB = (
+    r"(?:just |also |quickly |now |first |instead |simply |go back and |maybe |perhaps |try to |actually |carefully )*"
+)
+_BE = r"(?:'s| is| was| are| were)"
+
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text, for tables that read better as lines than as lists."""
+    return frozenset(text.split())
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One thing a sentence can say. `starts` rules hold only at its beginning, after the fillers."""
+
+    name: str
+    why: str
+    words: frozenset[str]
+    anywhere: re.Pattern[str]
+    starts: re.Pattern[str] | None = field(default=None)
+
+    def found(self, sentence: str, words: set[str]) -> bool:
+        if self.words.isdisjoint(words):
+            return False
+        return bool((self.starts and self.starts.match(sentence)) or self.anywhere.search(sentence))
+
+
+def _signal(name: str, why: str, words: str, anywhere: list[str], starts: list[str] | None = None) -> Signal:
+    return Signal(
+        name,
+        why,
+        word_set(words),
+        re.compile("|".join(anywhere)),
+        re.compile("|".join(starts)) if starts else None,
+    )
+
+
+SIGNALS = (
+    _signal(
+        "other",
+        "names another way, or sets this one beside it: the narrow list",
+        "alternatively alternative another different differently other else instead new or alternativ andere anderer "
+        "anderen stattdessen andersherum autrement autre alternativamente otra otro",
+        [
+            rf"\b(?:another|a different|a new|an alternative|some other|a fresh|a whole new)(?: [\w-]+){{0,2}} {_METHOD}\b",
+            r"\b(?:try|use|consider|find|need|want|there's|there is|is there|take|think of|look for|maybe|perhaps|do (?:this|it)) (?:another|a different|some other|an alternative) way\b(?! (?:around|from))",
+            rf"\bdifferent {_METHOD}\b",
+            r"\b(?:something|anything) (?:else|different)\b",
+            r"\bwhat else (?:can|could|might)\b",
+            r"\b(?:think|look|approach|view|tackle|see|go)(?: about| at)?(?: this| it| that| the problem| things)? (?:differently|another way|from (?:a different|another) )",
+            rf"\b(?:{_LET}|try|use) .{{0,80}}\binstead\b(?! of)",
+            rf"\binstead of (?:trying|using|doing|going|[a-z]+ing)\b.{{0,80}}\b(?:let me|let's|{_WE} (?:can|could|should|just|will|might))\b",
+            r"\b(?:einen? )?ander(?:e|er|en|es) (?:ansatz|weg|methode|idee|möglichkeit)\b",
+            r"\b(?:une autre|otra|otro) (?:approche|méthode|idée|piste|manera|forma|método|enfoque)\b",
+        ],
+        [
+            r"alternatively\b",
+            r"alternative(?: [\w-]+)?:",
+            r"(?:another|a different|an alternative|one other) (?:way|thought|option|possibility|thing to try)\b",
+            r"or,? (?:maybe|perhaps|alternatively|better|instead|(?:i|we) (?:can|could|might))\b",
+            r"instead\b(?! of)",
+            r"(?:new|different|other) (?:approach|plan|idea|angle|strategy|attempt)\b",
+            r"(?:alternativ|stattdessen|andersherum|autrement|alternativamente)\b",
+        ],
+    ),
+    _signal(
+        "approach",
+        "names a whole approach: gives up an approach, not only the last try within it",
+        "approach method strategy way idea technique perspective angle plan scratch over ansatz",
+        [
+            r"\b(?:another|different|new|alternative|other|fresh) (?:[\w-]+ ){0,2}(?:approach|method|strategy|way|technique|perspective|angle|plan)\b",
+            r"\bfrom scratch\b|\bstart(?:ing)? (?:all )?over\b|\b(?:andere[rnms]?) ansatz\b",
+        ],
+    ),
+    _signal(
+        "prefer",
+        "likes another way better; a turn where a line is under way, a plan where none is",
+        "better easier simpler quicker cleaner wiser besser einfacher",
+        [
+            r"\b(?:maybe|perhaps|probably|might be|may be|would be|could be|think|it's|it is) (?:it's |it is |it would be |it might be )?(?:a )?(?:much |far |probably )?(?:better|easier|simpler|quicker|cleaner|wiser)(?: (?:to|if|way|approach|method|idea)\b|$)",
+            r"\b(?:vielleicht|wohl) (?:ist es )?(?:besser|einfacher)\b",
+        ],
+    ),
+    _signal(
+        "return",
+        "says in words that the writer goes back, or drops what was done",
+        "back backtrack backtracking over afresh anew scratch beginning start starting scrap forget abandon drop discard "
+        "undo revert return returning stick ditch restart aside again zurück vorne neu recommencer empezar",
+        [
+            rf"\b{_LET} {_ADVERB}(?:go|step|come|get|head|turn|back|circle|work|take a step|jump|fall|switch) ?back\b(?! and forth)(?! (?:up )?(?:in|into)\b)",
+            rf"\b{_LET} {_ADVERB}(?:return|revert) to\b",
+            rf"\b{_LET} {_ADVERB}(?:back up|backtrack|undo)\b",
+            r"\bstart(?:ing)? (?:over|afresh|anew|fresh|from scratch|again from|this over|all over|from the (?:beginning|start|top))\b",
+            r"\b(?:scratch|scrap|undo|forget|ditch) (?:that|this|it|all (?:of )?th(?:at|is))\b",
+            rf"\b(?:abandon|discard|drop|ditch|give up on|set aside|put aside) (?:this|that|the|my) (?:[\w-]+ )?(?:{_METHOD}|line|path|branch|way)\b",
+            r"\b(?:stick|go|stay) (?:with|to) (?:the|my) (?:first|original|initial|previous|earlier)\b",
+            r"\bback to (?:square one|the drawing board|the start|the beginning|basics)\b",
+            r"\b(?:zurück zu|von vorne|neu anfangen|noch einmal von)\b",
+            r"\brecommen(?:çons|cer) (?:du début|à zéro)|\bempe(?:zar|cemos) de (?:nuevo|cero)",
+        ],
+        [
+            r"(?:going |go )?back to (?:the|my|our|step|eq|equation|where|case|line|\(|node|option|state|considering|using)\b",
+            r"return(?:ing)? to (?:the|my|our|step|eq|equation|where|case|\(|node|option)\b",
+            r"backtrack(?:ing)?\b",
+            r"restart(?:ing)?\b",
+        ],
+    ),
+    _signal(
+        "fail",
+        "the line did not work; turns nothing by itself (proofs by contradiction), but the next attempt is one after a failure",
+        "work working works worked help helpful lead promising contradiction impossible stuck nowhere complicated messy "
+        "convoluted overcomplicating overcomplicated complicating complicates tedious cumbersome discrepancy inconsistent "
+        "overcounting fails fail failed dead sense wrong incorrect right correct straightforward confusing absurd hopeless "
+        "might may must mistake error slip luck good enough match matching fit unhelpful useless possible misses exceeds valid bug crash crashes error errors "
+        "funktioniert geht widerspruch falsch marche contradicción funciona issue cause culprit",
+        [
+            r"\b(?:does|did|do|will|would|could|can)(?:n't| not|not) (?:quite |seem to |really |actually |even |seem )*(?:work|help|lead|fit|match|make (?:much |any |a lot of )?sense|get (?:us|me)|add up|be right|be correct|be$|apply|fly)\b",
+            r"\bdead end\b|\bcontradiction\b|\bimpossible\b|\bnowhere\b|\bhopeless\b|\bstuck\b|\babsurd\b",
+            r"\bnot (?:helpful|promising|useful|working|possible|valid|right|correct|enough|good|it|the (?:right|way|cause|issue|culprit|problem|bug)|straightforward|a match|going (?:anywhere|to work)|getting (?:anywhere|us))\b",
+            r"\bisn't (?:helpful|promising|useful|working|possible|valid|right|correct|enough|it|the (?:right|cause|issue|culprit|problem|bug)|going)\b",
+            r"\b(?:too|very|quite|more|overly|getting|gets|becomes|becoming|bit) (?:complicated|messy|convoluted|cumbersome|tedious|complex|confusing)\b",
+            r"\bovercomplicat\w+|\bcomplicat(?:ing|es) (?:things|this|it|matters)|\bovercounting\b",
+            r"\b(?:that|this|it|which|approach|attempt|method|idea) (?:[\w-]+ )?(?:fails|failed|is wrong|is incorrect|was wrong)\b|^(?:fail(?:s|ed)?|wrong)\b",
+            r"\bno (?:luck|good|use|solution|match)\b|\bdiscrepancy\b|\binconsistent\b|\bmakes no sense\b|\bwrong (?:way|track|path|approach|direction)\b",
+            r"\b(?:still|same) (?:\w+ )?(?:fails|crash(?:es)?|error|wrong|bug)\b",
+            r"\b(?:might|may|must) (?:not be (?:the )?(?:right|correct|best|valid|possible|enough)|have (?:mis\w+|messed|mixed|made an? |gone|gotten|forgot|overlooked|confused))",
+            rf"(?<!if )(?<!whether )(?<!sure )\b{_WE}(?:'ve| have| must have)? (?:made (?:a|an|some) (?:[\w-]+ )?(?:mistake|error|slip)|messed up|was wrong|were wrong)\b",
+            r"\bfunktioniert (?:so )?nicht\b|\bgeht (?:so )?nicht\b|\bwiderspruch\b|\bne marche pas\b|\bno funciona\b",
+        ],
+    ),
+    _signal(
+        "mistake",
+        "mends an earlier step, as a fact: saying that there is a mistake is a failure, putting it right is a turn",
+        "misread miscounted miscalculated misapplied forgot overlooked oops whoops mistake error slip bad "
+        "correct fix redo rework correction fehler vergessen mixed messed dropped",
+        [
+            rf"(?<!if )(?<!whether )(?<!maybe )(?<!perhaps )(?<!either )(?<!or )\b{_WE} (?:misread|miscounted|miscalculated|misapplied|forgot|overlooked|mixed up|messed up|dropped a)\b(?! (?:somewhere|something))",
+            r"\boops\b|\bwhoops\b|\bmy (?:mistake|bad)\b",
+            r"\b(?:there's|there is|here's|found|see|spotted) (?:the|my) (?:mistake|error|slip)\b",
+            rf"\b{_LET} {_ADVERB}(?:correct (?:that|this|my|it|the)|redo|rework|fix (?:that|this|it|my))\b",
+            r"\bich habe (?:mich|einen fehler|vergessen)\b|\bmein fehler\b",
+        ],
+        [r"correction\b"],
+    ),
+    _signal(
+        "rethink",
+        "takes the question up again",
+        "reconsider rethink re-think re-read reread re-evaluate reevaluate re-examine again differently thought thoughts "
+        "misunderstanding misinterpreting misinterpreted misunderstood misreading misread reread überlegen nochmal",
+        [
+            rf"\b{_LET} {_ADVERB}(?:reconsider|re-?think|re-?evaluate|re-?read|re-?examine|re-?phrase)\b",
+            r"\b(?:think|look|read)(?: about| at)?(?: this| it| that| the (?:problem|question))?(?: [\w-]+)? again\b",
+            r"\bthink (?:about (?:this|it) )?differently\b|\bon second thoughts?\b",
+            r"\b(?:misunderstanding|misinterpreting|misinterpreted|misunderstood|misreading|misread) (?:the|it|this|something)\b",
+            r"\bnoch ?mal (?:neu )?überlegen\b",
+        ],
+    ),
+    _signal(
+        "check",
+        'looks whether something holds: what most "wait"s are',
+        "check checking double-check verify verifying confirm test validate sure right correct true sanity cross-check "
+        "recheck re-check recheck plug plugging ensure recalculate recompute verification is does did would are prüfe prüfen "
+        "probe stimmt vérifions verificar comprobar see possible confirming recheck valid verified",
+        [
+            r"\b(?:double|re|sanity|cross|spot)[- ]?check(?:ing|ed|s)?\b|\brecheck\b|\bsanity test\b",
+            rf"\b(?:{_LET}|to|{_WE}'d like to|can) {_ADVERB}(?:check|verify|confirm|test|validate|make (?:absolutely )?sure|be sure|ensure|recalculate|recompute|re-?verify)\b",
+            r"\b(?:make sure|to be sure)\b",
+            rf"\b{_LET} {_ADVERB}see (?:if|whether) (?:this|that|it|my|the)\b",
+            r"\b(?:is|are) (?:that|this|it|they|these|those) (?:really |actually |even )?(?:right|correct|true|valid|possible|all|enough)\b.{0,40}\?",
+            r"\bright\?$|\bcorrect\?$",
+            r"\bplug(?:ging)? (?:it |this |that |them |these |the \w+ )?back\b",
+            r"\b(?:prüfe|prüfen|überprüfe\w*|zur probe|stimmt das|vérifions|verifi(?:car|quemos)|comprobemos)\b",
+        ],
+        [
+            r"(?:check|checking|verify|verifying|verification|sanity check|confirming|test)\b(?! (?:out|valve))",
+            r"(?:is|are|does|did|do|was|were|would|should|isn't|doesn't|aren't)\b[^.]{0,160}\?$",
+        ],
+    ),
+    _signal(
+        "confirm",
+        "a check that came out well",
+        "correct right consistent checks matches match works verified confirmed holds sense good fine passes agrees ✓ ✔ stimmt",
+        [
+            r"(?<!not )(?<!n't )\b(?:that|this|it|which|everything|all|steps?|so|yes),? ?(?:all )?(?:'s| is| are| seems?| looks?|makes)? ?(?:to be |all |indeed |also )?(?:correct|right|consistent|good|fine|sense|valid|solid|okay)\b(?!\?)",
+            r"\bchecks out\b|\b(?:it|that|this) (?:matches|works|holds|agrees|passes)\b|[✓✔]|\bstimmt\b(?! das)",
+        ],
+        [r"correct\b", r"verified\b", r"confirmed\b"],
+    ),
+    _signal(
+        "attempt",
+        "something is tried; a turn only after a failure",
+        "try trying maybe perhaps suppose consider next could use need how what assume let's let another versuche nehmen "
+        "angenommen essayons probemos better so",
+        [
+            rf"\b{_LET} {_ADVERB}(?:try|use|consider|think|look|find|assume|suppose|approach|take|focus|compute|calculate|start|go|revisit|stick|express|do|rewrite|work|explore|go)\b",
+            r"\b(?:what|how) (?:if|about)\b|\bversuche\b|\bessayons\b|\bprobemos\b|\bnehmen wir\b",
+        ],
+        [
+            rf"(?:maybe|perhaps)\b(?! (?:{_WE}|it|there|that|this)(?:'ve| have|'m| am|'s)? (?:made|mis\w+|messed|forgot|overlooked|is|was|a mistake|an error))",
+            r"(?:try|trying|suppose|consider|next|could|assume|angenommen)\b",
+        ],
+    ),
+    _signal(
+        "plan",
+        "announces a way of going about it",
+        "try use start begin consider approach plan strategy idea goal first way key method apply break think set step zuerst "
+        "d'abord primero split by",
+        [
+            rf"\b(?:let me|let's|let us|{_WE}(?:'ll| will|'m going to| can| could| should| want to| plan to)) {_ADVERB}(?:try|use|start|begin|consider|approach|apply|break|split|set up|tackle|think about how|work backwards?|proceed by|look for|go case)\b",
+            r"\b(?:the|my|our|one|a) (?:plan|strategy|idea|approach|best way|key idea|goal|first step|natural approach|way)(?: here| now)?(?:'s| is| would be| could be| might be)\b",
+            r"\b(?:how to approach|approach (?:this|it) by|figure (?:this|it) out|step by step)\b",
+            r"\b(?:one|the best|the easiest) (?:way|approach|method|option)\b",
+            r"\bzuerst\b|\bmein plan\b|\bd'abord\b|\bprimero\b",
+        ],
+        [
+            r"(?:plan|approach|strategy|idea|method)(?: [\w-]+)?:",
+            rf"first,? (?:{_WE} (?:need|should|will|can|'ll|must|want)|let)\b",
+        ],
+    ),
+    _signal(
+        "given",
+        "reads or restates what is asked; counts only at the beginning of a trace",
+        "problem question task given told asked says asks states puzzle asking need want figure gegeben aufgabe énoncé problema "
+        "user here statement",
+        [
+            r"\b(?:the|this) (?:problem|question|task|puzzle|exercise|user|statement)\b",
+            r"\b(?:problem|question|task|puzzle) (?:here|where|about|that)\b",
+            rf"\b{_WE}(?:'re|'m| are| am| were)? (?:given|told|asked)\b|\bit (?:says|asks|states|is given)\b",
+            rf"\b{_WE} (?:need|want|have) to (?:find|solve|compute|determine|figure|calculate|show|prove|write|explain|answer|evaluate)\b",
+            r"\bgegeben (?:ist|sind)\b|\bdie aufgabe\b|\bgesucht\b|\bl'énoncé\b|\bel problema\b",
+        ],
+        [r"given\b", r"problem\b"],
+    ),
+    _signal(
+        "conclude",
+        "states the answer",
+        "answer boxed conclusion conclude summary summarize therefore antwort ergebnis réponse respuesta final fazit",
+        [
+            r"\\boxed\b|\bfinal answer\b",
+            r"\b(?:the|my|our) (?:\w+ )?(?:answer|solution)(?: to [^.]{0,60})?(?:'s| is| should be| must be| would be| comes out)\b",
+            r"\banswer(?: is)?:|\bi(?: can|'m| am)? (?:confident(?:ly)? )?(?:conclude|confident)\b",
+            r"\b(?:die antwort|das ergebnis|la réponse|la respuesta)(?: \w+)? (?:ist|lautet|est|es)\b",
+        ],
+        [r"(?:in conclusion|to conclude|conclusion|in summary|to summarize|final answer|answer|fazit|antwort)\b"],
+    ),
+)
+
+# Chinese has no word boundaries: plain pieces of text, looked for only where there are Chinese characters.
+CHINESE = {
+    "other": ("换一种", "换个思路", "换个方法", "另一种方法", "另一种思路", "另外一种", "或者可以", "不如改"),
+    "return": ("从头开始", "重新开始", "回到步骤", "回到第", "回到最初", "退回"),
+    "fail": ("行不通", "走不通", "矛盾", "太复杂", "太麻烦", "没有用", "不可行", "不成立"),
+    "mistake": ("算错了", "弄错了", "搞错了", "写错了", "漏掉了", "忘了"),
+    "rethink": ("重新考虑", "重新思考", "重新审题", "再想想"),
+    "check": ("验证", "检查", "检验", "验算", "对吗", "是否正确", "确认一下"),
+    "confirm": ("正确", "没问题", "吻合", "一致"),
+    "attempt": ("试试", "尝试", "也许", "不妨", "假设", "考虑"),
+    "plan": ("首先", "思路是", "我打算", "计划", "先来"),
+    "given": ("题目", "已知", "要求", "问题是"),
+    "conclude": ("答案是", "答案为", "最终答案", "所以答案", "综上"),
+}
+
+ALL_WORDS = frozenset().union(*(s.words for s in SIGNALS))
+FILLERS = re.compile(
+    r"(?:[\s*_#>\-–—.…,!:;(]*(?:okay|ok|so|but|hm+|wait|well|now|or rather|and|oh|no|nope|yeah|yes|yep|hold on|alright|all right|right|then|"
+    r"actually|ah|aha|ugh|um+|hey|hang on|a (?:second|moment|minute|sec)|sure|great|anyway|maybe not|moment(?: mal)?|also|nein|hmm+|attends|espera)"
+    r"(?![\w'-])[\s,.!…:;–—-]*)*[\s*_#>\-–—.…,!:;(]*"
+)
+AMENDS = re.compile(
+    r"\W*(?:(?:wait|no|oh|so|but|hmm)[\s,.]+)*(?:actually\b|(?:it|that|this|the \w+) should (?:be|have been)\b)"
+)
+CONTRASTS = re.compile(r"\W*(?:but|wait|hmm+|actually|no|however|hold on)\b")
+DENIES = re.compile(r"\W*(?:(?:wait|but|oh|hmm+|so)[\s,.]+)*(?:no|nope|nein)\b[\s,.!]")
+PAUSES = re.compile(r"\b(?:wait|hold on|hang on|moment|actually|attends|espera)\b|等等|等一下|不对")

@@ -1,0 +1,172 @@
+"""What one step does, read from its words and from what the steps before it left open.
+
+`read` finds the signals of a step (see `cues.py`) where they count: its first sentences say what the step is, its last one
+may announce what the next step is. `classify` weighs them against the context: the same "maybe try …" is a plan at the
+beginning and a turn after a failure; the same "alternatively" gives an unfinished line up, and stands beside a finished one.
+Knows nothing of parents. Costs at most `HEAD + TAIL` characters a step, however long the step is.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from core.implicit.cues import ALL_WORDS, AMENDS, CHINESE, CONTRASTS, DENIES, FILLERS, PAUSES, SIGNALS, word_set
+from core.trace import Kind
+
+HEAD, TAIL = 700, 300  # characters read at either end of a step
+OPENING = 2  # sentences that say what a step is
+SHORT = 60  # characters; a remark without numbers up to this length is an aside
+SETUP_STEPS = 12  # the question is read at the beginning; later readings of it are checks
+MEMORY = 2  # steps for which a failure is still what the next attempt answers
+
+_SENTENCES = re.compile(r"(?<=[.?!])[\s*]+|\n+|(?<=[。！？；])")
+_WORDS = re.compile(r"[^\W\d_]+(?:[-'][^\W\d_]+)*")
+_QUOTED = re.compile(r'"[^"\n]{1,300}"|“[^”\n]{1,300}”|«[^»\n]{1,300}»|„[^“\n]{1,300}“|(?<!\w)\'[^\'\n]{1,80}\'(?!\w)')
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]{1,200}`", re.S)
+_CJK = re.compile(r"[\u4e00-\u9fff]")
+_DIGITS = re.compile(r"\d")
+_RESULT = re.compile(
+    r"\W*(?:therefore|thus|hence|so|consequently|finally|that means|which means)\b[^?]*(?:\b(?:is|are|equals?|gives?|be)\b|[=≈])[^?]*\d"
+)
+_INTENT = word_set("if let let's need can could should must want try suppose assume when")
+_NONE: frozenset[str] = frozenset()
+_BLAND = word_set(
+    "what which where when that this there their with from have have's does into each such than then them they will would "
+    "find compute calculate determine value give given show prove your answer real number integer integers positive how many"
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The signals of a step. `opening`: of its first sentences; `inside`: of all that was read; `ending`: of a last sentence
+    that stands apart from the opening."""
+
+    opening: frozenset[str]
+    inside: frozenset[str]
+    ending: frozenset[str]
+    together: bool  # a turn and a check stand in one sentence: another way *to verify*
+    pause: bool  # the step begins with "wait" or the like
+    remark: bool  # short, without a number
+    result: bool  # states a result in the words of the question
+    failed_before: bool  # within the opening, a failure precedes an attempt
+    amends: bool  # begins with "actually" or "it should be"
+    contrasts: bool  # begins with "but", "wait" or the like
+
+    def turns(self) -> bool:
+        return bool(self.opening & {"other", "return"})
+
+
+@dataclass
+class Context:
+    """What earlier steps left open. `failed`: steps since something did not work; `announced`: the last step ended by
+    announcing another way; `finished`: the current plan has reached a result; `fresh`: steps since the current plan began."""
+
+    index: int = 0
+    setting_up: bool = True
+    failed: int = 1 << 30
+    announced: bool = False
+    finished: bool = False
+    fresh: int = 1 << 30
+    entered_by_backtrack: bool = False
+
+
+def question_words(prompt: str) -> frozenset[str]:
+    """The words of a question that a sentence with its answer is likely to repeat."""
+    return frozenset(w for w in _WORDS.findall(prompt[-600:].lower()) if len(w) > 3) - _BLAND
+
+
+def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
+    """Find the signals of a step. Bounded work."""
+    if len(text) > HEAD + TAIL:
+        text = text[:HEAD] + "\n" + text[-TAIL:]
+    text = text.strip()
+    if "`" in text:
+        text = _CODE.sub(" _ ", text)
+    short = len(text) <= SHORT and not _DIGITS.search(text)
+    text = text.lower().replace("’", "'")
+    if '"' in text or "“" in text or "«" in text or "'" in text:
+        text = _QUOTED.sub(" _ ", text)
+    if ALL_WORDS.isdisjoint(_WORDS.findall(text)) and text.isascii():
+        return Reading(
+            _NONE, _NONE, _NONE, False, bool(PAUSES.match(text)), short, False, False, bool(AMENDS.match(text)), False
+        )
+    chinese = not text.isascii() and _CJK.search(text) is not None
+    sentences = [s for s in _SENTENCES.split(text) if s]
+    found: list[frozenset[str]] = []
+    starts: list[int] = []
+    bodies = 0  # sentences with more than fillers in them
+    opening: set[str] = set()
+    pause = result = together = failed_before = False
+    denied = DENIES.match(text) is not None
+    for n, sentence in enumerate(sentences):
+        body = sentence[FILLERS.match(sentence).end() :]  # type: ignore[union-attr]
+        if n == 0 or bodies == 0:
+            pause = pause or PAUSES.search(sentence, 0, len(sentence) - len(body) + 12) is not None
+        words = set(_WORDS.findall(sentence))
+        signals = frozenset(s.name for s in SIGNALS if s.found(body, words))
+        if chinese:
+            signals |= {name for name, pieces in CHINESE.items() if any(p in sentence for p in pieces)}
+        if not result and len(asked & words) >= min(2, len(asked)) and asked:
+            result = _RESULT.match(sentence) is not None and _INTENT.isdisjoint(words)
+        if bodies < OPENING:
+            together |= "check" in signals and bool(signals & {"other", "return", "rethink"})
+            failed_before |= "attempt" in signals and (denied or "fail" in opening)
+            opening |= signals
+            starts.append(n)
+        bodies += len(body) > 2
+        found.append(signals)
+    inside = frozenset().union(*found) if found else frozenset()
+    apart = bool(found) and len(found) - 1 not in starts
+    ending = found[-1] if apart else frozenset()
+    return Reading(
+        frozenset(opening), inside, ending, together, pause, short, result, failed_before,
+        bool(AMENDS.match(text)), bool(CONTRASTS.match(text)),
+    )  # fmt: skip
+
+
+def classify(r: Reading, c: Context) -> tuple[Kind, float]:
+    """The kind of a step and how sure that is. First rule that holds wins; the numbers are hand-set and measured in bulk
+    (docs/implicit-tree.md), not probabilities of single rules."""
+    o = r.opening
+    failed = c.failed <= MEMORY or r.failed_before
+    merged = (
+        c.fresh <= 1 and not failed
+    )  # a turn said twice in a row ("That is no good. Another way. Maybe …") is one turn
+    if "conclude" in o and not r.turns():
+        return "conclude", 0.9
+    if c.setting_up and c.index < SETUP_STEPS and "given" in o and not r.turns() and "fail" not in o:
+        return "setup", 0.8
+    if c.entered_by_backtrack:
+        return "backtrack", 0.9
+    if "return" in o and not r.together:
+        return "backtrack", 0.85
+    if "mistake" in o and not (r.together or merged):
+        return "backtrack", 0.65
+    if "other" in o:
+        if r.together:
+            return "explore", 0.6
+        if failed:
+            return "backtrack", 0.8
+        return ("explore", 0.6) if c.finished else ("backtrack", 0.65)
+    if "prefer" in o and r.contrasts and not merged and "check" not in o and not (c.finished or c.setting_up):
+        return "backtrack", 0.55
+    if "rethink" in o and not r.together and not merged:
+        return "backtrack", 0.6
+    if c.announced and "check" not in o:
+        return "backtrack", 0.7
+    if failed and "check" not in o and ("attempt" in o or (r.amends and c.failed == 0)):
+        return "backtrack", 0.6
+    if "check" in o:
+        return "verify", 0.8
+    if r.pause or "confirm" in o:
+        return "verify", 0.6
+    if r.result:
+        return "conclude", 0.5
+    if o & {"plan", "prefer"}:
+        return "plan", 0.6
+    if r.remark and not o - {"attempt"}:
+        return "aside", 0.6
+    if c.setting_up and c.index == 0:
+        return "setup", 0.5
+    return "derive", 0.7
