@@ -1,33 +1,67 @@
-"""From text to steps: one streaming parser a family, one file each, chosen by the first characters."""
+"""From text to steps: one streaming parser a family, one file each, chosen by the first characters.
+
+A new family is a new file with `begins` (is it this one?) and `new` (its parser), and one line in `FORMATS`. See docs/formats.md.
+"""
 
 from __future__ import annotations
 
-from core.formats import plain, steiner
-from core.formats import steiner_tokens as t
+from collections.abc import Callable
+from typing import NamedTuple
+
+from core.formats import gemma, harmony, magistral, plain, s1, sky_t1, steiner, think
 from core.formats.events import StreamParser
 from core.trace import Placed, Step
 from core.tree import build
 
 
-def choose(beginning: str, *, ended: bool = False) -> StreamParser | None:
-    """The parser for a response that begins so; None while its first characters could still become either.
+class Family(NamedTuple):
+    """`begins` says of a response's beginning: True it is this family, False it is not, None it cannot be told yet."""
 
-    Steiner's format begins with its first token (or, where that stands in the prompt, with a step); all else is plain.
+    begins: Callable[[str], bool | None]
+    new: Callable[[], StreamParser]
+
+
+# In the order in which they are asked; plain takes what nobody else does.
+FORMATS: dict[str, Family] = {
+    "steiner": Family(steiner.begins, steiner.new),
+    "think": Family(think.begins, think.new),
+    "s1": Family(s1.begins, s1.new),
+    "sky-t1": Family(sky_t1.begins, sky_t1.new),
+    "harmony": Family(harmony.begins, harmony.new),
+    "magistral": Family(magistral.begins, magistral.new),
+    "gemma": Family(gemma.begins, gemma.new),
+    "plain": Family(plain.begins, plain.new),
+}
+
+
+def choose(beginning: str, ended: bool = False, name: str | None = None) -> StreamParser | None:
+    """The parser for a response that begins so, None while its first characters do not tell; `name` overrides.
+
+    Raises ValueError for a name that is not in `FORMATS`.
     """
-    text = beginning.lstrip()
-    starts = (t.REASONING_START, t.STEP_START)
-    if text.startswith(starts):
-        return steiner.SteinerParser()
-    if not ended and any(start.startswith(text) for start in starts):
-        return None
-    return plain.PlainParser()
+    if name is not None:
+        return FORMATS[known(name)].new()
+    for family in FORMATS.values():
+        verdict = family.begins(beginning)
+        if verdict:
+            return family.new()
+        if verdict is None and not ended:
+            return None
+    raise AssertionError("plain takes everything")
+
+
+def known(name: str) -> str:
+    """The name of a format, as given. Raises ValueError with the list of those that there are."""
+    if name not in FORMATS:
+        raise ValueError(f'there is no format "{name}"; choose one of {", ".join(FORMATS)}')
+    return name
 
 
 def parse_response(
-    prompt: str, response: str, finish_reason: str = "stop"
+    prompt: str, response: str, finish_reason: str = "stop", format: str | None = None
 ) -> tuple[list[Step], list[Placed], str, str]:
     """Cut a finished response into steps and place them: (steps, nodes, answer, format)."""
-    parser = choose(response, ended=True)
+    parser = choose(response, ended=True, name=format)
     assert parser is not None
     parser.feed(response)
     parser.close()

@@ -14,12 +14,18 @@ from dataclasses import replace
 
 from core.formats import steiner_tokens as t
 from core.formats.events import AnswerText, Decided, FieldText, ParserEvent, StepClosed, StepOpened
+from core.formats.tagged import begins_with
 from core.trace import Decision, Step
 
 _TOKEN = re.compile("|".join(re.escape(token) for token in t.TOKENS))
 _LONGEST = max(map(len, t.TOKENS))
 _FIELD_OF_START = {start: name for name, (start, _) in t.FIELDS.items()}
 _FIELD_ENDS = {end for _, end in t.FIELDS.values()}
+
+
+def begins(text: str) -> bool | None:
+    """The first token or, where that stands in the prompt, a step."""
+    return begins_with(text, (t.REASONING_START, t.STEP_START))
 
 
 class SteinerParser:
@@ -156,3 +162,7 @@ def _partial_token(text: str) -> int:
             return len(tail)
         at = text.find("<", at + 1)
     return 0
+
+
+def new() -> SteinerParser:
+    return SteinerParser()
