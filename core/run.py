@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from core.engines.base import Bounds, Engine, EngineError, GenerateRequest, Sampling, Thinking
-from core.formats import choose
+from core.formats import choose, known
 from core.formats.events import AnswerText, Decided, FieldText, ParserEvent, StepClosed, StepOpened, StreamParser
 from core.tasks import solved
 from core.trace import Placed, Problem, Step, Trace, new_id, step_json, utc_now
@@ -27,8 +27,9 @@ Emit = Callable[[dict[str, Any]], None]
 class TraceReader:
     """Turns response text into run events and, at the end, into a `Trace`. Also rebuilds a run from a stored response."""
 
-    def __init__(self, problem: Problem, model: str, trace_id: str | None = None) -> None:
+    def __init__(self, problem: Problem, model: str, trace_id: str | None = None, format: str | None = None) -> None:
         self.problem, self.model = problem, model
+        self.format = format and known(format)  # a name of `core.formats.FORMATS`; None: whatever the text begins like
         self.trace_id = trace_id or new_id()
         self.created_at = utc_now()
         self.parser: StreamParser | None = None  # chosen by the first characters
@@ -45,7 +46,7 @@ class TraceReader:
         self._text.append(text)
         if self.parser is None:
             self._unread += text
-            self.parser = choose(self._unread)
+            self.parser = choose(self._unread, name=self.format)
             if self.parser is None:
                 return []
             text, self._unread = self._unread, ""
@@ -59,7 +60,7 @@ class TraceReader:
 
     def _decided_parser(self) -> StreamParser:
         if self.parser is None:
-            self.parser = choose(self._unread, ended=True)
+            self.parser = choose(self._unread, ended=True, name=self.format)
         assert self.parser is not None
         return self.parser
 
@@ -104,6 +105,7 @@ async def run_trace(
     stop: asyncio.Event,
     thinking: Thinking = Thinking(),
     prefix: str = "",
+    format: str | None = None,
 ) -> Trace:
     """Ask, and emit `start`, `step_open`, `step_delta`, `step_close`, `decision`, `answer_delta`, `stats`.
 
@@ -112,9 +114,10 @@ async def run_trace(
 
     `prefix` is a response to go on with: it becomes the beginning of this trace, and the model writes on from exactly
     there. Where the response came from (`Chunk.about`) is kept under `sampling["server"]`; a seed that the engine drew
-    takes the place of none; what could not be applied is in `stats["notes"]`.
+    takes the place of none; what could not be applied is in `stats["notes"]`. `format` is a name of `core.formats.FORMATS`;
+    None reads the response as it begins.
     """
-    reader = TraceReader(problem, engine.model, trace_id)
+    reader = TraceReader(problem, engine.model, trace_id, format)
     settings: dict[str, Any] = {**asdict(sampling), **asdict(bounds)}
     if thinking != Thinking():
         settings["thinking"] = asdict(thinking)

@@ -14,6 +14,11 @@ import typer
 
 from app.commands.common import CannotDo, DataOption, data_folder, failing_softly, progress_bar
 
+FormatOption = Annotated[
+    str | None,
+    typer.Option("--format", help="Read responses as this format (default: as they begin).", show_default=False),
+]
+
 
 def ask(
     question: Annotated[
@@ -32,6 +37,7 @@ def ask(
     max_steps: Annotated[int, typer.Option(help="After this many steps it must end.")] = 60,
     max_tokens: Annotated[int, typer.Option(help="Longest response.")] = 3900,
     model: Annotated[str, typer.Option(help="`pocket`, or the folder of a model.")] = "pocket",
+    format: FormatOption = None,
     keep: Annotated[bool, typer.Option("--keep", help="Also store the traces in the data folder, for rating.")] = False,
     data: DataOption = None,
 ) -> None:
@@ -41,7 +47,10 @@ def ask(
     """
     with failing_softly():
         from core.engines.base import Bounds, Sampling
+        from core.formats import known
 
+        if format is not None:
+            known(format)  # before anything is loaded
         if (question is None) == (file is None):
             raise CannotDo(
                 'give one question or --file PROBLEMS.jsonl, for example: worldline ask "Reach 24 from 4, 7, 8 and 8."'
@@ -50,7 +59,14 @@ def ask(
         sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed, max_tokens=max_tokens)
         traces = asyncio.run(
             _ask_all(
-                prompts, _model_dir(model), model, sampling, Bounds(min_steps, max_steps), as_json, question is not None
+                prompts,
+                _model_dir(model),
+                model,
+                sampling,
+                Bounds(min_steps, max_steps),
+                as_json,
+                question is not None,
+                format,
             )
         )
         if keep:
@@ -105,8 +121,9 @@ def _prompts(file: Path) -> Iterator[str]:
 
 
 async def _ask_all(
-    prompts: list[str], folder: Path | None, name: str, sampling: Any, bounds: Any, as_json: bool, watch: bool
-) -> list[Any]:
+    prompts: list[str], folder: Path | None, name: str, sampling: Any, bounds: Any, as_json: bool, watch: bool,
+    format: str | None,
+) -> list[Any]:  # fmt: skip
     """Answer all prompts in one batch; JSON lines come out in the order of the file."""
     from core.engines.local import MAX_BATCH, LocalEngine
     from core.run import run_trace
@@ -139,6 +156,7 @@ async def _ask_all(
                 printer or (lambda _: None),
                 trace_id=new_id(),
                 stop=asyncio.Event(),
+                format=format,
             )
         results[i] = trace
         done += 1
@@ -182,8 +200,12 @@ class _Printer:
             turn = ""
             if step["is_backtrack"]:
                 turn = "↩ " + ("to the question: " if step["resumes"] is None else f"to step {step['resumes'] + 1}: ")
-            print(f"{step['index'] + 1:>3} {blank}{turn}{step['name']}. {step['thought']}.", file=sys.stdout)
-            print(f"    {blank}  {step['summary']}. {step['reflection']}", flush=True)
+            if step["summary"] or step["reflection"]:
+                print(f"{step['index'] + 1:>3} {blank}{turn}{step['name']}. {step['thought']}.", file=sys.stdout)
+                print(f"    {blank}  {step['summary']}. {step['reflection']}", flush=True)
+            else:  # free text: the name is made from it
+                text = step["thought"].replace("\n", f"\n    {blank}")
+                print(f"{step['index'] + 1:>3} {blank}{turn}{text}", flush=True)
         elif event["type"] == "answer_delta":
             if not self.answering:
                 print()
@@ -202,6 +224,7 @@ class _Printer:
 
 def tree(
     file: Annotated[Path, typer.Argument(help='JSONL with "prompt" and "response" a row.')],
+    format: FormatOption = None,
     data: DataOption = None,
 ) -> None:
     """Cut responses into steps and place them: JSONL in, JSONL with `steps` out.
@@ -209,12 +232,14 @@ def tree(
     Example: worldline tree responses.jsonl > trees.jsonl
     """
     with failing_softly():
-        from core.formats import parse_response
+        from core.formats import known, parse_response
 
+        if format is not None:
+            known(format)
         keys = ("start", "end", "name", "decision")
         for row in _rows(file, "prompt", "response"):
             steps, nodes, answer, form = parse_response(
-                row["prompt"], row["response"], row.get("finish_reason", "stop")
+                row["prompt"], row["response"], row.get("finish_reason", "stop"), format
             )
             out = [
                 {**{k: getattr(s, k) for k in keys}, "parent": n.parent, "resumes": n.resumes, "replaces": n.replaces, "confidence": n.confidence}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.commands.ask import FormatOption
 from app.commands.common import CannotDo, DataOption, data_folder, failing_softly, progress_bar
+
+if TYPE_CHECKING:
+    from core.trace import Trace
 
 BATCH = 200  # traces written in one go: few commits, and a broken line late in the file loses nothing before it
 
@@ -16,6 +21,7 @@ def import_(
     file: Annotated[
         Path, typer.Argument(help='JSONL: whole traces (as `ask --json` prints them), or "prompt" and "response".')
     ],
+    format: FormatOption = None,
     data: DataOption = None,
 ) -> None:
     """Store traces from a JSONL file. Good lines are kept, broken ones are named with their mend.
@@ -24,9 +30,12 @@ def import_(
     """
     with failing_softly():
         from app.workbench import workbench_at
+        from core.formats import known
         from storage.errors import ImportProblem
         from storage.imports import read_jsonl
 
+        if format is not None:
+            known(format)  # before the first row
         if not file.exists():
             raise CannotDo(f"{file} does not exist")
         good, problems = 0, list[ImportProblem]()
@@ -34,7 +43,7 @@ def import_(
         with workbench_at(data_folder(data)) as bench, bar:
             waiting = []
             for trace in read_jsonl(file, errors=problems):
-                waiting.append(trace)
+                waiting.append(trace if format is None else _read_as(trace, format))
                 if len(waiting) >= BATCH:
                     bench.add_traces(waiting)
                     good, waiting = good + len(waiting), []
@@ -48,6 +57,18 @@ def import_(
             raise CannotDo(
                 f"{len(problems)} lines could not be read; the others are stored. Mend them and import again: what is stored is not stored twice"
             )
+
+
+def _read_as(trace: Trace, format: str) -> Trace:
+    """The trace with its response cut anew, whatever steps came with it."""
+    from core.formats import parse_response
+    from core.tasks import solved
+
+    steps, nodes, answer, form = parse_response(trace.prompt, trace.response, trace.finish_reason, format)
+    return replace(
+        trace, steps=tuple(steps), nodes=tuple(nodes), answer=answer or trace.answer, format=form,
+        solved=solved(trace.prompt, steps) if trace.solved is None else trace.solved,
+    )  # fmt: skip
 
 
 def snapshot(

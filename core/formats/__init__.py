@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from core.formats import gemma, harmony, magistral, plain, s1, sky_t1, steiner, think
+from core.formats import gemma, harmony, magistral, plain, s1, sky_t1, steiner, stream_of_search, think
 from core.formats.events import StreamParser
 from core.trace import Placed, Step
 from core.tree import build
@@ -24,6 +24,7 @@ class Family(NamedTuple):
 # In the order in which they are asked; plain takes what nobody else does.
 FORMATS: dict[str, Family] = {
     "steiner": Family(steiner.begins, steiner.new),
+    "stream-of-search": Family(stream_of_search.begins, stream_of_search.new),
     "think": Family(think.begins, think.new),
     "s1": Family(s1.begins, s1.new),
     "sky-t1": Family(sky_t1.begins, sky_t1.new),
@@ -65,4 +66,4 @@ def parse_response(
     assert parser is not None
     parser.feed(response)
     parser.close()
-    return parser.steps, build(prompt, parser.steps), parser.answer, parser.name
+    return parser.steps, build(prompt, parser.steps, parser.name), parser.answer, parser.name
