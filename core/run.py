@@ -17,7 +17,7 @@ from core.formats import choose, known
 from core.formats.events import AnswerText, Decided, FieldText, ParserEvent, StepClosed, StepOpened, StreamParser
 from core.tasks import solved
 from core.trace import Placed, Problem, Step, Trace, new_id, step_json, utc_now
-from core.tree import TreeBuilder
+from core.tree import Tree, TreeBuilder, tree_for
 
 STATS_EVERY_S = 0.25  # a counter that moves more often is not read
 
@@ -34,8 +34,17 @@ class TraceReader:
         self.created_at = utc_now()
         self.parser: StreamParser | None = None  # chosen by the first characters
         self._unread = ""
-        self.tree = TreeBuilder(problem.prompt)
+        self._tree: Tree | None = None
         self._text: list[str] = []
+
+    @property
+    def tree(self) -> Tree:
+        """The tree of the steps so far; which builder depends on the format, so it is empty until that is known."""
+        if self.parser is None:
+            return TreeBuilder()
+        if self._tree is None:
+            self._tree = tree_for(self.parser.name, self.problem.prompt)
+        return self._tree
 
     @property
     def backtracks(self) -> int:

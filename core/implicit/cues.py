@@ -113,12 +113,12 @@ SIGNALS = (
             r"\b(?:scratch|scrap|undo|forget|ditch) (?:that|this|it|all (?:of )?th(?:at|is))\b",
             rf"\b(?:abandon|discard|drop|ditch|give up on|set aside|put aside) (?:this|that|the|my) (?:[\w-]+ )?(?:{_METHOD}|line|path|branch|way)\b",
             r"\b(?:stick|go|stay) (?:with|to) (?:the|my) (?:first|original|initial|previous|earlier)\b",
-            r"\bback to (?:square one|the drawing board|the start|the beginning|basics)\b",
+            r"\bback to (?:square one|the drawing board)\b",
             r"\b(?:zurück zu|von vorne|neu anfangen|noch einmal von)\b",
             r"\brecommen(?:çons|cer) (?:du début|à zéro)|\bempe(?:zar|cemos) de (?:nuevo|cero)",
         ],
         [
-            r"(?:going |go )?back to (?:the|my|our|step|eq|equation|where|case|line|\(|node|option|state|considering|using)\b",
+            r"(?:going |go )?back to (?:(?:the|my|our|step|eq|equation|where|case|line|node|option|state|considering|using)\b|[\d(])",
             r"return(?:ing)? to (?:the|my|our|step|eq|equation|where|case|\(|node|option)\b",
             r"backtrack(?:ing)?\b",
             r"restart(?:ing)?\b",
@@ -130,7 +130,7 @@ SIGNALS = (
         "work working works worked help helpful lead promising contradiction impossible stuck nowhere complicated messy "
         "convoluted overcomplicating overcomplicated complicating complicates tedious cumbersome discrepancy inconsistent "
         "overcounting fails fail failed dead sense wrong incorrect right correct straightforward confusing absurd hopeless "
-        "might may must mistake error slip luck good enough match matching fit unhelpful useless possible misses exceeds valid bug crash crashes error errors "
+        "no not isn't might may must mistake error slip luck good enough match matching fit unhelpful useless possible misses exceeds valid bug crash crashes error errors "
         "funktioniert geht widerspruch falsch marche contradicción funciona issue cause culprit",
         [
             r"\b(?:does|did|do|will|would|could|can)(?:n't| not|not) (?:quite |seem to |really |actually |even |seem )*(?:work|help|lead|fit|match|make (?:much |any |a lot of )?sense|get (?:us|me)|add up|be right|be correct|be$|apply|fly)\b",
@@ -220,6 +220,17 @@ SIGNALS = (
         ],
     ),
     _signal(
+        "tries",
+        "puts something up for trial: where no line is being given up, a plan of its own",
+        "try trying maybe perhaps suppose what how consider assume angenommen",
+        [r"(?!)"],
+        [
+            r"(?:maybe|perhaps) (?:i|we) (?:can|could|should)\b",
+            r"(?:maybe|perhaps) (?!i |we |it |that |this |there |the (?:problem|question))",
+            r"(?:try|trying|suppose|assume|angenommen)\b|(?:what|how) (?:if|about)\b|consider\b",
+        ],
+    ),
+    _signal(
         "plan",
         "announces a way of going about it",
         "try use start begin consider approach plan strategy idea goal first way key method apply break think set step zuerst "
@@ -239,7 +250,7 @@ SIGNALS = (
     _signal(
         "given",
         "reads or restates what is asked; counts only at the beginning of a trace",
-        "problem question task given told asked says asks states puzzle asking need want figure gegeben aufgabe énoncé problema "
+        "problem question task given told asked says asks states puzzle asking need want figure gegeben gesucht aufgabe énoncé problema "
         "user here statement",
         [
             r"\b(?:the|this) (?:problem|question|task|puzzle|exercise|user|statement)\b",
@@ -281,7 +292,7 @@ CHINESE = {
 
 ALL_WORDS = frozenset().union(*(s.words for s in SIGNALS))
 FILLERS = re.compile(
-    r"(?:[\s*_#>\-–—.…,!:;(]*(?:okay|ok|so|but|hm+|wait|well|now|or rather|and|oh|no|nope|yeah|yes|yep|hold on|alright|all right|right|then|"
+    r"(?:[\s*_#>\-–—.…,!:;(]*(?:okay|ok|so|but|hm+|wait|well|now|or rather|and|oh|no(?=[,.!…–—]| wait| that| it| this)|nope|yeah|yes|yep|hold on|alright|all right|right|then|"
     r"actually|ah|aha|ugh|um+|hey|hang on|a (?:second|moment|minute|sec)|sure|great|anyway|maybe not|moment(?: mal)?|also|nein|hmm+|attends|espera)"
     r"(?![\w'-])[\s,.!…:;–—-]*)*[\s*_#>\-–—.…,!:;(]*"
 )

@@ -9,13 +9,14 @@ Knows nothing of parents. Costs at most `HEAD + TAIL` characters a step, however
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.implicit.cues import ALL_WORDS, AMENDS, CHINESE, CONTRASTS, DENIES, FILLERS, PAUSES, SIGNALS, word_set
 from core.trace import Kind
 
 HEAD, TAIL = 700, 300  # characters read at either end of a step
 OPENING = 2  # sentences that say what a step is
+ASKED = 2  # words shared with the question that make a sentence one about it
 SHORT = 60  # characters; a remark without numbers up to this length is an aside
 SETUP_STEPS = 12  # the question is read at the beginning; later readings of it are checks
 MEMORY = 2  # steps for which a failure is still what the next attempt answers
@@ -30,7 +31,6 @@ _RESULT = re.compile(
     r"\W*(?:therefore|thus|hence|so|consequently|finally|that means|which means)\b[^?]*(?:\b(?:is|are|equals?|gives?|be)\b|[=≈])[^?]*\d"
 )
 _INTENT = word_set("if let let's need can could should must want try suppose assume when")
-_NONE: frozenset[str] = frozenset()
 _BLAND = word_set(
     "what which where when that this there their with from have have's does into each such than then them they will would "
     "find compute calculate determine value give given show prove your answer real number integer integers positive how many"
@@ -39,19 +39,20 @@ _BLAND = word_set(
 
 @dataclass(frozen=True)
 class Reading:
-    """The signals of a step. `opening`: of its first sentences; `inside`: of all that was read; `ending`: of a last sentence
-    that stands apart from the opening."""
+    """The signals of a step, and how it begins. `opening`: of its first sentences; `inside`: of all that was read;
+    `ending`: of a last sentence that stands apart from the opening."""
 
-    opening: frozenset[str]
-    inside: frozenset[str]
-    ending: frozenset[str]
-    together: bool  # a turn and a check stand in one sentence: another way *to verify*
-    pause: bool  # the step begins with "wait" or the like
-    remark: bool  # short, without a number
-    result: bool  # states a result in the words of the question
-    failed_before: bool  # within the opening, a failure precedes an attempt
-    amends: bool  # begins with "actually" or "it should be"
-    contrasts: bool  # begins with "but", "wait" or the like
+    opening: frozenset[str] = frozenset()
+    inside: frozenset[str] = frozenset()
+    ending: frozenset[str] = frozenset()
+    together: bool = False  # a turn and a check stand in one sentence: another way *to verify*
+    failed_before: bool = False  # within the opening, a failure precedes an attempt
+    result: bool = False  # states a result in the words of the question
+    pause: bool = False  # begins with "wait" or the like
+    amends: bool = False  # begins with "actually" or "it should be"
+    contrasts: bool = False  # begins with "but", "wait" or the like
+    remark: bool = False  # short, without a number
+    asks: bool = False  # uses the words of the question and computes nothing
 
     def turns(self) -> bool:
         return bool(self.opening & {"other", "return"})
@@ -60,11 +61,12 @@ class Reading:
 @dataclass
 class Context:
     """What earlier steps left open. `failed`: steps since something did not work; `announced`: the last step ended by
-    announcing another way; `finished`: the current plan has reached a result; `fresh`: steps since the current plan began."""
+    announcing another way; `turned`: steps since the last turn; `finished`: the current plan has reached a result; `fresh`: steps since the current plan began."""
 
     index: int = 0
     setting_up: bool = True
     failed: int = 1 << 30
+    turned: int = 1 << 30
     announced: bool = False
     finished: bool = False
     fresh: int = 1 << 30
@@ -80,49 +82,58 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
     """Find the signals of a step. Bounded work."""
     if len(text) > HEAD + TAIL:
         text = text[:HEAD] + "\n" + text[-TAIL:]
-    text = text.strip()
+    text = text.strip().lower().replace("’", "'")
     if "`" in text:
         text = _CODE.sub(" _ ", text)
-    short = len(text) <= SHORT and not _DIGITS.search(text)
-    text = text.lower().replace("’", "'")
     if '"' in text or "“" in text or "«" in text or "'" in text:
         text = _QUOTED.sub(" _ ", text)
-    if ALL_WORDS.isdisjoint(_WORDS.findall(text)) and text.isascii():
-        return Reading(
-            _NONE, _NONE, _NONE, False, bool(PAUSES.match(text)), short, False, False, bool(AMENDS.match(text)), False
-        )
+    said = set(_WORDS.findall(text))
+    begins = Reading(
+        pause=PAUSES.match(text) is not None,
+        amends=AMENDS.match(text) is not None,
+        contrasts=CONTRASTS.match(text) is not None,
+        remark=len(text) <= SHORT and not _DIGITS.search(text),
+        asks=len(asked & said) >= ASKED and "=" not in text,
+    )
+    if ALL_WORDS.isdisjoint(said) and text.isascii():
+        return begins
     chinese = not text.isascii() and _CJK.search(text) is not None
-    sentences = [s for s in _SENTENCES.split(text) if s]
     found: list[frozenset[str]] = []
-    starts: list[int] = []
-    bodies = 0  # sentences with more than fillers in them
     opening: set[str] = set()
-    pause = result = together = failed_before = False
+    last_opening = bodies = 0  # bodies: sentences with more than fillers in them
+    pause, question = begins.pause, False
+    result = together = failed_before = False
     denied = DENIES.match(text) is not None
-    for n, sentence in enumerate(sentences):
+    for sentence in _SENTENCES.split(text):
         body = sentence[FILLERS.match(sentence).end() :]  # type: ignore[union-attr]
-        if n == 0 or bodies == 0:
-            pause = pause or PAUSES.search(sentence, 0, len(sentence) - len(body) + 12) is not None
         words = set(_WORDS.findall(sentence))
-        signals = frozenset(s.name for s in SIGNALS if s.found(body, words))
+        signals = {s.name for s in SIGNALS if s.found(body, words)}
+        if not body and not question and DENIES.match(sentence + " "):
+            signals.add("fail")  # a bare "No."
         if chinese:
             signals |= {name for name, pieces in CHINESE.items() if any(p in sentence for p in pieces)}
-        if not result and len(asked & words) >= min(2, len(asked)) and asked:
+        if not result and len(asked & words) >= ASKED:
             result = _RESULT.match(sentence) is not None and _INTENT.isdisjoint(words)
         if bodies < OPENING:
+            if bodies == 0:
+                pause = pause or PAUSES.search(sentence, 0, len(sentence) - len(body)) is not None
             together |= "check" in signals and bool(signals & {"other", "return", "rethink"})
             failed_before |= "attempt" in signals and (denied or "fail" in opening)
             opening |= signals
-            starts.append(n)
+            last_opening = len(found)
         bodies += len(body) > 2
-        found.append(signals)
-    inside = frozenset().union(*found) if found else frozenset()
-    apart = bool(found) and len(found) - 1 not in starts
-    ending = found[-1] if apart else frozenset()
-    return Reading(
-        frozenset(opening), inside, ending, together, pause, short, result, failed_before,
-        bool(AMENDS.match(text)), bool(CONTRASTS.match(text)),
-    )  # fmt: skip
+        question = sentence.rstrip().endswith("?")
+        found.append(frozenset(signals))
+    return replace(
+        begins,
+        opening=frozenset(opening),
+        inside=frozenset().union(*found),
+        ending=found[-1] if len(found) - 1 > last_opening else frozenset(),
+        together=together,
+        failed_before=failed_before,
+        result=result,
+        pause=pause,
+    )
 
 
 def classify(r: Reading, c: Context) -> tuple[Kind, float]:
@@ -130,9 +141,8 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
     (docs/implicit-tree.md), not probabilities of single rules."""
     o = r.opening
     failed = c.failed <= MEMORY or r.failed_before
-    merged = (
-        c.fresh <= 1 and not failed
-    )  # a turn said twice in a row ("That is no good. Another way. Maybe …") is one turn
+    # A turn said twice in a row ("That is no good. Another way. Maybe …") is one turn.
+    merged = c.turned <= 1 and not failed
     if "conclude" in o and not r.turns():
         return "conclude", 0.9
     if c.setting_up and c.index < SETUP_STEPS and "given" in o and not r.turns() and "fail" not in o:
@@ -163,10 +173,10 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
         return "verify", 0.6
     if r.result:
         return "conclude", 0.5
-    if o & {"plan", "prefer"}:
+    if o & {"plan", "prefer", "tries"}:
         return "plan", 0.6
-    if r.remark and not o - {"attempt"}:
+    if r.remark and not o - {"attempt", "fail"}:
         return "aside", 0.6
-    if c.setting_up and c.index == 0:
+    if c.setting_up and r.asks:
         return "setup", 0.5
     return "derive", 0.7

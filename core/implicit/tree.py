@@ -138,7 +138,8 @@ class ImplicitTree:
         elif (quoted := self._quoted(plan, index, found)) is not None:
             resumes, replaces = quoted, self._branch_under(quoted, index - 1)
         else:
-            resumes, replaces = plan.parent, plan.first
+            resumes = plan.parent
+            replaces = plan.first if plan is self._plans[-1] else self._branch_under(resumes, index - 1)
         return Placed(resumes, True, resumes, replaces, round(sure, 2), "backtrack")
 
     def _given_up(self, reading: Reading) -> _Plan:
@@ -258,6 +259,7 @@ class ImplicitTree:
         plan = self._plans[-1] if self._plans else None
         c.finished = plan is not None and plan.finished
         c.fresh = plan.last - plan.first if plan else 1 << 30
+        c.turned = 0 if node.is_backtrack or node.kind == "explore" else c.turned + 1
         # A failure is answered by the turn that it led to; a failure that the turn itself ends with is a new one.
         here = reading.ending if node.is_backtrack else reading.inside
         c.failed = 0 if "fail" in here else (1 << 30 if node.is_backtrack else c.failed + 1)
