@@ -1,17 +1,24 @@
-"""Run all benchmarks, or those named: `python -m benchmarks [engine] [tree] [ratings] [paint]`."""
+"""Run all benchmarks, or those named: `python -m benchmarks [engine] [tree] [ratings] [paint] [implicit] [--data DIR]`."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import sys
+from pathlib import Path
 
 from benchmarks.table import show
 
-ALL = ("engine", "tree", "ratings", "paint")
+ALL = ("engine", "tree", "ratings", "paint", "implicit")
+MEASURES_DATA = {"implicit": "implicit_tree"}  # name -> module whose `measure` takes the folder of --data
 
 
 def main() -> int:
-    chosen = sys.argv[1:] or list(ALL)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(ALL)}; all without")
+    parser.add_argument("--data", type=Path, help="folder with data sets that are not part of the repository")
+    asked = parser.parse_args()
+    chosen = asked.names or list(ALL)
     unknown = [name for name in chosen if name not in ALL]
     if unknown:
         print(f"unknown benchmark {unknown[0]!r}; there are: {', '.join(ALL)}", file=sys.stderr)
@@ -19,7 +26,8 @@ def main() -> int:
     rows = []
     for name in chosen:
         print(f"measuring {name} …", file=sys.stderr)
-        rows += importlib.import_module(f"benchmarks.{name}").measure()
+        module = importlib.import_module(f"benchmarks.{MEASURES_DATA.get(name, name)}")
+        rows += module.measure(asked.data) if name in MEASURES_DATA else module.measure()
     show(rows)
     return 0
 

@@ -1,0 +1,278 @@
+"""The inferred tree against what is known: exact parents of written-out searches, tags and dependencies of real traces,
+backtracks marked by hand, and time.
+
+Data (not part of the repository): `stream_of_search` and `thought_anchors` below DIR, as `--data DIR` says. Real traces are
+taken chunk by chunk as their authors cut them, so that the segmenter has no part in the figures. Their tags were written by
+a model and name no backtracks: see `_turns` for what is counted as one. The marks of `data/backtracks.json` are a person's.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.table import Row
+
+DEFAULT = Path(__file__).parents[2] / "shared" / "data"
+MARKS = Path(__file__).parent / "data" / "backtracks.json"
+NEAR = 1  # chunks: a turn is often said in two sentences, and either may be marked
+SPEED_CHARACTERS = 1_000_000
+ROUNDS = 3
+# Tags of thought_anchors beside our kinds. Neither list was made for the other.
+KINDS_OF_TAGS = (
+    ("setup", "problem_setup"),
+    ("plan", "plan_generation"),
+    ("verify", "self_checking"),
+    ("conclude", "final_answer_emission"),
+)
+
+
+def measure(data: Path | None = None) -> list[Row]:
+    """All figures for the data that is there; says what is missing."""
+    folder = data or DEFAULT
+    rows: list[Row] = []
+    searches = folder / "stream_of_search" / "countdown_search_200.jsonl"
+    anchors = folder / "thought_anchors" / "deepseek-r1-distill-llama-8b"
+    for path, work in ((searches, _searches), (anchors, _real_traces)):
+        if path.exists():
+            rows += work(path)
+        else:
+            print(f"{path} is not there: give the folder with --data DIR", file=sys.stderr)
+    return rows
+
+
+# ---- searches that name their nodes ---------------------------------------------------------------------------------
+
+
+def _visits(text: str) -> list[tuple[str, tuple[str, ...]]]:
+    """(node id, operations) of every visit, read without the parser that is measured."""
+    visits, node = [], "#0"
+    for line in text.splitlines():
+        if line.startswith("Moving to Node "):
+            node = line.removeprefix("Moving to Node ").strip()
+        elif line.startswith("Current State: "):
+            visits.append((node, tuple(ast.literal_eval(line.split("Operations: ", 1)[1]))))
+    return visits
+
+
+def _true_parent(visits: list[tuple[str, tuple[str, ...]]], i: int) -> int | None:
+    """The first visit of the same node; for a node's first visit the latest one of its parent node."""
+    node, operations = visits[i]
+    if visits[i] in visits[:i]:
+        return visits.index(visits[i])
+    above = (node.rsplit(",", 1)[0], operations[:-1])
+    return max((j for j in range(i) if visits[j] == above), default=None)
+
+
+def _searches(path: Path) -> list[Row]:
+    from core.formats import parse_response
+
+    traces: Counter[str] = Counter()
+    exact: Counter[str] = Counter()
+    edges: Counter[str] = Counter()
+    right: Counter[str] = Counter()
+    goals = total = 0
+    for line in path.read_text().splitlines():
+        row = json.loads(line)
+        visits = _visits(row["search_path"])
+        states: dict[str, tuple[str, ...]] = {}
+        reused = any(states.setdefault(node, operations) != operations for node, operations in visits)
+        kind = row["algorithm"].upper() + (", ids reused" if reused else ", ids unique")
+        _, nodes, _, _ = parse_response("", row["search_path"])
+        hits = [n.parent == _true_parent(visits, i) for i, n in enumerate(nodes)][1:]
+        whole = all(hits) and len(nodes) == len(visits)
+        traces[kind] += 1
+        exact[kind] += whole
+        edges[kind] += len(visits) - 1
+        right[kind] += sum(hits)
+        goals += ("Goal Reached" in row["search_path"].splitlines()[-1]) == row["goal"]
+        total += 1
+    return [
+        *(
+            Row(f"{k}: traces with every parent exact", exact[k], "traces", traces[k], "all", f"{right[k]} of {edges[k]} edges")
+            for k in sorted(traces)
+        ),
+        Row("searches whose last line agrees with the recorded goal", goals, "traces", total, "all"),
+    ]  # fmt: skip
+
+
+# ---- real traces ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Trace:
+    name: str
+    prompt: str
+    chunks: list[dict[str, Any]]
+
+    def tags(self, i: int) -> list[str]:
+        return self.chunks[i]["function_tags"] if 0 <= i < len(self.chunks) else []
+
+    def depends_on(self, i: int) -> set[int]:
+        return {int(d) for d in self.chunks[i]["depends_on"] if str(d).isdigit() and int(d) < i}
+
+
+def _load(folder: Path) -> Iterator[_Trace]:
+    for path in sorted(folder.glob("*/problem_*/chunks_labeled.json")):
+        side = path.parent.parent.name.removesuffix("_base_solution")
+        prompt = json.loads((path.parent / "problem.json").read_text()).get("problem", "")
+        yield _Trace(f"{side}/{path.parent.name.removeprefix('problem_')}", prompt, json.loads(path.read_text()))
+
+
+def _turns(trace: _Trace) -> set[int]:
+    """Gold by the tags: doubt that is followed by a new plan, within two chunks. The chunk of the doubt is the turn."""
+    doubt = [i for i in range(len(trace.chunks)) if "uncertainty_management" in trace.tags(i)]
+    return {i for i in doubt if any("plan_generation" in trace.tags(j) for j in (i + 1, i + 2))}
+
+
+def _doubts(trace: _Trace) -> set[int]:
+    return {i for i in range(len(trace.chunks)) if "uncertainty_management" in trace.tags(i)}
+
+
+def _pair(found: set[int], gold: set[int]) -> dict[int, int]:
+    """found -> gold, one to one: exact pairs first, then pairs at most `NEAR` apart."""
+    pairs: dict[int, int] = {}
+    left = set(gold)
+    for distance in range(NEAR + 1):
+        for i in sorted(found - set(pairs)):
+            near = next((g for g in (i - distance, i + distance) if g in left), None)
+            if near is not None:
+                pairs[i] = near
+                left.discard(near)
+    return pairs
+
+
+def _scores(hits: int, found: int, gold: int) -> tuple[float, float, float]:
+    """Precision, recall, F1."""
+    p, r = hits / found if found else 0.0, hits / gold if gold else 0.0
+    return p, r, 2 * p * r / (p + r) if p + r else 0.0
+
+
+def _row(name: str, counts: list[tuple[int, int, int]], note: str = "") -> Row:
+    """F1 pooled; precision, recall and the mean of the traces' own F1 in the note. `counts`: (hits, found, gold) a trace."""
+    hits, found, gold = (sum(c[i] for c in counts) for i in range(3))
+    p, r, f = _scores(hits, found, gold)
+    each = [_scores(*c)[2] for c in counts if c[2] or c[1]]
+    mean = sum(each) / len(each) if each else 0.0
+    text = f"precision {p:.2f}, recall {r:.2f}; mean of {len(each)} traces {mean:.2f}; {hits} hits, {found} found, {gold} gold"
+    return Row(name, 100 * f, "% F1", note=f"{text}{'; ' + note if note else ''}")
+
+
+def _real_traces(folder: Path) -> list[Row]:
+    from core.implicit.tree import ImplicitTree
+    from core.trace import Placed, Step
+
+    traces = list(_load(folder))
+    nodes_of: dict[str, list[Placed]] = {}
+    for trace in traces:
+        builder = ImplicitTree(trace.prompt)
+        for i, chunk in enumerate(trace.chunks):
+            builder.add(Step(i, i, i + 1, thought=chunk["chunk"]), "proceed" if i else None)
+        nodes_of[trace.name] = builder.nodes
+
+    def against(gold_of: Callable[[_Trace], set[int]]) -> list[tuple[int, int, int]]:
+        counts = []
+        for trace in traces:
+            found = {i for i, n in enumerate(nodes_of[trace.name]) if n.is_backtrack}
+            gold = gold_of(trace)
+            counts.append((len(_pair(found, gold)), len(found), len(gold)))
+        return counts
+
+    turns = against(_turns)
+    rows = [
+        *_marked(nodes_of),
+        _row("backtracks, tags: doubt, then a new plan", turns, "a trace: " + " ".join(f"{_scores(*c)[2]:.2f}" for c in turns)),
+        _row("backtracks, tags: any doubt", against(_doubts), "most doubts are checks"),
+    ]  # fmt: skip
+    for kind, tag in KINDS_OF_TAGS:
+        counts = []
+        for trace in traces:
+            found = {i for i, n in enumerate(nodes_of[trace.name]) if n.kind == kind}
+            gold = {i for i in range(len(trace.chunks)) if tag in trace.tags(i)}
+            counts.append((len(found & gold), len(found), len(gold)))
+        rows.append(_row(f"{kind} against the tag {tag}", counts))
+    with_dependencies = [(t, i) for t in traces for i in range(1, len(t.chunks)) if t.depends_on(i)]
+    ours = sum(nodes_of[t.name][i].parent in t.depends_on(i) for t, i in with_dependencies)
+    before = sum(i - 1 in t.depends_on(i) for t, i in with_dependencies)
+    rows.append(Row(
+        "parent among depends_on", 100 * ours / len(with_dependencies), "%", 100 * before / len(with_dependencies),
+        "the chunk before", f"{len(with_dependencies)} chunks",
+    ))  # fmt: skip
+    return [*rows, *_speed(folder)]
+
+
+def _marked(nodes_of: dict[str, Any]) -> list[Row]:
+    """Against the marks of a person: found or not, and whether it resumes from where the person would."""
+    rows = []
+    for half, marks in json.loads(MARKS.read_text()).items():
+        if half == "about":
+            continue
+        counts, targets, right = [], 0, 0
+        for name, marked in marks.items():
+            nodes = nodes_of[name]
+            gold = {at: (low, high) for at, low, high in marked["certain"]}
+            found = {i for i, n in enumerate(nodes) if n.is_backtrack}
+            pairs = _pair(found, set(gold))
+            found -= set(marked["debatable"]) - set(pairs)
+            counts.append((len(pairs), len(found), len(gold)))
+            for i, g in pairs.items():
+                low, high = gold[g]
+                if low is not None:
+                    targets += 1
+                    right += low <= (-1 if nodes[i].resumes is None else nodes[i].resumes) <= high
+        name = half.replace("_", " ")
+        rows.append(_row(f"backtracks, marked by hand: {name}", counts))
+        rows.append(
+            Row(
+                f"their target, marked by hand: {name}",
+                100 * right / max(1, targets),
+                "%",
+                note=f"{right} of {targets}",
+            )
+        )
+    return rows  # fmt: skip
+
+
+# ---- time -------------------------------------------------------------------------------------------------------------
+
+
+def _speed(folder: Path) -> list[Row]:
+    """One trace of a million characters, made of real ones; processor time of one core, best of `ROUNDS`."""
+    from core import tree
+    from core.formats import choose
+
+    texts = [json.loads(p.read_text())["full_cot"] for p in sorted(folder.glob("*/problem_*/base_solution.json"))]
+    # The end of reasoning would make all the rest an answer.
+    whole = "\n\n".join(t.split("</think>")[0] for t in texts).replace("<think>", "")
+    text = "<think>\n" + (whole * (SPEED_CHARACTERS // len(whole) + 1))[:SPEED_CHARACTERS]
+
+    def seconds(work: Callable[[], Any]) -> float:
+        times = []
+        for _ in range(ROUNDS):
+            started = time.process_time()
+            work()
+            times.append(time.process_time() - started)
+        return min(times)
+
+    def parse() -> Any:
+        parser = choose(text, ended=True)
+        assert parser is not None
+        parser.feed(text)
+        parser.close()
+        return parser
+
+    parsing = seconds(parse)
+    parser = parse()
+    building = seconds(lambda: tree.build("", parser.steps, parser.name))
+    note = f"{len(text):,} characters, {len(parser.steps):,} steps"
+    return [
+        Row("parse and tree", 1000 * (parsing + building), "ms", 1000 * parsing, "parsing alone", note),
+        Row("parse and tree", len(text) / (parsing + building) / 1e6, "M characters/s"),
+    ]
