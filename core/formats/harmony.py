@@ -65,9 +65,11 @@ class HarmonyParser(TaggedParser):
 
     def _text(self, text: str, events: list[ParserEvent]) -> None:
         if self._at == "between":
-            if not text.strip():
-                self._hide(text, events)
+            body = text.lstrip()
+            self._hide(text[: len(text) - len(body)], events)
+            if not body:
                 return
+            text = body
             self._begin_message(events)
         if self._at == "header":
             self._header += text
