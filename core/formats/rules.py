@@ -85,6 +85,8 @@ NUMBERED_STEP = re.compile(
 )
 ITEM = re.compile(r"(?:[-*+•–]|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)])\s")
 DISPLAY = ("\\[", "$$", "\\begin{", "\\boxed")
+# Some models leave no blank line for pages ("So:", a formula, "Then:", a formula): a large step ends after its formula, at the line.
+DISPLAY_ENDS = ("\\]", "$$")
 FENCE = re.compile(r"(`{3,}|~{3,})")
 UNFINISHED = tuple(",;=+-–(&<>≤≥≈×·→⇒")  # the sentence goes on after the gap
 MONEY = re.compile(r"\$\d[\d,]*(?:\.\d+)?\s?[kKmMbB%]?(?:[.!?,;:)]*(?:\s+[A-Za-z]{2,}|\s*$)|[-–]|/)")

@@ -302,7 +302,7 @@ class Segmenter:
             if self._in_list:
                 return size - self._item_at > rules.LONG_ITEM or size > rules.LONGEST
             return blank_line and size >= rules.FULL
-        if size > rules.LONGEST:
+        if size > rules.LONGEST or (size > rules.FULL and self._word.endswith(rules.DISPLAY_ENDS)):
             return True
         if not blank_line or size < rules.SMALL or (self._in_list and self._indented):
             return False

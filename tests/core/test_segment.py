@@ -46,6 +46,13 @@ def test_code_and_displayed_formulas_stay_whole_and_with_their_lead_in(block: st
     assert cut(f"{first}\n\n{LONG}\n\n{LONG}") == [first, LONG, LONG]
 
 
+def test_a_derivation_without_blank_lines_is_cut_after_a_formula() -> None:
+    line = "So it becomes this, by the rule from before:\n\\[\na = b + c\n\\]\n"
+    steps = cut(line * 20)
+    assert len(steps) > 2
+    assert all(step.startswith("So it") and step.endswith("\\]") for step in steps)
+
+
 def test_nothing_is_cut_inside_a_formula_in_the_line() -> None:
     text = f"{LONG} So we have $f(x) = 1. Wait, g(x) = 2$ and \\(a. Wait, b\\) as the two of them."
     assert cut(text) == [text]
