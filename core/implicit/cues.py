@@ -59,7 +59,7 @@ SIGNALS = (
         "other",
         "names another way, or sets this one beside it: the narrow list",
         "alternatively alternative another different differently other else instead new or alternativ andere anderer "
-        "anderen stattdessen andersherum autrement autre alternativamente otra otro",
+        "anderen stattdessen andersherum autrement autre alternativamente otra otro ignore disregard aside forget",
         [
             rf"\b(?:another|a different|a new|an alternative|some other|a fresh|a whole new)(?: [\w-]+){{0,2}} {_METHOD}\b",
             r"\b(?:try|use|consider|find|need|want|there's|there is|is there|take|think of|look for|maybe|perhaps|do (?:this|it)) (?:another|a different|some other|an alternative) way\b(?! (?:around|from))",
@@ -68,6 +68,7 @@ SIGNALS = (
             r"\bwhat else (?:can|could|might)\b",
             r"\b(?:think|look|approach|view|tackle|see|go)(?: about| at)?(?: this| it| that| the problem| things)? (?:differently|another way|from (?:a different|another) )",
             rf"\b(?:{_LET}|try|use) .{{0,80}}\binstead\b(?! of)",
+            rf"\b(?:maybe|perhaps) {_WE} (?:should|can|could) (?:just |simply )?(?:ignore|disregard|forget about|set aside)\b",
             rf"\binstead of (?:trying|using|doing|going|[a-z]+ing)\b.{{0,80}}\b(?:let me|let's|{_WE} (?:can|could|should|just|will|might))\b",
             r"\b(?:einen? )?ander(?:e|er|en|es) (?:ansatz|weg|methode|idee|möglichkeit)\b",
             r"\b(?:une autre|otra|otro) (?:approche|méthode|idée|piste|manera|forma|método|enfoque)\b",
@@ -130,14 +131,15 @@ SIGNALS = (
         "work working works worked help helpful lead promising contradiction impossible stuck nowhere complicated messy "
         "convoluted overcomplicating overcomplicated complicating complicates tedious cumbersome discrepancy inconsistent "
         "overcounting fails fail failed dead sense wrong incorrect right correct straightforward confusing absurd hopeless "
-        "no not isn't might may must mistake error slip luck good enough match matching fit unhelpful useless possible misses exceeds valid bug crash crashes error errors "
+        "contradicts contradicting conflicts conflicting small large big high low involve use account no not isn't might may must mistake error slip luck good enough match matching fit unhelpful useless possible misses exceeds valid bug crash crashes error errors "
         "funktioniert geht widerspruch falsch marche contradicción funciona issue cause culprit",
         [
             r"\b(?:does|did|do|will|would|could|can)(?:n't| not|not) (?:quite |seem to |really |actually |even |seem )*(?:work|help|lead|fit|match|make (?:much |any |a lot of )?sense|get (?:us|me)|add up|be right|be correct|be$|apply|fly)\b",
-            r"\bdead end\b|\bcontradiction\b|\bimpossible\b|\bnowhere\b|\bhopeless\b|\bstuck\b|\babsurd\b",
+            r"\bdead end\b|\bcontradict(?:ion|s|ing)?\b|\bconflict(?:s|ing)\b|\bimpossible\b|\bnowhere\b|\bhopeless\b|\bstuck\b|\babsurd\b",
             r"\bnot (?:helpful|promising|useful|working|possible|valid|right|correct|enough|good|it|the (?:right|way|cause|issue|culprit|problem|bug)|straightforward|a match|going (?:anywhere|to work)|getting (?:anywhere|us))\b",
             r"\bisn't (?:helpful|promising|useful|working|possible|valid|right|correct|enough|it|the (?:right|cause|issue|culprit|problem|bug)|going)\b",
             r"\b(?:too|very|quite|more|overly|getting|gets|becomes|becoming|bit) (?:complicated|messy|convoluted|cumbersome|tedious|complex|confusing)\b",
+            r"\b(?:that|this|it|which)(?:'s| is| seems| looks)? (?:way |far |much )?too (?:small|large|big|high|low|long|short|simple|good)\b|\bdoesn't (?:involve|use|account for|explain)\b",
             r"\bovercomplicat\w+|\bcomplicat(?:ing|es) (?:things|this|it|matters)|\bovercounting\b",
             r"\b(?:that|this|it|which|approach|attempt|method|idea) (?:[\w-]+ )?(?:fails|failed|is wrong|is incorrect|was wrong)\b|^(?:fail(?:s|ed)?|wrong)\b",
             r"\bno (?:luck|good|use|solution|match)\b|\bdiscrepancy\b|\binconsistent\b|\bmakes no sense\b|\bwrong (?:way|track|path|approach|direction)\b",
@@ -165,11 +167,12 @@ SIGNALS = (
         "rethink",
         "takes the question up again",
         "reconsider rethink re-think re-read reread re-evaluate reevaluate re-examine again differently thought thoughts "
-        "misunderstanding misinterpreting misinterpreted misunderstood misreading misread reread überlegen nochmal",
+        "misunderstanding overcomplicating overthinking misinterpreting misinterpreted misunderstood misreading misread reread überlegen nochmal",
         [
             rf"\b{_LET} {_ADVERB}(?:reconsider|re-?think|re-?evaluate|re-?read|re-?examine|re-?phrase)\b",
             r"\b(?:think|look|read)(?: about| at)?(?: this| it| that| the (?:problem|question))?(?: [\w-]+)? again\b",
             r"\bthink (?:about (?:this|it) )?differently\b|\bon second thoughts?\b",
+            rf"\b{_WE}(?:'m| am|'re| are) (?:just |really |probably )?(?:overcomplicating|overthinking)\b",
             r"\b(?:misunderstanding|misinterpreting|misinterpreted|misunderstood|misreading|misread) (?:the|it|this|something)\b",
             r"\bnoch ?mal (?:neu )?überlegen\b",
         ],
@@ -215,9 +218,25 @@ SIGNALS = (
             r"\b(?:what|how) (?:if|about)\b|\bversuche\b|\bessayons\b|\bprobemos\b|\bnehmen wir\b",
         ],
         [
-            rf"(?:maybe|perhaps)\b(?! (?:{_WE}|it|there|that|this)(?:'ve| have|'m| am|'s)? (?:made|mis\w+|messed|forgot|overlooked|is|was|a mistake|an error))",
             r"(?:try|trying|suppose|consider|next|could|assume|angenommen)\b",
         ],
+    ),
+    _signal(
+        "guess",
+        'supposes something; after a failure a new attempt, unless it only draws a conclusion from it ("So perhaps …")',
+        "maybe perhaps vielleicht",
+        [r"(?!)"],
+        [
+            rf"(?:maybe|perhaps)\b(?! (?:{_WE}|it|there|that|this)(?:'ve| have|'m| am|'s)? (?:made|mis\w+|messed|forgot|overlooked|is|was|a mistake|an error))",
+            r"vielleicht\b",
+        ],
+    ),
+    _signal(
+        "proposes",
+        'proposes to do something else; a turn where it contradicts ("Wait, maybe I should …")',
+        "maybe perhaps",
+        [r"(?!)"],
+        [rf"(?:maybe|perhaps) {_WE} (?:can|could|should|need to|have to|might)\b(?! (?:have|be)\b)"],
     ),
     _signal(
         "tries",
@@ -299,6 +318,7 @@ FILLERS = re.compile(
 AMENDS = re.compile(
     r"\W*(?:(?:wait|no|oh|so|but|hmm)[\s,.]+)*(?:actually\b|(?:it|that|this|the \w+) should (?:be|have been)\b)"
 )
+INFERS = re.compile(r"\W*(?:so|therefore|thus|hence|which means|that means)\b")
 CONTRASTS = re.compile(r"\W*(?:but|wait|hmm+|actually|no|however|hold on)\b")
 DENIES = re.compile(r"\W*(?:(?:wait|but|oh|hmm+|so)[\s,.]+)*(?:no|nope|nein)\b[\s,.!]")
 PAUSES = re.compile(r"\b(?:wait|hold on|hang on|moment|actually|attends|espera)\b|等等|等一下|不对")

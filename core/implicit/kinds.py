@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from core.implicit.cues import ALL_WORDS, AMENDS, CHINESE, CONTRASTS, DENIES, FILLERS, PAUSES, SIGNALS, word_set
+from core.implicit.cues import ALL_WORDS, AMENDS, CHINESE, CONTRASTS, DENIES, FILLERS, INFERS, PAUSES, SIGNALS, word_set
 from core.trace import Kind
 
 HEAD, TAIL = 700, 300  # characters read at either end of a step
@@ -51,6 +51,7 @@ class Reading:
     pause: bool = False  # begins with "wait" or the like
     amends: bool = False  # begins with "actually" or "it should be"
     contrasts: bool = False  # begins with "but", "wait" or the like
+    infers: bool = False  # begins with "so" or the like
     remark: bool = False  # short, without a number
     asks: bool = False  # uses the words of the question and computes nothing
 
@@ -92,6 +93,7 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
         pause=PAUSES.match(text) is not None,
         amends=AMENDS.match(text) is not None,
         contrasts=CONTRASTS.match(text) is not None,
+        infers=INFERS.match(text) is not None,
         remark=len(text) <= SHORT and not _DIGITS.search(text),
         asks=len(asked & said) >= ASKED and "=" not in text,
     )
@@ -118,7 +120,7 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
             if bodies == 0:
                 pause = pause or PAUSES.search(sentence, 0, len(sentence) - len(body)) is not None
             together |= "check" in signals and bool(signals & {"other", "return", "rethink"})
-            failed_before |= "attempt" in signals and (denied or "fail" in opening)
+            failed_before |= bool(signals & {"attempt", "guess"}) and (denied or "fail" in opening)
             opening |= signals
             last_opening = len(found)
         bodies += len(body) > 2
@@ -165,8 +167,14 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
         return "backtrack", 0.6
     if c.announced and "check" not in o:
         return "backtrack", 0.7
-    if failed and "check" not in o and ("attempt" in o or (r.amends and c.failed == 0)):
+    if (
+        failed
+        and "check" not in o
+        and ("attempt" in o or ("guess" in o and not r.infers) or (r.amends and c.failed == 0))
+    ):
         return "backtrack", 0.6
+    if "proposes" in o and r.contrasts and not (merged or c.finished or c.setting_up or "check" in o):
+        return "backtrack", 0.55
     if "check" in o:
         return "verify", 0.8
     if r.pause or "confirm" in o:
@@ -175,7 +183,7 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
         return "conclude", 0.5
     if o & {"plan", "prefer", "tries"}:
         return "plan", 0.6
-    if r.remark and not o - {"attempt", "fail"}:
+    if r.remark and not o - {"attempt", "fail", "guess"}:
         return "aside", 0.6
     if c.setting_up and r.asks:
         return "setup", 0.5
