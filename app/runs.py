@@ -22,9 +22,9 @@ from app import journal as journals
 from app.eventlog import Event, EventLog
 from app.journal import Journal, Recorded
 from app.replay import missing_events
-from core.engines.base import Bounds, Chunk, Engine, GenerateRequest, Sampling
+from core.engines.base import Bounds, Chunk, Engine, GenerateRequest, Sampling, Thinking
 from core.run import TraceReader, run_trace
-from core.trace import Problem, Trace, new_id, utc_now
+from core.trace import Origin, Problem, Trace, new_id, utc_now
 
 if TYPE_CHECKING:
     from storage.store import Store, TraceRow
@@ -56,6 +56,9 @@ class Run:
     bounds: Bounds
     started_at: str
     journal: Journal
+    thinking: Thinking = field(default_factory=Thinking)
+    prefix: str = ""  # what was written before this run began: a fork goes on from there
+    origin: Origin | None = None
     log: EventLog = field(default_factory=EventLog)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     stop_reason: str = "cancelled"
@@ -172,23 +175,31 @@ class RunManager:
         """Runs under way."""
         return sum(run.running for run in self._runs.values())
 
-    def start(self, engine: Engine, problem: Problem, sampling: Sampling, bounds: Bounds) -> Run:
-        """Begin a run. Raises TooManyRuns."""
+    def check_room(self, wanted: int = 1) -> None:
+        """Raises TooManyRuns when so many more runs cannot be started now."""
         if self._closing:
             raise TooManyRuns("The server is shutting down; no new run is started.")
-        if self.running >= self._max_running:
+        if self.running + wanted > self._max_running:
             raise TooManyRuns(
-                f"{self._max_running} runs are already under way, as many as this server takes. "
+                f"{self.running} runs are already under way; this server takes {self._max_running} at once. "
                 "Try again when one has ended."
             )
+
+    def start(
+        self, engine: Engine, problem: Problem, sampling: Sampling, bounds: Bounds, *,
+        thinking: Thinking = Thinking(), prefix: str = "", origin: Origin | None = None,
+    ) -> Run:  # fmt: skip
+        """Begin a run; with `prefix` it goes on from what was written before. Raises TooManyRuns."""
+        self.check_room()
         run_id, now = new_id(), utc_now()
         header = {
             "run_id": run_id, "prompt": problem.prompt, "model": engine.model, "started_at": now,
-            "sampling": asdict(sampling), "bounds": asdict(bounds),
+            "sampling": asdict(sampling), "bounds": asdict(bounds), "thinking": asdict(thinking), "prefix": prefix,
+            "origin": asdict(origin) if origin else None,
         }  # fmt: skip
         run = Run(
             run_id, problem.prompt, engine.model, sampling, bounds, now,
-            Journal(self._folder / f"{run_id}.jsonl", header),
+            Journal(self._folder / f"{run_id}.jsonl", header), thinking, prefix, origin,
         )  # fmt: skip
         self._runs[run_id] = run
         run.task = asyncio.create_task(self._drive(run, engine, problem), name=f"run-{run_id}")
@@ -215,6 +226,14 @@ class RunManager:
         events = await asyncio.to_thread(self._old_events_blocking, run_id)
         return None if events is None else (EventLog(events, closed=True), lambda: None)
 
+    def trace_so_far(self, run: Run) -> Trace:
+        """What a run has written until now, as a trace that was interrupted; the trace itself once it is done."""
+        return run.trace or _so_far(run, "interrupted", "")
+
+    def forks_under_way(self, root: str) -> list[Run]:
+        """Runs of this process that are forks of the family of `root` and not stored yet."""
+        return [r for r in self._runs.values() if r.trace is None and r.origin is not None and r.origin.root == root]
+
     async def summaries(self, limit: int) -> list[dict[str, Any]]:
         """Newest first: the runs of this process, then what the store has from earlier ones."""
         rows = [run.summary() for run in reversed(self._runs.values())][:limit]
@@ -238,15 +257,12 @@ class RunManager:
         try:
             trace = await run_trace(
                 _Overheard(engine, run.heard), problem, run.sampling, run.bounds, run.append,
-                trace_id=run.run_id, stop=run.stop,
+                trace_id=run.run_id, stop=run.stop, thinking=run.thinking, prefix=run.prefix,
             )  # fmt: skip
+            trace = replace(trace, origin=run.origin)
         except Exception as failure:
             log.exception("run %s failed", run.run_id)
-            trace = _partial(
-                run.run_id, problem, run.model, "".join(run.raw), run.tokens, run.prompt_tokens, run.sampling,
-                run.bounds,
-                run.started_at, "error", f"The model {run.model} failed: {failure or type(failure).__name__}",
-            )  # fmt: skip
+            trace = _so_far(run, "error", f"The model {run.model} failed: {failure or type(failure).__name__}")
         if trace.finish_reason == "cancelled":
             trace = replace(trace, finish_reason=run.stop_reason)
         rest = missing_events(trace, run.log.events)
@@ -336,11 +352,21 @@ def recovered_trace(recorded: Recorded) -> Trace:
     header = recorded.header
     outcome = recorded.outcome or {}
     trace = _partial(
-        header["run_id"], Problem.ask(header["prompt"]), header["model"], recorded.raw, recorded.tokens,
-        recorded.prompt_tokens, Sampling(**header["sampling"]), Bounds(**header["bounds"]), header["started_at"],
-        outcome.get("finish_reason", "interrupted"), outcome.get("error", ""),
+        header["run_id"], Problem.ask(header["prompt"]), header["model"], header.get("prefix", "") + recorded.raw,
+        recorded.tokens, recorded.prompt_tokens, Sampling(**header["sampling"]), Bounds(**header["bounds"]),
+        header["started_at"], outcome.get("finish_reason", "interrupted"), outcome.get("error", ""),
     )  # fmt: skip
+    if header.get("origin"):
+        trace = replace(trace, origin=Origin.from_json(header["origin"]))
     return replace(trace, stats=outcome["stats"]) if "stats" in outcome else trace
+
+
+def _so_far(run: Run, reason: str, error: str) -> Trace:
+    trace = _partial(
+        run.run_id, Problem.ask(run.prompt), run.model, run.prefix + "".join(run.raw), run.tokens, run.prompt_tokens,
+        run.sampling, run.bounds, run.started_at, reason, error,
+    )  # fmt: skip
+    return replace(trace, origin=run.origin)
 
 
 def _partial(

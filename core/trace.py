@@ -93,6 +93,40 @@ class Placed:
     kind: str = ""
 
 
+Action = Literal["continue", "proceed", "backtrack", "wait", "answer", "edit"]
+ACTIONS: tuple[str, ...] = get_args(Action)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a fork left another trace: the same beginning, another world line.
+
+    step: the last step of `trace_id` that both share (-1: only the question). kept: so many characters of its response
+    are the beginning of this one. root: the first trace of the family.
+    """
+
+    root: str
+    trace_id: str
+    step: int
+    kept: int
+    action: Action
+
+    @classmethod
+    def from_json(cls, row: Any) -> Origin:
+        """Raises ValueError naming the field."""
+        if not isinstance(row, dict):
+            raise ValueError('"origin" must be an object or null')
+        for key in ("root", "trace_id"):
+            if not isinstance(row.get(key), str) or not row[key]:
+                raise ValueError(f'"origin.{key}" must be the id of a trace')
+        step, kept = row.get("step"), row.get("kept")
+        if type(step) is not int or step < -1 or type(kept) is not int or kept < 0:
+            raise ValueError('"origin.step" and "origin.kept" must be whole numbers from -1 and 0')
+        if row.get("action") not in ACTIONS:
+            raise ValueError(f'"origin.action" is {row.get("action")!r}; it must be one of {", ".join(ACTIONS)}')
+        return cls(row["root"], row["trace_id"], step, kept, row["action"])
+
+
 @dataclass(frozen=True)
 class Trace:
     """Everything one model produced for one problem. `steps` and `nodes` have the same length."""
@@ -112,6 +146,7 @@ class Trace:
     created_at: str = field(default_factory=utc_now)
     solved: bool | None = None
     error: str = ""
+    origin: Origin | None = None
 
     @property
     def segmentation_id(self) -> str:
@@ -166,6 +201,7 @@ class Trace:
             created_at=_string(row, "created_at") or utc_now(),
             solved=solved,
             error=_string(row, "error"),
+            origin=None if row.get("origin") is None else Origin.from_json(row["origin"]),
         )
 
 

@@ -22,7 +22,10 @@ from storage.errors import CorruptFolder, FolderInUse, ForeignFolder, StoreError
 DATABASE = "worldline.duckdb"
 SCHEMA_VERSION = 2
 # What makes a file of one version into one of the next. A file is migrated when it is opened, in one transaction.
-MIGRATIONS = {1: "alter table tree_edge add column kind varchar"}
+MIGRATIONS = {
+    1: "alter table tree_edge add column kind varchar; alter table trace add column origin varchar; "
+    "alter table trace add column origin_root varchar",
+}
 # Readable by every DuckDB from 1.5.0 on, 2.x included; a file in 2.0's own format could not be read by 1.5.
 STORAGE_VERSION = "v1.5.0"
 CONFIG: dict[str, str | bool | int | float | list[str]] = {

@@ -14,7 +14,8 @@ create table trace(
     response_sha256 varchar not null, answer varchar not null, finish_reason varchar not null, model varchar not null,
     format varchar not null, sampling varchar not null, stats varchar not null, solved boolean, error varchar not null,
     created_at timestamp not null, created_text varchar not null,       -- the text as it came: a trace is given back unchanged
-    n_steps integer not null, n_backtracks integer not null, source varchar not null, stored_at timestamp not null);
+    n_steps integer not null, n_backtracks integer not null, source varchar not null, stored_at timestamp not null,
+    origin varchar, origin_root varchar);                                -- a fork: where it left which trace, and the first of the family
 
 create table segmentation(segmentation_id varchar not null, trace_id varchar not null, segmenter varchar not null, n_steps integer not null);
 

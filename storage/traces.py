@@ -9,19 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
 
-from core.trace import Placed, Step, Trace
+from core.trace import Origin, Placed, Step, Trace
 from storage.database import insert
 from storage.errors import StoreError
 from storage.events import format_utc, parse_utc
 
 LIST_PROMPT_CHARS = 500  # a list shows one line of a question; a 1 MB question must not travel with it
 LIST_MOST = 1000  # rows of one page of the list
+FAMILY_MOST = 5000  # forks of one trace that a page can show
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,19 @@ class TraceRow:
     n_ratings: int
     n_submitted: int
     source: str
+
+
+@dataclass(frozen=True)
+class WorldLine:
+    """One trace of a family: the first, or a fork (`origin` says where it left which other)."""
+
+    trace_id: str
+    origin: Origin | None
+    model: str
+    finish_reason: str | None  # None while it runs
+    solved: bool | None
+    n_steps: int
+    n_backtracks: int
 
 
 def check_storable(trace: Trace) -> None:
@@ -153,6 +167,8 @@ def _insert_traces(con: duckdb.DuckDBPyConnection, items: list[tuple[Trace, str]
             "n_steps": ("integer", [len(t.steps) for t in traces]),
             "n_backtracks": ("integer", [sum(n.is_backtrack for n in t.nodes) for t in traces]),
             "source": ("varchar", [source for _, source in items]),
+            "origin": ("varchar", [json.dumps(asdict(t.origin)) if t.origin else None for t in traces]),
+            "origin_root": ("varchar", [t.origin.root if t.origin else None for t in traces]),
             "stored_at": ("timestamp", [_now()] * len(traces)),
         },
     )
@@ -213,7 +229,7 @@ def read_trace(con: duckdb.DuckDBPyConnection, trace_id: str) -> Trace | None:
     """One trace exactly as it was stored, or None."""
     row = con.execute(
         "select trace_id, problem_id, prompt, response, answer, finish_reason, model, format, sampling, stats, "
-        "created_text, solved, error "
+        "created_text, solved, error, origin "
         "from trace where trace_id = ? limit 1",
         [trace_id],
     ).fetchone()
@@ -233,6 +249,7 @@ def read_trace(con: duckdb.DuckDBPyConnection, trace_id: str) -> Trace | None:
         created,
         solved,
         error,
+        origin,
     ) = row
     parts = con.execute(
         "select s.step_idx, char_start, char_end, name, thought, summary, reflection, decision, complete, "
@@ -246,8 +263,22 @@ def read_trace(con: duckdb.DuckDBPyConnection, trace_id: str) -> Trace | None:
         trace_id=found, problem_id=problem_id, prompt=prompt, response=response,
         steps=tuple(Step(*p[:9]) for p in parts), nodes=tuple(Placed(*p[9:]) for p in parts),
         answer=answer, finish_reason=finish_reason, model=model, format=form, sampling=json.loads(sampling),
-        stats=json.loads(stats), created_at=created, solved=solved, error=error,
+        stats=json.loads(stats), created_at=created, solved=solved, error=error, origin=_origin(origin),
     )  # fmt: skip
+
+
+def _origin(text: str | None) -> Origin | None:
+    return None if text is None else Origin.from_json(json.loads(text))
+
+
+def read_family(con: duckdb.DuckDBPyConnection, root: str) -> list[WorldLine]:
+    """The trace `root` and every fork of it or of its forks, oldest first."""
+    rows = con.execute(
+        "select trace_id, origin, model, finish_reason, solved, n_steps, n_backtracks from trace "
+        "where trace_id = ? or origin_root = ? order by created_at, trace_id limit ?",
+        [root, root, FAMILY_MOST],
+    ).fetchall()
+    return [WorldLine(row[0], _origin(row[1]), *row[2:]) for row in rows]
 
 
 def list_traces(

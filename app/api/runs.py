@@ -13,7 +13,7 @@ from app.api.errors import Refused
 from app.eventlog import stream
 from app.models import UnknownModel
 from app.runs import TooManyRuns
-from core.engines.base import Bounds, Sampling
+from core.engines.base import Bounds, Sampling, Thinking
 from core.trace import Problem
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -36,6 +36,10 @@ class RunIn(In):
     max_tokens: int = Field(3500, ge=1, le=MOST_TOKENS)
     min_steps: int = Field(0, ge=0, le=MOST_STEPS, description="The model may not finish before this many steps.")
     max_steps: int = Field(60, ge=1, le=MOST_STEPS, description="The model is made to finish after this many steps.")
+    thinking_budget: int | None = Field(
+        None, ge=1, le=MOST_TOKENS, description="The end of thinking is forced after this many tokens of it."
+    )
+    waits: int = Field(0, ge=0, le=100, description='So often an end of thinking is taken back ("Wait").')
 
 
 class Started(BaseModel):
@@ -106,8 +110,9 @@ async def start(bench: Bench, asked: RunIn) -> Started:
     sampling = Sampling(asked.temperature, asked.top_p, asked.seed, asked.max_tokens)
     try:
         run = bench.runs.start(
-            model.engine, Problem.ask(asked.prompt), sampling, Bounds(asked.min_steps, asked.max_steps)
-        )
+            model.engine, Problem.ask(asked.prompt), sampling, Bounds(asked.min_steps, asked.max_steps),
+            thinking=Thinking(asked.thinking_budget, asked.waits),
+        )  # fmt: skip
     except TooManyRuns as error:
         raise Refused(429, str(error)) from None
     return Started(run_id=run.run_id, trace_id=run.run_id)

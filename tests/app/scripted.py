@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from core.engines.base import Chunk, EngineError, GenerateRequest
+from core.formats.steiner_tokens import STEP_START
 from training.synthesis import countdown as synthesis
 
 
 def long_walk() -> synthesis.Walk:
     """A written search with backtracks and an answer, the same every time."""
     for walk in synthesis.walks(7):
-        if len(walk.steps) >= 12 and walk.path and any(s.decision == "backtrack" for s in walk.steps):
+        if 12 <= len(walk.steps) <= 16 and walk.path and any(s.decision == "backtrack" for s in walk.steps):
             return walk
     raise AssertionError("the synthesis yields walks for ever")
 
@@ -54,7 +55,11 @@ class ScriptedEngine:
         self.asked.append(request)
         try:
             yield Chunk("", 0, prompt_tokens=9)
-            pieces = [self.text[i : i + self.size] for i in range(0, len(self.text), self.size)]
+            # A prefix of the script is gone on with; after any other beginning the script's last step and answer follow.
+            text = self.text.removeprefix(request.prefix) if request.prefix else self.text
+            if request.prefix and text == self.text:
+                text = self.text[self.text.rindex(STEP_START) :]
+            pieces = [text[i : i + self.size] for i in range(0, len(text), self.size)]
             for number, piece in enumerate(pieces):
                 if self.fail_after is not None and number >= self.fail_after:
                     raise self.error

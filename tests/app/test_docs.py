@@ -17,6 +17,7 @@ PROMISED = {
     "POST /api/runs", "GET /api/runs", "GET /api/runs/{run_id}", "GET /api/runs/{run_id}/events",
     "POST /api/runs/{run_id}/stop",
     "GET /api/traces", "POST /api/traces", "GET /api/traces/{trace_id}", "GET /api/traces/{trace_id}/graph",
+    "POST /api/traces/{trace_id}/forks", "GET /api/traces/{trace_id}/family",
     "GET /api/traces/{trace_id}/scores", "POST /api/traces/{trace_id}/scores",
     "POST /api/assignments/next", "POST /api/assignments", "GET /api/assignments/{assignment_id}",
     "POST /api/ratings", "GET /api/stats",

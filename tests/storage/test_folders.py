@@ -128,6 +128,8 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> No
         store.add_trace(kept).result()
     with duckdb.connect(str(tmp_path / DATABASE)) as con:
         con.execute("alter table tree_edge drop column kind")
+        con.execute("alter table trace drop column origin")
+        con.execute("alter table trace drop column origin_root")
         con.execute("update worldline_meta set value = '1' where key = 'schema_version'")
     for _ in range(2):
         with Store.open(tmp_path) as store:

@@ -25,6 +25,9 @@ SHARE_OF_THREE = 0.35
 # numbers is dead. Live states are never given up: what the model learns from this is a hunch, not a certainty.
 GIVE_UP = 0.25
 SEE_DEAD = 0.4
+# Half of what a step costs to train on is attention over all the steps before it, and a step is learned in short traces
+# as well as in long ones: so most traces end early, at a limit like those that are set in use, and the others are whole.
+FULL_LENGTH, SHORTER = 0.35, (5, 8, 12, 16, 20, 30)
 VERBS = {words.TRY[0]: 0.75, words.TRY[1]: 0.25}
 
 
@@ -75,6 +78,8 @@ def _weight(state: game.State, move: game.Move, target: int) -> float:
     w = 1.0
     if move.result > target + 40:
         w *= 0.3
+    if move.op == "÷":
+        w *= 0.5
     if move.op in "×÷" and move.b == 1:
         w *= 0.4
     if move.result == target or (target % move.result == 0 and move.result > 1):
@@ -159,5 +164,5 @@ def walks(seed: int, *, held_out: bool = False) -> Iterator[Walk]:
         count = 3 if rng.random() < SHARE_OF_THREE else 4
         problem = game.sample(rng, count, held_out=held_out)
         insight = rng.choice((0.0, 0.0, 0.15, 0.4))
-        limit = STEP_LIMIT if rng.random() < 0.9 else rng.choice((3, 5, 10, 20, 40))
+        limit = STEP_LIMIT if rng.random() < FULL_LENGTH else rng.choice(SHORTER)
         yield walk(problem, rng, step_limit=limit, insight=insight)

@@ -1,0 +1,182 @@
+"""Forks: go on from a step of a trace, the model's other world lines."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, Field
+
+from app.api.common import Bench, In, blocking, find_trace, refusals
+from app.api.errors import Refused
+from app.api.runs import MOST_STEPS, MOST_TOKENS, Started
+from app.models import UnknownModel
+from app.runs import TooManyRuns
+from core.engines.base import Bounds, Sampling
+from core.steer import fork
+from core.trace import ACTIONS, Origin, Problem, Trace
+
+router = APIRouter(prefix="/traces", tags=["forks"])
+
+MOST_FORKS = 32
+_EDIT_LIMIT = 64 * 1024
+
+
+class ForkIn(In):
+    """Where to go on, and how. What is absent is as it was for the trace."""
+
+    step: int = Field(
+        ge=-1, description="The last step to keep (counted from 0); -1 goes on from the question.", examples=[3]
+    )
+    action: str = Field(
+        "continue",
+        description="continue (the model decides anew), proceed (on from here), backtrack (turn back here), wait (doubt), "
+        "answer (end thinking now), edit (replace the step).",
+        examples=["continue"],
+    )
+    text: str = Field(
+        "", max_length=_EDIT_LIMIT, description="For `edit` in formats other than Steiner's: the step's new text."
+    )
+    fields: dict[str, str] = Field(
+        {}, description="For `edit` in Steiner's format: name, thought, summary, reflection; those absent stay.",
+        examples=[{"thought": "From 4, 7, 8 and 8: 8 ÷ 8 = 1"}],
+    )  # fmt: skip
+    n: int = Field(1, ge=1, le=MOST_FORKS, description="So many continuations side by side.")
+    model: str | None = Field(None, description="An id from GET /api/models; absent: the model of the trace.")
+    temperature: float | None = Field(None, ge=0, le=5)
+    top_p: float | None = Field(None, gt=0, le=1)
+    seed: int | None = Field(
+        None, ge=0, le=2**63 - 1, description="Of the first continuation; the others count on from it."
+    )
+    max_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
+    max_steps: int | None = Field(None, ge=1, le=MOST_STEPS)
+
+
+class OriginOut(BaseModel):
+    """Where a fork left another trace."""
+
+    root: str = Field(description="The first trace of the family.")
+    trace_id: str
+    step: int = Field(description="The last step that both share; -1: only the question.")
+    kept: int = Field(description="So many characters of the other's response are the beginning of this one.")
+    action: str
+
+
+class WorldLineOut(BaseModel):
+    """One trace of a family."""
+
+    trace_id: str
+    origin: OriginOut | None = Field(description="null for the first.")
+    model: str
+    state: str = Field(description="running or done", examples=["done"])
+    finish_reason: str | None
+    solved: bool | None = Field(description="Checked from the steps; null where no rule can check.")
+    n_steps: int
+    n_backtracks: int
+
+
+TraceId = Annotated[str, Path(description="A trace, or a run under way.")]
+
+
+@router.post(
+    "/{trace_id}/forks", status_code=201, summary="Go on from a step", response_model=list[Started],
+    responses=refusals(400, 403, 404, 422, 429, 503),
+)  # fmt: skip
+async def make_forks(bench: Bench, trace_id: TraceId, asked: ForkIn) -> list[Started]:
+    """Start runs that keep the trace up to a step and go on from there; follow them like any run.
+
+    A run that is still going on can be forked too: its own world line is not disturbed.
+    """
+    trace = await _trace_or_run(bench, trace_id)
+    if asked.action not in ACTIONS:
+        raise Refused(422, f'"action" is "{asked.action[:40]}"; it must be one of {", ".join(ACTIONS)}.')
+    try:
+        made = fork(trace, asked.step, asked.action, text=asked.text, fields=asked.fields)  # type: ignore[arg-type]
+        model = bench.models.get(asked.model or _model_id(bench, trace))
+        if model.check is not None:
+            model.check(trace.prompt)
+        sampling, bounds = _settings(trace, asked)
+    except (UnknownModel, ValueError) as error:
+        raise Refused(422, f"{str(error).removesuffix('.')}.") from None
+    if not model.ready:
+        raise Refused(503, f"The weights of the model {model.name} are missing; install Worldline again.")
+    try:
+        bench.runs.check_room(asked.n)
+    except TooManyRuns as error:
+        raise Refused(429, str(error)) from None
+    started = []
+    for i in range(asked.n):
+        drawn = Sampling(
+            sampling.temperature, sampling.top_p, None if asked.seed is None else asked.seed + i, sampling.max_tokens
+        )
+        run = bench.runs.start(
+            model.engine, Problem.ask(trace.prompt), drawn, bounds, prefix=made.prefix, origin=made.origin
+        )
+        started.append(Started(run_id=run.run_id, trace_id=run.run_id))
+    return started
+
+
+@router.get(
+    "/{trace_id}/family",
+    summary="All world lines of a trace",
+    response_model=list[WorldLineOut],
+    responses=refusals(404),
+)
+async def family(bench: Bench, trace_id: TraceId) -> list[dict[str, Any]]:
+    """The trace, the one it was forked from, and every fork of the family, oldest first; runs under way included."""
+    trace = await _trace_or_run(bench, trace_id)
+    root = trace.origin.root if trace.origin else trace.trace_id
+    stored = await blocking(lambda: bench.store.family(root))
+    have = {w.trace_id for w in stored}
+    first = bench.runs.get(root)
+    live = ([first] if first is not None else []) + bench.runs.forks_under_way(root)
+    return [
+        *(_line(w.trace_id, w.origin, w.model, w.finish_reason, w.solved, w.n_steps, w.n_backtracks) for w in stored),
+        *(_line(r.run_id, r.origin, r.model, None, None, r.steps, r.backtracks) for r in live if r.run_id not in have),
+    ]
+
+
+def _line(
+    trace_id: str,
+    origin: Origin | None,
+    model: str,
+    reason: str | None,
+    solved: bool | None,
+    steps: int,
+    backtracks: int,
+) -> dict[str, Any]:
+    return {
+        "trace_id": trace_id, "origin": asdict(origin) if origin else None, "model": model,
+        "state": "running" if reason is None else "done", "finish_reason": reason, "solved": solved,
+        "n_steps": steps, "n_backtracks": backtracks,
+    }  # fmt: skip
+
+
+async def _trace_or_run(bench: Bench, trace_id: str) -> Trace:
+    run = bench.runs.get(trace_id)
+    return bench.runs.trace_so_far(run) if run is not None else await find_trace(bench, trace_id)
+
+
+def _model_id(bench: Bench, trace: Trace) -> str:
+    """The model of the trace where it is at hand, else the first there is (an imported trace's model is only a name)."""
+    known = [m.id for m in bench.models.all()]
+    return trace.model if trace.model in known else known[0]
+
+
+def _settings(trace: Trace, asked: ForkIn) -> tuple[Sampling, Bounds]:
+    """Those of the trace, changed by what was asked. The seed is never kept: it would write the same again."""
+    old, plain = trace.sampling, Sampling()
+
+    def value(name: str, default: Any) -> Any:
+        wanted = getattr(asked, name)
+        kept = old.get(name)
+        return wanted if wanted is not None else kept if isinstance(kept, int | float) else default
+
+    sampling = Sampling(
+        value("temperature", plain.temperature),
+        value("top_p", plain.top_p),
+        asked.seed,
+        int(value("max_tokens", plain.max_tokens)),
+    )
+    return sampling, Bounds(0, int(value("max_steps", Bounds().max_steps)))

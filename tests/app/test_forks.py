@@ -1,0 +1,139 @@
+"""Forks over HTTP: the same beginning, another world line, counted as a family."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.formats import steiner_tokens as t
+from core.trace import Trace
+from tests.app.client import check_whole
+from tests.app.conftest import Opened
+from tests.app.scripted import WALK, ScriptedEngine
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_fork_keeps_the_beginning_and_says_where_it_left(workbench: Opened) -> None:
+    async with workbench() as bench:
+        first = await bench.finished()
+        origin = (await bench.get(f"/api/traces/{first}")).json()
+        answer = await bench.post(f"/api/traces/{first}/forks", json={"step": 3})
+        assert answer.status_code == 201, answer.text
+        (made,) = answer.json()
+        events = await bench.events(made["run_id"])
+        trace = (await bench.get(f"/api/traces/{made['trace_id']}")).json()
+        check_whole(events, trace)
+        kept = origin["steps"][3]["end"]
+        assert trace["response"][:kept] == origin["response"][:kept]
+        assert trace["origin"] == {"root": first, "trace_id": first, "step": 3, "kept": kept, "action": "continue"}
+        assert Trace.from_json(trace).to_json() == {k: v for k, v in trace.items() if k != "layout"}
+        assert bench.engine.asked[-1].prefix == origin["response"][:kept]
+        assert trace["stats"]["generated_tokens"] < origin["stats"]["generated_tokens"], (
+            "only what was written anew counts"
+        )
+
+
+async def test_many_continuations_of_one_step_are_a_family(workbench: Opened) -> None:
+    async with workbench() as bench:
+        first = await bench.finished()
+        made = (await bench.post(f"/api/traces/{first}/forks", json={"step": 2, "n": 5, "seed": 10})).json()
+        for started in made:
+            await bench.events(started["run_id"])
+        assert [r.sampling.seed for r in bench.engine.asked[-5:]] == [10, 11, 12, 13, 14]
+        again = (await bench.post(f"/api/traces/{made[0]['trace_id']}/forks", json={"step": 5})).json()
+        await bench.events(again[0]["run_id"])
+        for member in (first, made[3]["trace_id"], again[0]["trace_id"]):
+            family = (await bench.get(f"/api/traces/{member}/family")).json()
+            assert len(family) == 7
+            assert [line["trace_id"] for line in family if line["origin"] is None] == [first]
+            assert all(line["solved"] is True and line["state"] == "done" for line in family)
+
+
+@pytest.mark.parametrize(
+    ("action", "added"), [("backtrack", t.BACKTRACK), ("proceed", t.PROCEED), ("answer", t.REASONING_END)]
+)
+async def test_the_hand_on_the_wheel_writes_what_the_format_writes(workbench: Opened, action: str, added: str) -> None:
+    async with workbench() as bench:
+        first = await bench.finished()
+        origin = (await bench.get(f"/api/traces/{first}")).json()
+        made = (await bench.post(f"/api/traces/{first}/forks", json={"step": 1, "action": action})).json()
+        await bench.events(made[0]["run_id"])
+        assert bench.engine.asked[-1].prefix == origin["response"][: origin["steps"][1]["end"]] + added
+
+
+async def test_an_edited_step_stands_in_the_place_of_the_old_one(workbench: Opened) -> None:
+    async with workbench() as bench:
+        first = await bench.finished()
+        body = {"step": 2, "action": "edit", "fields": {"thought": "Something <b>else</b> ${7*7}"}}
+        made = (await bench.post(f"/api/traces/{first}/forks", json=body)).json()
+        await bench.events(made[0]["run_id"])
+        trace = (await bench.get(f"/api/traces/{made[0]['trace_id']}")).json()
+        assert trace["steps"][2]["thought"] == "Something <b>else</b> ${7*7}"
+        assert trace["steps"][2]["name"] == WALK.steps[2].name
+        assert trace["origin"]["step"] == 1
+        assert trace["origin"]["action"] == "edit"
+
+
+async def test_a_run_under_way_can_be_forked_and_goes_on_undisturbed(workbench: Opened) -> None:
+    engine = ScriptedEngine(gated=True)
+    async with workbench(engine) as bench:
+        run_id = await bench.ask()
+        engine.release(300)
+        async with bench.watch(run_id) as stream:
+            async for event in stream:
+                if event["type"] == "step_close" and event["step"]["index"] == 1:
+                    break
+        made = (await bench.post(f"/api/traces/{run_id}/forks", json={"step": 1})).json()
+        family = (await bench.get(f"/api/traces/{run_id}/family")).json()
+        assert {line["trace_id"]: line["state"] for line in family} == {run_id: "running", made[0]["run_id"]: "running"}
+        engine.release(10_000)
+        await bench.events(run_id)
+        await bench.events(made[0]["run_id"])
+        whole = (await bench.get(f"/api/traces/{run_id}")).json()
+        assert whole["response"] == WALK.response
+        assert whole["origin"] is None
+
+
+async def test_a_fork_that_was_cut_by_a_dead_server_is_kept_with_its_beginning(workbench: Opened) -> None:
+    engine = ScriptedEngine(gated=True)
+    async with workbench(engine) as bench:
+        run_id = await bench.ask()
+        engine.release(10_000)
+        await bench.events(run_id)
+        engine.gate = type(engine.gate)(0)  # type: ignore[misc]
+        (made,) = (await bench.post(f"/api/traces/{run_id}/forks", json={"step": 2})).json()
+        engine.release(5)
+    async with workbench() as bench:
+        trace = (await bench.get(f"/api/traces/{made['trace_id']}")).json()
+        assert trace["finish_reason"] == "interrupted"
+        assert trace["origin"]["trace_id"] == run_id
+        assert len(trace["steps"]) >= 3
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"step": 99}, "steps 0 to"),
+        ({"step": 1, "action": "fly"}, "must be one of"),
+        ({"step": 1, "action": "wait"}, "cannot be done in the format steiner"),
+        ({"step": -1, "action": "answer"}, "needs a step"),
+        ({"step": 1, "action": "edit"}, "must give name, thought"),
+        ({"step": 1, "action": "edit", "fields": {"thought": t.STEP_END}}, "would cut the step in two"),
+        ({"step": 1, "n": 33}, "n"),
+        ({"step": 1, "model": "nobody"}, "There is no model"),
+    ],
+)
+async def test_what_cannot_be_done_is_a_sentence(workbench: Opened, body: dict, says: str) -> None:
+    async with workbench() as bench:
+        first = await bench.finished()
+        answer = await bench.post(f"/api/traces/{first}/forks", json=body)
+        assert answer.status_code == 422, answer.text
+        assert says in answer.json()["error"]
+
+
+async def test_more_forks_than_there_is_room_for_start_none(workbench: Opened) -> None:
+    async with workbench(max_running=3) as bench:
+        first = await bench.finished()
+        answer = await bench.post(f"/api/traces/{first}/forks", json={"step": 1, "n": 4})
+        assert answer.status_code == 429
+        assert len(bench.engine.asked) == 1
