@@ -33,7 +33,7 @@ class StepIds:
         """From a tokenizer's vocabulary; None for a model without steps to bound."""
         found = [vocabulary.get(token) for token in (STEP_END, PROCEED, BACKTRACK, END)]
         ids = [i for i in found if i is not None]
-        return cls(*ids, eos) if len(ids) == len(found) else None
+        return cls(ids[0], ids[1], ids[2], ids[3], eos) if len(ids) == len(found) else None
 
 
 @dataclass(frozen=True)

