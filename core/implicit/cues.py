@@ -66,7 +66,7 @@ SIGNALS = (
             rf"\bdifferent {_METHOD}\b",
             r"\b(?:something|anything) (?:else|different)\b",
             r"\bwhat else (?:can|could|might)\b",
-            r"\b(?:think|look|approach|view|tackle|see|go)(?: about| at)?(?: this| it| that| the problem| things)? (?:differently|another way|from (?:a different|another) )",
+            r"\b(?:think|look|approach|view|tackle|see|go)(?: about| at| of)?(?: this| it| that| the problem| things)? (?:differently|another way|from (?:a different|another) )",
             rf"\b(?:{_LET}|try|use) .{{0,80}}\binstead\b(?! of)",
             rf"\b(?:maybe|perhaps) {_WE} (?:should|can|could) (?:just |simply )?(?:ignore|disregard|forget about|set aside)\b",
             rf"\binstead of (?:trying|using|doing|going|[a-z]+ing)\b.{{0,80}}\b(?:let me|let's|{_WE} (?:can|could|should|just|will|might))\b",
@@ -131,14 +131,15 @@ SIGNALS = (
         "work working works worked help helpful lead promising contradiction impossible stuck nowhere complicated messy "
         "convoluted overcomplicating overcomplicated complicating complicates tedious cumbersome discrepancy inconsistent "
         "overcounting fails fail failed dead sense wrong incorrect right correct straightforward confusing absurd hopeless "
-        "contradicts contradicting conflicts conflicting small large big high low involve use account no not isn't might may must mistake error slip luck good enough match matching fit unhelpful useless possible misses exceeds valid bug crash crashes error errors "
+        "confused lost unlikely off odd strange implausible contradicts contradicting conflicts conflicting small large big high low involve use account no not isn't might may must mistake error slip luck good enough match matching fit unhelpful useless possible misses exceeds valid bug crash crashes error errors "
         "funktioniert geht widerspruch falsch marche contradicción funciona issue cause culprit",
         [
             r"\b(?:does|did|do|will|would|could|can)(?:n't| not|not) (?:quite |seem to |really |actually |even |seem )*(?:work|help|lead|fit|match|make (?:much |any |a lot of )?sense|get (?:us|me)|add up|be right|be correct|be$|apply|fly)\b",
             r"\bdead end\b|\bcontradict(?:ion|s|ing)?\b|\bconflict(?:s|ing)\b|\bimpossible\b|\bnowhere\b|\bhopeless\b|\bstuck\b|\babsurd\b",
             r"\bnot (?:helpful|promising|useful|working|possible|valid|right|correct|enough|good|it|the (?:right|way|cause|issue|culprit|problem|bug)|straightforward|a match|going (?:anywhere|to work)|getting (?:anywhere|us))\b",
             r"\bisn't (?:helpful|promising|useful|working|possible|valid|right|correct|enough|it|the (?:right|cause|issue|culprit|problem|bug)|going)\b",
-            r"\b(?:too|very|quite|more|overly|getting|gets|becomes|becoming|bit) (?:complicated|messy|convoluted|cumbersome|tedious|complex|confusing)\b",
+            r"\b(?:too|overly|(?:getting|gets|becomes|becoming|is|are|'s|seems|looks)(?: a bit| a little| very| quite| really| rather| pretty| too| more)?) (?:complicated|messy|convoluted|cumbersome|tedious|complex|confusing)\b(?!,? but\b)",
+            r"\bi(?:'m| am) (?:really |still |now |just |a bit )*(?:confused|lost)\b|\b(?:seems?|looks?|feels?) (?:very |quite |a bit |rather )?(?:unlikely|off|wrong|odd|strange|implausible)\b",
             r"\b(?:that|this|it|which)(?:'s| is| seems| looks)? (?:way |far |much )?too (?:small|large|big|high|low|long|short|simple|good)\b|\bdoesn't (?:involve|use|account for|explain)\b",
             r"\bovercomplicat\w+|\bcomplicat(?:ing|es) (?:things|this|it|matters)|\bovercounting\b",
             r"\b(?:that|this|it|which|approach|attempt|method|idea) (?:[\w-]+ )?(?:fails|failed|is wrong|is incorrect|was wrong)\b|^(?:fail(?:s|ed)?|wrong)\b",
@@ -153,12 +154,12 @@ SIGNALS = (
         "mistake",
         "mends an earlier step, as a fact: saying that there is a mistake is a failure, putting it right is a turn",
         "misread miscounted miscalculated misapplied forgot overlooked oops whoops mistake error slip bad "
-        "correct fix redo rework correction fehler vergessen mixed messed dropped",
+        "correct fix redo rework recast rederive re-derive correction fehler vergessen mixed messed dropped",
         [
             rf"(?<!if )(?<!whether )(?<!maybe )(?<!perhaps )(?<!either )(?<!or )\b{_WE} (?:misread|miscounted|miscalculated|misapplied|forgot|overlooked|mixed up|messed up|dropped a)\b(?! (?:somewhere|something))",
             r"\boops\b|\bwhoops\b|\bmy (?:mistake|bad)\b",
             r"\b(?:there's|there is|here's|found|see|spotted) (?:the|my) (?:mistake|error|slip)\b",
-            rf"\b{_LET} {_ADVERB}(?:correct (?:that|this|my|it|the)|redo|rework|fix (?:that|this|it|my))\b",
+            rf"\b{_LET} {_ADVERB}(?:correct (?:that|this|my|it|the)|redo|rework|recast|re-?derive|fix (?:that|this|it|my))\b",
             r"\bich habe (?:mich|einen fehler|vergessen)\b|\bmein fehler\b",
         ],
         [r"correction\b"],
@@ -171,7 +172,7 @@ SIGNALS = (
         [
             rf"\b{_LET} {_ADVERB}(?:reconsider|re-?think|re-?evaluate|re-?read|re-?examine|re-?phrase)\b",
             r"\b(?:think|look|read)(?: about| at)?(?: this| it| that| the (?:problem|question))?(?: [\w-]+)? again\b",
-            r"\bthink (?:about (?:this|it) )?differently\b|\bon second thoughts?\b",
+            r"\bthink (?:(?:about|of) (?:this|it) )?differently\b|\bon second thoughts?\b",
             rf"\b{_WE}(?:'m| am|'re| are) (?:just |really |probably )?(?:overcomplicating|overthinking)\b",
             r"\b(?:misunderstanding|misinterpreting|misinterpreted|misunderstood|misreading|misread) (?:the|it|this|something)\b",
             r"\bnoch ?mal (?:neu )?überlegen\b",
@@ -272,7 +273,7 @@ SIGNALS = (
         "problem question task given told asked says asks states puzzle asking need want figure gegeben gesucht aufgabe énoncé problema "
         "user here statement",
         [
-            r"\b(?:the|this) (?:problem|question|task|puzzle|exercise|user|statement)\b",
+            r"\b(?:the|this|a) (?:[\w-]+ )?(?:problem|question|task|puzzle|exercise|user|statement)\b",
             r"\b(?:problem|question|task|puzzle) (?:here|where|about|that)\b",
             rf"\b{_WE}(?:'re|'m| are| am| were)? (?:given|told|asked)\b|\bit (?:says|asks|states|is given)\b",
             rf"\b{_WE} (?:need|want|have) to (?:find|solve|compute|determine|figure|calculate|show|prove|write|explain|answer|evaluate)\b",
@@ -286,7 +287,7 @@ SIGNALS = (
         "answer boxed conclusion conclude summary summarize therefore antwort ergebnis réponse respuesta final fazit",
         [
             r"\\boxed\b|\bfinal answer\b",
-            r"\b(?:the|my|our) (?:\w+ )?(?:answer|solution)(?: to [^.]{0,60})?(?:'s| is| should be| must be| would be| comes out)\b",
+            r"\b(?:the|my|our) (?:\w+ )?(?:answer|final result|solution)(?: to [^.]{0,60})?(?:'s| is| should be| must be| would be| comes out)\b",
             r"\banswer(?: is)?:|\bi(?: can|'m| am)? (?:confident(?:ly)? )?(?:conclude|confident)\b",
             r"\b(?:die antwort|das ergebnis|la réponse|la respuesta)(?: \w+)? (?:ist|lautet|est|es)\b",
         ],
@@ -318,6 +319,7 @@ FILLERS = re.compile(
 AMENDS = re.compile(
     r"\W*(?:(?:wait|no|oh|so|but|hmm)[\s,.]+)*(?:actually\b|(?:it|that|this|the \w+) should (?:be|have been)\b)"
 )
+OBJECTS = re.compile(r"\W*(?:but|however)\b")
 INFERS = re.compile(r"\W*(?:so|therefore|thus|hence|which means|that means)\b")
 CONTRASTS = re.compile(r"\W*(?:but|wait|hmm+|actually|no|however|hold on)\b")
 DENIES = re.compile(r"\W*(?:(?:wait|but|oh|hmm+|so)[\s,.]+)*(?:no|nope|nein)\b[\s,.!]")

@@ -11,7 +11,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from core.implicit.cues import ALL_WORDS, AMENDS, CHINESE, CONTRASTS, DENIES, FILLERS, INFERS, PAUSES, SIGNALS, word_set
+from core.implicit.cues import (
+    ALL_WORDS,
+    AMENDS,
+    CHINESE,
+    CONTRASTS,
+    DENIES,
+    FILLERS,
+    INFERS,
+    OBJECTS,
+    PAUSES,
+    SIGNALS,
+    word_set,
+)
 from core.trace import Kind
 
 HEAD, TAIL = 700, 300  # characters read at either end of a step
@@ -51,6 +63,7 @@ class Reading:
     pause: bool = False  # begins with "wait" or the like
     amends: bool = False  # begins with "actually" or "it should be"
     contrasts: bool = False  # begins with "but", "wait" or the like
+    objects: bool = False  # begins with "but" or "however"
     infers: bool = False  # begins with "so" or the like
     remark: bool = False  # short, without a number
     asks: bool = False  # uses the words of the question and computes nothing
@@ -93,6 +106,7 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
         pause=PAUSES.match(text) is not None,
         amends=AMENDS.match(text) is not None,
         contrasts=CONTRASTS.match(text) is not None,
+        objects=OBJECTS.match(text) is not None,
         infers=INFERS.match(text) is not None,
         remark=len(text) <= SHORT and not _DIGITS.search(text),
         asks=len(asked & said) >= ASKED and "=" not in text,
@@ -145,7 +159,8 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
     failed = c.failed <= MEMORY or r.failed_before
     # A turn said twice in a row ("That is no good. Another way. Maybe …") is one turn.
     merged = c.turned <= 1 and not failed
-    if "conclude" in o and not r.turns():
+    reading_the_question = c.setting_up and "given" in o  # which may well ask for "your final answer in a box"
+    if "conclude" in o and not r.turns() and not reading_the_question:
         return "conclude", 0.9
     if c.setting_up and c.index < SETUP_STEPS and "given" in o and not r.turns() and "fail" not in o:
         return "setup", 0.8
@@ -179,8 +194,6 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
         return "verify", 0.8
     if r.pause or "confirm" in o:
         return "verify", 0.6
-    if r.result:
-        return "conclude", 0.5
     if o & {"plan", "prefer", "tries"}:
         return "plan", 0.6
     if r.remark and not o - {"attempt", "fail", "guess"}:

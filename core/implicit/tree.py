@@ -251,7 +251,11 @@ class ImplicitTree:
             plan = self._plans[-1]
             plan.last = index
             checked = "confirm" in reading.inside and index - plan.first > MEMORY
-            if "fail" in reading.ending or ("fail" in reading.inside and "conclude" not in reading.inside):
+            if (
+                (reading.objects and "check" not in reading.opening)
+                or "fail" in reading.ending
+                or ("fail" in reading.inside and "conclude" not in reading.inside)
+            ):
                 plan.finished = False  # a result that is doubted finishes nothing
             plan.finished |= checked or reading.result or "conclude" in reading.inside or node.kind == "conclude"
 
