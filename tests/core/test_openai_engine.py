@@ -3,81 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
 
 import pytest
 
-from core.engines.base import Bounds, EngineError, Sampling
+from core.engines.base import Bounds, EngineError, Sampling, Thinking
 from core.engines.openai_api import OpenAIEngine, list_models
+from core.engines.server_info import shown
 from core.run import run_trace
 from core.trace import Problem, Trace
-
-
-class Server(BaseHTTPRequestHandler):
-    """Streams `deltas`, then `finish`; `status` other than 200 refuses; `bodies` keeps what was asked."""
-
-    deltas: ClassVar[list[dict]] = []
-    finish: str | None = "stop"
-    status = 200
-    strict = False
-    bodies: ClassVar[list[dict]] = []
-
-    def do_GET(self) -> None:
-        self._reply(200, json.dumps({"data": [{"id": "served"}]}))
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        type(self).bodies.append(body)
-        if self.status != 200 or (self.strict and "skip_special_tokens" in body):
-            self._reply(self.status if self.status != 200 else 400, json.dumps({"error": {"message": "out of memory"}}))
-            return
-        choices = [{"index": 0, "delta": d, "finish_reason": None} for d in self.deltas]
-        if self.finish:
-            choices.append({"index": 0, "delta": {}, "finish_reason": self.finish})
-        rows = [
-            {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "served", "choices": [c]}
-            for c in choices
-        ]
-        rows.append(
-            {**rows[0], "choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 30, "total_tokens": 37}}
-        )
-        self._reply(200, "".join(f"data: {json.dumps(r)}\n\n" for r in rows) + "data: [DONE]\n\n", "text/event-stream")
-
-    def _reply(self, status: int, text: str, kind: str = "application/json") -> None:
-        self.send_response(status)
-        self.send_header("content-type", kind)
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    def log_message(self, *_: object) -> None: ...
+from tests.core.served import Script, serving
 
 
 @pytest.fixture
-def served() -> Iterator[tuple[str, type[Server]]]:
-    handler = type("Handler", (Server,), {"bodies": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1", handler
-    server.shutdown()
-    server.server_close()
+def served() -> Iterator[tuple[str, Script]]:
+    script = Script()
+    with serving(script) as url:
+        yield url, script
 
 
-def ask(url: str) -> Trace:
+def ask(url: str, *, silence_s: float = 5.0, **how) -> Trace:
     async def work() -> Trace:
-        engine = OpenAIEngine(url, "served")
+        engine = OpenAIEngine(url, "served", silence_s=silence_s)
+        stop = asyncio.Event()
         try:
             return await run_trace(
-                engine,
-                Problem.ask("Why?"),
-                Sampling(seed=3),
-                Bounds(),
-                lambda _: None,
-                trace_id="t",
-                stop=asyncio.Event(),
+                engine, Problem.ask("Why?"), Sampling(seed=3), Bounds(), lambda _: None, trace_id="t", stop=stop, **how
             )
         finally:
             await engine.close()
@@ -87,47 +38,80 @@ def ask(url: str) -> Trace:
 
 @pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
 def test_reasoning_is_read_whatever_the_field_is_called(served, field: str) -> None:
-    url, server = served
-    server.deltas = [{field: "First.\n"}, {field: "\nSecond."}, {"content": "It "}, {"content": "is."}]
+    url, script = served
+    script.deltas = [{field: "First.\n"}, {field: "\nSecond."}, {"content": "It "}, {"content": "is."}]
     trace = ask(url)
-    assert [s.thought for s in trace.steps] == ["First.", "Second."]
+    assert trace.response == "<think>First.\n\nSecond.</think>It is."
     assert (trace.answer, trace.finish_reason) == ("It is.", "stop")
     assert (trace.stats["prompt_tokens"], trace.stats["generated_tokens"]) == (7, 30)
-    assert server.bodies[0]["skip_special_tokens"] is False
-    assert server.bodies[0]["seed"] == 3
+    assert script.bodies[0]["skip_special_tokens"] is False
+    assert script.bodies[0]["seed"] == 3
+
+
+def test_one_delta_may_hold_reasoning_and_content(served) -> None:
+    url, script = served
+    script.deltas = [{"reasoning": "So.", "content": "Yes."}]
+    assert ask(url).response == "<think>So.</think>Yes."
 
 
 def test_steiner_tokens_in_the_content_are_parsed(served) -> None:
     from training.synthesis.countdown import walks
 
-    url, server = served
+    url, script = served
     walk = next(walks(4))
-    server.deltas = [{"content": walk.response[i : i + 11]} for i in range(0, len(walk.response), 11)]
+    script.deltas = [{"content": walk.response[i : i + 11]} for i in range(0, len(walk.response), 11)]
     trace = ask(url)
     assert (trace.format, len(trace.steps), trace.response) == ("steiner", len(walk.steps), walk.response)
 
 
 def test_a_server_that_refuses_unknown_keys_is_asked_without_them(served) -> None:
-    url, server = served
-    server.strict, server.deltas = True, [{"content": "ok"}]
+    url, script = served
+    script.strict, script.deltas = True, [{"content": "ok"}]
     assert ask(url).response == "ok"
-    assert "skip_special_tokens" not in server.bodies[-1]
+    assert "skip_special_tokens" not in script.bodies[-1]
 
 
-def test_length_and_a_lost_end_are_told_apart(served) -> None:
-    url, server = served
-    server.deltas, server.finish = [{"content": "half"}], "length"
+def test_the_length_limit_is_told(served) -> None:
+    url, script = served
+    script.deltas, script.ending = [{"content": "half"}], "length"
     assert ask(url).finish_reason == "length"
-    server.finish = None
-    assert ask(url).finish_reason == "interrupted"
 
 
-def test_a_server_error_is_a_sentence(served) -> None:
-    url, server = served
-    server.status = 500
+@pytest.mark.parametrize(
+    ("trouble", "says"),
+    [
+        ("drop", "broke off in mid-answer"),
+        ("stall", "stalled: nothing came for 0.3 s"),
+        ("{not json", "sent something that is not a reply"),
+        ('"a string"', "sent something that is not a reply"),
+        ('{"error": {"message": "the engine died"}}', "the engine died"),
+    ],
+)
+def test_whatever_goes_wrong_in_mid_answer_leaves_a_trace_with_the_reason(served, trouble: str, says: str) -> None:
+    url, script = served
+    script.deltas, script.trouble = [{"content": "half "}, {"content": "an answer"}], trouble
+    trace = ask(url, silence_s=0.3)
+    assert trace.response == "half an answer"
+    assert trace.finish_reason == "error"
+    assert says in trace.error
+    assert Trace.from_json(trace.to_json()) == trace
+
+
+def test_an_answer_without_an_end_is_not_taken_for_a_whole_one(served) -> None:
+    url, script = served
+    script.deltas, script.ending = [{"content": "half"}], None
+    trace = ask(url)
+    assert (trace.response, trace.finish_reason) == ("half", "error")
+    assert "ended its answer without saying why" in trace.error
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500, 503])
+def test_a_refusal_is_a_sentence(served, status: int) -> None:
+    url, script = served
+    script.status = status
     trace = ask(url)
     assert trace.finish_reason == "error"
-    assert "answered 500: " in trace.error
+    assert f"answered {status}: out of memory" in trace.error
 
 
 def test_a_server_that_is_not_there_is_a_sentence() -> None:
@@ -138,3 +122,34 @@ def test_a_server_that_is_not_there_is_a_sentence() -> None:
 
 def test_models_are_listed(served) -> None:
     assert list_models(served[0]) == ["served"]
+
+
+def test_what_a_server_cannot_do_is_said_and_not_pretended(served) -> None:
+    url, script = served
+    script.deltas = [{"content": "ok"}]
+    trace = ask(url, thinking=Thinking(budget=5))
+    assert trace.finish_reason == "stop"
+    assert [n.split(" were not applied")[0] for n in trace.stats["notes"]] == [
+        "The step limits (0 to 60)", 'Thinking budget and "Wait"',
+    ]  # fmt: skip
+    assert "cannot go on from a given text" in ask(url, prefix="So far").error
+
+
+@pytest.mark.parametrize(
+    ("owner", "replies", "kind", "version"),
+    [
+        ("llamacpp", {"/props": {"build_info": "b6000", "chat_template": "{{x}}"}}, "llama.cpp", "b6000"),
+        ("library", {"/api/version": {"version": "0.12"}, "/api/show": {"template": "{{x}}"}}, "ollama", "0.12"),
+    ],
+)
+def test_version_and_template_are_stored(served, owner: str, replies: dict, kind: str, version: str) -> None:
+    url, script = served
+    script.owned_by, script.replies, script.deltas = owner, replies, [{"content": "ok"}]
+    server = ask(url).sampling["server"]
+    assert (server["server"], server["version"], server["endpoint"]) == (kind, version, url)
+    assert len(server["chat_template"]) == 64
+
+
+def test_a_password_in_an_address_is_not_stored() -> None:
+    assert shown("http://me:secret@host:8000/v1") == "http://host:8000/v1"
+    assert shown("http://host/v1") == "http://host/v1"

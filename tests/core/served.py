@@ -1,0 +1,109 @@
+"""A small real HTTP server that speaks the OpenAI protocol, well or badly, as its script says."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass
+class Script:
+    """What the server says. `trouble` happens after the deltas: drop, stall, garbage; "" is a good end."""
+
+    deltas: list[dict[str, Any]] = field(default_factory=list)
+    ending: str | None = "stop"
+    trouble: str = ""
+    status: int = 200
+    strict: bool = False
+    owned_by: str = "someone"
+    models: tuple[str, ...] = ("served",)
+    replies: dict[str, Any] = field(default_factory=dict)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    let_go: threading.Event = field(default_factory=threading.Event)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    script: Script
+
+    def do_GET(self) -> None:
+        if self.path == "/v1/models":
+            rows = [{"id": name, "owned_by": self.script.owned_by} for name in self.script.models]
+            return self._whole(200, {"data": rows})
+        return self._other()
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if self.path != "/v1/chat/completions":
+            return self._other()
+        script = self.script
+        script.bodies.append(body)
+        if script.status != 200 or (script.strict and "skip_special_tokens" in body):
+            return self._whole(script.status if script.status != 200 else 400, {"error": {"message": "out of memory"}})
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        for delta in script.deltas:
+            self._event(json.dumps(_row([{"index": 0, "delta": delta, "finish_reason": None}])))
+        if script.trouble == "drop":
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+            return None
+        if script.trouble == "stall":
+            script.let_go.wait(30)
+        elif script.trouble:
+            self._event(script.trouble)
+        if script.ending:
+            self._event(json.dumps(_row([{"index": 0, "delta": {}, "finish_reason": script.ending}])))
+        usage = {"prompt_tokens": 7, "completion_tokens": 30, "total_tokens": 37}
+        self._event(json.dumps({**_row([]), "usage": usage}))
+        self._event("[DONE]")
+        with contextlib.suppress(OSError):
+            self.wfile.write(b"0\r\n\r\n")
+        return None
+
+    def _other(self) -> None:
+        found = self.script.replies.get(self.path)
+        self._whole(404 if found is None else 200, found or {"error": {"message": "no such route"}})
+
+    def _event(self, data: str) -> None:
+        text = f"data: {data}\n\n".encode()
+        with contextlib.suppress(OSError):
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
+            self.wfile.flush()
+
+    def _whole(self, status: int, reply: Any) -> None:
+        text = json.dumps(reply).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def _row(choices: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "served", "choices": choices}
+
+
+@contextlib.contextmanager
+def serving(script: Script, port: int = 0) -> Iterator[str]:
+    """The base URL of a server that follows `script`, which may be changed while it runs."""
+    handler = type("Handler", (_Handler,), {"script": script})
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        script.let_go.set()
+        server.shutdown()
+        server.server_close()
