@@ -29,6 +29,7 @@ from core.trace import Kind
 HEAD, TAIL = 700, 300  # characters read at either end of a step
 OPENING = 2  # sentences that say what a step is
 ASKED = 2  # words shared with the question that make a sentence one about it
+TURNS = word_set("other return approach mistake")
 SHORT = 60  # characters; a remark without numbers up to this length is an aside
 SETUP_STEPS = 12  # the question is read at the beginning; later readings of it are checks
 MEMORY = 2  # steps for which a failure is still what the next attempt answers
@@ -51,12 +52,14 @@ _BLAND = word_set(
 
 @dataclass(frozen=True)
 class Reading:
-    """The signals of a step, and how it begins. `opening`: of its first sentences; `inside`: of all that was read;
-    `ending`: of a last sentence that stands apart from the opening."""
+    """The signals of a step, and how it begins. `opening`: of its first sentences, and turns in the rest of its first half;
+    `inside`: of all that was read; `ending`: of a last sentence that stands apart from the opening; `late`: turns in the
+    second half: the step belongs to what was before them, the next one to what comes after."""
 
     opening: frozenset[str] = frozenset()
     inside: frozenset[str] = frozenset()
     ending: frozenset[str] = frozenset()
+    late: frozenset[str] = frozenset()
     together: bool = False  # a turn and a check stand in one sentence: another way *to verify*
     failed_before: bool = False  # within the opening, a failure precedes an attempt
     result: bool = False  # states a result in the words of the question
@@ -119,6 +122,8 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
     last_opening = bodies = 0  # bodies: sentences with more than fillers in them
     pause, question = begins.pause, False
     result = together = failed_before = False
+    late: set[str] = set()
+    at = 0
     denied = DENIES.match(text) is not None
     for sentence in _SENTENCES.split(text):
         body = sentence[FILLERS.match(sentence).end() :]  # type: ignore[union-attr]
@@ -137,7 +142,10 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
             failed_before |= bool(signals & {"attempt", "guess"}) and (denied or "fail" in opening)
             opening |= signals
             last_opening = len(found)
+        elif "check" not in signals:
+            (opening if at < len(text) / 2 else late).update(signals & TURNS)
         bodies += len(body) > 2
+        at += len(sentence) + 1
         question = sentence.rstrip().endswith("?")
         found.append(frozenset(signals))
     return replace(
@@ -145,6 +153,7 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
         opening=frozenset(opening),
         inside=frozenset().union(*found),
         ending=found[-1] if len(found) - 1 > last_opening else frozenset(),
+        late=frozenset(late),
         together=together,
         failed_before=failed_before,
         result=result,
@@ -190,9 +199,9 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
         return "backtrack", 0.6
     if "proposes" in o and r.contrasts and not (merged or c.finished or c.setting_up or "check" in o):
         return "backtrack", 0.55
-    if "check" in o:
+    if "check" in o and c.index:
         return "verify", 0.8
-    if r.pause or "confirm" in o:
+    if c.index and (r.pause or "confirm" in o):
         return "verify", 0.6
     if o & {"plan", "prefer", "tries"}:
         return "plan", 0.6

@@ -271,4 +271,4 @@ class ImplicitTree:
         c.failed = 0 if "fail" in here else (1 << 30 if node.is_backtrack else c.failed + 1)
         if "confirm" in reading.inside and "fail" not in reading.ending:
             c.failed = 1 << 30
-        c.announced = bool(reading.ending & {"other", "return", "mistake"}) and "check" not in reading.ending
+        c.announced = bool(reading.late)
