@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import sys
 import time
 from collections import Counter
@@ -27,6 +28,12 @@ CLOSE = 4  # chunks: about one paragraph
 SPEED_CHARACTERS = 1_000_000
 ROUNDS = 3
 # Tags of thought_anchors beside our kinds. Neither list was made for the other.
+# What a list of words alone finds, for comparison.
+NARROW = re.compile(
+    r"\b(?:alternatively|another (?:approach|way|method|idea|possibility)|different (?:\w+ )?approach|instead|start over|go back"
+    r"|on second thought|let me (?:try|think again))\b", re.I,
+)  # fmt: skip
+BROAD = re.compile(NARROW.pattern + r"|\b(?:wait|hmm|actually|hold on)\b", re.I)
 KINDS_OF_TAGS = (
     ("setup", "problem_setup"),
     ("plan", "plan_generation"),
@@ -156,13 +163,13 @@ def _scores(hits: int, found: int, gold: int) -> tuple[float, float, float]:
     return p, r, 2 * p * r / (p + r) if p + r else 0.0
 
 
-def _row(name: str, counts: list[tuple[int, int, int]], note: str = "") -> Row:
+def _row(name: str, counts: list[tuple[int, int, int]], note: str = "", each: str = "traces") -> Row:
     """F1 pooled; precision, recall and the mean of the traces' own F1 in the note. `counts`: (hits, found, gold) a trace."""
     hits, found, gold = (sum(c[i] for c in counts) for i in range(3))
     p, r, f = _scores(hits, found, gold)
-    each = [_scores(*c)[2] for c in counts if c[2] or c[1]]
-    mean = sum(each) / len(each) if each else 0.0
-    text = f"precision {p:.2f}, recall {r:.2f}; mean of {len(each)} traces {mean:.2f}; {hits} hits, {found} found, {gold} gold"
+    own = [_scores(*c)[2] for c in counts if c[2] or c[1]]
+    mean = sum(own) / len(own) if own else 0.0
+    text = f"precision {p:.2f}, recall {r:.2f}; mean of {len(own)} {each} {mean:.2f}; {hits} hits, {found} found, {gold} gold"
     return Row(name, 100 * f, "% F1", note=f"{text}{'; ' + note if note else ''}")
 
 
@@ -188,7 +195,7 @@ def _real_traces(folder: Path) -> list[Row]:
 
     turns = against(_turns)
     rows = [
-        *_marked(nodes_of),
+        *_marked(traces, nodes_of),
         _row("backtracks, tags: doubt, then a new plan", turns, "a trace: " + " ".join(f"{_scores(*c)[2]:.2f}" for c in turns)),
         _row("backtracks, tags: any doubt", against(_doubts), "most doubts are checks"),
     ]  # fmt: skip
@@ -210,23 +217,28 @@ def _real_traces(folder: Path) -> list[Row]:
     return [*rows, *_speed(folder)]
 
 
-def _marked(nodes_of: dict[str, Any]) -> list[Row]:
+def _marked(traces: list[_Trace], nodes_of: dict[str, Any]) -> list[Row]:
     """Against the marks of one reader: found or not, and whether it resumes from where the reader would."""
     marked_traces = json.loads(MARKS.read_text())
     rows = [_row(
         "backtracks marked by hand, at first sight", [tuple(c) for c in marked_traces["first_sight"].values()],
-        "recorded: groups 2 to 4, each measured once before its misses were looked at",
+        "recorded: groups 2 to 4, each measured once before its misses were looked at", "groups",
     )]  # fmt: skip
+    chunks = {t.name: t.chunks for t in traces}
+    lists: dict[str, list[tuple[int, int, int]]] = {"a narrow list of words": [], "with wait, hmm, actually": []}
     for group, marks in marked_traces["groups"].items():
         counts, targets, right, close = [], 0, 0, 0
         for name, marked in marks.items():
             nodes = nodes_of[name]
             gold = {at: (low, high) for at, low, high in marked["certain"]}
+            debatable = set(marked["debatable"])
+            for cues, each in zip((NARROW, BROAD), lists.values(), strict=True):
+                each.append(
+                    _count({i for i, c in enumerate(chunks[name]) if cues.search(c["chunk"])}, set(gold), debatable)
+                )
             found = {i for i, n in enumerate(nodes) if n.is_backtrack}
-            pairs = _pair(found, set(gold))
-            found -= set(marked["debatable"]) - set(pairs)
-            counts.append((len(pairs), len(found), len(gold)))
-            for i, g in pairs.items():
+            counts.append(_count(found, set(gold), debatable))
+            for i, g in _pair(found, set(gold)).items():
                 low, high = gold[g]
                 if low is not None:
                     targets += 1
@@ -236,7 +248,13 @@ def _marked(nodes_of: dict[str, Any]) -> list[Row]:
         rows.append(_row(f"backtracks marked by hand, now: {group}", counts))
         note = f"{right} of {targets}; {close} at most {CLOSE} chunks off"
         rows.append(Row(f"their targets: {group}", 100 * right / max(1, targets), "%", note=note))
-    return rows
+    return rows + [_row(f"all groups, {name} alone", each) for name, each in lists.items()]
+
+
+def _count(found: set[int], gold: set[int], debatable: set[int]) -> tuple[int, int, int]:
+    """(hits, found, gold), debatable ones left out unless they are hits."""
+    pairs = _pair(found, gold)
+    return len(pairs), len(found - (debatable - set(pairs))), len(gold)
 
 
 # ---- time -------------------------------------------------------------------------------------------------------------
