@@ -14,11 +14,11 @@ from core.implicit.cues import word_set
 
 READ = 320  # characters of a step in which a mention counts
 _NUMERALS = {"i": "1", "ii": "2", "iii": "3", "iv": "4", "v": "5", "one": "1", "two": "2", "three": "3", "four": "4"}
-_NUMBER = r"(\d{1,4}|[ivx]{1,4}|[a-e]|one|two|three|four)"
+# A letter only as a capital, and "I" only before a mark: "plan a trip" and "in that case I think" name nothing.
+_NUMBER = r"(\d{1,4}|[IVX]{2,4}|I(?=[:.)])|[A-E]|(?i:one|two|three|four))"
 _HEADING = re.compile(
-    rf"\W*(?:(?:so|now|then|next|let's|let me|try|consider|for|in|okay|and|schritt)[\s,]+){{0,3}}"
-    rf"(step|schritt|case|fall|cas|caso|option|scenario|possibility|approach|method|attempt|hypothesis|way|plan|idea)\s+#?{_NUMBER}\b(?!,? (?:and|or|fails?|gives|works|is|was))",
-    re.I,
+    rf"\W*(?:(?i:(?:so|now|then|next|let's|let me|try|consider|for|in|okay|and|schritt)[\s,]+)){{0,3}}"
+    rf"((?i:step|schritt|case|fall|cas|caso|option|scenario|possibility|approach|method|attempt|hypothesis|way|plan|idea))\s+#?{_NUMBER}\b(?!,? (?:and|or|fails?|gives|works|is|was))",
 )
 _CHINESE_CASE = re.compile(r"\W*(情况|情形|方法|方案)\s*([一二三四五六\d])")
 _EQUATION = re.compile(

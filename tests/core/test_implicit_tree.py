@@ -52,6 +52,7 @@ def test_golden_trees(fixture: Fixture) -> None:
         "Let me see if that is correct.",
         "The other method in the class is called `run`.",
         "She goes back home by another road.",
+        "Plan a route through all of the towns.",
     ],
 )
 def test_what_only_sounds_like_a_turn_is_none(text: str) -> None:
@@ -94,6 +95,21 @@ def test_a_turn_announced_in_a_last_sentence_is_made_by_the_next_step() -> None:
     ]).nodes  # fmt: skip
     assert [n.parent for n in nodes] == [None, 0, 1, 0]
     assert [n.is_backtrack for n in nodes] == [False, False, False, True]
+
+
+def test_cases_stand_side_by_side_and_steps_in_a_row() -> None:
+    cases = [
+        "There are three.",
+        "Case A: x < 0.",
+        "Then x = -1.",
+        "**Case B:** x = 0.",
+        "No solution here.",
+        "Case C. x > 0.",
+    ]
+    assert [n.parent for n in place(cases).nodes] == [None, 0, 1, 0, 3, 0]
+    assert not any(n.is_backtrack for n in place(cases).nodes)
+    steps = ["Step 1: expand.", "That gives 3x.", "Step 2: collect.", "In that case I think x = 1.", "Step 3: divide."]
+    assert [n.parent for n in place(steps).nodes] == [None, 0, 1, 2, 3]
 
 
 def test_an_open_step_waits_behind_the_last_one_and_only_its_own_end_moves_it() -> None:
