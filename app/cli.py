@@ -6,6 +6,9 @@ that `--help` answers at once. Exit codes: 0 done, 1 it could not be done (the r
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +16,7 @@ import typer
 from app.commands import ask as ask_command
 from app.commands import collect as collect_command
 from app.commands import pocket as pocket_command
+from app.commands import serve as serve_command
 from app.commands import train as train_command
 from app.commands.common import VERSION, DataOption, data_folder, failing_softly
 
@@ -44,14 +48,19 @@ def workbench(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 7860,
     data: DataOption = None,
     endpoint: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="Also use the model served at this OpenAI-compatible address, such as http://127.0.0.1:8000/v1.",
+            help="Also use the models served at this OpenAI-compatible address, such as http://127.0.0.1:8000/v1. "
+            "May be repeated: servers of the same model share its runs.",
             show_default=False,
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Name of the served model (default: the first it lists).", show_default=False)
+        str | None,
+        typer.Option(
+            help="With --endpoint: this served model alone. Without: serve this model with vLLM, and stop it at the end.",
+            show_default=False,
+        ),
     ] = None,
     api_key_env: Annotated[
         str, typer.Option(help="Environment variable that holds the endpoint's key.")
@@ -69,22 +78,27 @@ def workbench(
     with failing_softly():
         from app.server import serve
 
-        if model is not None and endpoint is None:
-            raise ValueError("--model names a served model; say where with --endpoint URL")
-        engines = None if endpoint is None else _engines(endpoint, model, api_key_env)
-        serve(host=host, port=port, data_dir=data_folder(data), open_browser=browser, engines=engines)
+        folder = data_folder(data)
+        with _engines(endpoint or [], model, api_key_env, folder) as engines:
+            serve(host=host, port=port, data_dir=folder, open_browser=browser, engines=engines)
 
 
-def _engines(endpoint: str, model: str | None, api_key_env: str) -> dict[str, Engine]:
-    """The served model first, so that it is the default, and the pocket model. Raises EngineError, ValueError."""
-    from core.engines.local import LocalEngine
-    from core.engines.openai_api import OpenAIEngine, list_models
+@contextmanager
+def _engines(
+    endpoints: list[str], model: str | None, api_key_env: str, folder: Path
+) -> Iterator[Mapping[str, Engine] | None]:
+    """The models to choose from; None for the shipped one alone. Raises EngineError, ValueError."""
+    if endpoints:
+        from app.models import served_engines
 
-    offered = list_models(endpoint, api_key_env)
-    name = model or (offered[0] if offered else "")
-    if name not in offered:
-        raise ValueError(f"the server at {endpoint} offers {', '.join(offered) or 'no model'}, not {name or 'any'}")
-    return {name: OpenAIEngine(endpoint, name, api_key_env), "pocket": LocalEngine(None, "pocket")}
+        yield served_engines(endpoints, model, api_key_env, lambda line: typer.echo(f"worldline: {line}", err=True))
+    elif model is None or model == "pocket":
+        yield None
+    else:
+        from app.serving import started
+
+        with started(model, folder / "vllm.log", lambda line: typer.echo(line, err=True)) as engines:
+            yield engines
 
 
 app.command("ask")(ask_command.ask)
@@ -92,6 +106,7 @@ app.command("tree")(ask_command.tree)
 app.command("import")(collect_command.import_)
 app.command("snapshot")(collect_command.snapshot)
 app.command("export")(collect_command.export)
+app.command("serve", context_settings={"allow_extra_args": True})(serve_command.serve)
 app.command("train")(train_command.train)
 app.add_typer(pocket_command.app, name="pocket")
 

@@ -11,13 +11,16 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.paths import active_file
-from core.engines.base import Engine
+from core.engines.base import Engine, EngineError
+from core.engines.openai_api import OpenAIEngine, list_models
+from core.engines.pool import EnginePool
+from core.engines.server_info import shown
 
 if TYPE_CHECKING:
     from core.scoring.prm import PrmScorer
@@ -171,10 +174,56 @@ class Models:
 
 def _entry(model_id: str, engine: Engine, *, shipped: bool) -> ModelEntry:
     if model_id != POCKET:
-        served_at = getattr(engine, "base_url", "")
-        note = f"Served at {served_at}. Step limits are not applied there yet; the token limit is." if served_at else ""
-        return ModelEntry(model_id, model_id, note, engine)
+        return ModelEntry(model_id, model_id, _served_note(engine), engine)
     return ModelEntry(POCKET, "pocket", POCKET_NOTE, engine, _countdown_only, _shipped_dir() if shipped else None)
+
+
+def _served_note(engine: Engine) -> str:
+    addresses = list(engine.members) if isinstance(engine, EnginePool) else []
+    if isinstance(engine, OpenAIEngine):
+        addresses = [shown(engine.base_url)]
+    if not addresses:
+        return ""
+    return (
+        f"Served at {', '.join(addresses)}. What a server cannot apply (step limits need one started with "
+        "`worldline serve`) is said in the notes of each trace."
+    )
+
+
+def served_engines(
+    endpoints: Sequence[str], model: str | None, api_key_env: str, warn: Callable[[str], None]
+) -> dict[str, Engine]:
+    """Every model that the servers offer, those that several serve as a pool, then the pocket model.
+
+    `model` takes that one alone. A server that does not answer is warned of; with `model` given it is kept, to be used
+    when it comes back. Raises EngineError when none answers, ValueError when none offers `model`.
+    """
+    offered: dict[str, dict[str, Engine]] = {}
+    away: list[str] = []
+    last: EngineError | None = None
+    for endpoint in dict.fromkeys(endpoints):
+        try:
+            names = list_models(endpoint, api_key_env)
+        except EngineError as error:
+            warn(str(error))
+            away.append(endpoint)
+            last = error
+            continue
+        for name in names if model is None else [n for n in names if n == model]:
+            offered.setdefault(name, {})[shown(endpoint)] = OpenAIEngine(endpoint, name, api_key_env)
+    if last is not None and len(away) == len(set(endpoints)):
+        raise last
+    if not offered:
+        where = ", ".join(shown(e) for e in endpoints)
+        raise ValueError(f"no model to use at {where}: {model or 'none'} is not offered there")
+    if model is not None:
+        offered[model].update({shown(e): OpenAIEngine(e, model, api_key_env) for e in away})
+    engines: dict[str, Engine] = {}
+    for name, members in offered.items():
+        # The shipped model keeps its id: what is served under the same name is another engine.
+        engine = next(iter(members.values())) if len(members) == 1 else EnginePool(members)
+        engines["pocket (served)" if name == POCKET else name] = engine
+    return {**engines, POCKET: _pocket_engine()}
 
 
 def _pocket_engine() -> Engine:

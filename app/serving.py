@@ -6,6 +6,7 @@ folder for it alone, so that none of our dependencies are put before its own. Kn
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import json
@@ -13,6 +14,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,8 +26,11 @@ from typing import IO, Any
 
 from core.control.bounds import STEP_END
 from core.control.thinking import STEINER, THINK, Markers
+from core.engines.base import Engine
+from core.engines.openai_api import OpenAIEngine
 
 PYTHON_VARIABLE = "WORLDLINE_VLLM_PYTHON"
+KEY_VARIABLE = "VLLM_API_KEY"  # vLLM's own: where it is set, the server asks for it
 # What control needs inside of vLLM's process.
 LAID_OUT = ("__init__.py", "control", "engines/__init__.py", "engines/base.py")
 STOP_S = 20.0
@@ -49,6 +54,13 @@ class Launch:
         """As one would type it."""
         env = [f"{k}={shlex.quote(v)}" for k, v in self.env.items()]
         return " ".join([*env, shlex.join(self.command)])
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def find_python(given: str | None = None) -> tuple[str, bool]:
@@ -114,7 +126,8 @@ def plan(
         # bfloat16 is emulated on most CPUs; the default block of 128 tokens is longer than most questions, so nothing
         # would be found in the prefix cache.
         command += ["--dtype", "float32", "--block-size", "32"]
-    return Launch((*command, *extra), env, name, f"http://{host}:{port}/v1", markers)
+    reach = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    return Launch((*command, *extra), env, name, f"http://{reach}:{port}/v1", markers)
 
 
 def family(model: str) -> Markers:
@@ -132,12 +145,13 @@ def family(model: str) -> Markers:
 
 
 @contextlib.contextmanager
-def laid_out() -> Iterator[Path]:
-    """A folder that holds step control and nothing else of ours, for vLLM's PYTHONPATH."""
+def laid_out(keep: bool = False) -> Iterator[Path]:
+    """A folder that holds step control and nothing else of ours, for vLLM's PYTHONPATH. `keep`: it stays afterwards."""
     import core
 
     source = Path(core.__file__).parent
-    with tempfile.TemporaryDirectory(prefix="worldline-control-") as folder:
+    folder = tempfile.mkdtemp(prefix="worldline-control-")
+    try:
         target = Path(folder) / "core"
         for part in LAID_OUT:
             (target / part).parent.mkdir(parents=True, exist_ok=True)
@@ -146,6 +160,39 @@ def laid_out() -> Iterator[Path]:
             else:
                 shutil.copy(source / part, target / part)
         yield Path(folder)
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def started(model: str, log: Path, say: Callable[[str], None]) -> Iterator[dict[str, Engine]]:
+    """vLLM for one model, beside the shipped one, for as long as the workbench is open. Raises CannotServe."""
+    from app.models import served_engines
+
+    python, cpu = find_python()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with laid_out() as control, log.open("wb") as output:
+        launch = plan(model, python=python, cpu=cpu, control=control, port=free_port())
+        say(f"Starting vLLM for {launch.name} (its log: {log}) …")
+        with running(launch, output) as process:
+            wait_until_ready(launch, process, hint=lambda: f"Its log says why: {log}")
+            say(f"{launch.name} is served at {launch.endpoint}")
+            engines = served_engines([launch.endpoint], launch.name, KEY_VARIABLE, say)
+            first = next(iter(engines))
+            yield {**engines, first: _OwnServer(launch.endpoint, launch.name, process)}
+
+
+class _OwnServer(OpenAIEngine):
+    """A server that ends with its engine: the workbench closes its engines even where it then leaves in a hurry."""
+
+    def __init__(self, base_url: str, model: str, process: subprocess.Popen[bytes]) -> None:
+        super().__init__(base_url, model, KEY_VARIABLE)
+        self._process = process
+
+    async def close(self) -> None:
+        await super().close()
+        await asyncio.to_thread(stop, self._process)
 
 
 @contextlib.contextmanager
@@ -158,7 +205,7 @@ def running(launch: Launch, output: IO[Any] | None = None) -> Iterator[subproces
     try:
         yield process
     finally:
-        _stop(process)
+        stop(process)
 
 
 def wait_until_ready(
@@ -183,7 +230,8 @@ def wait_until_ready(
         time.sleep(0.5)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End the server and all that it started. Doing it twice is harmless."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)  # vLLM's way to end its workers in order
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,0 +1,71 @@
+"""`worldline serve`: vLLM for one model, with the flags that Worldline needs."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from app.commands.common import failing_softly
+
+
+def serve(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="A model's folder, its name on the hub, or `pocket`.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    python: Annotated[
+        str | None,
+        typer.Option(
+            help="Python of the environment that has vLLM (default: WORLDLINE_VLLM_PYTHON, then this one).",
+            show_default=False,
+        ),
+    ] = None,
+    tensor_parallel_size: Annotated[int, typer.Option(min=1, help="GPUs that share one copy of the model.")] = 1,
+    data_parallel_size: Annotated[int, typer.Option(min=1, help="Copies of the model.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command line and stop.")] = False,
+) -> None:
+    """Serve a model with vLLM. What follows `--` is passed on to vLLM.
+
+    Example: worldline serve Qwen/Qwen3-8B --tensor-parallel-size 2 -- --max-model-len 32768
+    """
+    with failing_softly():
+        from app import serving
+
+        found, cpu = serving.find_python(python)
+        with serving.laid_out(keep=dry_run) as control:
+            launch = serving.plan(
+                model, python=found, cpu=cpu, control=control, host=host, port=port,
+                tensor_parallel=tensor_parallel_size, data_parallel=data_parallel_size, extra=context.args,
+            )  # fmt: skip
+            if dry_run:
+                typer.echo(launch.shown())
+                return
+            typer.echo(f"Starting vLLM for {launch.name}; thinking is marked by {launch.markers.start} …", err=True)
+            with _sigterm_is_ctrl_c(), serving.running(launch) as process:
+                serving.wait_until_ready(launch, process)
+                typer.echo(
+                    f"{launch.name} is served at {launch.endpoint} (Ctrl-C stops it). To ask it: "
+                    f"worldline --endpoint {launch.endpoint}"
+                )
+                sys.stdout.flush()
+                code = process.wait()
+            raise serving.CannotServe(f"vLLM ended with code {code}; the lines above say why.")
+
+
+@contextmanager
+def _sigterm_is_ctrl_c() -> Iterator[None]:
+    """So that the server is stopped as well when this process is asked to end."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

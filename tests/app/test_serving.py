@@ -1,0 +1,99 @@
+"""How vLLM is started and which models of which servers are on offer; starting it for real is in tests/serving."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from app import serving
+from app.cli import app
+from app.models import served_engines
+from core.control.thinking import STEINER, THINK
+from core.engines.base import EngineError
+from core.engines.pool import EnginePool
+from tests.core.served import Script
+from tests.core.served import serving as fake_server
+
+
+def plan(model: str, **how) -> list[str]:
+    how = {"cpu": False, **how}
+    return list(serving.plan(model, python="python", control=Path("/control"), **how).command)
+
+
+def test_the_flags_that_worldline_needs_are_there_and_the_callers_own_come_last() -> None:
+    command = plan("pocket", tensor_parallel=2, data_parallel=4, extra=["--max-model-len", "99"])
+    assert command[1:3] == ["-m", "vllm.entrypoints.openai.api_server"]
+    assert command[command.index("--served-model-name") + 1] == "pocket"
+    assert command[command.index("--logits-processors") + 1] == "core.control.vllm_steps:WorldlineSteps"
+    assert "--enable-prefix-caching" in command
+    assert "--reasoning-parser" not in command  # it would take the tokens out of the text
+    assert command[command.index("--tensor-parallel-size") + 1] == "2"
+    assert command[command.index("--data-parallel-size") + 1] == "4"
+    assert command[-2:] == ["--max-model-len", "99"]
+    assert "--dtype" not in command
+
+
+def test_a_cpu_build_gets_its_own_flags() -> None:
+    command = plan("pocket", cpu=True)
+    assert command[command.index("--dtype") + 1] == "float32"
+    assert command[command.index("--block-size") + 1] == "32"
+
+
+@pytest.mark.parametrize("model", ["pocket", "peakji/steiner-32b-preview", "Qwen/Qwen3-8B"])
+def test_the_reasoning_configuration_is_the_models(model: str) -> None:
+    command = plan(model)
+    found = json.loads(command[command.index("--reasoning-config") + 1])
+    wanted = THINK if "Qwen" in model else STEINER
+    assert found == {"reasoning_start_str": wanted.start, "reasoning_end_str": wanted.end}
+
+
+def test_a_missing_folder_and_a_python_without_vllm_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(serving.CannotServe, match="not a folder"):
+        plan("./nothing")
+    monkeypatch.setenv(serving.PYTHON_VARIABLE, sys.executable)
+    monkeypatch.setattr(serving.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(serving.CannotServe, match=r"has no vLLM|not a program"):
+        serving.find_python()
+    monkeypatch.delenv(serving.PYTHON_VARIABLE)
+    answer = CliRunner().invoke(app, ["serve", "pocket"])
+    assert answer.exit_code == 1
+    assert "vLLM is not installed here" in answer.output
+    assert "pip install" in answer.output
+
+
+def test_a_server_that_ends_while_it_starts_is_a_sentence() -> None:
+    launch = serving.Launch((sys.executable, "-c", "raise SystemExit(3)"), {}, "m", "http://127.0.0.1:9/v1", THINK)
+    with serving.running(launch) as process:
+        with pytest.raises(serving.CannotServe, match=r"ended with code 3 before it served m\. See the log"):
+            serving.wait_until_ready(launch, process, 60, lambda: "See the log.")
+
+
+def test_stopping_ends_what_does_not_want_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "STOP_S", 0.5)
+    code = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    launch = serving.Launch((sys.executable, "-c", code), {}, "m", "http://127.0.0.1:9/v1", THINK)
+    with serving.running(launch) as process:
+        assert process.poll() is None
+    assert process.returncode is not None
+    serving.stop(process)
+
+
+def test_models_of_all_servers_are_on_offer_and_shared_ones_are_pooled() -> None:
+    with fake_server(Script(models=("a", "b"))) as one, fake_server(Script(models=("b", "pocket"))) as two:
+        told: list[str] = []
+        engines = served_engines([one, two, "http://127.0.0.1:9/v1"], None, "NO_KEY", told.append)
+        assert list(engines) == ["a", "b", "pocket (served)", "pocket"]
+        assert isinstance(engines["b"], EnginePool)
+        assert list(engines["b"].members) == [one, two]
+        assert len(told) == 1 and "did not list its models" in told[0]
+        assert list(served_engines([one, two], "a", "NO_KEY", told.append)) == ["a", "pocket"]
+        kept = served_engines([one, "http://127.0.0.1:9/v1"], "b", "NO_KEY", told.append)["b"]
+        assert isinstance(kept, EnginePool) and len(kept.members) == 2
+        with pytest.raises(ValueError, match="zebra is not offered there"):
+            served_engines([one], "zebra", "NO_KEY", told.append)
+    with pytest.raises(EngineError):
+        served_engines(["http://127.0.0.1:9/v1"], None, "NO_KEY", told.append)

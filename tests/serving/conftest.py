@@ -1,0 +1,69 @@
+"""A real vLLM with the pocket model, started once as `worldline serve pocket` starts it; without one these tests skip."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from app import serving
+
+ROOT = Path(__file__).parents[2]
+START_S = 400.0  # 20 to 60 s on an idle machine
+ENABLE = f"`.ci/vllm-env` makes one in .venv-vllm; or name its Python in {serving.PYTHON_VARIABLE}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.serving)
+
+
+@dataclass
+class Vllm:
+    """A server that runs."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def running(self) -> int:
+        """Requests that the server is decoding now, by its own count."""
+        import httpx
+
+        lines = httpx.get(self.url.removesuffix("/v1") + "/metrics", timeout=30).text.splitlines()
+        return sum(int(float(line.split()[-1])) for line in lines if line.startswith("vllm:num_requests_running{"))
+
+
+@pytest.fixture(scope="session")
+def vllm_python() -> str:
+    named = os.environ.get(serving.PYTHON_VARIABLE)
+    default = ROOT / ".venv-vllm" / "bin" / "python"
+    if not named and not default.exists():
+        pytest.skip(f"no environment with vLLM: {ENABLE}")
+    try:
+        return serving.find_python(named or str(default))[0]
+    except serving.CannotServe as error:
+        pytest.skip(f"{error} {ENABLE}")
+
+
+@pytest.fixture(scope="session")
+def vllm(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
+    log = tmp_path_factory.mktemp("vllm") / "vllm.log"
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB: 34 of the pocket model's longest responses
+
+    def tail() -> str:
+        return "The end of its log:\n" + "\n".join(log.read_text(errors="replace").splitlines()[-30:])
+
+    with serving.laid_out() as control, log.open("wb") as output:
+        launch = serving.plan(
+            "pocket", python=vllm_python, cpu=True, control=control, port=serving.free_port(),
+            extra=["--enforce-eager", "--distributed-executor-backend", "uni"],
+        )  # fmt: skip
+        with serving.running(launch, output) as process:
+            serving.wait_until_ready(launch, process, START_S, tail)
+            yield Vllm(launch.endpoint, process, log)
