@@ -46,7 +46,7 @@ def serve(
                 typer.echo(launch.shown())
                 return
             typer.echo(f"Starting vLLM for {launch.name}; thinking is marked by {launch.markers.start} …", err=True)
-            with _sigterm_is_ctrl_c(), serving.running(launch) as process:
+            with _sigterm_is_ctrl_c(), serving.running(launch, sys.stderr) as process:  # stdout is for the endpoint
                 serving.wait_until_ready(launch, process)
                 typer.echo(
                     f"{launch.name} is served at {launch.endpoint} (Ctrl-C stops it). To ask it: "

@@ -102,14 +102,21 @@ class WorldlineSteps(V1LogitsProcessor, V2LogitsProcessor):
             self._rows[req_idx] = row
         return row is not None
 
-    def _catch_up(self, slot: int, row: _Row, length: int) -> None:
-        """Read what has become known of a V2 row: `length` ids, the prompt's included."""
-        if row.machine is None:
-            row.read = max(0, int(self._state.prompt_len.np[slot]) - row.prefix)
-            self._begin(row, [])
-        if length > row.read:
-            self._push(row, self._state.all_token_ids.gpu[slot, row.read : length].tolist())
-            row.read = length
+    def _catch_up(self, slots: Sequence[int], lengths: Sequence[int]) -> None:
+        """Read what has become known of bounded V2 slots: `lengths` ids each, the prompt's included."""
+        import torch
+
+        fresh = []
+        for slot, length in zip(slots, lengths, strict=True):
+            row = self._rows[slot]
+            if row.machine is None:
+                row.read = max(0, int(self._state.prompt_len.np[slot]) - row.prefix)
+                self._begin(row, [])
+            fresh.append(self._state.all_token_ids.gpu[slot, row.read : max(length, row.read)])
+        tokens = iter(torch.cat(fresh).tolist())  # the one wait for the device
+        for slot, piece in zip(slots, fresh, strict=True):
+            self._push(self._rows[slot], [next(tokens) for _ in range(len(piece))])
+            self._rows[slot].read += len(piece)
 
     # ---- both
 
@@ -126,11 +133,11 @@ class WorldlineSteps(V1LogitsProcessor, V2LogitsProcessor):
                 row.read += len(fresh)
                 self._constrain(logits[index], row)
             return logits
-        for at, slot in enumerate(ctx.idx_mapping_np.tolist()):
-            slot_row = self._rows.get(slot)
-            if slot_row is not None:
-                self._catch_up(slot, slot_row, int(ctx.seq_lens_upper_bound_np[at]))
-                self._constrain(logits[at], slot_row)
+        places = {at: slot for at, slot in enumerate(ctx.idx_mapping_np.tolist()) if slot in self._rows}
+        if places:
+            self._catch_up(list(places.values()), [int(ctx.seq_lens_upper_bound_np[at]) for at in places])
+        for at, slot in places.items():
+            self._constrain(logits[at], self._rows[slot])
         return logits
 
     def _row(self, params: Any) -> _Row | None:
