@@ -233,7 +233,7 @@ def wait_until_ready(
 def stop(process: subprocess.Popen[bytes]) -> None:
     """End the server and all that it started. Doing it twice is harmless."""
     if process.poll() is None:
-        process.send_signal(signal.SIGINT)  # vLLM's way to end its workers in order
+        process.terminate()  # vLLM then ends its workers in order
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_S)
     with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -74,7 +74,7 @@ def test_a_server_that_ends_while_it_starts_is_a_sentence() -> None:
 
 def test_stopping_ends_what_does_not_want_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "STOP_S", 0.5)
-    code = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
     launch = serving.Launch((sys.executable, "-c", code), {}, "m", "http://127.0.0.1:9/v1", THINK)
     with serving.running(launch) as process:
         assert process.poll() is None
