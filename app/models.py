@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.paths import active_file
-from core.engines.base import Engine, EngineError
+from core.engines.base import Engine, EngineDown, EngineError
 from core.engines.openai_api import OpenAIEngine, list_models
 from core.engines.pool import EnginePool
 from core.engines.server_info import shown
@@ -196,7 +196,8 @@ def served_engines(
     """Every model that the servers offer, those that several serve as a pool, then the pocket model.
 
     `model` takes that one alone. A server that does not answer is warned of; with `model` given it is kept, to be used
-    when it comes back. Raises EngineError when none answers, ValueError when none offers `model`.
+    when it comes back. One that answers but lists nothing (`transformers serve` without a cache) is believed to have
+    `model`. Raises EngineError when none answers, ValueError when none offers `model`.
     """
     offered: dict[str, dict[str, Engine]] = {}
     away: list[str] = []
@@ -205,6 +206,9 @@ def served_engines(
         try:
             names = list_models(endpoint, api_key_env)
         except EngineError as error:
+            if model is not None and not isinstance(error, EngineDown):
+                offered.setdefault(model, {})[shown(endpoint)] = OpenAIEngine(endpoint, model, api_key_env)
+                continue
             warn(str(error))
             away.append(endpoint)
             last = error

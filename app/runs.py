@@ -67,6 +67,7 @@ class Run:
     prompt_tokens: int = 0
     steps: int = 0
     backtracks: int = 0
+    _turned_back: bool = False  # what the newest step was taken for when it opened
     trace: Trace | None = None
     task: asyncio.Task[None] | None = None
 
@@ -80,7 +81,10 @@ class Run:
             event = {**event, "run_id": self.run_id}
         elif event["type"] == "step_open":
             self.steps += 1
-            self.backtracks += bool(event["is_backtrack"])
+            self._turned_back = bool(event["is_backtrack"])
+            self.backtracks += self._turned_back
+        elif event["type"] == "step_close":  # free-form text is known to turn back only when the step is whole
+            self.backtracks += bool(event["step"]["is_backtrack"]) - self._turned_back
         self.journal.event(self.log.append(event))
 
     def heard(self, chunk: Chunk) -> None:

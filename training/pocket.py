@@ -135,7 +135,8 @@ def learning_rate_factor(step: int, recipe: PocketRecipe) -> float:
 
 
 def new_model(recipe: PocketRecipe, tokenizer):
-    """A `LlamaForCausalLM` with random weights, embeddings tied."""
+    """A `LlamaForCausalLM` with random weights. The output matrix is its own: what is copied from a list arrives as a
+    sum of numbers' vectors, and number vectors that lie on circles are bad at telling such sums apart."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -145,7 +146,7 @@ def new_model(recipe: PocketRecipe, tokenizer):
         LlamaConfig(
             vocab_size=vocab, hidden_size=recipe.width, intermediate_size=recipe.mlp,
             num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads, num_key_value_heads=recipe.heads,
-            max_position_embeddings=4096, tie_word_embeddings=True, initializer_range=0.04,
+            max_position_embeddings=4096, tie_word_embeddings=False, initializer_range=0.04,
             bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
             attention_bias=False, mlp_bias=False,
         )
@@ -178,8 +179,8 @@ def optimizer_of(model, recipe: PocketRecipe):
     """AdamW over all parameters, no decay on norms and embeddings."""
     import torch
 
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
-    rest = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and not n.startswith(("model.embed", "lm_head"))]
+    rest = [p for n, p in model.named_parameters() if p.ndim != 2 or n.startswith(("model.embed", "lm_head"))]
     groups = [{"params": matrices, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95), fused=True)
 
@@ -200,9 +201,11 @@ def train(recipe: PocketRecipe, out: Path, *, resume: bool = False, start: Path 
     tokenizer = build()
     model = new_model(recipe, tokenizer)
     if start is not None:
-        from safetensors.torch import load_model
+        from safetensors.torch import load_file
 
-        load_model(model, start / "model.safetensors")
+        weights = load_file(start / "model.safetensors")
+        weights.setdefault("lm_head.weight", weights["model.embed_tokens.weight"])  # of a model that ties the two
+        model.load_state_dict(weights)
     optimizer = optimizer_of(model, recipe)
     step, seen = 0, 0
     checkpoint = out / "checkpoint.pt"

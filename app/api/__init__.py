@@ -23,7 +23,22 @@ from app.api import (
 from app.api.common import refusals
 
 # The order is the one of the documentation: the loop from question to trained model.
-NOUNS = (health, models, problems, runs, traces, forks, scores, assignments, ratings, stats, snapshots, exports, jobs, docs)
+NOUNS = (
+    health,
+    models,
+    problems,
+    runs,
+    traces,
+    forks,
+    scores,
+    assignments,
+    ratings,
+    stats,
+    snapshots,
+    exports,
+    jobs,
+    docs,
+)
 
 
 def router() -> APIRouter:

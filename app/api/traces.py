@@ -65,7 +65,9 @@ class StepOut(BaseModel):
     resumes: int | None = Field(description="After a backtrack: the step it goes on from (null: the question).")
     replaces: int | None = Field(description="After a backtrack: the first step of the branch it abandons.")
     confidence: float | None = Field(description="Of the inferred place of a backtrack, 0 to 1.")
-    kind: str = Field("", description="What the step does (setup, plan, derive, verify, explore, backtrack, conclude, aside).")
+    kind: str = Field(
+        "", description="What the step does (setup, plan, derive, verify, explore, backtrack, conclude, aside)."
+    )
 
 
 class TraceOut(BaseModel):

@@ -191,11 +191,9 @@ class _Printer:
         self.answering = False
 
     def __call__(self, event: dict[str, Any]) -> None:
-        if event["type"] == "step_open":
-            parent = event["parent"]
-            self.depths.append(0 if parent is None else self.depths[parent] + 1)
-        elif event["type"] == "step_close":
+        if event["type"] == "step_close":  # only a whole step has its final place
             step = event["step"]
+            self.depths.append(0 if step["parent"] is None else self.depths[step["parent"]] + 1)
             blank = "  " * self.depths[step["index"]]
             turn = ""
             if step["is_backtrack"]:

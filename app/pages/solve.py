@@ -28,6 +28,8 @@ MARKUP = """
       <label>Seed<input data-id="seed" type="number" min="0" step="1" placeholder="random"></label>
       <label>Min. steps<input data-id="min_steps" type="number" min="0" max="200" step="1" value="0"></label>
       <label>Max. steps<input data-id="max_steps" type="number" min="1" max="200" step="1" value="60"></label>
+      <label title="The end of thinking is forced after so many tokens of it">Thinking budget<input data-id="thinking_budget" type="number" min="1" step="50" placeholder="no limit"></label>
+      <label title="So often an end of thinking is taken back, and the model made to think on">Waits<input data-id="waits" type="number" min="0" max="20" step="1" value="0"></label>
     </div>
     <p class="muted note">Models fine-tuned on the Train page join this list.</p>
   </details>
@@ -41,6 +43,7 @@ MARKUP = """
     <div><dt>Backtracks</dt><dd data-id="n-backtracks">0</dd></div>
     <div><dt>Tokens</dt><dd data-id="n-tokens">0</dd></div>
     <div><dt>Tokens/s</dt><dd data-id="speed">–</dd></div>
+    <div><dt>First token</dt><dd data-id="first-token">–</dd></div>
     <div><dt>Time</dt><dd data-id="seconds">–</dd></div>
   </dl>
   <div class="actions">
@@ -48,6 +51,7 @@ MARKUP = """
     <a class="button secondary" data-id="save" hidden>Save as HTML</a>
     <a class="button secondary" data-id="rate" hidden>Rate this trace</a>
   </div>
+  <p class="origin muted" data-id="origin" hidden></p>
   <div class="answer" data-id="answer-box" hidden><span class="verdict" data-id="verdict"></span><span class="text" data-id="answer"></span></div>
 </section>
 
@@ -66,7 +70,10 @@ MARKUP = """
       <div class="panel" role="tabpanel" id="wl-panel-overview" aria-labelledby="wl-tab-overview" data-id="overview" tabindex="0"></div>
       <div class="panel" role="tabpanel" id="wl-panel-graph" aria-labelledby="wl-tab-graph" data-id="graph" hidden></div>
     </div>
-    <div class="wl-card detail-card" data-id="detail" aria-label="Selected step"></div>
+    <div class="wl-card under" tabindex="0" aria-label="Selected step, and how to go on from it">
+      <div class="detail-card" data-id="detail" aria-label="Selected step"></div>
+      <div class="wheel-card" data-id="wheel" aria-label="Go on from here" hidden></div>
+    </div>
   </section>
 </div>
 

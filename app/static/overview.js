@@ -94,7 +94,7 @@ export class Overview {
       const mid = from.x + BOX.gapX / 2;
       const d = to.y === from.y ? `M${from.x} ${from.y} H${to.x}`
         : `M${from.x} ${from.y} H${mid - 6} Q${mid} ${from.y} ${mid} ${from.y + bend} V${to.y - bend} Q${mid} ${to.y} ${mid + 6} ${to.y} H${to.x}`;
-      edges.push(svg("path", { d, class: run.back ? "jump" : "edge" }));
+      edges.push(svg("path", { d, class: `${run.back ? "jump" : "edge"}${model.steps[run.steps[0]].other ? " other" : ""}` }));
       boxes.push(this.#box(run, left(run), top(run)));
     }
     const root = svg("g", { class: "box root", "data-step": -1 }, svg("rect", { x: 8, y: BOX.gapY, width: ROOT - 8, height: BOX.height, rx: 4 }),
@@ -117,7 +117,8 @@ export class Overview {
   /** The way to the selected (else the newest) step, and the selected run. */
   #mark(model) {
     const { runs, runOf, edges, boxes, others, way, left, top } = this.drawn;
-    const focus = this.selected !== null && this.selected >= 0 && this.selected < model.steps.length ? this.selected : model.steps.length - 1;
+    const own = model.own ?? model.steps.length; // steps beyond these belong to other world lines
+    const focus = this.selected !== null && this.selected >= 0 && this.selected < own ? this.selected : own - 1;
     for (const id of this.drawn.path) {
       edges[id].classList.remove("path");
       boxes[id].classList.remove("path");
@@ -142,7 +143,8 @@ export class Overview {
   #box(run, x, y) {
     const first = run.steps[0];
     const last = run.steps.at(-1);
-    const range = first === last ? String(first + 1) : `${first + 1}–${last + 1}`;
+    const shown = (index) => (this.model.at?.(index)?.index ?? index) + 1;
+    const range = first === last ? String(shown(first)) : `${shown(first)}–${shown(last)}`;
     const name = this.model.steps[last].name || "";
     const room = CHARS - range.length - 1;
     const short = name.length > room ? `${name.slice(0, Math.max(1, room - 1))}…` : name;
@@ -150,8 +152,8 @@ export class Overview {
     const strip = run.steps.map((index, i) => svg("rect", {
       class: `strip ${this.toneOf(this.model.steps[index])}`, x: x + 6 + i * cell, y: y + BOX.height - 6, width: Math.max(1, cell - (cell > 4 ? 1 : 0)), height: 3, "data-step": index,
     }));
-    return svg("g", { class: "box", "data-step": first },
-      svg("title", {}, `Steps ${range}: ${name}`),
+    return svg("g", { class: this.model.steps[first].other ? "box other" : "box", "data-step": first },
+      svg("title", {}, this.model.steps[first].other ? `Another world line: ${name}` : `Steps ${range}: ${name}`),
       svg("rect", { class: "frame", x, y, width: BOX.width, height: BOX.height, rx: 4 }),
       svg("text", { x: x + 6, y: y + 14 }, svg("tspan", { class: "range" }, range), svg("tspan", { dx: 5, class: "name" }, short)),
       strip);

@@ -8,18 +8,21 @@ import { Overview } from "./overview.js";
 import { scoreBand, scoreChip, stepDetail } from "./step-detail.js";
 import { StepList } from "./steplist.js";
 import { follow } from "./stream.js";
-import { TraceModel } from "./trace-model.js";
+import { TraceModel, stepWord } from "./trace-model.js";
+import { DONE_BY, Wheel } from "./wheel.js";
+import { Family, outcomes } from "./worldlines.js";
 
 const RECENT_EVERY_MS = 4000;
 const RECENT_SHOWN = 12;
 const URL_AFTER_MS = 250;
+const FAMILY_EVERY_MS = 800; // while a fork is running that is not on screen
 // Scores are computed in the background after a run; ask again this long after its end.
 const SCORE_TRIES_MS = [0, 1500, 4000, 10000];
 const ENDINGS = {
   stop: "Finished", step_limit: "Stopped at the step limit", length: "Stopped at the token limit", cancelled: "Stopped",
   error: "Failed", interrupted: "Interrupted: the server stopped in the middle",
 };
-const NUMBERS = ["temperature", "top_p", "seed", "min_steps", "max_steps"];
+const NUMBERS = ["temperature", "top_p", "seed", "min_steps", "max_steps", "thinking_budget", "waits"];
 const SETTINGS = "worldline.solve";
 
 export async function mount(root) {
@@ -30,14 +33,17 @@ export async function mount(root) {
   let stopFollowing = null;
   let pinned = false; // the reader chose a step: leave the selection alone while new ones come
   let scores = null; // {scorer, values}
+  const family = new Family();
+  let familyTimer = null;
 
-  const toneOf = (step) => (scores?.values[step.index] !== undefined ? `s${scoreBand(scores.values[step.index])}` : step.decision === "finish" ? "finish" : step.is_backtrack ? "back" : "plain");
+  const toneOf = (step) => (step.other ? "other" : scores?.values[step.index] !== undefined ? `s${scoreBand(scores.values[step.index])}` : step.decision === "finish" ? "finish" : step.is_backtrack ? "back" : "plain");
   const list = new StepList(at("list"), {
     look: "compact",
     label: "Steps of the run",
     decorate: (step) => ({
       tone: step.is_backtrack ? "back" : step.decision === "finish" ? "finish" : "",
-      chips: [scores?.values[step.index] !== undefined ? scoreChip(scores.values[step.index], scores.scorer) : null],
+      classes: family.traceId === model.traceId && step.index < family.shared ? "shared" : "",
+      chips: [forkChip(step.index), scores?.values[step.index] !== undefined ? scoreChip(scores.values[step.index], scores.scorer) : null],
     }),
     onSelect: (index, how) => {
       if (how !== "code") {
@@ -59,6 +65,11 @@ export async function mount(root) {
     else write();
   };
   const choose = (index) => {
+    if (index >= model.steps.length) {
+      const place = overview.model.at?.(index);
+      if (place) openLine(place.traceId, "done", place.index);
+      return;
+    }
     list.select(index, "mouse");
     list.reveal(index);
   };
@@ -78,6 +89,64 @@ export async function mount(root) {
     const index = list.selected;
     const value = scores?.values[index];
     stepDetail(at("detail"), model, index, { goTo: choose, score: value === undefined ? null : { value, scorer: scores.scorer } });
+    wheel.show(model, index, family, model.format);
+  }
+
+  // ---------------------------------------------------------------- other world lines
+
+  const wheel = new Wheel(at("wheel"), {
+    onFork: (started) => {
+      if (started.length === 1) openLine(started[0].run_id, "running");
+      else loadFamily();
+    },
+    open: (traceId, state) => openLine(traceId, state),
+    failed: (error) => failed("wheel", error),
+  });
+
+  function openLine(traceId, state, index = null) {
+    setParams({ run: state === "running" ? traceId : null, trace: state === "running" ? null : traceId, step: index === null ? null : index + 1 }, { push: true });
+    route();
+  }
+
+  function forkChip(index) {
+    const lines = family.traceId === model.traceId ? family.leaving(index) : [];
+    return lines.length ? h("span", { class: "wl-chip fork", title: `Other world lines leave here: ${outcomes(lines).words}` }, `↱ ${lines.length}`) : null;
+  }
+
+  /** The other lines of the trace on screen; asked again while one of them is running. */
+  async function loadFamily() {
+    clearTimeout(familyTimer);
+    const traceId = model.traceId;
+    if (!traceId) return;
+    try {
+      const changed = await family.load(traceId);
+      if (model.traceId !== traceId) return;
+      if (changed) {
+        list.touchAll();
+        drawOverview();
+        drawDetail();
+        drawOrigin();
+        drawLegend();
+      }
+    } catch (error) {
+      if (error.status !== 404) failed("family", error);
+      return;
+    }
+    if (family.lines.some((l) => l.state === "running" && l.trace_id !== traceId)) familyTimer = setTimeout(loadFamily, FAMILY_EVERY_MS);
+  }
+
+  function drawOverview() {
+    overview.model = family.traceId === model.traceId && family.lines.length > 1 ? family.merged(model) : model;
+    overview.update();
+  }
+
+  function drawOrigin() {
+    const origin = family.line(model.traceId)?.origin;
+    at("origin").hidden = !origin || family.traceId !== model.traceId;
+    if (at("origin").hidden) return;
+    const state = family.line(origin.trace_id)?.state ?? "done";
+    at("origin").replaceChildren("↱ ", DONE_BY[origin.action], " after ", stepWord(origin.step < 0 ? null : origin.step), " of ",
+      h("a", { href: `?trace=${encodeURIComponent(origin.trace_id)}`, onclick: (event) => { event.preventDefault(); openLine(origin.trace_id, state, Math.max(0, origin.step)); } }, "another world line"), ".");
   }
 
   // ---------------------------------------------------------------- the form
@@ -187,8 +256,11 @@ export async function mount(root) {
     stopFollowing?.();
     stopFollowing = null;
     clearTimeout(urlTimer);
+    clearTimeout(familyTimer);
     model = new TraceModel();
     scores = null;
+    at("origin").hidden = true;
+    for (const key of ["wheel", "family"]) notice(notices, key, "error", null);
     pinned = param("step") !== null;
     for (const id of ["status", "split"]) at(id).hidden = false;
     at("empty").hidden = true;
@@ -210,13 +282,15 @@ export async function mount(root) {
       event: (event) => {
         const change = model.apply(event);
         list.update(change);
-        if (event.type !== "step_delta" && event.type !== "stats") overview.update();
+        if (event.type !== "step_delta" && event.type !== "stats") drawOverview();
+        if (event.type === "start") loadFamily();
         if (change.opened !== null && !pinned) list.select(change.opened);
         else if (change.changed !== null && change.changed === list.selected) drawDetail();
         restoreStep(change.opened);
         if (event.type === "done") finished();
         else if (event.type !== "step_delta") drawStatus();
-        if (event.type === "step_open" && event.is_backtrack) say(`Step ${event.index + 1}, back to ${event.resumes === null ? "the question" : `step ${event.resumes + 1}`}`);
+        const turned = event.type === "step_open" ? event : event.type === "step_close" && change.moved ? event.step : null;
+        if (turned?.is_backtrack) say(`Step ${turned.index + 1}, back to ${stepWord(turned.resumes)}`);
       },
       connected: () => notice(notices, "connection", "warn", null),
       lost: () => notice(notices, "connection", "warn", "Connection lost. The run goes on at the server; this page catches up as soon as it is back."),
@@ -233,7 +307,8 @@ export async function mount(root) {
   }
 
   function finished() {
-    overview.update();
+    drawOverview();
+    loadFamily();
     drawStatus();
     drawDetail();
     at("follow").hidden = true;
@@ -264,6 +339,7 @@ export async function mount(root) {
     list.select(model.steps[wanted] ? wanted : model.steps.length ? 0 : -1);
     list.reveal(list.selected);
     drawStatus();
+    loadFamily();
     loadScores(trace.trace_id);
   }
 
@@ -312,6 +388,7 @@ export async function mount(root) {
     at("n-backtracks").textContent = number(model.backtracks);
     at("n-tokens").textContent = number(model.stats.generated_tokens);
     at("speed").textContent = number(model.stats.tokens_per_s);
+    at("first-token").textContent = model.stats.first_token_s === undefined || model.stats.first_token_s === null ? "–" : `${number(model.stats.first_token_s, 2)} s`;
     at("seconds").textContent = model.stats.seconds === undefined ? "–" : model.stats.seconds < 60 ? `${model.stats.seconds.toFixed(1)} s` : duration(model.stats.seconds);
     const box = at("answer-box");
     box.hidden = running ? !model.answer : false;
@@ -329,6 +406,7 @@ export async function mount(root) {
       at("rate").href = `/ui/rate?trace=${encodeURIComponent(model.traceId)}`;
     }
     notice(notices, "run", "error", model.error || (model.finishReason === "error" ? "The run failed without saying why; the log of the server may tell." : null));
+    notice(notices, "notes", "info", model.stats.notes?.length ? model.stats.notes.join(" ") : null);
     drawLegend();
   }
 
@@ -336,7 +414,7 @@ export async function mount(root) {
     const item = (tone, words) => h("span", { class: "key" }, h("i", { class: `strip ${tone}` }), words);
     at("legend").replaceChildren(...(scores
       ? [h("span", { class: "key" }, "PRM 0", ...[0, 1, 2, 3, 4].map((n) => h("i", { class: `strip s${n}` })), "1")]
-      : [item("plain", "step"), item("back", "after a backtrack"), item("finish", "finish")]));
+      : [item("plain", "step"), item("back", "after a backtrack"), item("finish", "finish"), family.traceId === model.traceId && family.lines.length > 1 ? item("other", "other world lines") : null].filter(Boolean)));
   }
 
   // ---------------------------------------------------------------- overview or graph

@@ -29,6 +29,7 @@ export function stepDetail(host, model, index, { goTo, score = null }) {
     facts.push(["Goes on from", [link(step.resumes ?? step.parent), sure(step.confidence)]]);
     if (step.replaces !== null && step.replaces !== undefined) facts.push(["Gives up", [link(step.replaces), replacedSpan(model, step)]]);
   } else facts.push(["Follows", [link(step.parent)]]);
+  if (step.kind) facts.push(["Kind", [step.kind]]);
   const decision = DECISIONS[step.decision];
   facts.push(["Then", [decision ? h("span", { class: `decision ${step.decision}` }, `${decision[0]} ${decision[1]}`) : h("span", { class: "muted" }, step.writing ? "still writing" : model.state === "running" ? "not decided yet" : "the trace ends here"),
     decision ? h("span", { class: "muted" }, ` ${decision[2]}`) : null]]);

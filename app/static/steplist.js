@@ -206,7 +206,7 @@ export class StepList {
       h("span", { class: "turn" }, step.is_backtrack ? h("span", { class: "wl-chip back", title: `Goes back to ${stepWord(step.resumes ?? step.parent)}` }, `↩ ${shortWord(step.resumes ?? step.parent)}`) : null),
       h("span", { class: "name" }, step.name || (step.writing ? "…" : "(no name)")),
       compact ? h("span", { class: "text" }, oneLine(step)) : null,
-      h("span", { class: "wl-chips" }, extra.chips ?? [], decisionChip(step)),
+      h("span", { class: "wl-chips" }, kindChip(step), extra.chips ?? [], decisionChip(step)),
     );
     const body = compact ? null : h("div", { class: "wl-fields" },
       ["thought", "summary", "reflection"].filter((f) => step[f]).map((f) => h("p", { class: f }, step[f])), extra.body ?? null);
@@ -321,6 +321,12 @@ function oneLine(step) {
 
 function shortWord(index) {
   return index === null || index === undefined ? "Q" : String(index + 1);
+}
+
+/** What an unmarked step does, where it is not plain deriving. */
+const KINDS = { plan: "plan", verify: "verify", explore: "explore", backtrack: "turns back", conclude: "concludes", setup: "setup", aside: "aside" };
+function kindChip(step) {
+  return KINDS[step.kind] && !step.writing ? h("span", { class: `wl-chip kind ${step.kind}` }, KINDS[step.kind]) : null;
 }
 
 function decisionChip(step) {

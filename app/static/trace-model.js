@@ -15,6 +15,7 @@ export class TraceModel {
     this.solved = null;
     this.error = "";
     this.stats = {};
+    this.knownFormat = null;
     this.children = [[]]; // children[row of the parent]; row 0 is the question, row i + 1 is step i
   }
 
@@ -28,6 +29,7 @@ export class TraceModel {
     model.solved = trace.solved ?? null;
     model.error = trace.error ?? "";
     model.stats = trace.stats ?? {};
+    model.knownFormat = trace.format ?? null;
     model.state = "done";
     for (const step of trace.steps) model.#put({ ...step });
     return model;
@@ -134,6 +136,11 @@ export class TraceModel {
     const out = [];
     for (let at = index; at !== null && at !== undefined && this.steps[at] && out.length <= this.steps.length; at = this.steps[at].parent) out.push(at);
     return out.reverse();
+  }
+
+  /** Of a run, only whether it is Steiner's can be told: no other format names what it writes. */
+  get format() {
+    return this.knownFormat ?? (this.steps.some((s) => s.summary || s.reflection) ? "steiner" : "plain");
   }
 
   get backtracks() {

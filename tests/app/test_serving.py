@@ -95,5 +95,9 @@ def test_models_of_all_servers_are_on_offer_and_shared_ones_are_pooled() -> None
         assert isinstance(kept, EnginePool) and len(kept.members) == 2
         with pytest.raises(ValueError, match="zebra is not offered there"):
             served_engines([one], "zebra", "NO_KEY", told.append)
+    with fake_server(Script(lists=False)) as silent:
+        assert list(served_engines([silent], "given", "NO_KEY", told.append)) == ["given", "pocket"]
+        with pytest.raises(EngineError, match="did not list its models"):
+            served_engines([silent], None, "NO_KEY", told.append)
     with pytest.raises(EngineError):
         served_engines(["http://127.0.0.1:9/v1"], None, "NO_KEY", told.append)

@@ -20,7 +20,8 @@ class Script:
     ending: str | None = "stop"
     trouble: str = ""
     status: int = 200
-    strict: bool = False
+    strict: int = 0  # the status with which unknown keys are refused
+    lists: bool = True
     owned_by: str = "someone"
     models: tuple[str, ...] = ("served",)
     replies: dict[str, Any] = field(default_factory=dict)
@@ -34,6 +35,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/v1/models":
+            if not self.script.lists:
+                return self._whole(500, {"error": {"message": "no cache"}})
             rows = [{"id": name, "owned_by": self.script.owned_by} for name in self.script.models]
             return self._whole(200, {"data": rows})
         return self._other()
@@ -45,7 +48,8 @@ class _Handler(BaseHTTPRequestHandler):
         script = self.script
         script.bodies.append(body)
         if script.status != 200 or (script.strict and "skip_special_tokens" in body):
-            return self._whole(script.status if script.status != 200 else 400, {"error": {"message": "out of memory"}})
+            status = script.status if script.status != 200 else script.strict
+            return self._whole(status, {"error": {"message": "out of memory"}})
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")

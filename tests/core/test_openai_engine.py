@@ -64,9 +64,10 @@ def test_steiner_tokens_in_the_content_are_parsed(served) -> None:
     assert (trace.format, len(trace.steps), trace.response) == ("steiner", len(walk.steps), walk.response)
 
 
-def test_a_server_that_refuses_unknown_keys_is_asked_without_them(served) -> None:
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_server_that_refuses_unknown_keys_is_asked_without_them(served, status: int) -> None:
     url, script = served
-    script.strict, script.deltas = True, [{"content": "ok"}]
+    script.strict, script.deltas = status, [{"content": "ok"}]
     assert ask(url).response == "ok"
     assert "skip_special_tokens" not in script.bodies[-1]
 

@@ -1,0 +1,105 @@
+// The family of a trace: the one on screen and its other world lines (forks), joined into one tree. Pure data apart from
+// the two requests that fetch it; knows no page.
+
+import { get } from "./api.js";
+
+// Lines whose steps are fetched and drawn; beyond, they are counted and listed. The newest come first.
+const DRAWN_MOST = 24;
+
+export class Family {
+  constructor() {
+    this.traceId = null;
+    this.lines = []; // rows of GET /api/traces/{id}/family
+    this.steps = new Map(); // trace id -> steps of a finished line
+  }
+
+  /** Ask the server; true when something has changed. */
+  async load(traceId) {
+    const lines = await get(`/api/traces/${encodeURIComponent(traceId)}/family`);
+    const changed = traceId !== this.traceId || JSON.stringify(lines) !== JSON.stringify(this.lines);
+    if (traceId !== this.traceId) this.steps = new Map();
+    this.traceId = traceId;
+    this.lines = lines;
+    const wanted = lines.filter((l) => l.trace_id !== traceId && l.state === "done" && !this.steps.has(l.trace_id)).slice(-DRAWN_MOST);
+    for (const line of wanted) {
+      if (this.steps.size >= DRAWN_MOST) break;
+      this.steps.set(line.trace_id, (await get(`/api/traces/${encodeURIComponent(line.trace_id)}`)).steps);
+    }
+    return changed || wanted.length > 0;
+  }
+
+  get running() {
+    return this.lines.some((l) => l.state === "running");
+  }
+
+  line(traceId) {
+    return this.lines.find((l) => l.trace_id === traceId) ?? null;
+  }
+
+  /** The trace and step of the line that wrote a step first: shared steps belong to the line they were kept from. */
+  owner(traceId, index) {
+    let at = traceId;
+    for (let i = 0; i <= this.lines.length; i += 1) {
+      const origin = this.line(at)?.origin;
+      if (!origin || index > origin.step) break;
+      at = origin.trace_id;
+    }
+    return at;
+  }
+
+  /** Lines that leave the trace on screen right after step `index` (-1: the question), newest first. */
+  leaving(index) {
+    return this.lines.filter((l) => l.trace_id !== this.traceId && l.origin && l.origin.step === index
+      && this.owner(l.origin.trace_id, index) === this.owner(this.traceId, index)
+      && !this.#holds(l)).reverse();
+  }
+
+  /** Whether a line is one that the trace on screen goes through. */
+  #holds(line) {
+    for (let at = this.line(this.traceId); at?.origin; at = this.line(at.origin.trace_id)) if (at.origin.trace_id === line.trace_id) return true;
+    return false;
+  }
+
+  /** How many steps of the trace on screen were kept from another. */
+  get shared() {
+    return (this.line(this.traceId)?.origin?.step ?? -1) + 1;
+  }
+
+  /**
+   * The model on screen with the steps of the other lines after its own: what the overview draws. Steps from
+   * `model.steps.length` on belong to others; `at(i)` tells {traceId, index} of any.
+   */
+  merged(model) {
+    const steps = [...model.steps];
+    const places = steps.map((s) => ({ traceId: this.traceId, index: s.index }));
+    const known = new Map(steps.map((s) => [`${this.owner(this.traceId, s.index)}:${s.index}`, s.index]));
+    for (const [traceId, others] of this.steps) {
+      for (const step of others) {
+        const key = `${this.owner(traceId, step.index)}:${step.index}`;
+        if (known.has(key)) continue;
+        const parent = step.parent === null ? null : known.get(`${this.owner(traceId, step.parent)}:${step.parent}`);
+        if (parent === undefined) continue; // its line could not be fetched
+        known.set(key, steps.length);
+        places.push({ traceId, index: step.index });
+        steps.push({ ...step, index: steps.length, parent, other: true });
+      }
+    }
+    const children = [[], ...steps.map(() => [])];
+    for (const step of steps) children[(step.parent ?? -1) + 1].push(step.index);
+    return {
+      steps, children, own: model.steps.length, backtracks: model.backtracks, at: (i) => places[i],
+      childrenOf: (i) => children[(i ?? -1) + 1] ?? [],
+      path: (i) => model.path(i),
+    };
+  }
+}
+
+/** "3 solved, 1 not, 1 running" and the share solved of those that were checked. */
+export function outcomes(lines) {
+  const solved = lines.filter((l) => l.solved === true).length;
+  const not = lines.filter((l) => l.solved === false).length;
+  const running = lines.filter((l) => l.state === "running").length;
+  const unchecked = lines.length - solved - not - running;
+  const words = [[solved, "solved"], [not, "not solved"], [unchecked, "not checked"], [running, "running"]].filter(([n]) => n).map(([n, word]) => `${n} ${word}`);
+  return { solved, checked: solved + not, words: words.join(", ") };
+}
