@@ -147,7 +147,7 @@ class OpenAIEngine:
                 return await client.chat.completions.create(**arguments)
             try:
                 return await client.chat.completions.create(**arguments, extra_body=KEEP_TOKENS)
-            except openai.BadRequestError:
+            except (openai.BadRequestError, openai.UnprocessableEntityError):
                 stream = await client.chat.completions.create(**arguments)
                 self._knows_extras = False
                 return stream

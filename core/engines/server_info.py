@@ -66,7 +66,7 @@ def headers_for(api_key_env: str) -> dict[str, str]:
 
 
 def list_models(base_url: str, api_key_env: str = "OPENAI_API_KEY") -> list[str]:
-    """The models that a server offers. Raises EngineError."""
+    """The models that a server offers. Raises EngineError, EngineDown where nobody answers."""
     import httpx
 
     try:
@@ -74,7 +74,8 @@ def list_models(base_url: str, api_key_env: str = "OPENAI_API_KEY") -> list[str]
         answer.raise_for_status()
         return [str(row["id"]) for row in answer.json()["data"]]
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
-        raise EngineError(
+        kind = EngineDown if isinstance(error, httpx.TransportError) else EngineError
+        raise kind(
             f"The server at {shown(base_url)} did not list its models ({error}). Is it running, and does the address "
             "end in /v1?"
         ) from error
