@@ -97,7 +97,7 @@ export async function mount(root) {
   const wheel = new Wheel(at("wheel"), {
     onFork: (started) => {
       if (started.length === 1) openLine(started[0].run_id, "running");
-      else loadFamily();
+      else loadFamily().then(() => at("wheel").scrollIntoView({ block: "nearest" }));
     },
     open: (traceId, state) => openLine(traceId, state),
     failed: (error) => failed("wheel", error),
