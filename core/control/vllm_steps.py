@@ -5,9 +5,7 @@ is imported beside `core.control` and `core.engines.base`. vLLM has two runners 
 classes; a class that inherits both is accepted by both. The V1 runner (CPUs, and GPUs without Triton) hands over live lists
 of token ids; the V2 runner (GPUs) keeps them on the device, so the newest ids of bounded requests are read back each step.
 
-A request says what it wants in `vllm_xargs`: `worldline_min_steps`, `worldline_max_steps`, and `worldline_prefix_tokens`, how many
-tokens at the end of the prompt are the model's own (their steps count). A request without them is not touched. Any
-`worldline_probe` is refused with `SIGNATURE`: so a client finds out, without generating, that this class is loaded.
+A request says what it wants in `vllm_xargs` (see `xargs.py`); one that wants nothing is not touched.
 """
 
 from __future__ import annotations
@@ -17,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.control.bounds import StepBounds, StepIds
+from core.control.xargs import MAX, MIN, PREFIX, PROBE, SIGNATURE
 from core.engines.base import Bounds
 
 try:
@@ -29,10 +28,6 @@ except ImportError:  # our own environment, where tests drive both interfaces by
 
     class V2LogitsProcessor:  # type: ignore[no-redef]
         """Stands in for vLLM's."""
-
-
-SIGNATURE = "worldline-steps 1"
-MIN, MAX, PREFIX, PROBE = "worldline_min_steps", "worldline_max_steps", "worldline_prefix_tokens", "worldline_probe"
 
 
 @dataclass

@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.control import vllm_steps
+from core.control import xargs
 from core.control.bounds import STEP_END
 from core.control.thinking import STEINER, THINK
 from core.engines.base import Chunk, EngineDown, EngineError, GenerateRequest, Thinking
@@ -158,7 +158,7 @@ class OpenAIEngine:
             extra["thinking_token_budget"] = request.thinking.budget
         if info.step_control:
             extra["vllm_xargs"] = {
-                vllm_steps.MIN: request.bounds.min_steps, vllm_steps.MAX: request.bounds.max_steps,
+                xargs.MIN: request.bounds.min_steps, xargs.MAX: request.bounds.max_steps,
             }  # fmt: skip
         if not (request.prefix or request.thinking.waits):
             arguments["messages"] = [{"role": "user", "content": request.prompt}]
@@ -166,7 +166,7 @@ class OpenAIEngine:
         prompt = await self._server.prompt_ids(request.prompt)
         written = await self._written(answer, prompt)
         if info.step_control:
-            extra["vllm_xargs"][vllm_steps.PREFIX] = len(written)
+            extra["vllm_xargs"][xargs.PREFIX] = len(written)
         answer.thinking_used = max(0, len(written) - 1)
         if waits:
             arguments["stop"] = [info.markers.end]

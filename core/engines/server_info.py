@@ -13,7 +13,7 @@ from typing import Any
 
 from core.control.bounds import STEP_END
 from core.control.thinking import STEINER, THINK, Markers
-from core.control.vllm_steps import PROBE, SIGNATURE
+from core.control.xargs import PROBE, SIGNATURE
 from core.engines.base import EngineDown, EngineError
 
 LOOK_S = 10.0

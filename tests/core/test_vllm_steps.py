@@ -14,7 +14,8 @@ import torch
 from app import serving
 from core.control import vllm_steps
 from core.control.bounds import StepIds
-from core.control.vllm_steps import MAX, MIN, PREFIX, PROBE, SIGNATURE, WorldlineSteps
+from core.control.vllm_steps import WorldlineSteps
+from core.control.xargs import MAX, MIN, PREFIX, PROBE, SIGNATURE
 
 STEP, PROCEED, BACK, END, EOS, ALSO_EOS, WORD = range(1, 8)
 VOCABULARY = 8
