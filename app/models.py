@@ -207,6 +207,7 @@ def served_engines(
             names = list_models(endpoint, api_key_env)
         except EngineError as error:
             if model is not None and not isinstance(error, EngineDown):
+                warn(f"{error} Going on with {model}, as asked.")
                 offered.setdefault(model, {})[shown(endpoint)] = OpenAIEngine(endpoint, model, api_key_env)
                 continue
             warn(str(error))
