@@ -25,7 +25,7 @@ from storage import database, queue, ratings, traces
 from storage.errors import CorruptFolder, FolderInUse, ForeignFolder, NothingRated, StoreError
 from storage.events import CurrentRating, RatingEvent, format_utc
 from storage.queue import DEFAULT_QUEUE, LEASE_MINUTES, Assignment, Claim
-from storage.traces import TraceRow, WorldLine
+from storage.traces import Held, TraceRow, WorldLine
 from storage.writer import Writer
 
 __all__ = [
@@ -224,6 +224,10 @@ class Store:
         prompts.
         """
         return self._read(lambda con: traces.list_traces(con, limit=limit, after=after, model=model, text=text))
+
+    def held(self, batch: Sequence[Trace]) -> Held:
+        """Which of these traces are stored already: by content, under whatever id, and by id."""
+        return self._read(lambda con: traces.held(con, batch))
 
     def family(self, root: str) -> list[WorldLine]:
         """The trace `root` and all its forks, oldest first; empty when there is no such trace."""

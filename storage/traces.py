@@ -60,6 +60,36 @@ class WorldLine:
     n_backtracks: int
 
 
+@dataclass(frozen=True)
+class Held:
+    """What the store has of a batch: content hashes that are stored under any id, and trace ids that are taken."""
+
+    contents: frozenset[str] = frozenset()
+    ids: frozenset[str] = frozenset()
+
+
+def content_hash(prompt: str, response: str) -> str:
+    """SHA-256 of prompt and response (of their two hashes, so that no border between them can be mistaken)."""
+    parts = (hashlib.sha256(text.encode()).hexdigest() for text in (prompt, response))
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def held(con: duckdb.DuckDBPyConnection, traces: Sequence[Trace]) -> Held:
+    """Which of these are stored already, by content or by id. One pass over the table a batch, which reads no response."""
+    rows = con.execute(
+        "select prompt, response_sha256 from trace where response_sha256 in (select unnest(?::varchar[]))",
+        [[hashlib.sha256(t.response.encode()).hexdigest() for t in traces]],
+    ).fetchall()
+    contents = (
+        hashlib.sha256((hashlib.sha256(prompt.encode()).hexdigest() + digest).encode()).hexdigest()
+        for prompt, digest in rows
+    )
+    ids = con.execute(
+        "select trace_id from trace where trace_id in (select unnest(?::varchar[]))", [[t.trace_id for t in traces]]
+    ).fetchall()
+    return Held(frozenset(contents), frozenset(row[0] for row in ids))
+
+
 def check_storable(trace: Trace) -> None:
     """Raises StoreError for what no database column can hold, before anything is queued."""
     texts = [
