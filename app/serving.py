@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from core.control.bounds import STEP_END
 from core.control.thinking import STEINER, THINK, Markers
 from core.engines.base import Engine
 from core.engines.openai_api import OpenAIEngine
@@ -140,7 +139,7 @@ def family(model: str) -> Markers:
             cached = try_to_load_from_cache(model, "tokenizer.json")
             file = Path(cached) if isinstance(cached, str) else file
     if file.is_file():
-        return STEINER if STEP_END in file.read_text(encoding="utf-8", errors="replace") else THINK
+        return STEINER if STEINER.end in file.read_text(encoding="utf-8", errors="replace") else THINK
     return STEINER if "steiner" in model.lower() else THINK
 
 

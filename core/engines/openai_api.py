@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.control import xargs
@@ -71,9 +72,10 @@ class OpenAIEngine:
         at = f"The server at {shown(self.base_url)}"
         heard = False
         try:
-            async for chunk in self._respond(request):
-                heard = heard or bool(chunk.text)
-                yield chunk
+            async with aclosing(self._respond(request)) as chunks:
+                async for chunk in chunks:
+                    heard = heard or bool(chunk.text)
+                    yield chunk
         except TimeoutError:
             self._info = None
             wait = self._silence_s if heard else self._first_token_s
@@ -113,12 +115,15 @@ class OpenAIEngine:
         waits = request.thinking.waits if info.continues else 0
         while True:
             part = _Part()
+            answer.requests += 1
             stream = await self._ask(request, info, answer, waits)
-            async for chunk in self._read(stream, part):
-                answer.text.append(chunk.text)
-                answer.tokens += chunk.tokens
-                answer.thinking_used += chunk.tokens
-                yield chunk
+            async with aclosing(self._read(stream, part)) as chunks:
+                async for chunk in chunks:
+                    answer.text.append(chunk.text)
+                    answer.tokens += chunk.tokens
+                    answer.thinking_used += chunk.tokens
+                    # A second request reads the answer so far as well; that is not the prompt.
+                    yield chunk if answer.requests == 1 else replace(chunk, prompt_tokens=0)
             if part.finish is None:
                 raise EngineDown(f"The server at {shown(self.base_url)} ended its answer without saying why.")
             if not waits or part.stopped_at != info.markers.end:
@@ -128,6 +133,9 @@ class OpenAIEngine:
             instead = info.markers.end if answer.must_end() else info.markers.wait
             answer.text.append(instead)
             yield Chunk(instead, 0)  # the end that it stands for was counted
+            if answer.tokens >= request.sampling.max_tokens:
+                part.finish = "length"
+                break
         yield Chunk("", 0, finish_reason=answer.finish(part.finish))
 
     async def _ask(self, request: GenerateRequest, info: ServerInfo, answer: _Answer, waits: int) -> Any:
@@ -136,7 +144,7 @@ class OpenAIEngine:
         sampling = request.sampling
         arguments: dict[str, Any] = {
             "model": self.model, "stream": True, "temperature": sampling.temperature, "top_p": sampling.top_p,
-            "max_tokens": max(1, sampling.max_tokens - answer.tokens), "stream_options": {"include_usage": True},
+            "max_tokens": sampling.max_tokens - answer.tokens, "stream_options": {"include_usage": True},
         }  # fmt: skip
         if sampling.seed is not None:
             arguments["seed"] = sampling.seed
@@ -244,6 +252,7 @@ class _Answer:
     request: GenerateRequest
     info: ServerInfo
     text: list[str] = field(default_factory=list)
+    requests: int = 0
     tokens: int = 0
     thinking_used: int = 0  # at least: the markers themselves are counted as well
 

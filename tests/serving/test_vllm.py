@@ -171,6 +171,7 @@ def test_wait_takes_back_an_end_of_thinking(vllm: Vllm, thought_through: tuple[s
     served, local = on_both(vllm, lambda e: run(e, question, sampling, prefix=before_end, thinking=thinking))
     assert served.response.startswith(before_end + t.BACKTRACK)
     assert served.response == local.response
+    assert served.stats["prompt_tokens"] == local.stats["prompt_tokens"]
 
 
 def test_steps_of_a_prefix_count(vllm: Vllm, thought_through: tuple[str, str]) -> None:
