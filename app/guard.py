@@ -137,11 +137,13 @@ class Guard:
     async def _measured(self, scope: Scope, receive: Receive) -> Receive:
         """Read the body up to its limit, then hand it on. Raises TooLarge before anything has looked into it."""
         path = scope["path"].rstrip("/")
-        limit = IMPORT_LIMIT if path == "/api/traces" else BODY_LIMIT
+        limit = IMPORT_LIMIT if path in ("/api/traces", "/api/imports") else BODY_LIMIT
         declared = Headers(scope=scope).get("content-length", "")
         size = int(declared) if declared.isdigit() else 0
         if size > DRAIN_LIMIT:
             raise TooLarge(_too_large(path, limit))
+        if path == "/api/imports" and size <= limit:
+            return _counted(receive, path, limit)
         body = bytearray()
         read = 0
         while True:
@@ -180,6 +182,24 @@ def _replay(messages: list[Message], then: Receive | None = None) -> Receive:
         return await then() if then is not None else {"type": "http.disconnect"}
 
     return receive
+
+
+def _counted(receive: Receive, path: str, limit: int) -> Receive:
+    """Hand a body on in pieces, for a route that writes it to a file; beyond the limit TooLarge comes up through it."""
+    read = 0
+
+    async def receive_counted() -> Message:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        if read <= limit:
+            return message
+        while message.get("more_body") and read <= DRAIN_LIMIT:  # so that the client gets to read the refusal
+            message = await receive()
+            read += len(message.get("body", b""))
+        raise TooLarge(_too_large(path, limit))
+
+    return receive_counted
 
 
 def _is_address(name: str) -> bool:

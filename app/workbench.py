@@ -6,17 +6,21 @@ One process owns the DuckDB file; a command that finds it owned does its work th
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from core.trace import Trace
+
+if TYPE_CHECKING:
+    from storage.traces import Held
 
 
 class Workbench(Protocol):
     """What the terminal needs of a data folder, whoever owns it."""
 
     def add_traces(self, traces: Sequence[Trace]) -> None: ...
+    def held(self, traces: Sequence[Trace]) -> Held: ...
     def preview(self, spec: dict[str, Any]) -> dict[str, Any]: ...
     def freeze(self, spec: dict[str, Any], name: str) -> dict[str, Any]: ...
     def close(self) -> None: ...
@@ -50,6 +54,19 @@ def _owner_url(folder: Path) -> str | None:
     return url
 
 
+def _portions(traces: Sequence[Trace]) -> Iterator[list[Trace]]:
+    """Few enough for one request: below its limit of 64 MB (a text is in it twice, and escaped) and of errors listed."""
+    some, chars = list[Trace](), 0
+    for trace in traces:
+        if some and (len(some) == 50 or chars + len(trace.response) > 2_000_000):
+            yield some
+            some, chars = [], 0
+        some.append(trace)
+        chars += len(trace.response)
+    if some:
+        yield some
+
+
 class _Closing:
     def close(self) -> None:
         raise NotImplementedError
@@ -68,6 +85,10 @@ class _Owned(_Closing):
     def add_traces(self, traces: Sequence[Trace]) -> None:
         for waiting in [self.store.add_trace(t, source="import") for t in traces]:
             waiting.result()
+
+    def held(self, traces: Sequence[Trace]) -> Held:
+        held: Held = self.store.held(traces)
+        return held
 
     def preview(self, spec: dict[str, Any]) -> dict[str, Any]:
         from dataclasses import asdict
@@ -96,7 +117,10 @@ class _Remote(_Closing):
         self.client = httpx.Client(base_url=url, timeout=120)
 
     def _post(self, path: str, body: Any) -> Any:
-        answer = self.client.post(path, json=body)
+        return self._send(path, json.dumps(body).encode(), "application/json")
+
+    def _send(self, path: str, body: bytes, kind: str = "application/octet-stream") -> Any:
+        answer = self.client.post(path, content=body, headers={"content-type": kind})
         if answer.is_error:
             try:
                 reason = answer.json()["error"]
@@ -106,8 +130,25 @@ class _Remote(_Closing):
         return answer.json()
 
     def add_traces(self, traces: Sequence[Trace]) -> None:
-        for start in range(0, len(traces), 50):
-            self._post("/api/traces", [t.to_json() for t in traces[start : start + 50]])
+        for some in _portions(traces):
+            self._post("/api/traces", [t.to_json() for t in some])
+
+    def held(self, traces: Sequence[Trace]) -> Held:
+        """Asked by a dry run of our own rows: what it does not call new, the workbench has, or has another text for."""
+        from storage.traces import Held, content_hash
+
+        contents, ids = set[str](), set[str]()
+        for some in _portions(traces):
+            rows = "\n".join(json.dumps(t.to_json()) for t in some)
+            report = self._send("/api/imports?name=rows.jsonl&dry_run=true&family=worldline", rows.encode())
+            new = set(report["trace_ids"])
+            taken = {int(e.split(":")[1]) - 1 for e in report["errors"]}
+            for i, trace in enumerate(some):
+                if i in taken:
+                    ids.add(trace.trace_id)
+                elif trace.trace_id not in new:
+                    contents.add(content_hash(trace.prompt, trace.response))
+        return Held(frozenset(contents), frozenset(ids))
 
     def preview(self, spec: dict[str, Any]) -> dict[str, Any]:
         return self._post("/api/snapshots/preview", {"spec": spec})

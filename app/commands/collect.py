@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,63 +11,82 @@ from app.commands.ask import FormatOption
 from app.commands.common import CannotDo, DataOption, data_folder, failing_softly, progress_bar
 
 if TYPE_CHECKING:
-    from core.trace import Trace
-
-BATCH = 200  # traces written in one go: few commits, and a broken line late in the file loses nothing before it
+    from storage.imports.report import Report
 
 
 def import_(
     file: Annotated[
-        Path, typer.Argument(help='JSONL: whole traces (as `ask --json` prints them), or "prompt" and "response".')
+        Path,
+        typer.Argument(help="JSONL, JSON or Parquet: whole traces, prompt and response, chat logs, PRM800K, TRL rows."),
     ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be imported, by line, and store nothing.")
+    ] = False,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            help="Read every row as this family: worldline, prm800k, trl, messages, prompt-response (default: by its fields).",
+            show_default=False,
+        ),
+    ] = None,
     format: FormatOption = None,
     data: DataOption = None,
 ) -> None:
-    """Store traces from a JSONL file. Good lines are kept, broken ones are named with their mend.
+    """Store traces from a file. Good rows are kept, broken ones are named with their mend, known ones are not stored twice.
 
-    Example: worldline import traces.jsonl
+    Example: worldline import traces.jsonl --dry-run
     """
     with failing_softly():
+        from contextlib import nullcontext
+
         from app.workbench import workbench_at
         from core.formats import known
-        from storage.errors import ImportProblem
-        from storage.imports import read_jsonl
+        from storage.imports import known_family
+        from storage.imports.report import Report, fresh
+        from storage.traces import Held
 
         if format is not None:
             known(format)  # before the first row
+        if family is not None:
+            known_family(family)
         if not file.exists():
             raise CannotDo(f"{file} does not exist")
-        good, problems = 0, list[ImportProblem]()
-        bar, at = progress_bar("importing", None)
-        with workbench_at(data_folder(data)) as bench, bar:
-            waiting = []
-            for trace in read_jsonl(file, errors=problems):
-                waiting.append(trace if format is None else _read_as(trace, format))
-                if len(waiting) >= BATCH:
-                    bench.add_traces(waiting)
-                    good, waiting = good + len(waiting), []
-                    at(good)
-            bench.add_traces(waiting)
-            good += len(waiting)
-        typer.echo(f"{good} traces imported from {file}")
-        for problem in problems[:20]:
-            typer.echo(str(problem), err=True)
-        if problems:
-            raise CannotDo(
-                f"{len(problems)} lines could not be read; the others are stored. Mend them and import again: what is stored is not stored twice"
-            )
+        folder = data_folder(data)
+        # A dry run writes nothing: not even an empty data folder.
+        empty = dry_run and not (folder / "worldline.duckdb").exists()
+        report = Report(file.name)
+        bar, at = progress_bar("reading" if dry_run else "importing", None)
+        with nullcontext() if empty else workbench_at(folder) as bench, bar:
+            held = (lambda traces: Held()) if bench is None else bench.held
+            for traces in fresh(file, report, held, family=family, format=format):
+                if bench is not None and not dry_run:
+                    bench.add_traces(traces)
+                at(report.rows)
+        _say(report, dry_run)
 
 
-def _read_as(trace: Trace, format: str) -> Trace:
-    """The trace with its response cut anew, whatever steps came with it."""
-    from core.formats import parse_response
-    from core.tasks import solved
+def _say(report: Report, dry_run: bool) -> None:
+    """The result on stdout, errors by line on stderr. Raises CannotDo where there were errors."""
+    from storage.imports.report import SHOWN_ERRORS
 
-    steps, nodes, answer, form = parse_response(trace.prompt, trace.response, trace.finish_reason, format)
-    return replace(
-        trace, steps=tuple(steps), nodes=tuple(nodes), answer=answer or trace.answer, format=form,
-        solved=solved(trace.prompt, steps) if trace.solved is None else trace.solved,
-    )  # fmt: skip
+    if dry_run:
+        width = max(len(what) for what, _ in report.lines())
+        for what, count in report.lines():
+            typer.echo(f"{what:<{width}}  {count:>10}")
+        typer.echo("nothing was stored (dry run)")
+    else:
+        already = report.known + report.repeated
+        known = f"; {already} known already, not stored twice" if already else ""
+        typer.echo(f"{report.traces} traces imported from {report.name}{known}")
+    for problem in report.errors[:SHOWN_ERRORS]:
+        typer.echo(problem, err=True)
+    if report.n_errors > SHOWN_ERRORS:
+        typer.echo(f"… and {report.n_errors - SHOWN_ERRORS} more", err=True)
+    if report.n_errors:
+        rest = "the others can be imported" if dry_run else "the others are stored"
+        raise CannotDo(
+            f"{report.n_errors} rows could not be read; {rest}. Mend them and import again: what is stored is not stored twice"
+        )
 
 
 def snapshot(

@@ -1,0 +1,139 @@
+"""Files of traces: look what is in one, then take it over. The reading is storage.imports'; here it meets HTTP.
+
+The body is the file itself, so that a page can send a file without reading it and `curl --data-binary` needs no form.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+from starlette.requests import ClientDisconnect
+
+from app.api.common import Bench, blocking, refusals
+from app.api.errors import Refused
+from app.services import Services
+from core.trace import Trace
+from storage.errors import StoreError
+
+router = APIRouter(prefix="/imports", tags=["traces"])
+
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".txt")
+MOST_NAME_CHARS = 200
+
+
+class ImportReport(BaseModel):
+    """What was found in a file; after a dry run, what would be stored."""
+
+    dry_run: bool
+    name: str = Field(examples=["traces.jsonl"])
+    rows: int = Field(description="Rows read, broken ones included.")
+    traces: int = Field(description="New traces: stored, or (dry run) to be stored.")
+    families: dict[str, int] = Field(description="Rows by family.", examples=[{"messages": 12}])
+    formats: dict[str, int] = Field(description="New traces by recognised format.", examples=[{"think": 12}])
+    steps: int
+    backtracks: int
+    already_stored: int = Field(description="Same question and response as a stored trace, under whatever id.")
+    twice_in_file: int
+    n_errors: int
+    errors: list[str] = Field(
+        description="One sentence a broken row, the first hundred.",
+        examples=[['traces.jsonl:17: "labels" has 5 entries for 6 completions; write one for each.']],
+    )
+    trace_ids: list[str]
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Import a file of traces",
+    response_model=ImportReport,
+    responses=refusals(400, 403, 413, 422),
+    openapi_extra={
+        "requestBody": {
+            "description": "The file: JSONL, JSON or Parquet, at most 64 MB.",
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+async def import_file(
+    bench: Bench,
+    request: Request,
+    name: Annotated[
+        str, Query(description="The file's name; its ending says how to read it.", max_length=MOST_NAME_CHARS)
+    ] = "traces.jsonl",
+    dry_run: Annotated[bool, Query(description="Only say what is in it, and store nothing.")] = False,
+    family: Annotated[
+        str | None,
+        Query(description="Read every row as worldline, prm800k, trl, messages or prompt-response, not by its fields."),
+    ] = None,
+    format: Annotated[
+        str | None, Query(description="Cut every response as this format, not as it begins (docs/formats.md).")
+    ] = None,
+) -> dict[str, Any]:
+    """Read whole traces, prompt and response, chat logs, PRM800K or TRL rows, and store those that are new.
+
+    A broken row costs only itself: it is listed by line with its mend. The same question and response again is counted
+    and not stored, under whatever id it comes. More than 64 MB: `worldline import` in the terminal has no limit.
+    """
+    from core.formats import known
+    from storage.imports import known_family
+
+    shown = Path(name.replace("\\", "/")).name or "traces.jsonl"
+    suffix = Path(shown).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise Refused(422, f'"name" is "{shown[:60]}"; it must end in one of {", ".join(SUFFIXES)}.')
+    try:
+        if family is not None:
+            known_family(family)
+        if format is not None:
+            known(format)
+    except ValueError as error:
+        raise Refused(422, f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
+    with tempfile.TemporaryDirectory(dir=bench.data_dir, prefix="upload-") as folder:
+        path = Path(folder) / f"upload{suffix}"
+        size = 0
+        with path.open("wb") as file:
+            try:
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    await asyncio.to_thread(file.write, chunk)
+            except ClientDisconnect:
+                raise Refused(400, "The file was not sent to its end; nothing was stored.") from None
+        if not size:
+            raise Refused(422, "The body is missing; send the file itself.")
+        loop = asyncio.get_running_loop()
+
+        def stored(trace: Trace) -> None:
+            loop.call_soon_threadsafe(bench.scoring.enqueue, trace)
+
+        report = await blocking(lambda: _take(bench, path, shown, dry_run, family, format, stored))
+    return {"dry_run": dry_run, **report}
+
+
+def _take(
+    bench: Services, path: Path, name: str, dry_run: bool, family: str | None, format: str | None, stored: Any
+) -> dict[str, Any]:
+    """In a thread: minutes of parsing must not hold up streams."""
+    from storage.imports.report import Report, fresh
+
+    report = Report(name)
+    batches: Iterator[list[Trace]] = fresh(path, report, bench.store.held, family=family, format=format)
+    for traces in batches:
+        if dry_run:
+            continue
+        waiting = [bench.store.add_trace(trace, source="import") for trace in traces]
+        for trace, done in zip(traces, waiting, strict=True):
+            try:
+                done.result()
+            except StoreError as error:  # another import took the id in the meantime
+                report.drop(trace, str(error))
+            else:
+                stored(trace)
+    return report.to_json()
