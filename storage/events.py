@@ -18,10 +18,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from core.trace import KINDS
+
 UNSURE = "unsure"
 ACTIONS = ("set", "clear", "submit", "reopen", "skip", "comment")
 DIMENSIONS = {
-    "step": ("correctness", "first_error"),
+    # parent and kind correct what was inferred of the tree: the step this one follows from, and what it does.
+    "step": ("correctness", "first_error", "parent", "kind"),
     "decision": ("worth_exploring", "left_in_time", "right_return"),
     "trace": ("verdict", "note", "exit"),
 }
@@ -152,6 +155,14 @@ def _value_problem(event: RatingEvent) -> str:
     if event.dimension == "exit":
         ok = event.value_text in SKIP_REASONS
         return "" if ok else f'"value_text" is {event.value_text!r}; an exit is one of {", ".join(SKIP_REASONS)}.'
+    if event.dimension == "kind":
+        ok = event.value_text in KINDS
+        return "" if ok else f'"value_text" is {event.value_text!r}; a kind is one of {", ".join(KINDS)}.'
+    if event.dimension == "parent":
+        index, value = event.step_idx or 0, event.value
+        if value is not None and value.is_integer() and -1 <= value < index:
+            return ""
+        return f'"value" is {value}; the parent of step {index} is an earlier step (0 to {index - 1}), or -1 for the question.'
     allowed = VALUES[event.dimension]
     shown = ", ".join(f"{v:g}" for v in allowed)
     if event.value is None:

@@ -46,7 +46,9 @@ by_step as (
         coalesce(bool_or(value_text = 'unsure' and value is null) filter (dimension = 'correctness'), false) as unsure,
         max(value) filter (dimension = 'worth_exploring')::tinyint as worth_exploring,
         max(value) filter (dimension = 'left_in_time')::tinyint as left_in_time,
-        max(value) filter (dimension = 'right_return')::tinyint as right_return
+        max(value) filter (dimension = 'right_return')::tinyint as right_return,
+        max(value) filter (dimension = 'parent')::integer as corrected_parent,
+        max(value_text) filter (dimension = 'kind') as corrected_kind
     from counted where target in ('step', 'decision') group by assignment_id, step_idx),
 by_assignment as (
     select assignment_id,
@@ -115,6 +117,9 @@ _FULL = {
     "parent": "s.parent",
     "is_backtrack": "s.is_backtrack",
     "resumes": "s.resumes",
+    "kind": "s.kind",
+    "corrected_parent": "s.corrected_parent",
+    "corrected_kind": "s.corrected_kind",
     "worth_exploring": "s.worth_exploring",
     "left_in_time": "s.left_in_time",
     "right_return": "s.right_return",
@@ -133,6 +138,7 @@ _TEXTS = {
     "parent": "e.parent_idx",
     "is_backtrack": "e.is_backtrack",
     "resumes": "e.resumes_idx",
+    "kind": "coalesce(e.kind, '')",
 }
 _JUDGED = {
     "rating": "r.rating",
@@ -140,6 +146,8 @@ _JUDGED = {
     "worth_exploring": "r.worth_exploring",
     "left_in_time": "r.left_in_time",
     "right_return": "r.right_return",
+    "corrected_parent": "r.corrected_parent",
+    "corrected_kind": "r.corrected_kind",
 }
 
 

@@ -38,6 +38,13 @@ export class Judgements {
     return null;
   }
 
+  /** step -> the parent that the rater gave it (-1: the question). */
+  get parents() {
+    const out = new Map();
+    for (const [key, held] of this.now) if (key.startsWith("step|") && key.endsWith("|parent")) out.set(held.step, held.value);
+    return out;
+  }
+
   get count() {
     let n = 0;
     for (const key of this.now.keys()) n += key.startsWith("step|") && key.endsWith("|correctness") ? 1 : 0;

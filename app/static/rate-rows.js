@@ -17,6 +17,28 @@ export function choiceGroup({ label, act, step = "", checked, tabbable, keyOf = 
     }, h("span", { class: "glyph", "aria-hidden": "true" }, c.glyph), h("span", { class: "word" }, c.word), keyOf(c.name) ? h("kbd", { "aria-hidden": "true" }, show(keyOf(c.name))) : null)));
 }
 
+const KINDS = ["setup", "plan", "derive", "verify", "explore", "backtrack", "conclude", "aside"];
+
+/** What the rater may mend of the tree: the step this one follows from, and what it does. Shown for the selected step. */
+function mending(step, model, view) {
+  const parent = view.judgements.get("step", step.index, "parent");
+  const kind = view.judgements.get("step", step.index, "kind")?.text ?? null;
+  if (view.selected !== step.index || view.readOnly) {
+    if (!parent && !kind) return null;
+    return h("p", { class: "mended" }, "✎ ", parent ? `follows ${stepWord(parent.value < 0 ? null : parent.value)}` : "", parent && kind ? ", " : "", kind ? `is “${kind}”` : "");
+  }
+  const follows = h("input", {
+    type: "number", min: 0, max: step.index, value: (step.parent ?? -1) + 1, "aria-label": `Step that step ${step.index + 1} follows from; 0 is the question`,
+    dataset: { mend: "parent", step: step.index, focusKey: `parent-${step.index}` },
+  });
+  const kinds = step.kind || kind ? h("select", { "aria-label": `What step ${step.index + 1} does`, dataset: { mend: "kind", step: step.index, focusKey: `kind-${step.index}` } },
+    KINDS.map((k) => h("option", { value: k, selected: k === (kind ?? step.kind) }, k))) : null;
+  return h("div", { class: "mending" },
+    h("label", { title: "Change it when the tree is wrong here; 0 is the question" }, "follows step", follows),
+    kinds ? h("label", {}, "kind", kinds) : null,
+    parent || kind ? h("button", { type: "button", class: "quiet", dataset: { mend: "none", step: step.index } }, "as inferred") : null);
+}
+
 const YES_NO = [
   { name: "yes", glyph: "✓", word: "yes" },
   { name: "no", glyph: "✗", word: "no" },
@@ -46,6 +68,8 @@ export function rateRow(step, model, view) {
   ];
   const body = h("div", { class: "rating-body" });
   if (step.is_backtrack) body.append(questions(step, model, view, selected));
+  const mends = at > 0 ? mending(step, model, view) : null;
+  if (mends) body.append(mends);
   const comment = view.comments.get(at);
   if (view.editing === at) {
     body.append(h("div", { class: "comment" }, h("textarea", { rows: 2, "aria-label": `Comment on step ${at + 1}`, dataset: { comment: at, focusKey: `comment-${at}` }, placeholder: "Enter keeps it, Escape leaves it", value: comment ?? "" })));

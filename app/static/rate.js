@@ -133,6 +133,7 @@ export async function mount(root) {
     const rated = [...judgements.now.values()].map((r) => r.step ?? -1);
     const start = cursorOf(assignment.assignment_id, model, judgements);
     reached = Math.max(start, ...rated, 0);
+    if (judgements.parents.size) model.correct(judgements.parents);
     list.show(model);
     overview.show(model);
     list.select(start);
@@ -288,6 +289,7 @@ export async function mount(root) {
       list.revealSoon();
     }
     if (changes.some((c) => c.dimension === "first_error")) list.touchAll();
+    if (changes.some((c) => c.dimension === "parent")) redrawTree();
     if (changes.some((c) => c.target === "trace")) {
       drawVerdict();
       at("note").value = work.judgements.get("trace", null, "note")?.text ?? "";
@@ -321,6 +323,33 @@ export async function mount(root) {
     const same = held && held.value === value && (held.text ?? null) === text;
     apply(work.judgements.change([{ target: "decision", step: step.index, dimension: question.dimension, value: same ? null : value, text: same ? null : text }]), method);
     say(`${question.short} ${same ? "no answer" : name}`);
+  }
+
+  /** A correction of the tree: `what` is parent or kind; value null takes both back. */
+  function mend(index, what, value) {
+    const step = work.model.steps[index];
+    const change = (dimension, number, text) => ({ target: "step", step: index, dimension, value: number, text });
+    let changes;
+    if (what === "none") changes = ["parent", "kind"].filter((d) => work.judgements.get("step", index, d)).map((d) => change(d, null, null));
+    else if (what === "kind") changes = [change("kind", null, value === step.kind ? null : value)];
+    else {
+      const parent = Math.round(Number(value)) - 1;
+      if (!(parent >= -1 && parent < index)) {
+        say(`Step ${index + 1} can follow the question (0) or a step before it.`);
+        list.touch(index);
+        return;
+      }
+      const inferred = (step.inferred ?? step).parent ?? -1;
+      changes = [change("parent", parent === inferred ? null : parent, null)];
+    }
+    if (changes.length) apply(work.judgements.change(changes), "mouse");
+  }
+
+  /** Draw the tree as it is corrected now. */
+  function redrawTree() {
+    work.model.correct(work.judgements.parents);
+    list.update({ opened: null, changed: null, moved: true, other: false });
+    overview.update();
   }
 
   function nextUnrated() {
@@ -521,6 +550,14 @@ export async function mount(root) {
     if (!stay) at("list").focus({ preventScroll: true });
   }
 
+  at("list").addEventListener("change", (event) => {
+    const { mend: what, step } = event.target.dataset;
+    if (what && work && !work.readOnly) mend(Number(step), what, event.target.value);
+  });
+  at("list").addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-mend]");
+    if (button && work && !work.readOnly) mend(Number(button.dataset.step), button.dataset.mend, null);
+  });
   at("list").addEventListener("keydown", (event) => {
     const box = event.target.closest("[data-comment]");
     if (!box || event.isComposing) return;

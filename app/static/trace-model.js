@@ -17,6 +17,7 @@ export class TraceModel {
     this.stats = {};
     this.knownFormat = null;
     this.children = [[]]; // children[row of the parent]; row 0 is the question, row i + 1 is step i
+    this.depths = []; // those asked for so far; forgotten when a step moves
   }
 
   static fromTrace(trace) {
@@ -105,6 +106,7 @@ export class TraceModel {
 
   #put(step) {
     const fresh = this.steps[step.index] === undefined;
+    if (!fresh && this.steps[step.index].parent !== step.parent) this.depths = [];
     this.steps[step.index] = step;
     if (!fresh) return;
     this.children[step.index + 1] ??= [];
@@ -112,8 +114,21 @@ export class TraceModel {
   }
 
   #link() {
+    this.depths = [];
     this.children = [[], ...this.steps.map(() => [])];
     for (const step of this.steps) this.children[(step.parent ?? -1) + 1].push(step.index);
+  }
+
+  /** Show the tree as a person corrected it: `parents` maps a step to the parent it was given (-1: the question). */
+  correct(parents) {
+    for (const step of this.steps) {
+      step.inferred ??= { parent: step.parent, is_backtrack: step.is_backtrack, resumes: step.resumes };
+      const given = parents.get(step.index);
+      const parent = given === undefined ? step.inferred.parent : given < 0 ? null : given;
+      const turned = given === undefined ? step.inferred.is_backtrack : (parent ?? -1) !== step.index - 1;
+      Object.assign(step, { parent, is_backtrack: turned, resumes: given === undefined ? step.inferred.resumes : parent });
+    }
+    this.#link();
   }
 
   childrenOf(index) {
@@ -125,10 +140,17 @@ export class TraceModel {
     return step ? this.childrenOf(step.parent) : [];
   }
 
+  /** How many steps lie above; each is asked of its parent once, since a list of thousands asks for all of them. */
   depth(index) {
-    let depth = 0;
-    for (let at = this.steps[index]?.parent; at !== null && at !== undefined && depth <= this.steps.length; at = this.steps[at]?.parent) depth += 1;
-    return depth;
+    const way = [];
+    let at = index;
+    while (at !== null && at !== undefined && this.depths[at] === undefined && this.steps[at] && way.length <= this.steps.length) {
+      way.push(at);
+      at = this.steps[at].parent;
+    }
+    let depth = this.depths[at] ?? -1;
+    for (const step of way.reverse()) this.depths[step] = depth += 1;
+    return Math.max(0, this.depths[index] ?? 0);
   }
 
   /** Indexes from the first step down to `index`. */

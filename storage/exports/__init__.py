@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import ExportError
-from storage.exports import preference, stepwise
+from storage.exports import preference, stepwise, tree
 from storage.exports.writing import ExportReport, Format, Plan, make_plan, write
 from storage.snapshots import Snapshot
 
-FORMATS: dict[str, Format] = {"stepwise": stepwise.FORMAT, "preference": preference.FORMAT}
+FORMATS: dict[str, Format] = {"stepwise": stepwise.FORMAT, "preference": preference.FORMAT, "tree": tree.FORMAT}
 
 CountTokens = Callable[[str], int]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -248,3 +249,41 @@ def test_skip_keeps_its_reason_and_hands_out_the_next(open_tab: Any, bench: Any)
     page.click("[data-id=exits] >> text=Bad problem")
     page.wait_for_function(f"!location.search.includes('{assignment}')")
     assert bench.get(f"/api/assignments/{assignment}")["assignment"]["status"] == "skipped"
+
+
+def test_a_wrong_parent_is_mended_drawn_anew_undone_and_kept_over_a_reload(
+    open_tab: Any, bench: Any, screenshots: Path
+) -> None:
+    row = {
+        "prompt": "How many primes are below 20?",
+        "response": "<think>Step 1: Let me list the primes one after the other: 2, 3, 5, 7, 11, 13, 17, 19.\n\n"
+        "Step 2: I count them, each one once, and that makes eight primes below 20.\n\n"
+        "Step 3: Let me check 15 as well: it is 3 times 5, so it is no prime and stays out.\n\n"
+        "Step 4: So the answer is 8.</think>8",
+    }
+    tab, _, assignment = open_trace(bench, open_tab, row)
+    page = tab.page
+    page.click(f"{LIST} .wl-row[data-row='3'] .name")
+    follows = page.locator(f"{LIST} input[data-mend=parent]")
+    before = follows.input_value()
+    follows.fill("0")
+    follows.press("Tab")
+    page.select_option(f"{LIST} select[data-mend=kind]", "aside")
+    settled(page)
+    assert before != "0"
+    assert judgement(bench, assignment, "parent") == {2: -1.0}
+    kinds = [
+        r["value_text"] for r in bench.get(f"/api/assignments/{assignment}")["ratings"] if r["dimension"] == "kind"
+    ]
+    assert kinds == ["aside"]
+    visit(page, page.url)
+    page.click(f"{LIST} .wl-row[data-row='3'] .name")
+    assert page.locator(f"{LIST} input[data-mend=parent]").input_value() == "0"
+    page.screenshot(path=screenshots / "rate-mended.png")
+    page.click(f"{LIST} button[data-mend=none]")
+    settled(page)
+    assert judgement(bench, assignment, "parent") == {}
+    assert page.locator(f"{LIST} input[data-mend=parent]").input_value() == before
+    page.locator(LIST).press("z")
+    settled(page)
+    assert judgement(bench, assignment, "parent") == {2: -1.0}

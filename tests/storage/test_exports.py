@@ -268,7 +268,13 @@ def test_ties_unsure_and_unrated_never_make_a_pair(store: Store, tmp_path: Path)
 
 
 def test_an_export_has_a_manifest_that_leads_back_to_the_ratings(store: Store, tmp_path: Path) -> None:
-    rate(store, make_trace((None, None)), "ann", [1, -1])
+    trace = make_trace((None, None))
+    store.add_trace(trace).result()
+    hand = Rater(store, store.open_assignment("ann", trace.trace_id))
+    hand.send("set", target="step", step_idx=1, dimension="parent", value=0)  # the tree export holds corrections alone
+    hand.step(0, 1)
+    hand.step(1, -1)
+    hand.submit()
     snapshot = _freeze(store, tmp_path)
     for name in FORMATS:
         report = export(snapshot, name, tmp_path / name)
@@ -287,3 +293,27 @@ def test_a_folder_of_an_export_loads_by_its_card_alone(store: Store, tmp_path: P
     export(_freeze(store, tmp_path), "stepwise", tmp_path / "out")
     data = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     assert data["train"][0]["labels"] == [True, True, False]
+
+
+def test_a_corrected_tree_is_data_and_what_nobody_saw_is_marked(store: Store, tmp_path: Path) -> None:
+    trace, other = make_trace((None, 0, 1, 0)), make_trace((None, 0), prompt="another")
+    rate(store, other, "ann", [1, 1])
+    store.add_trace(trace).result()
+    hand = Rater(store, store.open_assignment("ann", trace.trace_id))
+    hand.step(1, 1)
+    hand.send("set", target="step", step_idx=3, dimension="parent", value=-1)
+    hand.send("set", target="step", step_idx=2, dimension="kind", value_text="verify")
+    hand.send("set", target="step", step_idx=1, dimension="parent", value=-1)
+    hand.send("clear", target="step", step_idx=1, dimension="parent")
+    hand.submit()
+    snapshot = _freeze(store, tmp_path)
+    report = export(snapshot, "tree", tmp_path / "out")
+    (row,) = _load(tmp_path / "out", tmp_path)
+    assert row["parent"] == [-1, 0, 1, 0]
+    assert row["corrected_parent"] == [None, None, None, -1]
+    assert row["corrected_kind"] == [None, None, "verify", None]
+    assert row["seen"] == [False, True, True, True]
+    assert "".join(row["steps"]) == trace.response[: trace.steps[-1].end]
+    assert report.figures["parents_corrected"] == report.figures["kinds_corrected"] == 1
+    assert "1 of 4 steps" in report.warnings[0]
+    assert plan(snapshot, "tree", {"traces": "all"}).rows == 2

@@ -192,3 +192,19 @@ def test_two_raters_never_mix(store: Store) -> None:
     bob = rate(store, trace, "bob", [-1, None, None])
     assert _current(store, ann) == {("step", i, "correctness"): (1.0, None) for i in range(3)}
     assert _current(store, bob) == {("step", 0, "correctness"): (-1.0, None)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"dimension": "parent", "value": 1}, "an earlier step"),
+        ({"dimension": "parent", "value": -2}, "an earlier step"),
+        ({"dimension": "parent", "value": 0.5}, "an earlier step"),
+        ({"dimension": "parent", "value_text": "unsure"}, "an earlier step"),
+        ({"dimension": "kind", "value_text": "magic"}, "a kind is one of"),
+    ],
+)
+def test_a_correction_that_cannot_be_is_refused(store: Store, fields: dict[str, Any], says: str) -> None:
+    hand = _opened(store)
+    with pytest.raises(ValueError, match=says):
+        hand.event("set", target="step", step_idx=1, **fields)
