@@ -11,9 +11,16 @@ MARKUP = """
 
 <div class="wl-grid two">
   <section class="wl-card"><h2>Labels</h2><div data-id="labels"></div></section>
-  <section class="wl-card"><h2>Import traces</h2>
-    <p class="muted">A JSONL file: one trace a line, with prompt and response, or Worldline's own JSON.</p>
-    <label class="drop" data-id="drop"><input type="file" data-id="file" accept=".jsonl,.json,.ndjson,.txt"><span data-id="drop-text">Choose a file or drop it here</span></label>
+  <section class="wl-card wl-import"><h2>Import traces</h2>
+    <p class="muted">JSONL, JSON or Parquet: prompt and response, chat logs, PRM800K, TRL rows, Worldline's own JSON. You see what is in it before anything is stored.</p>
+    <label class="drop" data-id="drop"><input type="file" data-id="file" accept=".jsonl,.json,.ndjson,.txt,.parquet,.pq"><span data-id="drop-text">Choose a file or drop it here</span></label>
+    <details><summary>Paste a text instead</summary>
+      <form data-id="paste">
+        <label>Question<input type="text" data-id="paste-question" placeholder="what was asked; leave empty for JSON"></label>
+        <label>Response, or JSON lines<textarea data-id="paste-text" rows="5" spellcheck="false"></textarea></label>
+        <button type="submit" class="secondary" data-id="paste-look">Look at it</button>
+      </form>
+    </details>
     <div data-id="import-result"></div>
   </section>
   <section class="wl-card"><h2>By rater</h2><div data-id="by-rater"></div></section>

@@ -2,12 +2,10 @@
 // changed.
 
 import { ApiError, get, poll, post } from "./api.js";
+import { mountImport } from "./import-card.js";
 import { $, h, notice, number, plural, say, setParams, param, when } from "./dom.js";
 
 const REFRESH_MS = 5000;
-// Rows in one request: small enough that a big file shows progress and stays below the server's limit of a body.
-const IMPORT_ROWS = 200;
-const IMPORT_BYTES = 2_000_000;
 const LABELS = [["good", "✓"], ["neutral", "○"], ["bad", "✗"], ["unsure", "?"]];
 
 export async function mount(root) {
@@ -39,70 +37,9 @@ export async function mount(root) {
     select.value = names.includes(now) ? now : "";
   }
 
-  // ---------------------------------------------------------------- import
-
-  async function importFile(file) {
-    const out = at("import-result");
-    out.replaceChildren(h("p", { class: "muted result" }, `Reading ${file.name} …`));
-    const lines = (await file.text()).split(/\r?\n/);
-    let rows = [];
-    let first = 1;
-    let bytes = 0;
-    let added = 0;
-    const flush = async () => {
-      if (rows.length) {
-        try {
-          added += (await post("/api/traces", rows)).added;
-        } catch (error) {
-          // The server counts rows within what was sent; people count lines in their file.
-          const where = /^Row (\d+): (.*)$/s.exec(error.message);
-          if (where) throw new ApiError(`${file.name}:${rows[Number(where[1])].__line ?? first + Number(where[1])}: ${where[2]}`, error.status);
-          throw new ApiError(`${file.name}: ${error.message}`, error.status);
-        }
-      }
-      out.replaceChildren(h("p", { class: "muted result" }, `${plural(added, "trace")} imported …`));
-      rows = [];
-      bytes = 0;
-    };
-    try {
-      for (const [i, line] of lines.entries()) {
-        if (!line.trim()) continue;
-        let row;
-        try {
-          row = JSON.parse(line);
-        } catch (error) {
-          await flush();
-          throw new ApiError(`${file.name}:${i + 1}: this line is not JSON (${error.message}). Each line must be one JSON object.`, 422);
-        }
-        if (!rows.length) first = i + 1;
-        if (row && typeof row === "object") Object.defineProperty(row, "__line", { value: i + 1, enumerable: false });
-        rows.push(row);
-        bytes += line.length;
-        if (rows.length >= IMPORT_ROWS || bytes > IMPORT_BYTES) await flush();
-      }
-      await flush();
-      out.replaceChildren(h("p", { class: "result" }, added ? `✓ ${plural(added, "trace")} imported from ${file.name}.` : `${file.name} is empty: nothing was imported.`));
-    } catch (error) {
-      out.replaceChildren(h("p", { class: "wl-notice error", role: "alert" }, h("span", { class: "glyph", "aria-hidden": "true" }, "✗"), h("span", { class: "text" }, `${error.message}${added ? ` The ${plural(added, "trace")} before it ${added === 1 ? "is" : "are"} imported.` : " Nothing was imported."}`)));
-    }
+  mountImport(at, () => {
     refresh();
     loadTraces(true);
-  }
-
-  const drop = at("drop");
-  at("file").addEventListener("change", (event) => {
-    if (event.target.files[0]) importFile(event.target.files[0]);
-    event.target.value = "";
-  });
-  drop.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    drop.classList.add("over");
-  });
-  drop.addEventListener("dragleave", () => drop.classList.remove("over"));
-  drop.addEventListener("drop", (event) => {
-    event.preventDefault();
-    drop.classList.remove("over");
-    if (event.dataTransfer.files[0]) importFile(event.dataTransfer.files[0]);
   });
 
   // ---------------------------------------------------------------- freeze

@@ -1,0 +1,95 @@
+"""Importing as a person does it: drop a file, see what is in it, import, find the traces in the list; paste; go wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"> ${7*7} {{7*7}}"
+ROWS: list[Any] = [
+    {"messages": [{"role": "user", "content": f"Imported one {HOSTILE}"},
+                  {"role": "assistant", "reasoning": "First.\n\nThen.", "content": "Done."}]},
+    {"prompt": "Imported two", "completions": ["A step.", "Another."], "labels": [True, True]},
+    {"prompt": "Imported two", "completions": ["A step.", "Another."]},
+    {"prompt": 7, "response": HOSTILE},
+]  # fmt: skip
+
+
+def counters(page: Any) -> dict[str, str]:
+    return dict(
+        page.evaluate(
+            "() => [...document.querySelectorAll('[data-id=import-result] dl div')]"
+            ".map((d) => [d.querySelector('dt').textContent, d.querySelector('dd').textContent])"
+        )
+    )
+
+
+def test_a_file_is_looked_at_then_imported(open_tab: Any, bench: Any, tmp_path: Path) -> None:
+    path = tmp_path / "logs.jsonl"
+    path.write_text("\n".join(map(json.dumps, ROWS)))
+    before = bench.get("/api/stats")["traces"]
+    page = open_tab("/ui/data").page
+    page.set_input_files("[data-id=file]", str(path))
+    page.wait_for_selector("[data-id=import-go]")
+    found = counters(page)
+    assert (found["Rows"], found["New traces"], found["Twice in the file"], found["Errors"]) == ("4", "2", "1", "1")
+    text = page.inner_text("[data-id=import-result]")
+    for words in (
+        "messages 1",
+        "trl 2",
+        "think 1",
+        "plain 1",
+        "logs.jsonl:4",
+        '"prompt" is a number',
+        "nothing is stored",
+    ):
+        assert words in text, text
+    page.wait_for_function("document.getElementById('wl-live')?.textContent.includes('2 new traces')")
+    assert bench.get("/api/stats")["traces"] == before  # looking stores nothing
+    page.focus("[data-id=import-go]")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=2 traces imported from logs.jsonl")
+    page.wait_for_selector("[data-id=traces] >> text=Imported two")
+    page.wait_for_selector("[data-id=traces] >> text=Imported one <img src=x")
+    assert bench.get("/api/stats")["traces"] == before + 2
+    assert page.title() != "owned"
+    page.set_input_files("[data-id=file]", str(path))  # the same file again
+    page.wait_for_selector("text=Nothing new to import")
+    assert counters(page)["Already stored"] == "3"
+    assert page.is_disabled("[data-id=import-go]")
+
+
+def test_a_text_is_pasted(open_tab: Any) -> None:
+    page = open_tab("/ui/data").page
+    page.click(".wl-import summary")
+    page.fill("[data-id=paste-text]", '<think>Hm. {"a": 1}</think>Pasted answer')
+    page.click("[data-id=paste-look]")
+    page.wait_for_selector("text=A response needs its question")
+    page.fill("[data-id=paste-question]", "Pasted question?")
+    page.click("[data-id=paste-look]")
+    page.click("text=Import 1 trace")
+    page.wait_for_selector("[data-id=traces] >> text=Pasted question?")
+    page.fill("[data-id=paste-question]", "")
+    page.fill("[data-id=paste-text]", json.dumps({"problem": "Pasted line", "solution": "x"}) + "\n{broken\n")
+    page.click("[data-id=paste-look]")
+    page.wait_for_selector("text=pasted.json:2")
+    assert counters(page)["New traces"] == "1"
+    page.click("text=Discard")
+    assert page.inner_text("[data-id=import-result]") == ""
+
+
+def test_a_large_file_does_not_freeze_the_page(open_tab: Any, tmp_path: Path) -> None:
+    path = tmp_path / "large.jsonl"
+    text = "<think>" + "So x is 1. Then x + 1 is 2.\n\n" * 70_000 + "</think>2"
+    path.write_text("\n".join(json.dumps({"prompt": f"Large {i}", "response": text}) for i in range(3)))
+    page = open_tab("/ui/data").page
+    page.evaluate(
+        "() => { window.worst = 0; let last = performance.now(); const tick = () => { const now = performance.now();"
+        " window.worst = Math.max(window.worst, now - last); last = now; setTimeout(tick, 10); }; tick(); }"
+    )
+    page.set_input_files("[data-id=file]", str(path))
+    page.wait_for_selector("[data-id=import-go]", timeout=120_000)
+    assert counters(page)["New traces"] == "3"
+    assert page.evaluate("window.worst") < 1000
+    assert page.evaluate("document.body.textContent.length") < 200_000
