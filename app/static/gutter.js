@@ -16,18 +16,30 @@ export function laneWidth(lanes) {
   return Math.max(LANE_MIN_PX, Math.min(LANE_PX, (most - 2 * MARGIN) / lanes));
 }
 
+/** Lanes beyond these lie on the last one: a search may go back and forth hundreds of times deep. */
+function lanesShown(lanes) {
+  return Math.min(lanes, Math.floor(((narrow.matches ? NARROW_MAX_PX : GUTTER_MAX_PX) - 2 * MARGIN) / LANE_MIN_PX));
+}
+
 export function gutterWidth(lanes) {
-  return Math.ceil(2 * MARGIN + (lanes - 0.5) * laneWidth(lanes));
+  return Math.ceil(2 * MARGIN + (lanesShown(lanes) - 0.5) * laneWidth(lanes));
 }
 
 /** dotY: px from the row's top to its dot; mark: {kind: "question"|"step"|"writing", tone} */
 export function gutterRow(row, lanes, dotY, mark) {
   const unit = laneWidth(lanes);
-  const x = (lane) => MARGIN + lane * unit;
+  const last = lanesShown(lanes) - 1;
+  const x = (lane) => MARGIN + Math.min(lane, last) * unit;
   const dotX = x(row.lane);
   const bend = Math.min(14, dotY - 2);
   const parts = [];
+  const passing = new Set();
   for (const piece of row.pieces) {
+    if (piece.kind === "pass" && piece.at > last) {
+      // Under one another they would look like one line, and cost a line each.
+      if (passing.has(piece.back)) continue;
+      passing.add(piece.back);
+    }
     const shape = { class: piece.back ? "jump" : "edge", "data-from": piece.from, "data-kind": piece.kind };
     const railX = piece.at === undefined ? dotX : x(piece.at);
     const line = (y1, y2) => svg("line", { ...shape, x1: railX, x2: railX, y1, y2 });

@@ -13,6 +13,7 @@ export class Lanes {
     this.parents = [null];
     this.hasChild = [false];
     this.rails = new Map(); // parent row -> {lane, at, end, back}
+    this.railsOf = new Map(); // lane -> [[parent row, rail]]: a new rail only meets those of its own lane
     this.width = 1; // lanes in use
   }
 
@@ -37,6 +38,8 @@ export class Lanes {
     if (!rail) {
       rail = { lane: parentLane, at: this.#freeRail(parentLane, parentRow, row), end: parentRow, back: isBacktrack };
       this.rails.set(parentRow, rail);
+      if (!this.railsOf.has(parentLane)) this.railsOf.set(parentLane, []);
+      this.railsOf.get(parentLane).push([parentRow, rail]);
       this.rows[parentRow].pieces.push({ kind: "rail-out", at: parentLane + rail.at, back: isBacktrack, from: parentRow });
       dirty = parentRow;
     } else {
@@ -53,8 +56,8 @@ export class Lanes {
 
   #freeRail(lane, start, end) {
     const taken = new Set();
-    for (const [from, rail] of this.rails) {
-      if (rail.lane === lane && from < end && rail.end > start) taken.add(rail.at);
+    for (const [from, rail] of this.railsOf.get(lane) ?? []) {
+      if (from < end && rail.end > start) taken.add(rail.at);
     }
     return RAIL_OFFSETS.find((at) => !taken.has(at)) ?? RAIL_OFFSETS.at(-1);
   }

@@ -13,6 +13,7 @@ const FULL_DOT_Y = 20;
 // Below this every row is in the page (search in page works); above it only those in view (2,000 rows stay smooth).
 const WINDOW_ABOVE = 600;
 const OVERSCAN = 30;
+const SPARE_ROWS = 12; // the window moves when fewer rows than these are left on a side: not in every frame
 // Rows with all their text and buttons are 60 elements each: above this many only those near the view are filled.
 const FILL_ALL_BELOW = 200;
 const FILL_MARGIN_PX = 1500;
@@ -71,6 +72,9 @@ export class StepList {
     this.near.clear();
     this.watcher.disconnect();
     this.inner.replaceChildren();
+    this.inner.classList.remove("windowed");
+    this.window = null;
+    this.inner.style.height = "";
     this.dirty.clear();
     for (let row = 0; row <= (this.model?.steps.length ?? 0); row += 1) this.dirty.add(row);
     this.flush();
@@ -154,25 +158,38 @@ export class StepList {
         }
       }
     }
-    if (this.dirty.size) this.#light(this.selected);
+    if (this.dirty.size && !this.#windowed) this.#light(this.selected);
     this.dirty.clear();
     if (stick) this.host.scrollTop = this.host.scrollHeight;
   }
 
   #paintWindow(total) {
-    const first = Math.max(0, Math.floor(this.host.scrollTop / COMPACT_ROW_PX) - OVERSCAN);
-    const last = Math.min(total, Math.ceil((this.host.scrollTop + this.host.clientHeight) / COMPACT_ROW_PX) + OVERSCAN);
+    const { scrollTop, clientHeight } = this.host;
+    const top = Math.floor(scrollTop / COMPACT_ROW_PX);
+    const bottom = Math.ceil((scrollTop + clientHeight) / COMPACT_ROW_PX);
+    const known = this.window;
+    if (known && !this.dirty.size && Math.max(0, top - SPARE_ROWS) >= known.first && Math.min(total, bottom + SPARE_ROWS) <= known.last) return;
+    const first = Math.max(0, top - OVERSCAN);
+    const last = Math.min(total, bottom + OVERSCAN);
+    this.window = { first, last };
     this.inner.style.height = `${total * COMPACT_ROW_PX}px`;
     this.inner.classList.add("windowed");
     const keep = [];
     for (let row = first; row < last; row += 1) {
-      const known = this.rows[row];
-      const element = known && !this.dirty.has(row) ? known : this.#row(row);
+      const before = this.rows[row];
+      const element = before && !this.dirty.has(row) ? before : this.#row(row);
       element.style.top = `${row * COMPACT_ROW_PX}px`;
       keep[row] = element;
     }
+    // Rows that stay are left where they are: a scrolled frame costs the few rows that come into view.
+    for (const old of [...this.inner.children]) if (keep[Number(old.dataset.row)] !== old) old.remove();
+    let next = this.inner.firstChild;
+    for (let row = first; row < last; row += 1) {
+      if (keep[row] === next) next = next.nextSibling;
+      else this.inner.insertBefore(keep[row], next);
+    }
     this.rows = keep;
-    this.inner.replaceChildren(...keep.filter(Boolean));
+    this.#light(this.selected);
   }
 
   #row(row) {
