@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,9 +52,9 @@ def vllm_python() -> str:
         pytest.skip(f"{error} {ENABLE}")
 
 
-@pytest.fixture(scope="session")
-def vllm(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
-    log = tmp_path_factory.mktemp("vllm") / "vllm.log"
+@contextmanager
+def started(python: str, model: str, log: Path, *extra: str) -> Iterator[Vllm]:
+    """vLLM for a model as `worldline serve` starts it, with one process fewer and without compiling."""
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB: 34 of the pocket model's longest responses
 
     def tail() -> str:
@@ -61,9 +62,15 @@ def vllm(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
     with serving.laid_out() as control, log.open("wb") as output:
         launch = serving.plan(
-            "pocket", python=vllm_python, cpu=True, control=control, port=serving.free_port(),
-            extra=["--enforce-eager", "--distributed-executor-backend", "uni"],
+            model, python=python, cpu=True, control=control, port=serving.free_port(),
+            extra=["--enforce-eager", "--distributed-executor-backend", "uni", *extra],
         )  # fmt: skip
         with serving.running(launch, output) as process:
             serving.wait_until_ready(launch, process, START_S, tail)
             yield Vllm(launch.endpoint, process, log)
+
+
+@pytest.fixture(scope="session")
+def vllm(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
+    with started(vllm_python, "pocket", tmp_path_factory.mktemp("vllm") / "vllm.log") as server:
+        yield server
