@@ -91,3 +91,22 @@ def test_training_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     again = train(PocketRecipe(**{**TINY.__dict__, "steps": 10}), tmp_path / "more", start=folder, say=lambda _: None)
     first = json.loads((again.parent / "metrics.jsonl").read_text().splitlines()[0])
     assert first["loss"] < rows[0]["loss"], "it must begin with what was learned"
+
+
+def test_a_saved_model_is_sharpened_once_however_often_it_is_started_from(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    torch.set_num_threads(1)
+    still = PocketRecipe(**{**TINY.__dict__, "steps": 1, "learning_rate": 0.0})
+    one = load_file(train(still, tmp_path / "one", say=lambda _: None) / "model.safetensors")
+    two = load_file(
+        train(still, tmp_path / "two", start=tmp_path / "one" / "model", say=lambda _: None) / "model.safetensors"
+    )
+    plain = load_file(
+        train(PocketRecipe(**{**still.__dict__, "sharpen": 1.0}), tmp_path / "plain", say=lambda _: None)
+        / "model.safetensors"
+    )
+    torch.testing.assert_close(one["lm_head.weight"], two["lm_head.weight"])
+    torch.testing.assert_close(one["lm_head.weight"], plain["lm_head.weight"] * still.sharpen)
+    torch.testing.assert_close(one["model.embed_tokens.weight"], plain["model.embed_tokens.weight"])
