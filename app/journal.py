@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -31,11 +32,13 @@ class Journal:
         self._add({"run": header})
         self.flush()
 
-    def raw(self, text: str, tokens: int, prompt_tokens: int) -> None:
-        """Text as it came from the engine. Call it before the events made from that text."""
+    def raw(self, text: str, tokens: int, prompt_tokens: int, about: Mapping[str, Any] | None = None) -> None:
+        """Text as it came from the engine, and where it came from. Call it before the events made from that text."""
         row: dict[str, Any] = {"raw": text, "tokens": tokens}
         if prompt_tokens:
             row["prompt_tokens"] = prompt_tokens
+        if about:
+            row["about"] = dict(about)
         self._add(row)
 
     def event(self, event: dict[str, Any]) -> None:
@@ -85,6 +88,7 @@ class Recorded:
     raw: str = ""
     tokens: int = 0
     prompt_tokens: int = 0
+    about: dict[str, Any] = field(default_factory=dict)
     outcome: dict[str, Any] | None = None
     ended: bool = False
 
@@ -109,6 +113,7 @@ def read(path: Path) -> Recorded | None:
                 raw.append(row["raw"])
                 recorded.tokens += row["tokens"]
                 recorded.prompt_tokens = max(recorded.prompt_tokens, row.get("prompt_tokens", 0))
+                recorded.about |= row.get("about", {})
             elif "event" in row:
                 recorded.events.append(row["event"])
             elif "outcome" in row:

@@ -92,7 +92,7 @@ class Run:
         self.raw.append(chunk.text)
         self.tokens += chunk.tokens
         self.prompt_tokens = chunk.prompt_tokens or self.prompt_tokens
-        self.journal.raw(chunk.text, chunk.tokens, chunk.prompt_tokens)
+        self.journal.raw(chunk.text, chunk.tokens, chunk.prompt_tokens, chunk.about)
 
     def summary(self) -> dict[str, Any]:
         """The row of `GET /api/runs`."""
@@ -362,6 +362,9 @@ def recovered_trace(recorded: Recorded) -> Trace:
     )  # fmt: skip
     if header.get("origin"):
         trace = replace(trace, origin=Origin.from_json(header["origin"]))
+    if recorded.about:
+        about = {k: v for k, v in recorded.about.items() if k not in ("seed", "notes")}
+        trace = replace(trace, sampling={**trace.sampling, "server": about})
     return replace(trace, stats=outcome["stats"]) if "stats" in outcome else trace
 
 

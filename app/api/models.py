@@ -21,5 +21,6 @@ class Model(BaseModel):
 
 @router.get("/models", summary="List the models", response_model=list[Model])
 async def list_models(bench: Bench) -> list[Model]:
-    """The shipped model first, then every fine-tuned model that was made usable with `POST /api/jobs/{id}/use`."""
+    """Served models first where there are any, then the shipped one, then every fine-tuned model that was made usable with
+    `POST /api/jobs/{id}/use`."""
     return [Model(id=m.id, name=m.name, note=m.note, ready=m.ready) for m in bench.models.all()]

@@ -194,3 +194,20 @@ async def test_unreadable_journals_do_not_keep_the_workbench_shut(
     assert (runs / "03fields.jsonl").exists()
     async with workbench() as bench:  # recovered once, not again
         assert len((await bench.get("/api/traces")).json()["traces"]) == 1
+
+
+def test_where_a_cut_run_came_from_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    header = {
+        "run_id": "run", "prompt": WALK.prompt, "model": "m", "started_at": "2026-11-24T12:00:00.000Z",
+        "sampling": {"temperature": 1.0}, "bounds": {}, "prefix": WALK.response[:40],
+    }  # fmt: skip
+    written = journal.Journal(path, header)
+    written.raw("", 0, 9, {"server": "vllm", "version": "0.32.0", "notes": ["a note"]})
+    written.raw(WALK.response[40:400], 12, 0)
+    written.close()
+    recorded = journal.read(path)
+    assert recorded is not None
+    trace = recovered_trace(recorded)
+    assert trace.response == WALK.response[:400]
+    assert trace.sampling["server"] == {"server": "vllm", "version": "0.32.0"}
