@@ -55,16 +55,19 @@ def _owner_url(folder: Path) -> str | None:
 
 
 def _portions(traces: Sequence[Trace]) -> Iterator[list[Trace]]:
-    """Few enough for one request: below its limit of 64 MB (a text is in it twice, and escaped) and of errors listed."""
-    some, chars = list[Trace](), 0
+    """Few enough for one request: below its limit of 64 MB (a text is in it twice, and escaped) and of errors listed.
+
+    No id twice in one: what is answered about it must be about what is stored, not about its neighbour.
+    """
+    some, chars = dict[str, Trace](), 0
     for trace in traces:
-        if some and (len(some) == 50 or chars + len(trace.response) > 2_000_000):
-            yield some
-            some, chars = [], 0
-        some.append(trace)
+        if some and (len(some) == 50 or chars + len(trace.response) > 2_000_000 or trace.trace_id in some):
+            yield list(some.values())
+            some, chars = {}, 0
+        some[trace.trace_id] = trace
         chars += len(trace.response)
     if some:
-        yield some
+        yield list(some.values())
 
 
 class _Closing:
@@ -137,8 +140,10 @@ class _Remote(_Closing):
         """Asked by a dry run of our own rows: what it does not call new, the workbench has, or has another text for."""
         from storage.traces import Held, content_hash
 
+        once = {content_hash(t.prompt, t.response): t for t in reversed(traces)}
+        hashes = {id(trace): content for content, trace in once.items()}
         contents, ids = set[str](), set[str]()
-        for some in _portions(traces):
+        for some in _portions(list(once.values())):
             rows = "\n".join(json.dumps(t.to_json()) for t in some)
             report = self._send("/api/imports?name=rows.jsonl&dry_run=true&family=worldline", rows.encode())
             new = set(report["trace_ids"])
@@ -147,7 +152,7 @@ class _Remote(_Closing):
                 if i in taken:
                     ids.add(trace.trace_id)
                 elif trace.trace_id not in new:
-                    contents.add(content_hash(trace.prompt, trace.response))
+                    contents.add(hashes[id(trace)])
         return Held(frozenset(contents), frozenset(ids))
 
     def preview(self, spec: dict[str, Any]) -> dict[str, Any]:

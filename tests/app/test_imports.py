@@ -151,6 +151,40 @@ def test_import_stores_and_twice_is_harmless(tmp_path: Path) -> None:
         assert store.stats()["traces"] == 2
 
 
+def test_a_running_workbench_is_asked_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder is owned by a server: the command goes through its API, and counts the same."""
+    from fastapi.testclient import TestClient
+
+    import app.workbench
+    from app.server import create_app
+    from tests.app.scripted import ScriptedEngine
+
+    first = {"trace_id": "a", "prompt": "q", "response": "r"}
+    path = tmp_path / "some.jsonl"
+    path.write_bytes(
+        as_lines(
+            [first, {**first, "trace_id": "b"}, {**first, "prompt": "q2"}, {**first, "trace_id": "c", "prompt": "q3"}]
+        )
+    )
+    server = create_app(tmp_path / "data", engines={"scripted": ScriptedEngine()}, ui=False)
+    with TestClient(server, base_url="http://127.0.0.1:7860") as client:
+        remote = app.workbench._Remote("http://127.0.0.1:7860")
+        remote.close()
+        remote.client = client
+        monkeypatch.setattr(remote, "close", lambda: None)
+        monkeypatch.setattr(app.workbench, "workbench_at", lambda folder: remote)
+        outputs = []
+        for options in (["--dry-run"], [], ["--dry-run"]):
+            done = CliRunner().invoke(cli, ["import", str(path), "--data", str(tmp_path / "data"), *options])
+            assert done.exit_code == 1
+            assert [line[:14] for line in done.stderr.splitlines()[:-1]] == ["some.jsonl:3: "]  # another text under "a"
+            outputs.append(" ".join(done.stdout.split()))
+        assert "new traces 2" in outputs[0] and "twice in the file 1" in outputs[0]
+        assert outputs[1].startswith("2 traces imported from some.jsonl; 1 known already")
+        assert "new traces 0" in outputs[2] and "already stored 3" in outputs[2]
+        assert client.get("/api/stats").json()["traces"] == 2
+
+
 def test_many_errors_are_counted_and_the_first_twenty_printed(tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text('{"prompt": 1}\n' * 150)
