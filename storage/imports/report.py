@@ -63,7 +63,7 @@ class Report:
     def drop(self, trace: Trace, why: str) -> None:
         """A trace that was counted as new and could not be stored after all."""
         self.trace_ids.remove(trace.trace_id)
-        self.formats[trace.format] -= 1
+        self.formats = self.formats - Counter([trace.format])
         self.steps -= len(trace.steps)
         self.backtracks -= sum(n.is_backtrack for n in trace.nodes)
         self.note(f"{self.name}: {why}")
