@@ -57,6 +57,16 @@ MARKUP = """
 
 <div class="wl-split" data-id="split" hidden>
   <section class="wl-card list-card" aria-label="Steps">
+    <div class="list-tools" data-id="list-tools" data-keyzone>
+      <div class="jumps-row" data-id="jumps"></div>
+      <div class="find" role="search">
+        <input type="search" data-id="find" placeholder="Search in the trace" aria-label="Search in the trace" aria-keyshortcuts="/" spellcheck="false" autocomplete="off">
+        <span class="found muted" data-id="found"></span>
+        <button type="button" class="quiet" data-id="find-previous" aria-label="Previous match" title="Previous match (Shift+Enter)">↑</button>
+        <button type="button" class="quiet" data-id="find-next" aria-label="Next match" title="Next match (Enter)">↓</button>
+        <button type="button" class="quiet" data-id="help" aria-label="Keys" title="Keys (?)">?</button>
+      </div>
+    </div>
     <div id="wl-solve-list" data-id="list" data-keyzone></div>
     <button type="button" class="follow" data-id="follow" hidden>↓ Follow the newest step</button>
   </section>
@@ -70,7 +80,7 @@ MARKUP = """
       <div class="panel" role="tabpanel" id="wl-panel-overview" aria-labelledby="wl-tab-overview" data-id="overview" tabindex="0"></div>
       <div class="panel" role="tabpanel" id="wl-panel-graph" aria-labelledby="wl-tab-graph" data-id="graph" hidden></div>
     </div>
-    <div class="wl-card under" tabindex="0" aria-label="Selected step, and how to go on from it">
+    <div class="wl-card under" tabindex="0" data-keyzone aria-label="Selected step, and how to go on from it">
       <div class="detail-card" data-id="detail" aria-label="Selected step"></div>
       <div class="wheel-card" data-id="wheel" aria-label="Go on from here" hidden></div>
     </div>

@@ -136,8 +136,24 @@ export const MOVES = [
   ["next", ["j", "ArrowDown"], "next step", "Move"],
   ["previous", ["k", "ArrowUp"], "step before", "Move"],
   ["jump", ["b"], "along the backtrack, and back", "Move"],
+  ["backtrack-next", ["u"], "next backtrack (U-turn)", "Move"],
+  ["backtrack-previous", ["U"], "backtrack before", "Move"],
+  ["branch-next", ["f"], "next branch point (fork)", "Move"],
+  ["branch-previous", ["F"], "branch point before", "Move"],
+  ["verify-next", ["y"], "next verification", "Move"],
+  ["verify-previous", ["Y"], "verification before", "Move"],
   ["sibling-previous", ["["], "sibling branch before", "Move"],
   ["sibling-next", ["]"], "next sibling branch", "Move"],
   ["first", ["g", "Home"], "first step", "Move"],
   ["last", ["G", "End"], "last step", "Move"],
+];
+
+/** What can be done while reading, beside moving. */
+export const READING = [
+  ["find", ["/"], "search in the trace (Enter, Shift+Enter: matches; Esc: end)", "Read"],
+  ["find-next", ["n"], "next match", "Read"],
+  ["find-previous", ["N"], "match before", "Read"],
+  ["raw", ["r"], "raw text or rendered", "Read"],
+  ["copy-link", ["l"], "copy the link to this step", "Read"],
+  ["help", ["?"], "this sheet", "Read"],
 ];

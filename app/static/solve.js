@@ -3,8 +3,11 @@
 
 import { ApiError, get, poll, post } from "./api.js";
 import { $, duration, h, notice, number, param, plural, say, setParams, when } from "./dom.js";
-import { Keys, MOVES } from "./keys.js";
+import { highlight, unmark } from "./highlight.js";
+import { Keys, MOVES, READING } from "./keys.js";
+import { ListTools } from "./list-tools.js";
 import { Overview } from "./overview.js";
+import { setRaw, shownText, showsRaw } from "./reading.js";
 import { scoreBand, scoreChip, stepDetail } from "./step-detail.js";
 import { StepList } from "./steplist.js";
 import { follow } from "./stream.js";
@@ -35,6 +38,7 @@ export async function mount(root) {
   let scores = null; // {scorer, values}
   const family = new Family();
   let familyTimer = null;
+  let answerDrawn = null;
 
   const toneOf = (step) => (step.other ? "other" : scores?.values[step.index] !== undefined ? `s${scoreBand(scores.values[step.index])}` : step.decision === "finish" ? "finish" : step.is_backtrack ? "back" : "plain");
   const list = new StepList(at("list"), {
@@ -53,6 +57,7 @@ export async function mount(root) {
       if (how === "mouse") overview.select(index);
       else overview.followTo(index);
       drawDetail();
+      tools.selected();
       tellGraph(index);
     },
   });
@@ -74,7 +79,39 @@ export async function mount(root) {
     list.reveal(index);
   };
   const overview = new Overview(at("overview"), { toneOf, onSelect: choose });
-  new Keys(root, MOVES, (action) => list.navigate(action));
+  const keys = new Keys(root, [...MOVES, ...READING], (action) => list.navigate(action) || read(action));
+  const tools = new ListTools(at("list-tools"), { list, model: () => model, keys, redraw: markMatches, show: (index) => {
+    pinned = true;
+    list.select(index, "key");
+    list.reveal(index, "center");
+  } });
+  at("help").addEventListener("click", () => keys.openSheet("Keys for reading"));
+
+  function read(action) {
+    if (action === "find") tools.focus();
+    else if (action === "find-next" || action === "find-previous") tools.go(action === "find-next" ? 1 : -1);
+    else if (action === "copy-link") at("detail").querySelector(".copy")?.click();
+    else if (action === "help") keys.openSheet("Keys for reading");
+    else if (action === "raw") {
+      setRaw(!showsRaw());
+      drawTexts();
+      say(showsRaw() ? "Raw text" : "Rendered text");
+    }
+  }
+
+  /** Mark what is searched for where it can be read: in the selected step and in the answer. */
+  function markMatches() {
+    for (const id of ["detail", "answer"]) {
+      unmark(at(id));
+      highlight(at(id), tools.query);
+    }
+  }
+
+  function drawTexts() {
+    drawDetail();
+    drawAnswer();
+  }
+
   at("list").addEventListener("follow", (event) => {
     at("follow").hidden = event.detail || model.state !== "running";
   });
@@ -88,8 +125,24 @@ export async function mount(root) {
   function drawDetail() {
     const index = list.selected;
     const value = scores?.values[index];
-    stepDetail(at("detail"), model, index, { goTo: choose, score: value === undefined ? null : { value, scorer: scores.scorer } });
+    stepDetail(at("detail"), model, index, { goTo: choose, score: value === undefined ? null : { value, scorer: scores.scorer }, link: linkTo(index), redraw: drawTexts, after: (text) => highlight(text, tools.query) });
+    highlight(at("detail"), tools.query);
     wheel.show(model, index, family, model.format);
+  }
+
+  function linkTo(index) {
+    if (!model.traceId || index === null || index < 0) return null;
+    return `${location.origin}${location.pathname}?${model.state === "running" ? "run" : "trace"}=${encodeURIComponent(model.traceId)}&step=${index + 1}`;
+  }
+
+  /** Rendered once it is whole; drawn again only when it has changed, since a run's figures change all the time. */
+  function drawAnswer() {
+    const running = model.state === "running";
+    const key = `${running} ${showsRaw()} ${model.traceId} ${model.answer}`;
+    if (key === answerDrawn) return;
+    answerDrawn = key;
+    at("answer").replaceChildren(...(running ? [model.answer] : model.answer ? shownText(model.answer, (text) => highlight(text, tools.query)) : ["No answer was written."]));
+    highlight(at("answer"), tools.query);
   }
 
   // ---------------------------------------------------------------- other world lines
@@ -276,6 +329,7 @@ export async function mount(root) {
     model.state = "running";
     list.show(model);
     overview.show(model);
+    tools.update();
     drawDetail();
     drawStatus();
     stopFollowing = follow(id, {
@@ -307,6 +361,7 @@ export async function mount(root) {
   }
 
   function finished() {
+    tools.update();
     drawOverview();
     loadFamily();
     drawStatus();
@@ -335,6 +390,7 @@ export async function mount(root) {
     model = TraceModel.fromTrace(trace);
     list.show(model);
     overview.show(model);
+    tools.update();
     const wanted = Number(param("step") ?? 1) - 1;
     list.select(model.steps[wanted] ? wanted : model.steps.length ? 0 : -1);
     list.reveal(list.selected);
@@ -392,7 +448,7 @@ export async function mount(root) {
     at("seconds").textContent = model.stats.seconds === undefined ? "–" : model.stats.seconds < 60 ? `${model.stats.seconds.toFixed(1)} s` : duration(model.stats.seconds);
     const box = at("answer-box");
     box.hidden = running ? !model.answer : false;
-    at("answer").textContent = model.answer || (running ? "" : "No answer was written.");
+    drawAnswer();
     const verdict = at("verdict");
     verdict.hidden = running;
     verdict.className = `verdict ${model.solved === true ? "good" : model.solved === false ? "bad" : "none"}`;

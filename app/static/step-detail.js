@@ -1,6 +1,7 @@
 // One step in full: its fields, the decision after it, where it stands in the tree. Knows no run and no rating.
 
 import { h } from "./dom.js";
+import { copyButton, rawSwitch, shownText } from "./reading.js";
 import { stepWord } from "./trace-model.js";
 
 const DECISIONS = {
@@ -9,18 +10,22 @@ const DECISIONS = {
   finish: ["■", "finish", "ends the search and answers"],
 };
 
-/** goTo(index) is called for links to other steps; score: {value, scorer} or null. */
-export function stepDetail(host, model, index, { goTo, score = null }) {
+/**
+ * goTo(index) is called for links to other steps; score: {value, scorer} or null; link: the step's address; redraw() when the
+ * reader switches between rendered and raw; after(element) whenever a text has been rendered later than the rest.
+ */
+export function stepDetail(host, model, index, { goTo, score = null, link: address = null, redraw = () => {}, after = () => {} }) {
   if (!model || index === null || (index >= 0 && !model.steps[index])) {
     host.replaceChildren(h("p", { class: "muted" }, "Select a step to read it in full."));
     return;
   }
   if (index < 0) {
-    host.replaceChildren(h("h2", {}, "The question"), h("p", { class: "field-text prompt" }, model.prompt), model.model ? h("p", { class: "muted" }, `Asked of ${model.model}.`) : "");
+    host.replaceChildren(h("div", { class: "detail-head" }, h("h2", {}, "The question"), h("div", { class: "detail-tools" }, rawSwitch([model.prompt], redraw))), h("div", { class: "field-text prompt" }, shownText(model.prompt, after)), model.model ? h("p", { class: "muted" }, `Asked of ${model.model}.`) : "");
     return;
   }
   const step = model.steps[index];
-  const field = (label, text, writing) => (text || writing ? h("div", { class: "field" }, h("h3", {}, label), h("p", { class: "field-text" }, text, writing ? h("span", { class: "caret", "aria-hidden": "true" }) : null)) : null);
+  const field = (label, text, writing) => (text || writing ? h("div", { class: "field" }, h("h3", {}, label),
+    step.writing ? h("p", { class: "field-text" }, text, writing ? h("span", { class: "caret", "aria-hidden": "true" }) : null) : shownText(text, after)) : null);
   const link = (target) => (target === null || target === undefined
     ? h("button", { type: "button", class: "link", onclick: () => goTo(-1) }, "the question")
     : h("button", { type: "button", class: "link", onclick: () => goTo(target) }, stepWord(target)));
@@ -37,7 +42,8 @@ export function stepDetail(host, model, index, { goTo, score = null }) {
   if (branches.length > 1) facts.push(["Branches", branches.flatMap((b, i) => [i ? ", " : "", link(b)])]);
   if (score) facts.push(["PRM score", [h("span", { class: `wl-chip score s${scoreBand(score.value)}` }, score.value.toFixed(2)), h("span", { class: "muted" }, " chance that the step is good, by "), h("span", { class: "muted", title: score.scorer }, shortId(score.scorer))]]);
   host.replaceChildren(
-    h("div", { class: "detail-head" }, h("h2", {}, h("span", { class: "num" }, `Step ${index + 1}`), step.name || (step.writing ? "…" : "(no name)"))),
+    h("div", { class: "detail-head" }, h("h2", {}, h("span", { class: "num" }, `Step ${index + 1}`), step.name || (step.writing ? "…" : "(no name)")),
+      h("div", { class: "detail-tools" }, step.writing ? null : rawSwitch([step.thought, step.summary, step.reflection], redraw), address ? copyButton(address, `step ${index + 1}`) : null)),
     field("Thought", step.thought, step.writing && step.field === "thought") ?? "",
     field("Summary", step.summary, step.writing && step.field === "summary") ?? "",
     field("Reflection", step.reflection, step.writing && step.field === "reflection") ?? "",

@@ -4,6 +4,7 @@
 
 import { framed, h, say } from "./dom.js";
 import { gutterRow, gutterWidth } from "./gutter.js";
+import { WORDS, landmark } from "./landmarks.js";
 import { Lanes } from "./lanes.js";
 import { stepWord } from "./trace-model.js";
 
@@ -36,6 +37,7 @@ export class StepList {
     this.lanes = new Lanes();
     this.rows = []; // row number -> element, sparse when windowed
     this.dirty = new Set();
+    this.marked = new Set(); // steps that a search has found
     this.selected = null;
     this.following = true;
     this.flush = framed(() => this.#paint());
@@ -61,6 +63,7 @@ export class StepList {
 
   show(model) {
     this.model = model;
+    this.marked.clear();
     this.lanes = Lanes.of(model.steps);
     this.selected = null;
     this.following = true;
@@ -105,6 +108,12 @@ export class StepList {
   touch(index) {
     this.dirty.add(index + 1);
     this.flush();
+  }
+
+  /** The steps that a search has found. */
+  mark(indexes) {
+    this.marked = new Set(indexes);
+    for (const row of this.inner.children) row.classList.toggle("match", this.marked.has(Number(row.dataset.row) - 1));
   }
 
   touchAll() {
@@ -204,7 +213,7 @@ export class StepList {
     if (index < 0) {
       return h(
         "div",
-        { ...common, class: `wl-row question${selected ? " selected" : ""}`, "aria-level": 1 },
+        { ...common, class: `wl-row question${selected ? " selected" : ""}${this.marked.has(-1) ? " match" : ""}`, "aria-level": 1 },
         gutterRow(this.lanes.rows[0], this.lanes.width, dotY, { kind: "question" }),
         h("div", { class: "wl-cells" },
           h("div", { class: "wl-line" }, h("span", { class: "num" }, "Q"), h("span", { class: "text prompt" }, this.model.prompt))),
@@ -217,7 +226,7 @@ export class StepList {
         h("div", { class: "wl-cells" }, h("div", { class: "wl-line" }, h("span", { class: "num" }, index + 1), h("span", { class: "name" }, step.name))));
     }
     const extra = this.decorate(step);
-    const classes = ["wl-row", extra.classes ?? "", selected ? "selected" : "", step.writing ? "writing" : "", step.complete === false && !step.writing ? "cut" : ""];
+    const classes = ["wl-row", extra.classes ?? "", selected ? "selected" : "", this.marked.has(index) ? "match" : "", step.writing ? "writing" : "", step.complete === false && !step.writing ? "cut" : ""];
     const line = h("div", { class: "wl-line" },
       h("span", { class: "num" }, index + 1),
       h("span", { class: "turn" }, step.is_backtrack ? h("span", { class: "wl-chip back", title: `Goes back to ${stepWord(step.resumes ?? step.parent)}` }, `↩ ${shortWord(step.resumes ?? step.parent)}`) : null),
@@ -309,7 +318,12 @@ export class StepList {
       }
       case "jump": return this.#jump(at, go);
     }
-    return false;
+    const [what, side] = action.split("-");
+    if (!(what in WORDS)) return false;
+    const found = landmark(this.model, at, what, side === "next" ? 1 : -1);
+    if (found !== null) return go(found);
+    say(`There is no ${WORDS[what]} ${side === "next" ? "after" : "before"} this.`);
+    return true;
   }
 
   /** Along the dashed line: from the step a backtrack led to, to where it went on from; and back again. */
