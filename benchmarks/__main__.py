@@ -1,4 +1,4 @@
-"""Run all benchmarks, or those named: `python -m benchmarks [engine] [tree] [ratings] [paint] [implicit] [--data DIR]`."""
+"""Run all benchmarks, or those named: `python -m benchmarks [engine] [tree] [ratings] [paint] [implicit] [reading] [--data DIR]`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 
 from benchmarks.table import show
 
-ALL = ("engine", "tree", "ratings", "paint", "implicit")
-MEASURES_DATA = {"implicit": "implicit_tree"}  # name -> module whose `measure` takes the folder of --data
+ALL = ("engine", "tree", "ratings", "paint", "implicit", "reading")
+MODULES = {"implicit": "implicit_tree", "reading": "long_traces"}  # where the name is not the module's
+MEASURES_DATA = ("implicit",)  # whose `measure` takes the folder of --data
 
 
 def main() -> int:
@@ -26,7 +27,7 @@ def main() -> int:
     rows = []
     for name in chosen:
         print(f"measuring {name} …", file=sys.stderr)
-        module = importlib.import_module(f"benchmarks.{MEASURES_DATA.get(name, name)}")
+        module = importlib.import_module(f"benchmarks.{MODULES.get(name, name)}")
         rows += module.measure(asked.data) if name in MEASURES_DATA else module.measure()
     show(rows)
     return 0
