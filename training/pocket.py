@@ -274,7 +274,7 @@ def train(recipe: PocketRecipe, out: Path, *, resume: bool = False, start: Path 
     return out / "model"
 
 
-def save(model, tokenizer, folder: Path, sharpen: float) -> None:
+def save(model, tokenizer, folder: Path, sharpen: float = 1.0) -> None:
     """Weights as float32 safetensors beside the tokenizer, loadable by transformers and vLLM; sharpened (see recipe)."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = model.state_dict()
