@@ -48,11 +48,9 @@ export async function mount(root) {
 
   async function loadPreview() {
     const found = await post("/api/snapshots/preview", { spec: spec() });
-    const excluded = Object.entries(found.excluded ?? {}).filter(([, n]) => n).map(([why, n]) => `${number(n)} ${why.replaceAll("_", " ")}`).join(", ");
     at("preview").replaceChildren(h("div", { class: "preview" },
       h("dl", { class: "counters" }, counter("Traces", found.n_traces), counter("Rows (trace × rater)", found.n_rows), counter("Steps", found.n_steps)),
       found.n_rows ? histogram(found.histogram, "") : null,
-      excluded ? h("p", { class: "muted" }, `Left out: ${excluded}.`) : null,
       warnings(found.warnings, "Nothing to warn of.")));
     at("freeze-go").disabled = found.n_rows === 0;
     at("freeze-go").title = found.n_rows === 0 ? "There is nothing submitted to freeze." : "";

@@ -385,7 +385,7 @@ export async function mount(root) {
   }
 
   async function showTrace(traceId) {
-    const trace = await get(`/api/traces/${encodeURIComponent(traceId)}`);
+    const trace = await get(`/api/traces/${encodeURIComponent(traceId)}?lean=true`);
     begin();
     model = TraceModel.fromTrace(trace);
     list.show(model);

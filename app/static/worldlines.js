@@ -23,7 +23,7 @@ export class Family {
     const wanted = lines.filter((l) => l.trace_id !== traceId && l.state === "done" && !this.steps.has(l.trace_id)).slice(-DRAWN_MOST);
     for (const line of wanted) {
       if (this.steps.size >= DRAWN_MOST) break;
-      this.steps.set(line.trace_id, (await get(`/api/traces/${encodeURIComponent(line.trace_id)}`)).steps);
+      this.steps.set(line.trace_id, (await get(`/api/traces/${encodeURIComponent(line.trace_id)}?lean=true`)).steps);
     }
     return changed || wanted.length > 0;
   }
