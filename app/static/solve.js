@@ -2,12 +2,14 @@
 // reload or a second browser shows the same.
 
 import { ApiError, get, poll, post } from "./api.js";
-import { $, duration, h, notice, number, param, plural, say, setParams, when } from "./dom.js";
+import { $, duration, h, notice, number, param, plural, say, setParams } from "./dom.js";
+import { GraphFrame } from "./graph-frame.js";
 import { highlight, unmark } from "./highlight.js";
 import { Keys, MOVES, READING } from "./keys.js";
 import { ListTools } from "./list-tools.js";
 import { Overview } from "./overview.js";
 import { setRaw, shownText, showsRaw } from "./reading.js";
+import { recentRuns } from "./recent.js";
 import { scoreBand, scoreChip, stepDetail } from "./step-detail.js";
 import { StepList } from "./steplist.js";
 import { follow } from "./stream.js";
@@ -16,7 +18,6 @@ import { DONE_BY, Wheel } from "./wheel.js";
 import { Family, outcomes } from "./worldlines.js";
 
 const RECENT_EVERY_MS = 4000;
-const RECENT_SHOWN = 12;
 const URL_AFTER_MS = 250;
 const FAMILY_EVERY_MS = 800; // while a fork is running that is not on screen
 // Scores are computed in the background after a run; ask again this long after its end.
@@ -58,7 +59,7 @@ export async function mount(root) {
       else overview.followTo(index);
       drawDetail();
       tools.selected();
-      tellGraph(index);
+      graph.tell(index);
     },
   });
   // Browsers refuse more than about 100 URL changes in 30 s; a held key makes more.
@@ -475,7 +476,7 @@ export async function mount(root) {
 
   // ---------------------------------------------------------------- overview or graph
 
-  const frame = { element: null, traceId: null };
+  const graph = new GraphFrame(at("graph"), { onSelect: choose, selected: () => list.selected });
   function show(which) {
     for (const name of ["overview", "graph"]) {
       at(name).hidden = name !== which;
@@ -483,33 +484,8 @@ export async function mount(root) {
       at(`tab-${name}`).tabIndex = name === which ? 0 : -1;
     }
     at("legend").hidden = which !== "overview";
-    if (which === "graph") drawGraph();
+    if (which === "graph") graph.draw(model);
   }
-
-  function drawGraph() {
-    if (model.state !== "done" || !model.traceId) {
-      frame.traceId = null;
-      at("graph").replaceChildren(h("p", { class: "muted pad" }, "The graph is drawn when the run has ended; the overview shows it while it grows."));
-      return;
-    }
-    if (frame.traceId === model.traceId) return tellGraph(list.selected);
-    frame.traceId = model.traceId;
-    const theme = document.body.classList.contains("dark") ? "dark" : "light";
-    frame.element = h("iframe", {
-      sandbox: "allow-scripts", title: "Graph of the trace", src: `/api/traces/${encodeURIComponent(model.traceId)}/graph?theme=${theme}`,
-    });
-    at("graph").replaceChildren(frame.element);
-  }
-
-  function tellGraph(index) {
-    if (frame.element?.isConnected && index !== null) frame.element.contentWindow?.postMessage({ type: "select", index }, "*");
-  }
-
-  addEventListener("message", (event) => {
-    if (!frame.element || event.source !== frame.element.contentWindow) return;
-    if (event.data?.type === "ready") tellGraph(list.selected);
-    if (event.data?.type === "select" && Number.isInteger(event.data.index) && event.data.index !== list.selected) choose(event.data.index);
-  });
 
   for (const name of ["overview", "graph"]) {
     at(`tab-${name}`).addEventListener("click", () => show(name));
@@ -521,35 +497,14 @@ export async function mount(root) {
     });
   }
 
-  // ---------------------------------------------------------------- recent runs
-
-  async function loadRecent() {
-    const [runs, kept] = await Promise.all([get("/api/runs"), get(`/api/traces?limit=${RECENT_SHOWN}`)]);
-    const rows = new Map();
-    for (const r of runs) rows.set(r.trace_id, { ...r, link: { run: r.run_id } });
-    for (const t of kept.traces) {
-      if (!rows.has(t.trace_id)) rows.set(t.trace_id, { trace_id: t.trace_id, prompt: t.prompt, model: t.model, state: "done", steps: t.n_steps, backtracks: t.n_backtracks, solved: t.solved, started_at: t.created_at, link: { trace: t.trace_id } });
-      else rows.get(t.trace_id).solved = t.solved;
-    }
-    const newest = [...rows.values()].sort((a, b) => (a.started_at < b.started_at ? 1 : -1)).slice(0, RECENT_SHOWN);
-    at("recent").replaceChildren(newest.length ? h("ul", { class: "recent" }, newest.map(recentRow)) : h("p", { class: "muted" }, "Nothing has run yet."));
-  }
-
-  function recentRow(row) {
-    const open = (event) => {
-      event.preventDefault();
-      setParams({ run: row.link.run ?? null, trace: row.link.trace ?? null, step: null }, { push: true });
+  const loadRecent = recentRuns(at("recent"), {
+    open: (link) => {
+      setParams({ run: link.run ?? null, trace: link.trace ?? null, step: null }, { push: true });
       route();
       root.scrollIntoView({ block: "start" });
-    };
-    const query = row.link.run ? `?run=${encodeURIComponent(row.link.run)}` : `?trace=${encodeURIComponent(row.link.trace)}`;
-    const mark = row.state === "running" ? ["…", "running", "running"] : row.solved === true ? ["✓", "solved", "good"] : row.solved === false ? ["✗", "not solved", "bad"] : ["○", "not checked", "none"];
-    return h("li", {}, h("a", { href: query, onclick: open, "aria-current": row.trace_id === model.traceId ? "true" : null },
-      h("span", { class: `mark ${mark[2]}` }, h("span", { "aria-hidden": "true" }, mark[0]), ` ${mark[1]}`),
-      h("span", { class: "prompt" }, row.prompt),
-      h("span", { class: "muted count" }, `${plural(row.steps ?? 0, "step")}, ${plural(row.backtracks ?? 0, "backtrack")}`),
-      h("span", { class: "muted" }, row.model), h("span", { class: "muted time" }, when(row.started_at))));
-  }
+    },
+    current: () => model.traceId,
+  });
 
   // ---------------------------------------------------------------- start
 

@@ -3,7 +3,7 @@
 
 import { post } from "./api.js";
 import { h, plural } from "./dom.js";
-import { outcomes } from "./worldlines.js";
+import { outcomeMark, outcomes } from "./worldlines.js";
 
 const FIELDS = ["name", "thought", "summary", "reflection"];
 const ACTIONS = {
@@ -77,10 +77,9 @@ export class Wheel {
   }
 
   #line(line) {
-    const mark = line.state === "running" ? ["…", "running", "running"] : line.solved === true ? ["✓", "solved", "good"] : line.solved === false ? ["✗", "not solved", "bad"] : ["○", "not checked", "none"];
     const query = line.state === "running" ? `?run=${line.trace_id}` : `?trace=${line.trace_id}`;
     return h("li", {}, h("a", { href: query, onclick: (event) => { event.preventDefault(); this.open(line.trace_id, line.state); } },
-      h("span", { class: `mark ${mark[2]}` }, h("span", { "aria-hidden": "true" }, mark[0]), ` ${mark[1]}`),
+      outcomeMark(line),
       h("span", {}, DONE_BY[line.origin.action]),
       h("span", { class: "muted" }, `${plural(line.n_steps, "step")}, ${plural(line.n_backtracks, "backtrack")}`)));
   }

@@ -1,7 +1,8 @@
-// The family of a trace: the one on screen and its other world lines (forks), joined into one tree. Pure data apart from
-// the two requests that fetch it; knows no page.
+// The family of a trace: the one on screen and its other world lines (forks), joined into one tree; how they ended. Knows
+// no page.
 
 import { get } from "./api.js";
+import { h } from "./dom.js";
 
 // Lines whose steps are fetched and drawn; beyond, they are counted and listed. The newest come first.
 const DRAWN_MOST = 24;
@@ -102,4 +103,10 @@ export function outcomes(lines) {
   const unchecked = lines.length - solved - not - running;
   const words = [[solved, "solved"], [not, "not solved"], [unchecked, "not checked"], [running, "running"]].filter(([n]) => n).map(([n, word]) => `${n} ${word}`);
   return { solved, checked: solved + not, words: words.join(", ") };
+}
+
+/** "✓ solved", "… running": how a run or trace ended, as a glyph and a word. */
+export function outcomeMark({ state, solved }) {
+  const [glyph, word, tone] = state === "running" ? ["…", "running", "running"] : solved === true ? ["✓", "solved", "good"] : solved === false ? ["✗", "not solved", "bad"] : ["○", "not checked", "none"];
+  return h("span", { class: `mark ${tone}` }, h("span", { "aria-hidden": "true" }, glyph), ` ${word}`);
 }
