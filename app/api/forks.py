@@ -127,10 +127,11 @@ async def family(bench: Bench, trace_id: TraceId) -> list[dict[str, Any]]:
     """The trace, the one it was forked from, and every fork of the family, oldest first; runs under way included."""
     trace = await _trace_or_run(bench, trace_id)
     root = trace.origin.root if trace.origin else trace.trace_id
-    stored = await blocking(lambda: bench.store.family(root))
-    have = {w.trace_id for w in stored}
+    # Those under way first: one that ends in between is then found in the store, and none is missed.
     first = bench.runs.get(root)
     live = ([first] if first is not None else []) + bench.runs.forks_under_way(root)
+    stored = await blocking(lambda: bench.store.family(root))
+    have = {w.trace_id for w in stored}
     return [
         *(_line(w.trace_id, w.origin, w.model, w.finish_reason, w.solved, w.n_steps, w.n_backtracks) for w in stored),
         *(_line(r.run_id, r.origin, r.model, None, None, r.steps, r.backtracks) for r in live if r.run_id not in have),
