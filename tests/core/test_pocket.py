@@ -61,6 +61,20 @@ def card_figure(folder: Path, row: str) -> float:
     return float(found[1]) / 100
 
 
+@pytest.mark.parametrize(
+    ("row", "least"),
+    [
+        ("steps well-formed, true, from a visited state", 0.98),
+        ("solved, 3 numbers", 0.90),
+        ("solved, 4 numbers", 0.50),
+        ("traces with a backtrack", 1 / 3),
+        ("backtracks to a state that was visited", 0.98),
+    ],
+)
+def test_the_card_promises_what_the_model_is_for(folder: Path, row: str, least: float) -> None:
+    assert card_figure(folder, row) >= least
+
+
 def test_the_card_is_true_on_a_fresh_sample(folder: Path) -> None:
     """30 held-out questions of another seed; three standard errors of slack, so that only a wrong card fails."""
     from training.pocket_eval import evaluate
@@ -70,6 +84,9 @@ def test_the_card_is_true_on_a_fresh_sample(folder: Path) -> None:
         (figures.solved_3, "solved, 3 numbers", 15),
         (figures.solved_4, "solved, 4 numbers", 15),
         (figures.traces_with_backtracks, "traces with a backtrack", 30),
+        # Steps of one trace stand or fall together: as many independent looks as there are traces.
+        (figures.steps_ok, "steps well-formed, true, from a visited state", 30),
+        (figures.backtracks_to_visited, "backtracks to a state that was visited", 30),
     ):
         p = card_figure(folder, row)
         assert abs(measured - p) <= 3 * (max(p * (1 - p), 0.02) / n) ** 0.5, (row, measured, p)
