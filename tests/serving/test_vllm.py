@@ -27,6 +27,7 @@ QUESTIONS = [
     "Reach 17 from 2, 9 and 6.",
 ]
 GREEDY = Sampling(temperature=0, max_tokens=100)
+WHOLE = Sampling(temperature=0, max_tokens=3000)
 
 
 async def run(engine: Engine, question: str = QUESTION, sampling: Sampling = GREEDY, **how: Any) -> Trace:
@@ -66,23 +67,25 @@ def reasoning(trace: Trace) -> str:
 
 
 @pytest.fixture(scope="module")
-def thought_through() -> tuple[str, str]:
-    """A question that the shipped model thinks through by itself, and its whole greedy response."""
+def greedy_traces() -> list[Trace]:
+    """The shipped model's whole greedy traces of these questions, the shortest first."""
 
-    async def find() -> tuple[str, str]:
+    async def think() -> list[Trace]:
         engine = LocalEngine()
         try:
-            traces = await asyncio.gather(
-                *(run(engine, q, Sampling(temperature=0, max_tokens=3000)) for q in QUESTIONS)
-            )
+            return await asyncio.gather(*(run(engine, q, WHOLE) for q in QUESTIONS))
         finally:
             await engine.close()
-        ended = [x for x in traces if x.finish_reason == "stop" and t.REASONING_END in x.response]
-        assert ended, "the shipped model ends none of these questions by itself"
-        shortest = min(ended, key=lambda x: len(x.response))
-        return shortest.prompt, shortest.response
 
-    return asyncio.run(find())
+    return sorted(asyncio.run(think()), key=lambda x: len(x.response))
+
+
+@pytest.fixture(scope="module")
+def thought_through(greedy_traces: list[Trace]) -> tuple[str, str]:
+    """A question that the shipped model thinks through by itself, and its whole greedy response."""
+    ended = [x for x in greedy_traces if x.finish_reason == "stop" and t.REASONING_END in x.response]
+    assert ended, "the shipped model ends none of these questions by itself"
+    return ended[0].prompt, ended[0].response
 
 
 def test_the_same_greedy_trace_token_for_token(vllm: Vllm) -> None:
@@ -156,7 +159,7 @@ def test_going_on_from_a_text_gives_what_an_uncut_run_gives(vllm: Vllm, thought_
 
     async def work(engine: OpenAIEngine) -> tuple[Trace, Trace]:
         first = await run(engine, question, Sampling(temperature=0, max_tokens=25))
-        return first, await run(engine, question, Sampling(temperature=0, max_tokens=3000), prefix=first.response)
+        return first, await run(engine, question, WHOLE, prefix=first.response)
 
     first, rest = on_server(vllm, work)
     assert first.finish_reason == "length"
@@ -220,20 +223,17 @@ def test_a_dead_server_beside_a_live_one_costs_no_run(vllm: Vllm) -> None:
     assert {(x.finish_reason, x.sampling["server"]["endpoint"]) for x in traces} == {("length", vllm.url)}
 
 
-def test_kill_9_in_mid_stream_leaves_a_trace_that_can_go_on(vllm: Vllm, thought_through: tuple[str, str]) -> None:
+def test_kill_9_in_mid_stream_leaves_a_trace_that_can_go_on(vllm: Vllm, greedy_traces: list[Trace]) -> None:
     """The last test of this folder: there is no server after it."""
-    question, whole = thought_through
+    # The longest: of a short one a fast server has sent the end before a slow reader has read the beginning.
+    question, whole = greedy_traces[-1].prompt, greedy_traces[-1].response
 
     async def work(engine: OpenAIEngine) -> Trace:
-        pieces = 0
-
         def emit(event: dict[str, Any]) -> None:
-            nonlocal pieces
-            pieces += event["type"] == "step_delta"
-            if pieces == 10:
+            if event["type"] == "step_delta":
                 vllm.process.kill()
 
-        return await run(engine, question, emit=emit)
+        return await run(engine, question, WHOLE, emit=emit)
 
     trace = on_server(vllm, work)
     assert trace.finish_reason == "error"
@@ -245,7 +245,7 @@ def test_kill_9_in_mid_stream_leaves_a_trace_that_can_go_on(vllm: Vllm, thought_
     async def go_on() -> Trace:
         engine = LocalEngine()
         try:
-            return await run(engine, question, Sampling(temperature=0, max_tokens=3000), prefix=trace.response)
+            return await run(engine, question, WHOLE, prefix=trace.response)
         finally:
             await engine.close()
 
