@@ -15,7 +15,8 @@ create table trace(
     format varchar not null, sampling varchar not null, stats varchar not null, solved boolean, error varchar not null,
     created_at timestamp not null, created_text varchar not null,       -- the text as it came: a trace is given back unchanged
     n_steps integer not null, n_backtracks integer not null, source varchar not null, stored_at timestamp not null,
-    origin varchar, origin_root varchar);                                -- a fork: where it left which trace, and the first of the family
+    origin varchar, origin_root varchar,                                 -- a fork: where it left which trace, and the first of the family
+    earlier varchar);                                                    -- the turns before this one, and how they were given to the model
 
 create table segmentation(segmentation_id varchar not null, trace_id varchar not null, segmenter varchar not null, n_steps integer not null);
 
@@ -83,6 +84,11 @@ group by segmentation_id, step_idx;
 create table model_score(
     trace_id varchar not null, segmentation_id varchar not null, scorer varchar not null, scorer_version varchar not null,
     step_values double[] not null, aggregation varchar not null, created_at timestamp not null);
+
+-- What a model said of a trace's steps on a second look; what was inferred first is never changed.
+create table refinement(
+    refinement_id varchar not null, trace_id varchar not null, segmentation_id varchar not null, model varchar not null,
+    steps varchar not null, stats varchar not null, created_at timestamp not null);
 
 create table snapshot(
     snapshot_id varchar not null, name varchar not null, spec varchar not null, event_seq bigint not null,

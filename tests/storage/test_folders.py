@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -122,18 +123,38 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     _refused(tmp_path, ForeignFolder, f"schema version 99; this Worldline reads version {SCHEMA_VERSION}")
 
 
-def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+def _as_version_2(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("drop table refinement")
+    con.execute("alter table trace drop column earlier")
+
+
+def _as_version_1(con: duckdb.DuckDBPyConnection) -> None:
+    _as_version_2(con)
+    con.execute("alter table tree_edge drop column kind")
+    con.execute("alter table trace drop column origin")
+    con.execute("alter table trace drop column origin_root")
+
+
+@pytest.mark.parametrize(("version", "undo"), [("1", _as_version_1), ("2", _as_version_2)])
+def test_a_file_of_an_older_version_is_brought_up_to_date(tmp_path: Path, version: str, undo: Any) -> None:
     kept = make_trace()
     with Store.open(tmp_path) as store:
         store.add_trace(kept).result()
+    new = _columns(tmp_path)
     with duckdb.connect(str(tmp_path / DATABASE)) as con:
-        con.execute("alter table tree_edge drop column kind")
-        con.execute("alter table trace drop column origin")
-        con.execute("alter table trace drop column origin_root")
-        con.execute("update worldline_meta set value = '1' where key = 'schema_version'")
+        undo(con)
+        con.execute("update worldline_meta set value = ? where key = 'schema_version'", [version])
     for _ in range(2):
         with Store.open(tmp_path) as store:
             assert store.trace(kept.trace_id) == kept
+    assert _columns(tmp_path) == new
+
+
+def _columns(folder: Path) -> set[tuple[str, str, str, bool]]:
+    with duckdb.connect(str(folder / DATABASE)) as con:
+        return set(
+            con.execute("select table_name, column_name, data_type, is_nullable from duckdb_columns()").fetchall()
+        )
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
