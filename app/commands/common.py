@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -20,6 +21,7 @@ def _version() -> str:
 
 
 VERSION = _version()
+PLAIN_EVERY_S = 30.0  # of progress in a log: often enough to see that it lives
 
 DataOption = Annotated[
     Path | None,
@@ -61,7 +63,7 @@ def failing_softly() -> Iterator[None]:
 
 
 def progress_bar(description: str, total: int | None):
-    """A rich progress bar on stderr (silent when stderr is not a terminal), and a function that sets the count."""
+    """A rich progress bar on stderr (a line every half minute where that is no terminal), and a function that sets the count."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -71,7 +73,14 @@ def progress_bar(description: str, total: int | None):
     )  # fmt: skip
     task = bar.add_task(description, total=total)
 
+    said = time.monotonic()
+
     def at(count: int, message: str | None = None, *, of: int | None = None) -> None:
-        bar.update(task, completed=count, description=message or description, total=of if of is not None else total)
+        nonlocal said
+        whole = of if of is not None else total
+        bar.update(task, completed=count, description=message or description, total=whole)
+        if bar.disable and time.monotonic() - said >= PLAIN_EVERY_S:
+            said = time.monotonic()
+            typer.echo(f"{message or description}: {count}{f' of {whole}' if whole else ''}", err=True)
 
     return bar, at
