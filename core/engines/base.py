@@ -71,13 +71,18 @@ class Thinking:
 
 @dataclass(frozen=True)
 class GenerateRequest:
-    """One question to one model. `prefix` is what the model has written already; it goes on from exactly there."""
+    """One question to one model. `prefix` is what the model has written already; it goes on from exactly there.
+
+    `schema` is a JSON schema that the answer is to follow, for a new question only (no `prefix`, no waits). Who asks must
+    check the answer all the same: not every server holds its model to it. Raises EngineError where `takes_schema` says no.
+    """
 
     prompt: str
     sampling: Sampling = field(default_factory=Sampling)
     bounds: Bounds = field(default_factory=Bounds)
     thinking: Thinking = field(default_factory=Thinking)
     prefix: str = ""
+    schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,3 +113,8 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Stop everything and free what is held."""
         ...
+
+
+def takes_schema(engine: Engine) -> bool:
+    """Whether an engine can be asked to answer by a JSON schema: those that speak to servers can."""
+    return bool(getattr(engine, "takes_schema", False))

@@ -81,6 +81,8 @@ class LocalEngine:
                 self._thread.start()
 
     async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+        if request.schema is not None:
+            raise EngineError(f"The model {self.model} runs in this process and cannot answer by a JSON schema.")
         self.start()
         row = _Row(request, asyncio.get_running_loop(), asyncio.Queue())
         self._inbox.put(row)

@@ -11,6 +11,7 @@ the trace's notes.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -34,10 +35,13 @@ KEEP_TOKENS = {"skip_special_tokens": False, "spaces_between_special_tokens": Fa
 # vLLM takes what a request leaves out from the model's generation_config.json: what a trace says of its sampling would not
 # be the whole truth.
 NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+SCHEMA_IN_WORDS = "This server takes no JSON schema: the form of the answer was asked for in words."
 
 
 class OpenAIEngine:
     """One server, one model. `base_url` as in `http://127.0.0.1:8000/v1`."""
+
+    takes_schema = True
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class OpenAIEngine:
         self._info: ServerInfo | None = None
         self._looking = asyncio.Lock()
         self._knows_extras = True
+        self._knows_schemas = True
 
     async def look(self) -> ServerInfo:
         """What the server is; asked once, and again after it was lost. Raises EngineDown."""
@@ -116,7 +121,9 @@ class OpenAIEngine:
         while True:
             part = _Part()
             answer.requests += 1
-            stream = await self._ask(request, info, answer, waits)
+            stream = await self._ask_by_schema(request, info, answer, waits)
+            if request.schema is not None and not self._knows_schemas:
+                yield Chunk("", 0, about={**about, "notes": [*notes, SCHEMA_IN_WORDS]})
             async with aclosing(self._read(stream, part)) as chunks:
                 async for chunk in chunks:
                     answer.text.append(chunk.text)
@@ -138,6 +145,23 @@ class OpenAIEngine:
                 break
         yield Chunk("", 0, finish_reason=answer.finish(part.finish))
 
+    async def _ask_by_schema(self, request: GenerateRequest, info: ServerInfo, answer: _Answer, waits: int) -> Any:
+        """A server that refuses a JSON schema is asked again with the schema in the question's words."""
+        import openai
+
+        if request.schema is None:
+            return await self._ask(request, info, answer, waits)
+        if self._knows_schemas:
+            try:
+                return await self._ask(request, info, answer, waits)
+            except (openai.BadRequestError, openai.UnprocessableEntityError):
+                pass  # of the schema, or of something else: then it refuses again
+        schema = json.dumps(request.schema, separators=(",", ":"))
+        words = f"{request.prompt}\n\nAnswer with JSON by this schema and with nothing else:\n{schema}"
+        stream = await self._ask(replace(request, prompt=words, schema=None), info, answer, waits)
+        self._knows_schemas = False
+        return stream
+
     async def _ask(self, request: GenerateRequest, info: ServerInfo, answer: _Answer, waits: int) -> Any:
         import openai
 
@@ -148,6 +172,9 @@ class OpenAIEngine:
         }  # fmt: skip
         if sampling.seed is not None:
             arguments["seed"] = sampling.seed
+        if request.schema is not None:
+            wanted = {"name": "answer", "strict": True, "schema": dict(request.schema)}
+            arguments["response_format"] = {"type": "json_schema", "json_schema": wanted}
         client = self._open()
         if info.kind != "vllm":
             arguments["messages"] = [{"role": "user", "content": request.prompt}]
@@ -281,7 +308,7 @@ class _Answer:
 def _not_applied(request: GenerateRequest, info: ServerInfo) -> list[str]:
     """A sentence for each wish that this server cannot fulfil."""
     notes = []
-    if not info.step_control:
+    if not info.step_control and request.schema is None:
         bounds = request.bounds
         notes.append(
             f"The step limits ({bounds.min_steps} to {bounds.max_steps}) were not applied: this server has no step "

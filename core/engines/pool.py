@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 
-from core.engines.base import Chunk, Engine, EngineDown, GenerateRequest
+from core.engines.base import Chunk, Engine, EngineDown, GenerateRequest, takes_schema
 from core.trace import problem_id_of
 
 # A server that fails is left alone for so long, twice as long after each further failure.
@@ -37,6 +37,10 @@ class EnginePool:
         self.members = dict(members)
         self._clock = clock
         self._out: dict[str, _Out] = {}
+
+    @property
+    def takes_schema(self) -> bool:
+        return all(takes_schema(member) for member in self.members.values())
 
     def order(self, prompt: str) -> list[str]:
         """The servers for a question, the best first; those that are out come last, the soonest to return first."""

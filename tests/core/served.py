@@ -21,6 +21,7 @@ class Script:
     trouble: str = ""
     status: int = 200
     strict: int = 0  # the status with which unknown keys are refused
+    refuses: tuple[str, ...] = ("skip_special_tokens",)  # which keys that are
     lists: bool = True
     owned_by: str = "someone"
     models: tuple[str, ...] = ("served",)
@@ -47,7 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._other()
         script = self.script
         script.bodies.append(body)
-        if script.status != 200 or (script.strict and "skip_special_tokens" in body):
+        if script.status != 200 or (script.strict and any(k in body for k in script.refuses)):
             status = script.status if script.status != 200 else script.strict
             return self._whole(status, {"error": {"message": "out of memory"}})
         self.send_response(200)

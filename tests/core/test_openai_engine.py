@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.engines.base import Bounds, EngineError, Sampling, Thinking
-from core.engines.openai_api import OpenAIEngine, list_models
+from core.engines.base import Bounds, Chunk, EngineError, GenerateRequest, Sampling, Thinking, takes_schema
+from core.engines.local import LocalEngine
+from core.engines.openai_api import SCHEMA_IN_WORDS, OpenAIEngine, list_models
+from core.engines.pool import EnginePool
 from core.engines.server_info import shown
 from core.run import run_trace
 from core.trace import Problem, Trace
@@ -154,3 +156,71 @@ def test_version_and_template_are_stored(served, owner: str, replies: dict, kind
 def test_a_password_in_an_address_is_not_stored() -> None:
     assert shown("http://me:secret@host:8000/v1") == "http://host:8000/v1"
     assert shown("http://host/v1") == "http://host/v1"
+
+
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+
+
+def answers_by_schema(engine, times: int = 1) -> list[list[Chunk]]:
+    async def work() -> list[list[Chunk]]:
+        found = []
+        try:
+            for _ in range(times):
+                found.append([chunk async for chunk in engine.stream(GenerateRequest("How many?", schema=SCHEMA))])
+            return found
+        finally:
+            await engine.close()
+
+    return asyncio.run(work())
+
+
+def test_a_schema_is_sent(served) -> None:
+    url, script = served
+    script.deltas = [{"content": '{"n": 3}'}]
+    (chunks,) = answers_by_schema(OpenAIEngine(url, "served"))
+    assert "".join(c.text for c in chunks) == '{"n": 3}'
+    (body,) = script.bodies
+    assert body["response_format"] == {
+        "type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": SCHEMA}
+    }  # fmt: skip
+    assert body["messages"][0]["content"] == "How many?"
+    assert not any(c.about and c.about.get("notes") for c in chunks)
+
+
+def test_a_server_that_refuses_a_schema_is_asked_in_words_from_then_on(served) -> None:
+    url, script = served
+    script.deltas, script.strict = [{"content": '{"n": 3}'}], 400
+    script.refuses = ("response_format", "skip_special_tokens")
+    for chunks in answers_by_schema(OpenAIEngine(url, "served"), times=2):
+        assert "".join(c.text for c in chunks) == '{"n": 3}'
+        assert [c.about["notes"] for c in chunks if c.about and "notes" in c.about] == [[SCHEMA_IN_WORDS]]
+    *_, first, second = (b for b in script.bodies if "response_format" not in b and "skip_special_tokens" not in b)
+    assert '"required":["n"]' in first["messages"][0]["content"]
+    assert first == second
+    assert sum("response_format" in body for body in script.bodies) == 2  # with the other keys and without, once
+
+
+def test_a_refusal_of_something_else_is_not_taken_for_one_of_the_schema(served) -> None:
+    url, script = served
+    script.deltas = [{"content": '{"n": 3}'}]
+    engine = OpenAIEngine(url, "served")
+
+    async def work() -> None:
+        script.status = 400
+        with pytest.raises(EngineError, match="answered 400: out of memory"):
+            await anext(c async for c in engine.stream(GenerateRequest("How many?", schema=SCHEMA)) if c.text)
+        script.status = 200
+        await anext(c async for c in engine.stream(GenerateRequest("How many?", schema=SCHEMA)) if c.text)
+        await engine.close()
+
+    asyncio.run(work())
+    assert "response_format" in script.bodies[-1]
+
+
+def test_which_engines_take_a_schema() -> None:
+    served, local = OpenAIEngine("http://127.0.0.1:9/v1", "m"), LocalEngine(None, "pocket")
+    assert takes_schema(served)
+    assert takes_schema(EnginePool({"a": served}))
+    assert not takes_schema(local)
+    with pytest.raises(EngineError, match="pocket runs in this process and cannot answer by a JSON schema"):
+        answers_by_schema(local)
