@@ -127,6 +127,33 @@ class Origin:
         return cls(row["root"], row["trace_id"], step, kept, row["action"])
 
 
+GivenAs = Literal["summaries", "full"]
+GIVEN_AS: tuple[str, ...] = get_args(GivenAs)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What a question was asked after: the traces of the conversation, the first one first, and how they were given."""
+
+    trace_ids: tuple[str, ...]
+    given_as: GivenAs
+
+    def to_json(self) -> dict[str, Any]:
+        return {"trace_ids": list(self.trace_ids), "given_as": self.given_as}
+
+    @classmethod
+    def from_json(cls, row: Any) -> Earlier:
+        """Raises ValueError naming the field."""
+        if not isinstance(row, dict):
+            raise ValueError('"earlier" must be an object or null')
+        ids = row.get("trace_ids")
+        if not isinstance(ids, list) or not ids or not all(isinstance(i, str) and i for i in ids):
+            raise ValueError('"earlier.trace_ids" must be a list of the ids of traces')
+        if row.get("given_as") not in GIVEN_AS:
+            raise ValueError(f'"earlier.given_as" is {row.get("given_as")!r}; it must be one of {", ".join(GIVEN_AS)}')
+        return cls(tuple(ids), row["given_as"])
+
+
 @dataclass(frozen=True)
 class Trace:
     """Everything one model produced for one problem. `steps` and `nodes` have the same length."""
@@ -147,6 +174,7 @@ class Trace:
     solved: bool | None = None
     error: str = ""
     origin: Origin | None = None
+    earlier: Earlier | None = None
 
     @property
     def segmentation_id(self) -> str:
@@ -163,6 +191,7 @@ class Trace:
         row = {k: v for k, v in vars(self).items() if k not in ("steps", "nodes")}
         row |= {"sampling": dict(self.sampling), "stats": dict(self.stats)}
         row["origin"] = asdict(self.origin) if self.origin else None
+        row["earlier"] = self.earlier.to_json() if self.earlier else None
         row["steps"] = [step_json(s, n) for s, n in zip(self.steps, self.nodes, strict=True)]
         return row
 
@@ -204,6 +233,7 @@ class Trace:
             solved=solved,
             error=_string(row, "error"),
             origin=None if row.get("origin") is None else Origin.from_json(row["origin"]),
+            earlier=None if row.get("earlier") is None else Earlier.from_json(row["earlier"]),
         )
 
 

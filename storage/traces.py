@@ -15,7 +15,7 @@ from typing import Any
 
 import duckdb
 
-from core.trace import Origin, Placed, Step, Trace
+from core.trace import Earlier, Origin, Placed, Step, Trace
 from storage.database import insert
 from storage.errors import StoreError
 from storage.events import format_utc, parse_utc
@@ -198,6 +198,7 @@ def _insert_traces(con: duckdb.DuckDBPyConnection, items: list[tuple[Trace, str]
             "n_backtracks": ("integer", [sum(n.is_backtrack for n in t.nodes) for t in traces]),
             "source": ("varchar", [source for _, source in items]),
             "origin": ("varchar", [json.dumps(asdict(t.origin)) if t.origin else None for t in traces]),
+            "earlier": ("varchar", [json.dumps(t.earlier.to_json()) if t.earlier else None for t in traces]),
             "origin_root": ("varchar", [t.origin.root if t.origin else None for t in traces]),
             "stored_at": ("timestamp", [_now()] * len(traces)),
         },
@@ -259,7 +260,7 @@ def read_trace(con: duckdb.DuckDBPyConnection, trace_id: str) -> Trace | None:
     """One trace exactly as it was stored, or None."""
     row = con.execute(
         "select trace_id, problem_id, prompt, response, answer, finish_reason, model, format, sampling, stats, "
-        "created_text, solved, error, origin "
+        "created_text, solved, error, origin, earlier "
         "from trace where trace_id = ? limit 1",
         [trace_id],
     ).fetchone()
@@ -280,6 +281,7 @@ def read_trace(con: duckdb.DuckDBPyConnection, trace_id: str) -> Trace | None:
         solved,
         error,
         origin,
+        earlier,
     ) = row
     parts = con.execute(
         "select s.step_idx, char_start, char_end, name, thought, summary, reflection, decision, complete, "
@@ -294,6 +296,7 @@ def read_trace(con: duckdb.DuckDBPyConnection, trace_id: str) -> Trace | None:
         steps=tuple(Step(*p[:9]) for p in parts), nodes=tuple(Placed(*p[9:]) for p in parts),
         answer=answer, finish_reason=finish_reason, model=model, format=form, sampling=json.loads(sampling),
         stats=json.loads(stats), created_at=created, solved=solved, error=error, origin=_origin(origin),
+        earlier=None if earlier is None else Earlier.from_json(json.loads(earlier)),
     )  # fmt: skip
 
 

@@ -296,7 +296,7 @@ def test_traces_of_ours_survive_parquet(tmp_path: Path) -> None:
     import polars as pl
 
     traces = [make_trace((None, 0, 0), prompt=f"q {i}", created_at="2026-11-20T12:00:00.000Z") for i in range(3)]
-    drop = ("sampling", "stats", "origin")
+    drop = ("sampling", "stats", "origin", "earlier")
     pl.DataFrame([{k: v for k, v in t.to_json().items() if k not in drop} for t in traces]).write_parquet(
         tmp_path / "t.parquet"
     )

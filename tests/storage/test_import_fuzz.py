@@ -30,7 +30,7 @@ KEYS = sorted({
     "choices", "message", "request", "body", "type", "text", "thinking", "tool_calls", "function", "name", "arguments",
     "chosen_completion", "human_completion", "rating", "problem", "pre_generated_steps", "steps", "start",
     "end", "thought", "summary", "reflection", "trace_id", "created_at", "finish_reason", "solved", "stats", "sampling",
-    "origin", "model", "system", "stop_reason", "parent", "kind", "decision", "confidence",
+    "origin", "earlier", "model", "system", "stop_reason", "parent", "kind", "decision", "confidence",
 })  # fmt: skip
 WORDS = [
     *HOSTILE, "q", "a", "user", "assistant", "system", "tool", "gpt", "text", "thinking", "redacted_thinking", "message",

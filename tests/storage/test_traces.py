@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.formats import parse_response
-from core.trace import Trace, new_id, problem_id_of
+from core.trace import Earlier, Trace, new_id, problem_id_of
 from storage.store import Store, StoreError
 from tests.storage.helpers import HOSTILE, Rater, make_trace, rate
 
@@ -20,6 +20,7 @@ def test_a_trace_comes_back_as_it_was_stored(store: Store) -> None:
     trace = make_trace(
         (None, 0, 0, 2), sampling={"temperature": 1.0, "seed": 7}, stats={"steps": 4, "tokens_per_s": 151.2},
         solved=True, created_at="2026-11-20T12:00:00Z", finish_reason="step_limit",
+        earlier=Earlier(("one", "two"), "full"),
     )  # fmt: skip
     store.add_trace(trace).result()
     assert store.trace(trace.trace_id) == trace
