@@ -20,7 +20,8 @@ _LET = rf"(?:let me|let's|let us|lets|{_WE}(?:'ll| will| should| can| could| nee
 _ADVERB = (
     r"(?:just |also |quickly |now |first |instead |simply |go back and |maybe |perhaps |try to |actually |carefully )*"
 )
-_BE = r"(?:'s| is| was| are| were)"
+_BETTER = r"better|easier|simpler|quicker|cleaner|faster|safer|nicer|wiser|more (?:efficient|elegant|direct|straightforward|natural|promising|robust|systematic)"
+_UNFIT = r"strange|odd|weird|off|wrong|incorrect|suspicious|fishy|unlikely|implausible|unreasonable|impossible|absurd"
 
 
 def word_set(text: str) -> frozenset[str]:
@@ -59,7 +60,8 @@ SIGNALS = (
         "other",
         "names another way, or sets this one beside it: the narrow list",
         "alternatively alternative another different differently other else instead new or alternativ andere anderer "
-        "anderen stattdessen andersherum autrement autre alternativamente otra otro ignore disregard aside forget",
+        "anderen stattdessen andersherum autrement autre alternativamente otra otro ignore disregard aside forget "
+        "rather shifting switching pivoting changing switch pivot",
         [
             rf"\b(?:another|a different|a new|an alternative|some other|a fresh|a whole new)(?: [\w-]+){{0,2}} {_METHOD}\b",
             r"\b(?:try|use|consider|find|need|want|there's|there is|is there|take|think of|look for|maybe|perhaps|do (?:this|it)) (?:another|a different|some other|an alternative) way\b(?! (?:around|from))",
@@ -69,7 +71,8 @@ SIGNALS = (
             r"\b(?:think|look|approach|view|tackle|see|go)(?: about| at| of)?(?: this| it| that| the problem| things)? (?:differently|another way|from (?:a different|another) )",
             rf"\b(?:{_LET}|try|use) .{{0,80}}\binstead\b(?! of)",
             rf"\b(?:maybe|perhaps) {_WE} (?:should|can|could) (?:just |simply )?(?:ignore|disregard|forget about|set aside)\b",
-            rf"\binstead of (?:trying|using|doing|going|[a-z]+ing)\b.{{0,80}}\b(?:let me|let's|{_WE} (?:can|could|should|just|will|might))\b",
+            rf"\b(?:instead of|rather than) [a-z]+ing\b.{{0,80}}\b(?:let me|let's|{_WE} (?:can|could|should|just|will|might))\b",
+            rf"\b{_LET} {_ADVERB}(?:switch|pivot|change (?:the |my |our )?(?:approach|strategy|tack|course|method|perspective|gears))\b",
             r"\b(?:einen? )?ander(?:e|er|en|es) (?:ansatz|weg|methode|idee|möglichkeit)\b",
             r"\b(?:une autre|otra|otro) (?:approche|méthode|idée|piste|manera|forma|método|enfoque)\b",
         ],
@@ -79,8 +82,10 @@ SIGNALS = (
             r"(?:another|a different|an alternative|one other) (?:way|thought|option|possibility|thing to try)\b",
             r"or,? (?:maybe|perhaps|alternatively|better|instead|(?:i|we) (?:can|could|might))\b",
             r"instead\b(?! of)",
+            r"(?:look|take|use|try|consider|count|think|put|write|start|work|go|focus|compute|pick|choose|treat)\b.{0,80}\binstead\b(?! of)",
+            r"(?:shifting|switching|pivoting|changing)\b.{0,20}\b(?:to|course|tack|direction|strategy|approach|gears|focus)\b",
             r"(?:new|different|other) (?:approach|plan|idea|angle|strategy|attempt)\b",
-            r"(?:alternativ|stattdessen|andersherum|autrement|alternativamente)\b",
+            r"(?:alternativ|stattdessen|andersherum|autrement|essayons autrement|alternativamente)\b",
         ],
     ),
     _signal(
@@ -95,11 +100,13 @@ SIGNALS = (
     _signal(
         "prefer",
         "likes another way better; a turn where a line is under way, a plan where none is",
-        "better easier simpler quicker cleaner wiser besser einfacher",
+        "better easier simpler quicker cleaner faster safer nicer wiser more besser einfacher",
         [
-            r"\b(?:maybe|perhaps|probably|might be|may be|would be|could be|think|it's|it is) (?:it's |it is |it would be |it might be )?(?:a )?(?:much |far |probably )?(?:better|easier|simpler|quicker|cleaner|wiser)(?: (?:to|if|way|approach|method|idea)\b|$)",
+            rf"\b(?:maybe|perhaps|probably|be|think|it's|it is|that's|is|are|seems?|looks?) (?:it's |it is |it would be |it might be )?(?:a |an )?(?:much |far |a lot |way |probably )*(?:{_BETTER})(?: (?:to|way|approach|method|idea|option|choice|solution)\b|[.:;,!]|$)",
+            rf"\b(?:a|the|one) (?:much |far )?(?:{_BETTER}) (?:way|approach|method|idea|option|choice|solution|strategy|plan)\b",
             r"\b(?:vielleicht|wohl) (?:ist es )?(?:besser|einfacher)\b",
         ],
+        [rf"(?:{_BETTER})(?: (?:to|idea|approach|way|option|plan|if|yet)\b|:)"],
     ),
     _signal(
         "return",
@@ -129,36 +136,54 @@ SIGNALS = (
         "fail",
         "the line did not work; turns nothing by itself (proofs by contradiction), but the next attempt is one after a failure",
         "work working works worked help helpful lead promising contradiction impossible stuck nowhere complicated messy "
-        "convoluted overcomplicating overcomplicated complicating complicates tedious cumbersome discrepancy inconsistent "
-        "overcounting fails fail failed dead sense wrong incorrect right correct straightforward confusing absurd hopeless "
-        "confused lost unlikely off odd strange implausible contradicts contradicting conflicts conflicting small large big high low involve use account no not isn't might may must mistake error slip luck good enough match matching fit unhelpful useless possible misses exceeds valid bug crash crashes error errors "
-        "funktioniert geht widerspruch falsch marche contradicción funciona issue cause culprit",
+        "convoluted overcomplicating overcomplicated complicating complicates complicate tedious cumbersome discrepancy inconsistent "
+        "overcounting fails fail failed failing dead sense wrong incorrect right correct straightforward confusing absurd hopeless "
+        "confused lost unlikely off odd strange weird suspicious fishy unreasonable implausible contradicts contradicting conflicts conflicting conflict small large big high low long short slow weak "
+        "involve use account no not isn't might may must mistake error slip luck good enough match matching fit unhelpful useless possible misses exceeds valid bug crash crashes errors "
+        "funktioniert geht widerspruch falsch marche contradicción funciona issue cause culprit "
+        "too does doesn't do don't did didn't won't wouldn't can't couldn't cannot worse unwieldy horrible awkward ugly hairy nasty inefficient "
+        "infeasible impractical intractable overkill unmanageable error-prone circles violates violate violating breaks ruled rules nonsense snag roadblock wall "
+        "forever takes taking take never trouble problematic flawed forgot devient trop unübersichtlich",
         [
-            r"\b(?:does|did|do|will|would|could|can)(?:n't| not|not) (?:quite |seem to |really |actually |even |seem )*(?:work|help|lead|fit|match|make (?:much |any |a lot of )?sense|get (?:us|me)|add up|be right|be correct|be$|apply|fly)\b",
-            r"\bdead end\b|\bcontradict(?:ion|s|ing)?\b|\bconflict(?:s|ing)\b|\bimpossible\b|\bnowhere\b|\bhopeless\b|\bstuck\b|\babsurd\b",
-            r"\bnot (?:helpful|promising|useful|working|possible|valid|right|correct|enough|good|it|the (?:right|way|cause|issue|culprit|problem|bug)|straightforward|a match|going (?:anywhere|to work)|getting (?:anywhere|us))\b",
-            r"\bisn't (?:helpful|promising|useful|working|possible|valid|right|correct|enough|it|the (?:right|cause|issue|culprit|problem|bug)|going)\b",
+            r"\b(?:does|did|do|will|would|could|can|might|may|wo)(?:n't|not| not) (?:quite |seem to |really |actually |even |seem |necessarily |fully |at all |yet )*(?:work|help|lead|fit|match|make (?:much |any |a lot of )?sense|get (?:us|me)|give (?:us|me|any|the)|add up|be (?:right|correct|true|it|enough|sufficient|possible|the (?:case|right|answer|cause))|be$|apply|fly|hold|satisfy|suffice|explain|suit|handle|scale|solve|cover|cut it|do(?! (?:this|that|it|so|the|anything)\b))\b",
+            r"\bdead end\b|\bcontradict(?:ion|s|ing)?\b|\bconflict(?:s|ing)?\b|\bimpossible\b|\bnowhere\b|\bhopeless\b|\bstuck\b|\babsurd\b|\bnonsense\b|\bin circles\b|\b(?:hit|hitting|run into|running into) (?:a|another) (?:snag|wall|roadblock|dead end|problem)\b",
+            r"\bnot (?:very |really |quite |exactly |at all |so |that |particularly )*(?:helpful|promising|useful|working|possible|valid|right|correct|enough|good|ideal|great|nice|feasible|practical|sufficient|happy|satisfied|satisfying|allowed|it|the (?:right|way|cause|issue|culprit|problem|bug|answer)|straightforward|a match|going (?:anywhere|to work)|getting (?:anywhere|us|me))\b",
+            r"\bisn't (?:very |really |quite |exactly |particularly )*(?:helpful|promising|useful|working|possible|valid|right|correct|enough|good|ideal|great|feasible|sufficient|allowed|it|the (?:right|cause|issue|culprit|problem|bug|answer)|going)\b",
             r"\b(?:too|overly|(?:getting|gets|becomes|becoming|is|are|'s|seems|looks)(?: a bit| a little| very| quite| really| rather| pretty| too| more)?) (?:complicated|messy|convoluted|cumbersome|tedious|complex|confusing)\b(?!,? but\b)",
-            r"\bi(?:'m| am) (?:really |still |now |just |a bit )*(?:confused|lost)\b|\b(?:seems?|looks?|feels?) (?:very |quite |a bit |rather )?(?:unlikely|off|wrong|odd|strange|implausible)\b",
-            r"\b(?:that|this|it|which)(?:'s| is| seems| looks)? (?:way |far |much )?too (?:small|large|big|high|low|long|short|simple|good)\b|\bdoesn't (?:involve|use|account for|explain)\b",
-            r"\bovercomplicat\w+|\bcomplicat(?:ing|es) (?:things|this|it|matters)|\bovercounting\b",
-            r"\b(?:that|this|it|which|approach|attempt|method|idea) (?:[\w-]+ )?(?:fails|failed|is wrong|is incorrect|was wrong)\b|^(?:fail(?:s|ed)?|wrong)\b",
-            r"\bno (?:luck|good|use|solution|match)\b|\bdiscrepancy\b|\binconsistent\b|\bmakes no sense\b|\bwrong (?:way|track|path|approach|direction)\b",
-            r"\b(?:still|same) (?:\w+ )?(?:fails|crash(?:es)?|error|wrong|bug)\b",
+            r"\b(?:(?:would|will|might|could|may) complicate|complicat(?:ing|es)) (?:things|this|it|matters)|\bovercomplicat\w+|\bovercounting\b|\b(?:unwieldy|horrible|awkward|ugly|hairy|nasty|messy|inefficient|infeasible|impractical|intractable|overkill|unmanageable|error-prone|problematic|flawed|worse)\b|\b(?:take|takes|taking) (?:a (?:long )?while|forever|too long)\b",
+            rf"\bi(?:'m| am) (?:really |still |now |just |a bit )*(?:confused|lost)\b|\b(?:seems?|looks?|feels?|sounds?|something(?:'s| is)|that's|that is|this is|which is|are) (?:very |quite |a bit |rather |a little |really |still |clearly |also )*(?:{_UNFIT})\b",
+            r"\b(?:that|this|it|which)(?:'s| is| seems| looks|'d be| would be)? (?:way |far |much )?too (?:small|large|big|high|low|long|short|simple|good|slow|weak|strong|much|many|few)\b|(?:^|[.,;:] ?|\bis )(?:way |far |much )?too (?:slow|small|large|big|high|low|long|short|weak|strong|expensive)\b|\bdoesn't (?:involve|use|account for)\b",
+            r"\b(?:that|this|it|which|approach|attempt|method|idea|path|line|way|assumption|guess) (?:[\w-]+ )?(?:fails|failed|is wrong|is incorrect|was wrong|violates|breaks)\b|^(?:fail(?:s|ed)?|wrong)\b|\bruled? (?:that|this|it) out\b|\b(?:is|are|was) ruled out\b",
+            r"\bno (?:luck|good|use|solution|match|dice|go)\b|\bso (?:probably )?not (?:an?|the|that|it|this)\b|\bprobably not (?:an?|the|that|it|this)\b|\bdiscrepancy\b|\binconsistent\b|\bmakes no sense\b|\bwrong (?:way|track|path|approach|direction)\b|\bnever works?\b",
+            r"\b(?:still|same) (?:\w+ )?(?:fails|crash(?:es)?|error|wrong|bug)\b|\bbut (?:i|we) (?:forgot|overlooked|missed|ignored|neglected)\b",
             r"\b(?:might|may|must) (?:not be (?:the )?(?:right|correct|best|valid|possible|enough)|have (?:mis\w+|messed|mixed|made an? |gone|gotten|forgot|overlooked|confused))",
             rf"(?<!if )(?<!whether )(?<!sure )\b{_WE}(?:'ve| have| must have)? (?:made (?:a|an|some) (?:[\w-]+ )?(?:mistake|error|slip)|messed up|was wrong|were wrong)\b",
-            r"\bfunktioniert (?:so )?nicht\b|\bgeht (?:so )?nicht\b|\bwiderspruch\b|\bne marche pas\b|\bno funciona\b",
+            r"\bfunktioniert (?:so )?nicht\b|\bgeht (?:so )?nicht\b|\bwiderspruch\b|\bunübersichtlich\b|\bne marche pas\b|\bdevient (?:trop |très )?(?:long|compliqué|lourd)\b|\bno funciona\b",
+        ],
+    ),
+    _signal(
+        "denies",
+        "takes back what was just said; with a new version in the same step it mends it, alone it is a failure",
+        "no nope nein right wrong correct incorrect true case quite scratch strike mistake error backwards wait not",
+        [r"(?!)"],
+        [
+            r"(?:no|nope|nein)\b(?:[,.!…–—]| (?:wait|that|it|this)\b)",
+            r"(?:that|this|it|which)(?:'s| is| was| seems| looks)? (?:actually |clearly |also |obviously )?(?:wrong|incorrect|backwards|a mistake|an error|not (?:quite |actually |exactly )?(?:right|correct|true|the case|possible|what))\b",
+            r"(?:that|this|it)(?:'s not| isn't| can't be| cannot be| couldn't be) (?:quite |actually |exactly |the |)?(?:right|correct|true|case|possible|what|$)",
+            r"(?:that|this|it) (?:doesn't|does not|didn't) (?:quite |really )?(?:seem|look|sound|feel|add up|make (?:any |much )?sense)\b",
+            r"(?:that|this|it) (?:might|may|would) not be (?:entirely |the )?(?:right|correct|true|case)\b",
+            r"not (?:quite|exactly)\b|(?:scratch|strike) that\b|i (?:was|am|made) (?:wrong|a mistake|an error)\b",
         ],
     ),
     _signal(
         "mistake",
         "mends an earlier step, as a fact: saying that there is a mistake is a failure, putting it right is a turn",
         "misread miscounted miscalculated misapplied forgot overlooked oops whoops mistake error slip bad "
-        "correct fix redo rework recast rederive re-derive correction fehler vergessen mixed messed dropped",
+        "correct fix redo rework recast rederive re-derive correction fehler vergessen mixed messed dropped mislabeled mislabelled neglected swapped counted double-counted wrongly i",
         [
-            rf"(?<!if )(?<!whether )(?<!maybe )(?<!perhaps )(?<!either )(?<!or )\b{_WE} (?:misread|miscounted|miscalculated|misapplied|forgot|overlooked|mixed up|messed up|dropped a)\b(?! (?:somewhere|something))",
+            rf"(?<!if )(?<!whether )(?<!maybe )(?<!perhaps )(?<!either )(?<!or )\b{_WE} (?:misread|miscounted|miscalculated|misapplied|mislabell?ed|forgot|overlooked|neglected|swapped|mixed up|messed up|double[- ]counted|dropped a|subtracted wrongly|added wrongly)\b(?! (?:somewhere|something))",
             r"\boops\b|\bwhoops\b|\bmy (?:mistake|bad)\b",
-            r"\b(?:there's|there is|here's|found|see|spotted) (?:the|my) (?:mistake|error|slip)\b",
+            r"\b(?:there's|there is|here's|found|see|spotted) (?:the|my) (?:mistake|error|slip|problem|bug|issue)\b|\bthe (?:mistake|error|slip) (?:is|was)\b(?! (?:somewhere|elsewhere|not))",
             rf"\b{_LET} {_ADVERB}(?:correct (?:that|this|my|it|the)|redo|rework|recast|re-?derive|fix (?:that|this|it|my))\b",
             r"\bich habe (?:mich|einen fehler|vergessen)\b|\bmein fehler\b",
         ],
@@ -200,34 +225,62 @@ SIGNALS = (
         ],
     ),
     _signal(
+        "redo",
+        "does something over: a check, unless the thing was just taken back",
+        "recalculate recompute recount redo careful carefully again retry rewrite revise re-trace retrace fix",
+        [
+            rf"\b{_LET} {_ADVERB}(?:re-?calculate|re-?compute|re-?count|redo|re-?trace|retry|rewrite|revise|fix)\b",
+            rf"\b{_LET} (?:be |do (?:this|that|it) )?(?:more )?careful(?:ly)?\b|\b{_LET} (?:do|try|compute|count|calculate|work) (?:this |that |it )?(?:out )?(?:again|more carefully)\b",
+        ],
+    ),
+    _signal(
+        "agrees",
+        "another way that comes out the same was a second look, not a way back",
+        "same agree agrees again before both matches consistent",
+        [
+            r"\b(?:the )?same (?:result|answer|value|thing|number|conclusion|as before|total|sum)\b|\bagrees?\b|\bagain [\d(]|\b(?:matches|consistent with) (?:the|our|my|what)\b|\bas before\b|\bboth (?:ways|methods|approaches|agree|give|answers)\b|(?:^|, )the same[.!]?$",
+        ],
+    ),
+    _signal(
+        "view",
+        "offers another view of what is there, to look at it or to check it",
+        "another other different second alternative",
+        [
+            r"\b(?:another|one other|a different|a second|an alternative|the other) way (?:to|of|we can) (?:see|seeing|look|looking|view|verify|check|confirm|say|saying|put|phrase|express|describe|write)\b",
+        ],
+    ),
+    _signal(
         "confirm",
         "a check that came out well",
-        "correct right consistent checks matches match works verified confirmed holds sense good fine passes agrees ✓ ✔ stimmt",
+        "correct right consistent checks matches match works verified confirmed holds sense good fine passes agrees perfect nice yes ✓ ✔ stimmt",
         [
             r"(?<!not )(?<!n't )\b(?:that|this|it|which|everything|all|steps?|so|yes),? ?(?:all )?(?:'s| is| are| seems?| looks?|makes)? ?(?:to be |all |indeed |also )?(?:correct|right|consistent|good|fine|sense|valid|solid|okay)\b(?!\?)",
             r"\bchecks out\b|\b(?:it|that|this) (?:matches|works|holds|agrees|passes)\b|[✓✔]|\bstimmt\b(?! das)",
         ],
-        [r"correct\b", r"verified\b", r"confirmed\b"],
+        [r"correct\b", r"verified\b", r"confirmed\b", r"(?:good|perfect|nice|yes)[.!]?$"],
     ),
     _signal(
         "attempt",
         "something is tried; a turn only after a failure",
         "try trying maybe perhaps suppose consider next could use need how what assume let's let another versuche nehmen "
-        "angenommen essayons probemos better so",
+        "angenommen essayons probemos better so let then look instead rather i'd i'll",
         [
-            rf"\b{_LET} {_ADVERB}(?:try|use|consider|think|look|find|assume|suppose|approach|take|focus|compute|calculate|start|go|revisit|stick|express|do|rewrite|work|explore|go)\b",
+            rf"\b{_LET} {_ADVERB}(?:try|count|set|put|introduce|define|change|modify|strengthen|relax|guess|pick|choose|add|swap|replace|turn|move|shift|use|consider|think|look|find|assume|suppose|approach|take|focus|compute|calculate|start|go|revisit|stick|express|do|rewrite|work|explore|go)\b",
             r"\b(?:what|how) (?:if|about)\b|\bversuche\b|\bessayons\b|\bprobemos\b|\bnehmen wir\b",
         ],
         [
-            r"(?:try|trying|suppose|consider|next|could|assume|angenommen)\b",
+            r"(?:try|trying|suppose|consider|next|could|assume|look at|angenommen)\b",
+            rf"{_WE}(?:'d| would|'ll) (?:rather|go|instead)\b",
+            r"[a-z][\w -]{1,30} then:",
         ],
     ),
     _signal(
         "guess",
         'supposes something; after a failure a new attempt, unless it only draws a conclusion from it ("So perhaps …")',
-        "maybe perhaps vielleicht",
+        "maybe perhaps vielleicht think",
         [r"(?!)"],
         [
+            rf"{_WE} think\b",
             rf"(?:maybe|perhaps)\b(?! (?:{_WE}|it|there|that|this)(?:'ve| have|'m| am|'s)? (?:made|mis\w+|messed|forgot|overlooked|is|was|a mistake|an error))",
             r"vielleicht\b",
         ],
@@ -312,7 +365,7 @@ CHINESE = {
 
 ALL_WORDS = frozenset().union(*(s.words for s in SIGNALS))
 FILLERS = re.compile(
-    r"(?:[\s*_#>\-–—.…,!:;(]*(?:okay|ok|so|but|hm+|wait|well|now|or rather|and|oh|no(?=[,.!…–—]| wait| that| it| this)|nope|yeah|yes|yep|hold on|alright|all right|right|then|"
+    r"(?:[\s*_#>\-–—.…,!:;(]*(?:okay|ok|i see(?=[,.!])|let me see(?=[,.!])|let's see(?=[,.!])|so|but|hm+|wait|well|now|or rather|and|oh|no(?=[,.!…–—]| wait| that| it| this)|nope|yeah|yes|yep|hold on|alright|all right|right|then|"
     r"actually|ah|aha|ugh|um+|hey|hang on|a (?:second|moment|minute|sec)|sure|great|anyway|maybe not|moment(?: mal)?|also|nein|hmm+|attends|espera)"
     r"(?![\w'-])[\s,.!…:;–—-]*)*[\s*_#>\-–—.…,!:;(]*"
 )
@@ -322,5 +375,18 @@ AMENDS = re.compile(
 OBJECTS = re.compile(r"\W*(?:but|however)\b")
 INFERS = re.compile(r"\W*(?:so|therefore|thus|hence|which means|that means)\b")
 CONTRASTS = re.compile(r"\W*(?:but|wait|hmm+|actually|no|however|hold on)\b")
-DENIES = re.compile(r"\W*(?:(?:wait|but|oh|hmm+|so)[\s,.]+)*(?:no|nope|nein)\b[\s,.!]")
+DENIES = re.compile(
+    r"\W*(?:(?:wait|but|oh|hmm+|so|ah|actually|okay|ok|well|yeah)[\s,.!…]+)*(?:no|nope|nein)\b(?:[,.!…–—]|\s+(?:wait|that|it|this)\b)"
+)
+REALISES = re.compile(
+    r"\W*(?:(?:wait|but|hmm+|so|ok|okay|actually)[\s,.!…]+)*(?:oh|ah+|aha|i see|right|of course|got it|i (?:just |now )?(?:realize|realise|see|notice)d?)\b"
+)
+CORRECTS = re.compile(
+    REALISES.pattern
+    + r"[^.?!]{0,120}(?:\bshould\b|\b(?:has|have|had|needs?) to be\b|, not\b|\brather than\b|\binstead\b|n't\b[^.?!]*,)"
+)
+NO = re.compile(r"(?:^|\b(?:so|but|probably|still|again|hmm),? |[.;,] ?)(?:no|nope)[.!]?$")
+REFERS = re.compile(
+    r"\W*(?:this|that|it|these|those|because|since|which|the (?:problem|issue|reason|trouble|difficulty|contradiction)|similarly|likewise|also|and|yes|good|great|fine|note)\b"
+)
 PAUSES = re.compile(r"\b(?:wait|hold on|hang on|moment|actually|attends|espera)\b|等等|等一下|不对")

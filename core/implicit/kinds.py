@@ -17,10 +17,14 @@ from core.implicit.cues import (
     CHINESE,
     CONTRASTS,
     DENIES,
+    CORRECTS,
     FILLERS,
     INFERS,
+    NO,
     OBJECTS,
     PAUSES,
+    REALISES,
+    REFERS,
     SIGNALS,
     word_set,
 )
@@ -28,6 +32,7 @@ from core.trace import Kind
 
 HEAD, TAIL = 700, 300  # characters read at either end of a step
 OPENING = 2  # sentences that say what a step is
+ENDING = 2  # sentences in which a step may end with a failure
 ASKED = 2  # words shared with the question that make a sentence one about it
 TURNS = word_set("other return approach mistake")
 SHORT = 60  # characters; a remark without numbers up to this length is an aside
@@ -62,6 +67,12 @@ class Reading:
     late: frozenset[str] = frozenset()
     together: bool = False  # a turn and a check stand in one sentence: another way *to verify*
     failed_before: bool = False  # within the opening, a failure precedes an attempt
+    gave_up: bool = False  # ends with a failure
+    fell: bool = False  # begins otherwise, and its last sentence is a failure
+    denied: bool = False  # takes back what was just said, and goes on
+    realises: bool = False  # begins with "oh", "I see" or the like
+    corrects: bool = False  # and says in the same sentence what is so instead
+    refers: bool = False  # begins with "this", "because" or the like: goes on about the same thing
     result: bool = False  # states a result in the words of the question
     pause: bool = False  # begins with "wait" or the like
     amends: bool = False  # begins with "actually" or "it should be"
@@ -69,6 +80,7 @@ class Reading:
     objects: bool = False  # begins with "but" or "however"
     infers: bool = False  # begins with "so" or the like
     remark: bool = False  # short, without a number
+    question: bool = False  # ends with a question
     asks: bool = False  # uses the words of the question and computes nothing
 
     def turns(self) -> bool:
@@ -78,13 +90,15 @@ class Reading:
 @dataclass
 class Context:
     """What earlier steps left open. `failed`: steps since something did not work; `announced`: the last step ended by
-    announcing another way; `turned`: steps since the last turn; `finished`: the current plan has reached a result; `fresh`: steps since the current plan began."""
+    announcing another way; `gave_up`: it ended with a failure; `asked`: it ended with a question; `turned`: steps since the last turn; `finished`: the current plan has reached a result; `fresh`: steps since the current plan began."""
 
     index: int = 0
     setting_up: bool = True
     failed: int = 1 << 30
     turned: int = 1 << 30
     announced: bool = False
+    gave_up: bool = False
+    asked: bool = False
     finished: bool = False
     fresh: int = 1 << 30
     entered_by_backtrack: bool = False
@@ -111,6 +125,10 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
         contrasts=CONTRASTS.match(text) is not None,
         objects=OBJECTS.match(text) is not None,
         infers=INFERS.match(text) is not None,
+        realises=REALISES.match(text) is not None,
+        corrects=CORRECTS.match(text) is not None,
+        refers=REFERS.match(text) is not None,
+        question=text.endswith("?"),
         remark=len(text) <= SHORT and not _DIGITS.search(text),
         asks=len(asked & said) >= ASKED and "=" not in text,
     )
@@ -118,19 +136,21 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
         return begins
     chinese = not text.isascii() and _CJK.search(text) is not None
     found: list[frozenset[str]] = []
+    denied = DENIES.match(text) is not None
     opening: set[str] = set()
     last_opening = bodies = 0  # bodies: sentences with more than fillers in them
-    pause, question = begins.pause, False
+    pause, asked_itself, taken_back = begins.pause, False, denied
     result = together = failed_before = False
     late: set[str] = set()
     at = 0
-    denied = DENIES.match(text) is not None
     for sentence in _SENTENCES.split(text):
         body = sentence[FILLERS.match(sentence).end() :]  # type: ignore[union-attr]
         words = set(_WORDS.findall(sentence))
         signals = {s.name for s in SIGNALS if s.found(body, words)}
-        if not body and not question and DENIES.match(sentence + " "):
-            signals.add("fail")  # a bare "No."
+        if not asked_itself and NO.search(sentence):
+            signals.add("fail")  # "…, so no."; after a question it is only the answer
+        if sentence.endswith("?"):
+            signals.discard("fail")
         if chinese:
             signals |= {name for name, pieces in CHINESE.items() if any(p in sentence for p in pieces)}
         if not result and len(asked & words) >= ASKED:
@@ -140,16 +160,22 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
                 pause = pause or PAUSES.search(sentence, 0, len(sentence) - len(body)) is not None
             together |= "check" in signals and bool(signals & {"other", "return", "rethink"})
             failed_before |= bool(signals & {"attempt", "guess"}) and (denied or "fail" in opening)
+            if bodies == 0 and "denies" in signals and not sentence.endswith("?"):
+                taken_back = True
             opening |= signals
             last_opening = len(found)
         elif "check" not in signals:
             (opening if at < len(text) / 2 else late).update(signals & TURNS)
         bodies += len(body) > 2
         at += len(sentence) + 1
-        question = sentence.rstrip().endswith("?")
+        asked_itself |= sentence.endswith("?")
         found.append(frozenset(signals))
+    last = found[-ENDING:]
     return replace(
         begins,
+        gave_up=any("fail" in s or "denies" in s for s in last) and not (last[-1] & {"confirm", "agrees", "check"}),
+        fell=len(found) > 1 and "fail" in found[-1],
+        denied=taken_back and len(text) > SHORT and "fail" not in last[-1] and "confirm" not in opening,
         opening=frozenset(opening),
         inside=frozenset().union(*found),
         ending=found[-1] if len(found) - 1 > last_opening else frozenset(),
@@ -177,35 +203,46 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
         return "backtrack", 0.9
     if "return" in o and not r.together:
         return "backtrack", 0.85
+    gave_up = c.gave_up or r.failed_before
+    confirms = bool(r.inside & {"confirm", "agrees"}) and "fail" not in r.inside
     if "mistake" in o and not (r.together or merged):
         return "backtrack", 0.65
+    if r.denied and not (c.asked or confirms or r.together) and ("check" not in o or "redo" in o):
+        return "backtrack", 0.6
+    if r.corrects and not (merged or c.setting_up or confirms or "check" in o):
+        return "backtrack", 0.55
+    if "view" in o and not failed:
+        return "explore", 0.6
     if "other" in o:
-        if r.together:
+        if r.together or (confirms and not failed):
             return "explore", 0.6
         if failed:
             return "backtrack", 0.8
         return ("explore", 0.6) if c.finished else ("backtrack", 0.65)
-    if "prefer" in o and r.contrasts and not merged and "check" not in o and not (c.finished or c.setting_up):
+    if "prefer" in o and not (merged or c.finished or c.setting_up or "check" in o):
         return "backtrack", 0.55
     if "rethink" in o and not r.together and not merged:
         return "backtrack", 0.6
     if c.announced and "check" not in o:
         return "backtrack", 0.7
-    if (
-        failed
-        and "check" not in o
-        and ("attempt" in o or ("guess" in o and not r.infers) or (r.amends and c.failed == 0))
-    ):
-        return "backtrack", 0.6
+    if failed and "check" not in o:
+        if "attempt" in o or ("guess" in o and not (r.infers or "confirm" in o)) or (r.amends and c.failed == 0):
+            return "backtrack", 0.6
+        if gave_up and (r.realises or "redo" in o):
+            return "backtrack", 0.6
+        if c.gave_up and not (
+            r.infers or r.objects or r.refers or r.pause or r.remark or confirms or o & {"fail", "confirm"}
+        ):
+            return "backtrack", 0.5
     if "proposes" in o and r.contrasts and not (merged or c.finished or c.setting_up or "check" in o):
         return "backtrack", 0.55
-    if "check" in o and c.index:
+    if o & {"check", "redo"} and c.index:
         return "verify", 0.8
     if c.index and (r.pause or "confirm" in o):
         return "verify", 0.6
     if o & {"plan", "prefer", "tries"}:
         return "plan", 0.6
-    if r.remark and not o - {"attempt", "fail", "guess"}:
+    if r.remark and not o - {"attempt", "fail", "guess", "denies"}:
         return "aside", 0.6
     if c.setting_up and r.asks:
         return "setup", 0.5

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from core.implicit.kinds import MEMORY, SETUP_STEPS, Context, Reading, classify, question_words, read
 from core.implicit.mentions import RIVALS, Mention, Mentions
 from core.implicit.recall import Recall, terms
-from core.trace import Decision, Kind, Placed, Step
+from core.trace import Decision, Placed, Step
 
 CLIMB = 64  # steps up the path that are looked at for a quoted step
 CLEARLY = 2.0  # how many times better than the default a quoted step must fit
@@ -70,10 +70,15 @@ class ImplicitTree:
         kind, sure = classify(reading, context)
         name = self._mentions.heading(text)
         found = terms(text)
+        if kind == "backtrack" and not self._plans and index > 1 and (context.failed <= MEMORY or reading.turns()):
+            # What failed was begun while the question was still being read.
+            self._plans.append(_Plan(1, 0, index - 1, whole=True))
+            self._approaches.append(1)
         sibling = self._mentions.sibling(name) if name else None
         if sibling is not None and kind not in ("conclude", "verify"):
             assert name is not None
-            node = self._beside(index, sibling, kind, rival=name[0] in RIVALS and context.failed <= MEMORY)
+            rival = name[0] in RIVALS and context.failed <= MEMORY
+            node = self._beside(index, sibling, instead=rival or (kind == "backtrack" and reading.turns()))
         elif index == 0 or (kind == "backtrack" and not self._plans):
             # Nothing has been tried yet: there is nothing to give up.
             kind = "plan" if kind == "backtrack" else kind
@@ -102,10 +107,10 @@ class ImplicitTree:
 
     # ---- where a step hangs -------------------------------------------------------------------------------------
 
-    def _beside(self, index: int, sibling: int, kind: Kind, *, rival: bool) -> Placed:
+    def _beside(self, index: int, sibling: int, *, instead: bool) -> Placed:
         """ "Case 2" hangs where "Case 1" hangs; "Attempt 2" after a failure replaces "Attempt 1"."""
         parent = self.nodes[sibling].parent
-        if rival or kind == "backtrack":
+        if instead:
             return Placed(parent, True, parent, sibling, 0.85, "backtrack")
         return Placed(parent, confidence=0.85, kind="explore")
 
@@ -126,7 +131,7 @@ class ImplicitTree:
         mention = self._mentions.find(text, index, name)
         if mention and (target := self._mentioned(mention, reading)) is not None:
             resumes, replaces, sure = target[0], self._branch_under(target[0], index - 1), min(sure + 0.1, mention.sure)
-        elif not reading.turns() and (reading.amends or "mistake" in reading.opening):
+        elif not reading.turns() and (reading.amends or reading.denied or "mistake" in reading.opening):
             replaces = self._mended(index, found)
             resumes = self.nodes[replaces].parent
         elif (
@@ -230,7 +235,7 @@ class ImplicitTree:
     # ---- what is remembered -------------------------------------------------------------------------------------
 
     def _keep_plans(self, index: int, node: Placed, reading: Reading) -> None:
-        mended = node.is_backtrack and "mistake" in reading.opening and not reading.turns()
+        mended = node.is_backtrack and (reading.denied or "mistake" in reading.opening) and not reading.turns()
         whole = node.kind == "explore" or (node.is_backtrack and bool(reading.opening & {"approach", "return"}))
         announced = node.kind == "plan" and (self._context.fresh > MEMORY or not self._announced)
         if node.kind == "plan" and not self._announced:
@@ -267,8 +272,10 @@ class ImplicitTree:
         c.fresh = plan.last - plan.first if plan else 1 << 30
         c.turned = 0 if node.is_backtrack or node.kind == "explore" else c.turned + 1
         # A failure is answered by the turn that it led to; a failure that the turn itself ends with is a new one.
-        here = reading.ending if node.is_backtrack else reading.inside
-        c.failed = 0 if "fail" in here else (1 << 30 if node.is_backtrack else c.failed + 1)
+        fails = reading.fell if node.is_backtrack else "fail" in reading.inside
+        c.failed = 0 if fails else (1 << 30 if node.is_backtrack else c.failed + 1)
         if "confirm" in reading.inside and "fail" not in reading.ending:
             c.failed = 1 << 30
         c.announced = bool(reading.late)
+        c.gave_up = reading.gave_up and c.failed == 0
+        c.asked = reading.question
