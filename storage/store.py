@@ -21,10 +21,11 @@ from typing import Any, TypeVar
 import duckdb
 
 from core.trace import Trace
-from storage import database, queue, ratings, traces
+from storage import database, queue, ratings, refinements, traces
 from storage.errors import CorruptFolder, FolderInUse, ForeignFolder, NothingRated, StoreError
 from storage.events import CurrentRating, RatingEvent, format_utc
 from storage.queue import DEFAULT_QUEUE, LEASE_MINUTES, Assignment, Claim
+from storage.refinements import Refinement
 from storage.traces import Held, TraceRow, WorldLine
 from storage.writer import Writer
 
@@ -150,6 +151,10 @@ class Store:
         row = (trace_id, segmentation_id, scorer, scorer_version, [float(v) for v in values], aggregation)
         return self._writer.submit(_add_scores, row)
 
+    def add_refinement(self, refinement: Refinement) -> Future[None]:
+        """Keep what a model said of a trace's steps on a second look, beside what was inferred."""
+        return self._writer.submit(refinements.add_refinements, refinement)
+
     def add_rater(self, rater_id: str, display_name: str, role: str = "rater") -> Future[None]:
         """Make a rater known. Raters are also made on their first assignment, under their id as the name."""
         if role not in ROLES:
@@ -266,6 +271,10 @@ class Store:
             [trace_id],
         )
         return [StepScores(*(*row[:4], tuple(row[4]), row[5], format_utc(row[6]))) for row in rows]
+
+    def refinements(self, trace_id: str) -> list[Refinement]:
+        """What models said of a trace's steps, newest first."""
+        return self._read(lambda con: refinements.read_refinements(con, trace_id))
 
     def stats(self) -> dict[str, Any]:
         """traces, steps, ratings, judgements, submitted, by_rater, by_model, rating_histogram {good, neutral, bad,
