@@ -12,10 +12,12 @@ absence of a row.
 from __future__ import annotations
 
 import math
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 from core.trace import KINDS
@@ -23,8 +25,10 @@ from core.trace import KINDS
 UNSURE = "unsure"
 ACTIONS = ("set", "clear", "submit", "reopen", "skip", "comment")
 DIMENSIONS = {
-    # parent and kind correct what was inferred of the tree: the step this one follows from, and what it does.
-    "step": ("correctness", "first_error", "parent", "kind"),
+    # The last four correct what was inferred: the step this one follows from, what it does, where it should be cut
+    # ("value_text": offsets into the response in code points, ascending, a space between), and that it belongs together
+    # with the step before.
+    "step": ("correctness", "first_error", "parent", "kind", "cuts", "joined"),
     "decision": ("worth_exploring", "left_in_time", "right_return"),
     "trace": ("verdict", "note", "exit"),
 }
@@ -36,14 +40,18 @@ VALUES: dict[str, tuple[float, ...]] = {
     "correctness": _JUDGEMENT,
     "verdict": _JUDGEMENT,
     "first_error": (1.0,),
+    "joined": (1.0,),
     "worth_exploring": (0.0, 1.0),
     "left_in_time": (0.0, 1.0),
     "right_return": (0.0, 1.0),
 }
+_NEVER_UNSURE = ("first_error", "joined")
+_CUTS = re.compile(r"\d{1,10}(?: \d{1,10})*")
 MAX_NOTE = 20_000  # characters; a note is a remark, and one event must never be able to fill the disk
 MAX_SEQ = 2**62  # far beyond any clock in microseconds, and safely within a signed 64-bit column
 MAX_STEP = 2**31 - 1
 MAX_DWELL_MS = 2**31 - 1
+MAX_OFFSET = 2**31 - 1
 
 
 class EventError(ValueError):
@@ -163,15 +171,36 @@ def _value_problem(event: RatingEvent) -> str:
         if value is not None and value.is_integer() and -1 <= value < index:
             return ""
         return f'"value" is {value}; the parent of step {index} is an earlier step (0 to {index - 1}), or -1 for the question.'
+    if event.dimension == "cuts":
+        return "" if offsets_of(event.value_text) else _NO_CUTS.format(event.value_text)
+    if event.dimension == "joined" and event.step_idx == 0:
+        return '"step_idx" is 0; the first step has no step before it to be joined with.'
     allowed = VALUES[event.dimension]
     shown = ", ".join(f"{v:g}" for v in allowed)
     if event.value is None:
-        if event.value_text == UNSURE and event.dimension != "first_error":
+        sure = event.dimension in _NEVER_UNSURE
+        if event.value_text == UNSURE and not sure:
             return ""
-        return f'"value" is missing; {event.dimension} takes {shown}, or "value_text": "unsure" with no value.'
+        unsure = "" if sure else ', or "value_text": "unsure" with no value'
+        return f'"value" is missing; {event.dimension} takes {shown}{unsure}.'
     if event.value not in allowed:
         return f'"value" is {event.value:g}; {event.dimension} takes {shown}.'
     return ""
+
+
+_NO_CUTS = (
+    '"value_text" is {!r}; cuts are offsets into the response, ascending, with a space between, such as "120 345" '
+    "(to take all back send a clear)."
+)
+
+
+def offsets_of(value_text: str | None) -> tuple[int, ...]:
+    """The offsets in the text of a rating "cuts"; empty when it is not such a text."""
+    if value_text is None or not _CUTS.fullmatch(value_text):
+        return ()
+    found = tuple(map(int, value_text.split(" ")))
+    rising = all(a < b for a, b in pairwise(found))
+    return found if rising and found[-1] <= MAX_OFFSET else ()
 
 
 def _text(row: Mapping[str, Any], key: str, longest: int, *, required: bool = False) -> str:

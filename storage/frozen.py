@@ -48,7 +48,9 @@ by_step as (
         max(value) filter (dimension = 'left_in_time')::tinyint as left_in_time,
         max(value) filter (dimension = 'right_return')::tinyint as right_return,
         max(value) filter (dimension = 'parent')::integer as corrected_parent,
-        max(value_text) filter (dimension = 'kind') as corrected_kind
+        max(value_text) filter (dimension = 'kind') as corrected_kind,
+        string_split(max(value_text) filter (dimension = 'cuts'), ' ')::integer[] as cuts,
+        coalesce(bool_or(value = 1) filter (dimension = 'joined'), false) as joined
     from counted where target in ('step', 'decision') group by assignment_id, step_idx),
 by_assignment as (
     select assignment_id,
@@ -87,6 +89,10 @@ _LIGHT = {
     "worth_exploring": "s.worth_exploring",
     "left_in_time": "s.left_in_time",
     "right_return": "s.right_return",
+    "corrected_parent": "s.corrected_parent",
+    "corrected_kind": "s.corrected_kind",
+    "cuts": "s.cuts",
+    "joined": "s.joined",
     "verdict": "b.verdict",
     "prelabel_visible": "coalesce(b.prelabel_visible, false)",
     "split": "case when ('0x' || left(sha256(t.problem_id), 8))::bigint % 1000 < $test then 'test' else 'train' end",
@@ -120,6 +126,8 @@ _FULL = {
     "kind": "s.kind",
     "corrected_parent": "s.corrected_parent",
     "corrected_kind": "s.corrected_kind",
+    "cuts": "s.cuts",
+    "joined": "s.joined",
     "worth_exploring": "s.worth_exploring",
     "left_in_time": "s.left_in_time",
     "right_return": "s.right_return",
@@ -148,6 +156,8 @@ _JUDGED = {
     "right_return": "r.right_return",
     "corrected_parent": "r.corrected_parent",
     "corrected_kind": "r.corrected_kind",
+    "cuts": "coalesce(r.cuts, [])",
+    "joined": "coalesce(r.joined, false)",
 }
 
 

@@ -1,8 +1,7 @@
 """The rating log: appending events, and reading what counts now.
 
 Events are only ever appended. The writer's side (`RatingLog`) remembers which ids an assignment already has, so that
-a replay
-adds nothing, and keeps the assignment's status in step. Knows no HTTP and no screen.
+a replay adds nothing, and keeps the assignment's status in step. Knows no HTTP and no screen.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 import duckdb
 
 from storage.database import insert
-from storage.events import CurrentRating, RatingEvent, format_utc, parse_utc, problem_of
+from storage.events import CurrentRating, RatingEvent, format_utc, offsets_of, parse_utc, problem_of
 
 # Assignments whose event ids are kept in memory: more than raters at work at once; one that fell out is read again
 # (20 ms at 1M events).
@@ -63,7 +62,7 @@ class RatingLog:
             committed: list[str] = []
             for event in events:
                 known = self._assignment(con, event.assignment_id)
-                if known is None or refusal(event, known.rater_id, known.n_steps):
+                if known is None or refusal(con, event, known.rater_id, known.segmentation_id, known.n_steps):
                     continue
                 committed.append(event.event_id)
                 if event.event_id not in known.event_ids:
@@ -168,29 +167,51 @@ class RatingLog:
                 )
 
 
-def refusal(event: RatingEvent, rater_id: str, n_steps: int) -> str:
+def refusal(
+    con: duckdb.DuckDBPyConnection, event: RatingEvent, rater_id: str, segmentation_id: str, n_steps: int
+) -> str:
     """Why an event cannot be kept for an assignment of `rater_id` over `n_steps` steps; empty when it can."""
     if event.rater_id != rater_id:
         return f"The assignment {event.assignment_id} is not that of {event.rater_id!r}; take one of your own."
     if event.step_idx is not None and event.step_idx >= n_steps:
         return f'"step_idx" is {event.step_idx}, but the trace has {n_steps} steps, counted from 0.'
-    return problem_of(event)
+    problem = problem_of(event)
+    if not problem and event.action == "set" and event.dimension == "cuts":
+        return _outside(con, event, segmentation_id)
+    return problem
+
+
+def _outside(con: duckdb.DuckDBPyConnection, event: RatingEvent, segmentation_id: str) -> str:
+    """What is wrong with cuts that do not lie strictly inside their step; empty when they do."""
+    start, end = con.execute(
+        "select char_start, char_end from step where segmentation_id = ? and step_idx = ?",
+        [segmentation_id, event.step_idx],
+    ).fetchall()[0]
+    wrong = [at for at in offsets_of(event.value_text) if not start < at < end]
+    if not wrong:
+        return ""
+    if end - start < 2:
+        return f"Step {event.step_idx} has {end - start} characters, so there is no place inside it to cut."
+    return (
+        f'"value_text" cuts at {wrong[0]}; a cut of step {event.step_idx} lies inside it, from {start + 1} to {end - 1} '
+        "(code points into the response)."
+    )
 
 
 def why_rejected(con: duckdb.DuckDBPyConnection, events: Sequence[RatingEvent]) -> dict[str, str]:
     """{event_id: sentence} for those events that the log would leave out."""
     rows = con.execute(
-        "select a.assignment_id, a.rater_id, g.n_steps from assignment a join segmentation g using (segmentation_id) "
+        "select a.assignment_id, a.rater_id, a.segmentation_id, g.n_steps from assignment a join segmentation g using (segmentation_id) "
         "where a.assignment_id in (select unnest(?::varchar[]))",
         [sorted({e.assignment_id for e in events})],
     ).fetchall()
-    known = {assignment_id: (rater_id, n_steps) for assignment_id, rater_id, n_steps in rows}
+    known = {assignment_id: tuple(of) for assignment_id, *of in rows}
     reasons = {}
     for event in events:
         if event.assignment_id not in known:
             reason = f"There is no assignment {event.assignment_id}; take the next trace first."
         else:
-            reason = refusal(event, *known[event.assignment_id])
+            reason = refusal(con, event, *known[event.assignment_id])
         if reason:
             reasons[event.event_id] = reason
     return reasons

@@ -23,6 +23,7 @@ from core.trace import new_id, utc_now
 from storage import agreement, cards, frozen
 from storage.errors import NothingRated, SnapshotError, StoreError
 from storage.frozen import Selection
+from storage.recut import n_recut
 from storage.store import Store
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ POLICIES = {
     "unsure": "null in `rating` and true in `unsure`; not a vote",
     "first_error": "the step marked so is bad; later steps stay as the rater left them, unrated unless rated",
     "split": "by SHA-256 of problem_id: one problem is never in both train and test",
+    "corrections": "corrected_parent, corrected_kind, cuts (offsets into response at which a step should be cut) and joined "
+    "(with the step before) are said of the steps as inferred; ratings are of those steps too",
     "text": "step_text[i] is response[step_start[i]:step_end[i]], offsets in Unicode code points",
 }
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
@@ -288,6 +291,12 @@ def _warnings(spec: SnapshotSpec, selection: Selection) -> list[str]:
             found.append(
                 f"{histogram[name]} of {rated} rated steps are {name}: a scorer that always says so would look right."
             )
+    recut = sum(n_recut(row) for row in rows)
+    if recut:
+        found.append(
+            f"{recut} steps were re-cut: training and the stepwise and preference exports use the steps as they were "
+            "rated; the tree export has them re-cut."
+        )
     seen = sum(row["prelabel_visible"] for row in rows)
     if seen:
         found.append(
@@ -340,6 +349,7 @@ def _manifest(
             **shown.histogram,
             "positive_share": round(shown.histogram["good"] / rated, 4) if rated else None,
         },
+        "corrections": _corrections(rows),
         "by_rater": _count(row["rater_id"] for row in rows),
         "by_model": _count(row["model"] for row in rows),
         "rubrics": _count(f"{row['rubric_id']} v{row['rubric_version']}" for row in rows),
@@ -352,6 +362,17 @@ def _manifest(
 
 def _decisions(row: Mapping[str, Any]) -> Iterator[tuple[int | None, ...]]:
     return zip(row["worth_exploring"], row["left_in_time"], row["right_return"], strict=True)
+
+
+def _corrections(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """How much of the trees and of the cutting raters corrected."""
+    return {
+        "parents": sum(v is not None for row in rows for v in row["corrected_parent"]),
+        "kinds": sum(v is not None for row in rows for v in row["corrected_kind"]),
+        "cuts": sum(len(cuts) for row in rows for cuts in row["cuts"]),
+        "joins": sum(joined for row in rows for joined in row["joined"]),
+        "steps_recut": sum(n_recut(row) for row in rows),
+    }
 
 
 def _count(values: Iterator[str] | Sequence[str]) -> dict[str, int]:
@@ -378,6 +399,8 @@ def _card(manifest: Mapping[str, Any]) -> str:
         cards.table(manifest["counts"]),
         "\n## Class balance of steps\n",
         cards.table(manifest["class_balance"]),
+        "\n## Corrections of what was inferred\n",
+        cards.table(manifest["corrections"]),
         "\n## Raters, models, agreement\n",
         cards.table({key: manifest[key] for key in ("by_rater", "by_model", "rubrics", "agreement")}),
         "\n## What was asked for, what was left out\n",

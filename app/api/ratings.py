@@ -31,9 +31,11 @@ class RatingsIn(In):
         description=(
             "Each: event_id (UUID), assignment_id, rater_id, seq (the client's order), "
             "action (set, clear, submit, reopen, skip, comment), target (step, decision, trace), step_idx, "
-            "dimension (step: correctness, first_error, parent, kind; decision: worth_exploring, left_in_time, right_return; "
-            "trace: verdict, note, exit), value (+1, 0, -1; 1 yes, 0 no; of parent: an earlier step, -1 the question), "
-            'value_text ("unsure" with no value; a note; a reason; a kind).'
+            "dimension (step: correctness, first_error, parent, kind, cuts, joined; decision: worth_exploring, left_in_time, "
+            "right_return; trace: verdict, note, exit), value (+1, 0, -1; 1 yes, 0 no; of parent: an earlier step, -1 the "
+            "question; of joined: 1, with the step before), "
+            'value_text ("unsure" with no value; a note; a reason; a kind; of cuts: offsets into the response strictly '
+            'inside the step, in code points, ascending, such as "120 345": all cuts of the step at once).'
         ),
         examples=[[_EXAMPLE]],
     )

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from storage.recut import n_recut
+
 Row = dict[str, Any]
 
 CUTS = ("unrated", "unsure", "neutral dropped", "raters tied", "first error", "end")
@@ -83,6 +85,17 @@ def mean_votes(votes: Iterable[int | None]) -> tuple[float, int] | None:
     """(mean, number of votes); None when nobody voted. Unsure and unrated are no votes."""
     given = [v for v in votes if v is not None]
     return (sum(given) / len(given), len(given)) if given else None
+
+
+def recut_warning(rows: Iterable[Row]) -> list[str]:
+    """Labels are of the steps as they were rated, whatever was said about where they should be cut: a sentence, if so."""
+    counts = [n for n in map(n_recut, rows) if n]
+    if not counts:
+        return []
+    return [
+        f"{sum(counts)} steps in {len(counts)} rated traces were re-cut by their raters. Labels are of the steps as they "
+        "were rated, so this export keeps those; the tree export has the steps re-cut."
+    ]
 
 
 def _with_first_error(row: Row) -> list[int | None]:

@@ -21,7 +21,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from core.formats import steiner_tokens as t
-from storage.exports.labels import by_trace, mean_votes
+from storage.exports.labels import by_trace, mean_votes, recut_warning
 from storage.exports.writing import Format, Plan, Row
 from storage.snapshots import Snapshot
 
@@ -77,8 +77,7 @@ def rows(snapshot: Snapshot, options: PreferenceOptions) -> Iterator[Row]:
     """The pairs. Branch pairs are streamed; whole traces with a verdict are held in memory until all are seen."""
     judged: dict[str, list[_Judged]] = {}
     raters: dict[str, str] = {}
-    wanted = (row for row in snapshot.rows(READ) if options.split in ("all", row["split"]))
-    for group in by_trace(wanted):
+    for group in by_trace(_wanted(snapshot, options, READ)):
         raters[group[0]["trace_id"]] = "+".join(sorted(row["rater_id"] for row in group))
         if options.source in ("both", "branch"):
             yield from _branch_pairs(snapshot, group)
@@ -89,6 +88,10 @@ def rows(snapshot: Snapshot, options: PreferenceOptions) -> Iterator[Row]:
             judged.setdefault(group[0]["prompt"], []).append(_Judged({**kept, "prelabel_visible": seen}, *verdict))
     for traces in judged.values():
         yield from _verdict_pairs(snapshot, traces, raters, options.max_pairs_per_problem)
+
+
+def _wanted(snapshot: Snapshot, options: PreferenceOptions, columns: Sequence[str]) -> Iterator[Row]:
+    return (row for row in snapshot.rows(columns) if options.split in ("all", row["split"]))
 
 
 def _verdict_pairs(snapshot: Snapshot, traces: Sequence[_Judged], raters: dict[str, str], most: int) -> Iterator[Row]:
@@ -238,9 +241,7 @@ def look(
 def _coverage(snapshot: Snapshot, options: PreferenceOptions) -> list[str]:
     """What the ratings leave open: verdicts missing, branches rated on one side only."""
     without_verdict = total = branches = open_branches = 0
-    for row in snapshot.rows(("rating", "first_error", "parent", "verdict", "split")):
-        if options.split not in ("all", row["split"]):
-            continue
+    for row in _wanted(snapshot, options, ("rating", "first_error", "parent", "verdict", "split")):
         total += 1
         without_verdict += row["verdict"] is None
         children: dict[int | None, list[int]] = {}
@@ -257,6 +258,8 @@ def _coverage(snapshot: Snapshot, options: PreferenceOptions) -> list[str]:
         found.append(
             f"{open_branches} of {branches} branching points have an unrated or unsure branch, which makes no pair."
         )
+    if options.source != "verdict":
+        found += recut_warning(_wanted(snapshot, options, ("rating", "cuts", "joined", "split")))
     return found
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from storage.exports.labels import by_trace, label_steps, majority
+from storage.exports.labels import by_trace, label_steps, majority, recut_warning
 from storage.exports.writing import Format, Plan, Row
 from storage.snapshots import Snapshot
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LOPSIDED = 0.85  # the share of one class in common step data, where token accuracy already says nothing
 READ = (
     "trace_id", "problem_id", "prompt", "model", "solved", "rater_id", "assignment_id", "segmentation_id", "step_text",
-    "rating", "unsure", "first_error", "prelabel_visible", "split",
+    "rating", "unsure", "first_error", "cuts", "joined", "prelabel_visible", "split",
 )  # fmt: skip
 
 
@@ -58,9 +58,13 @@ def schema() -> pa.Schema:
     )  # fmt: skip
 
 
+def _wanted(snapshot: Snapshot, options: StepwiseOptions) -> Iterator[Row]:
+    return (row for row in snapshot.rows(READ) if options.split in ("all", row["split"]))
+
+
 def _sources(snapshot: Snapshot, options: StepwiseOptions) -> Iterator[Row]:
     """Snapshot rows, one for each rater or one for each trace."""
-    wanted = (row for row in snapshot.rows(READ) if options.split in ("all", row["split"]))
+    wanted = _wanted(snapshot, options)
     if options.raters == "majority":
         return (majority(group) for group in by_trace(wanted))
     return wanted
@@ -131,9 +135,7 @@ def look(
         "labels": good + bad,
         "positive": good,
         "negative": bad,
-        "class_balance": f"{good} good, {bad} bad ({100 * good / (good + bad):.0f} % good)"
-        if good + bad
-        else "no labels",
+        "class_balance": _balance(good, bad),
         "rows_end_at": dict(sorted(cuts.items())),
         "rows_dropped": sum(dropped.values()),
         "labels_lost_in_gaps": beyond,
@@ -141,6 +143,7 @@ def look(
         "token_counts": "estimated" if estimated else "by tokenizer",
     }
     plan.warnings = _warnings(plan, options, dropped, separators, long, lost)
+    plan.warnings += recut_warning(_wanted(snapshot, options))
     return plan
 
 

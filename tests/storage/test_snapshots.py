@@ -24,6 +24,7 @@ COLUMNS = {
     "unsure": "list<element: bool>", "first_error": "int32", "decision": "list<element: string>",
     "parent": "list<element: int32>", "is_backtrack": "list<element: bool>", "resumes": "list<element: int32>",
     "kind": "list<element: string>", "corrected_parent": "list<element: int32>", "corrected_kind": "list<element: string>",
+    "cuts": "list<element: list<element: int32>>", "joined": "list<element: bool>",
     "worth_exploring": "list<element: int8>", "left_in_time": "list<element: int8>",
     "right_return": "list<element: int8>", "verdict": "int8", "note": "string",
     "prelabel_visible": "bool", "submitted_at": "string", "split": "string",
