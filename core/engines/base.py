@@ -8,7 +8,14 @@ from typing import Any, Protocol
 
 
 class EngineError(Exception):
-    """The engine cannot answer; the message is a sentence for the person who asked."""
+    """The engine cannot answer; the message is a sentence for the person who asked.
+
+    `status` is what a server answered (an HTTP status), None where none did.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class EngineDown(EngineError):

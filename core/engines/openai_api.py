@@ -91,7 +91,7 @@ class OpenAIEngine:
             raise EngineDown(f"{at} {how}: {error.__cause__ or error or type(error).__name__}") from error
         except openai.APIStatusError as error:
             kind = EngineDown if error.status_code >= 500 else EngineError
-            raise kind(f"{at} answered {error.status_code}: {_reason(error)}") from error
+            raise kind(f"{at} answered {error.status_code}: {_reason(error)}", error.status_code) from error
         except openai.OpenAIError as error:
             raise EngineDown(f"{at} failed: {error}") from error
         except (ValueError, TypeError, AttributeError) as error:  # not JSON, not the shape that the protocol promises
