@@ -21,6 +21,7 @@ _ADVERB = (
     r"(?:just |also |quickly |now |first |instead |simply |go back and |maybe |perhaps |try to |actually |carefully )*"
 )
 _BETTER = r"better|easier|simpler|quicker|cleaner|faster|safer|nicer|wiser|more (?:efficient|elegant|direct|straightforward|natural|promising|robust|systematic)"
+_DEGREE = r"(?:quite |seem to |really |actually |even |seem |necessarily |fully |at all |yet |very |exactly |so |that |particularly |much |any |a lot of |immediately )"
 _UNFIT = r"strange|odd|weird|off|wrong|incorrect|suspicious|fishy|unlikely|implausible|unreasonable|impossible|absurd"
 
 
@@ -39,9 +40,7 @@ class Signal:
     anywhere: re.Pattern[str]
     starts: re.Pattern[str] | None = field(default=None)
 
-    def found(self, sentence: str, words: set[str]) -> bool:
-        if self.words.isdisjoint(words):
-            return False
+    def said_in(self, sentence: str) -> bool:
         return bool((self.starts and self.starts.match(sentence)) or self.anywhere.search(sentence))
 
 
@@ -132,32 +131,70 @@ SIGNALS = (
             r"restart(?:ing)?\b",
         ],
     ),
+    # A failure turns nothing by itself (proofs by contradiction), but the next attempt is one after a failure.
     _signal(
         "fail",
-        "the line did not work; turns nothing by itself (proofs by contradiction), but the next attempt is one after a failure",
-        "work working works worked help helpful lead promising contradiction impossible stuck nowhere complicated messy "
-        "convoluted overcomplicating overcomplicated complicating complicates complicate tedious cumbersome discrepancy inconsistent "
-        "overcounting fails fail failed failing dead sense wrong incorrect right correct straightforward confusing absurd hopeless "
-        "confused lost unlikely off odd strange weird suspicious fishy unreasonable implausible contradicts contradicting conflicts conflicting conflict small large big high low long short slow weak "
-        "involve use account no not isn't might may must mistake error slip luck good enough match matching fit unhelpful useless possible misses exceeds valid bug crash crashes errors "
-        "funktioniert geht widerspruch falsch marche contradicción funciona issue cause culprit "
-        "too does doesn't do don't did didn't won't wouldn't can't couldn't cannot worse unwieldy horrible awkward ugly hairy nasty inefficient "
-        "infeasible impractical intractable overkill unmanageable error-prone circles violates violate violating breaks ruled rules nonsense snag roadblock wall "
-        "forever takes taking take never trouble problematic flawed forgot devient trop unübersichtlich",
+        "a thing denied that one hopes for: it does not work, is not valid, isn't it",
+        "not doesn't don't didn't won't wouldn't can't couldn't isn't wasn't aren't cannot",
         [
-            r"\b(?:does|did|do|will|would|could|can|might|may|wo)(?:n't|not| not) (?:quite |seem to |really |actually |even |seem |necessarily |fully |at all |yet )*(?:work|help|lead|fit|match|make (?:much |any |a lot of )?sense|get (?:us|me)|give (?:us|me|any|the)|add up|be (?:right|correct|true|it|enough|sufficient|possible|the (?:case|right|answer|cause))|be$|apply|fly|hold|satisfy|suffice|explain|suit|handle|scale|solve|cover|cut it|do(?! (?:this|that|it|so|the|anything)\b))\b",
-            r"\bdead end\b|\bcontradict(?:ion|s|ing)?\b|\bconflict(?:s|ing)?\b|\bimpossible\b|\bnowhere\b|\bhopeless\b|\bstuck\b|\babsurd\b|\bnonsense\b|\bin circles\b|\b(?:hit|hitting|run into|running into) (?:a|another) (?:snag|wall|roadblock|dead end|problem)\b",
-            r"\bnot (?:very |really |quite |exactly |at all |so |that |particularly )*(?:helpful|promising|useful|working|possible|valid|right|correct|enough|good|ideal|great|nice|feasible|practical|sufficient|happy|satisfied|satisfying|allowed|it|the (?:right|way|cause|issue|culprit|problem|bug|answer)|straightforward|a match|going (?:anywhere|to work)|getting (?:anywhere|us|me))\b",
-            r"\bisn't (?:very |really |quite |exactly |particularly )*(?:helpful|promising|useful|working|possible|valid|right|correct|enough|good|ideal|great|feasible|sufficient|allowed|it|the (?:right|cause|issue|culprit|problem|bug|answer)|going)\b",
+            rf"\b(?:does|did|do|will|would|could|can|might|may|wo)(?:n't|not| not) {_DEGREE}*(?:work|help|lead|fit|match|make {_DEGREE}*sense|get (?:us|me)|give (?:us|me|any|the)|add up|be (?:right|correct|true|it|enough|sufficient|possible|the (?:case|right|answer|cause))|be$|apply|fly|hold|satisfy|suffice|explain|suit|handle|scale|solve|cover|cut it|involve|use|account for|do(?! (?:this|that|it|so|the|anything)\b))\b",
+            rf"(?:\bnot|n't) {_DEGREE}*(?:helpful|promising|useful|working|possible|valid|right|correct|enough|good|ideal|great|nice|feasible|practical|sufficient|happy|satisfied|satisfying|allowed|it|the (?:right|way|cause|issue|culprit|problem|bug|answer)|straightforward|a match|going (?:anywhere|to work)|getting (?:anywhere|us|me))\b",
+            r"\b(?:might|may|must) not be (?:the )?(?:right|correct|best|valid|possible|enough)\b|^not \w+[.!]?$",
+            r"\b(?:so|probably|so probably) not (?:an?|the|that|it|this)\b",
+        ],
+    ),
+    _signal(
+        "fail",
+        "words that are hardly ever said of a line that goes well",
+        "contradiction contradicts contradicting conflict conflicts conflicting impossible nowhere hopeless stuck absurd nonsense circles "
+        "complicate complicates complicating overcomplicate overcomplicated overcomplicating overcounting unwieldy horrible awkward ugly hairy "
+        "nasty messy inefficient infeasible impractical intractable overkill unmanageable error-prone problematic flawed worse discrepancy "
+        "inconsistent forever while long dead snag wall roadblock confused lost",
+        [
+            r"\b(?:contradict(?:ion|s|ing)|conflict(?:s|ing)?|impossible|nowhere|hopeless|stuck|absurd|nonsense|discrepancy|inconsistent|overcounting|overcomplicat\w+|complicat(?:ing|es) (?:things|this|it|matters))\b",
+            r"\b(?:unwieldy|horrible|awkward|ugly|hairy|nasty|messy|inefficient|infeasible|impractical|intractable|overkill|unmanageable|error-prone|problematic|flawed|worse)\b",
+            r"\bdead end\b|\bin circles\b|\b(?:hit|hitting|run into|running into) (?:a|another) (?:snag|wall|roadblock|dead end)\b",
+            r"\b(?:would|will|might|could|may) complicate\b|\b(?:take|takes|taking) (?:a (?:long )?while|forever|too long)\b",
+            r"\bi(?:'m| am) (?:really |still |now |just |a bit )*(?:confused|lost)\b",
+        ],
+    ),
+    _signal(
+        "fail",
+        "too much of something",
+        "too overly getting gets becomes becoming complicated convoluted cumbersome tedious complex confusing",
+        [
             r"\b(?:too|overly|(?:getting|gets|becomes|becoming|is|are|'s|seems|looks)(?: a bit| a little| very| quite| really| rather| pretty| too| more)?) (?:complicated|messy|convoluted|cumbersome|tedious|complex|confusing)\b(?!,? but\b)",
-            r"\b(?:(?:would|will|might|could|may) complicate|complicat(?:ing|es)) (?:things|this|it|matters)|\bovercomplicat\w+|\bovercounting\b|\b(?:unwieldy|horrible|awkward|ugly|hairy|nasty|messy|inefficient|infeasible|impractical|intractable|overkill|unmanageable|error-prone|problematic|flawed|worse)\b|\b(?:take|takes|taking) (?:a (?:long )?while|forever|too long)\b",
-            rf"\bi(?:'m| am) (?:really |still |now |just |a bit )*(?:confused|lost)\b|\b(?:seems?|looks?|feels?|sounds?|something(?:'s| is)|that's|that is|this is|which is|are) (?:very |quite |a bit |rather |a little |really |still |clearly |also )*(?:{_UNFIT})\b",
-            r"\b(?:that|this|it|which)(?:'s| is| seems| looks|'d be| would be)? (?:way |far |much )?too (?:small|large|big|high|low|long|short|simple|good|slow|weak|strong|much|many|few)\b|(?:^|[.,;:] ?|\bis )(?:way |far |much )?too (?:slow|small|large|big|high|low|long|short|weak|strong|expensive)\b|\bdoesn't (?:involve|use|account for)\b",
-            r"\b(?:that|this|it|which|approach|attempt|method|idea|path|line|way|assumption|guess) (?:[\w-]+ )?(?:fails|failed|is wrong|is incorrect|was wrong|violates|breaks)\b|^(?:fail(?:s|ed)?|wrong)\b|\bruled? (?:that|this|it) out\b|\b(?:is|are|was) ruled out\b",
-            r"\bno (?:luck|good|use|solution|match|dice|go)\b|\bso (?:probably )?not (?:an?|the|that|it|this)\b|\bprobably not (?:an?|the|that|it|this)\b|\bdiscrepancy\b|\binconsistent\b|\bmakes no sense\b|\bwrong (?:way|track|path|approach|direction)\b|\bnever works?\b",
-            r"\b(?:still|same) (?:\w+ )?(?:fails|crash(?:es)?|error|wrong|bug)\b|\bbut (?:i|we) (?:forgot|overlooked|missed|ignored|neglected)\b",
-            r"\b(?:might|may|must) (?:not be (?:the )?(?:right|correct|best|valid|possible|enough)|have (?:mis\w+|messed|mixed|made an? |gone|gotten|forgot|overlooked|confused))",
+            r"\b(?:that|this|it|which)(?:'s| is| seems| looks|'d be| would be)? (?:way |far |much )?too (?:small|large|big|high|low|long|short|simple|good|slow|weak|strong|much|many|few)\b",
+            r"(?:^|[.,;:] ?|\bis )(?:way |far |much )?too (?:slow|small|large|big|high|low|long|short|weak|strong|expensive)\b",
+        ],
+    ),
+    _signal(
+        "fail",
+        "what came out looks wrong, or is",
+        f"{_UNFIT.replace('|', ' ')} fails failed fail violates breaks ruled sense crash crashes error bug",
+        [
+            rf"\b(?:seems?|looks?|feels?|sounds?|something(?:'s| is)|that's|that is|this is|which is|are) (?:very |quite |a bit |rather |a little |really |still |clearly |also )*(?:{_UNFIT})\b",
+            r"\b(?:that|this|it|which|approach|attempt|method|idea|path|line|way|assumption|guess) (?:[\w-]+ )?(?:fails|failed|is wrong|is incorrect|was wrong|violates|breaks)\b|^(?:fail(?:s|ed)?|wrong)\b",
+            r"\bruled? (?:that|this|it) out\b|\b(?:is|are|was) ruled out\b|\bmakes no sense\b|\bwrong (?:way|track|path|approach|direction)\b",
+            r"\b(?:still|same) (?:\w+ )?(?:fails|crash(?:es)?|error|wrong|bug)\b",
+        ],
+    ),
+    _signal("fail", "nothing found", "no never", [r"\bno (?:luck|good|use|solution|match|dice|go)\b|\bnever works?\b"]),
+    _signal(
+        "fail",
+        "a mistake is suspected or confessed; putting it right is a turn (see `mistake`)",
+        "mistake error slip messed wrong mistaken misread misunderstood miscounted miscalculated misapplied misinterpreted mixed forgot overlooked "
+        "missed confused might may must",
+        [
+            r"\b(?:might|may|must) have (?:mis\w+|messed|mixed|made an? |gone|gotten|forgot|overlooked|confused)",
             rf"(?<!if )(?<!whether )(?<!sure )\b{_WE}(?:'ve| have| must have)? (?:made (?:a|an|some) (?:[\w-]+ )?(?:mistake|error|slip)|messed up|was wrong|were wrong)\b",
+        ],
+    ),
+    _signal(
+        "fail",
+        "other languages",
+        "nicht widerspruch unübersichtlich marche devient funciona",
+        [
             r"\bfunktioniert (?:so )?nicht\b|\bgeht (?:so )?nicht\b|\bwiderspruch\b|\bunübersichtlich\b|\bne marche pas\b|\bdevient (?:trop |très )?(?:long|compliqué|lourd)\b|\bno funciona\b",
         ],
     ),
@@ -169,7 +206,7 @@ SIGNALS = (
         [
             r"(?:no|nope|nein)\b(?:[,.!…–—]| (?:wait|that|it|this)\b)",
             r"(?:that|this|it|which)(?:'s| is| was| seems| looks)? (?:actually |clearly |also |obviously )?(?:wrong|incorrect|backwards|a mistake|an error|not (?:quite |actually |exactly )?(?:right|correct|true|the case|possible|what))\b",
-            r"(?:that|this|it)(?:'s not| isn't| can't be| cannot be| couldn't be) (?:quite |actually |exactly |the |)?(?:right|correct|true|case|possible|what|$)",
+            r"(?:that|this|it)(?:'s not| isn't| can't be| cannot be| couldn't be)(?: (?:quite |actually |exactly |the )?(?:right|correct|true|case|possible|what)\b|[,.!]|$)",
             r"(?:that|this|it) (?:doesn't|does not|didn't) (?:quite |really )?(?:seem|look|sound|feel|add up|make (?:any |much )?sense)\b",
             r"(?:that|this|it) (?:might|may|would) not be (?:entirely |the )?(?:right|correct|true|case)\b",
             r"not (?:quite|exactly)\b|(?:scratch|strike) that\b|i (?:was|am|made) (?:wrong|a mistake|an error)\b",
@@ -179,7 +216,7 @@ SIGNALS = (
         "mistake",
         "mends an earlier step, as a fact: saying that there is a mistake is a failure, putting it right is a turn",
         "misread miscounted miscalculated misapplied forgot overlooked oops whoops mistake error slip bad "
-        "correct fix redo rework recast rederive re-derive correction fehler vergessen mixed messed dropped mislabeled mislabelled neglected swapped counted double-counted wrongly i",
+        "correct fix redo rework recast rederive re-derive correction fehler vergessen mixed messed dropped mislabeled mislabelled neglected swapped counted double-counted wrongly",
         [
             rf"(?<!if )(?<!whether )(?<!maybe )(?<!perhaps )(?<!either )(?<!or )\b{_WE} (?:misread|miscounted|miscalculated|misapplied|mislabell?ed|forgot|overlooked|neglected|swapped|mixed up|messed up|double[- ]counted|dropped a|subtracted wrongly|added wrongly)\b(?! (?:somewhere|something))",
             r"\boops\b|\bwhoops\b|\bmy (?:mistake|bad)\b",
@@ -352,7 +389,20 @@ SIGNALS = (
 CHINESE = {
     "other": ("换一种", "换个思路", "换个方法", "另一种方法", "另一种思路", "另外一种", "或者可以", "不如改"),
     "return": ("从头开始", "重新开始", "回到步骤", "回到第", "回到最初", "退回"),
-    "fail": ("行不通", "走不通", "矛盾", "太复杂", "太麻烦", "没有用", "不可行", "不成立"),
+    "fail": (
+        "行不通",
+        "走不通",
+        "矛盾",
+        "太复杂",
+        "太麻烦",
+        "没有用",
+        "不可行",
+        "不成立",
+        "不对",
+        "不行",
+        "不合理",
+        "不符",
+    ),
     "mistake": ("算错了", "弄错了", "搞错了", "写错了", "漏掉了", "忘了"),
     "rethink": ("重新考虑", "重新思考", "重新审题", "再想想"),
     "check": ("验证", "检查", "检验", "验算", "对吗", "是否正确", "确认一下"),
@@ -364,6 +414,19 @@ CHINESE = {
 }
 
 ALL_WORDS = frozenset().union(*(s.words for s in SIGNALS))
+_BY_WORD = {word: [s for s in SIGNALS if word in s.words] for word in ALL_WORDS}
+
+
+def said(sentence: str, words: set[str]) -> set[str]:
+    """The names of the signals in a sentence (its fillers cut off) with these words."""
+    names: set[str] = set()
+    for word in words & ALL_WORDS:
+        for signal in _BY_WORD[word]:
+            if signal.name not in names and signal.said_in(sentence):
+                names.add(signal.name)
+    return names
+
+
 FILLERS = re.compile(
     r"(?:[\s*_#>\-–—.…,!:;(]*(?:okay|ok|i see(?=[,.!])|let me see(?=[,.!])|let's see(?=[,.!])|so|but|hm+|wait|well|now|or rather|and|oh|no(?=[,.!…–—]| wait| that| it| this)|nope|yeah|yes|yep|hold on|alright|all right|right|then|"
     r"actually|ah|aha|ugh|um+|hey|hang on|a (?:second|moment|minute|sec)|sure|great|anyway|maybe not|moment(?: mal)?|also|nein|hmm+|attends|espera)"
@@ -385,7 +448,7 @@ CORRECTS = re.compile(
     REALISES.pattern
     + r"[^.?!]{0,120}(?:\bshould\b|\b(?:has|have|had|needs?) to be\b|, not\b|\brather than\b|\binstead\b|n't\b[^.?!]*,)"
 )
-NO = re.compile(r"(?:^|\b(?:so|but|probably|still|again|hmm),? |[.;,] ?)(?:no|nope)[.!]?$")
+NO = re.compile(r"(?:^|\b(?:so|but|probably|still|again|hmm),? )(?:no|nope)[.!]?$")
 REFERS = re.compile(
     r"\W*(?:this|that|it|these|those|because|since|which|the (?:problem|issue|reason|trouble|difficulty|contradiction)|similarly|likewise|also|and|yes|good|great|fine|note)\b"
 )

@@ -16,8 +16,8 @@ from core.implicit.cues import (
     AMENDS,
     CHINESE,
     CONTRASTS,
-    DENIES,
     CORRECTS,
+    DENIES,
     FILLERS,
     INFERS,
     NO,
@@ -25,7 +25,7 @@ from core.implicit.cues import (
     PAUSES,
     REALISES,
     REFERS,
-    SIGNALS,
+    said,
     word_set,
 )
 from core.trace import Kind
@@ -69,6 +69,7 @@ class Reading:
     failed_before: bool = False  # within the opening, a failure precedes an attempt
     gave_up: bool = False  # ends with a failure
     fell: bool = False  # begins otherwise, and its last sentence is a failure
+    fails_first: bool = False  # its first sentence is a failure
     denied: bool = False  # takes back what was just said, and goes on
     realises: bool = False  # begins with "oh", "I see" or the like
     corrects: bool = False  # and says in the same sentence what is so instead
@@ -118,7 +119,7 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
         text = _CODE.sub(" _ ", text)
     if '"' in text or "“" in text or "«" in text or "'" in text:
         text = _QUOTED.sub(" _ ", text)
-    said = set(_WORDS.findall(text))
+    all_words = set(_WORDS.findall(text))
     begins = Reading(
         pause=PAUSES.match(text) is not None,
         amends=AMENDS.match(text) is not None,
@@ -130,15 +131,16 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
         refers=REFERS.match(text) is not None,
         question=text.endswith("?"),
         remark=len(text) <= SHORT and not _DIGITS.search(text),
-        asks=len(asked & said) >= ASKED and "=" not in text,
+        asks=len(asked & all_words) >= ASKED and "=" not in text,
     )
-    if ALL_WORDS.isdisjoint(said) and text.isascii():
+    if ALL_WORDS.isdisjoint(all_words) and text.isascii():
         return begins
     chinese = not text.isascii() and _CJK.search(text) is not None
     found: list[frozenset[str]] = []
     denied = DENIES.match(text) is not None
     opening: set[str] = set()
     last_opening = bodies = 0  # bodies: sentences with more than fillers in them
+    checked_itself = False
     pause, asked_itself, taken_back = begins.pause, False, denied
     result = together = failed_before = False
     late: set[str] = set()
@@ -146,9 +148,11 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
     for sentence in _SENTENCES.split(text):
         body = sentence[FILLERS.match(sentence).end() :]  # type: ignore[union-attr]
         words = set(_WORDS.findall(sentence))
-        signals = {s.name for s in SIGNALS if s.found(body, words)}
+        signals = said(body, words)
         if not asked_itself and NO.search(sentence):
             signals.add("fail")  # "…, so no."; after a question it is only the answer
+        elif not asked_itself and DENIES.match(sentence):
+            signals.add("denies")
         if sentence.endswith("?"):
             signals.discard("fail")
         if chinese:
@@ -169,11 +173,15 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
         bodies += len(body) > 2
         at += len(sentence) + 1
         asked_itself |= sentence.endswith("?")
+        checked_itself |= "check" in signals and sentence.endswith("?")
         found.append(frozenset(signals))
     last = found[-ENDING:]
     return replace(
         begins,
-        gave_up=any("fail" in s or "denies" in s for s in last) and not (last[-1] & {"confirm", "agrees", "check"}),
+        gave_up=any(s & {"fail", "denies", "mistake"} for s in last)
+        and not checked_itself
+        and not (last[-1] & {"confirm", "agrees", "check"}),
+        fails_first="fail" in found[0],
         fell=len(found) > 1 and "fail" in found[-1],
         denied=taken_back and len(text) > SHORT and "fail" not in last[-1] and "confirm" not in opening,
         opening=frozenset(opening),
@@ -211,17 +219,17 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
         return "backtrack", 0.6
     if r.corrects and not (merged or c.setting_up or confirms or "check" in o):
         return "backtrack", 0.55
-    if "view" in o and not failed:
+    if "view" in o and not c.gave_up:
         return "explore", 0.6
     if "other" in o:
-        if r.together or (confirms and not failed):
+        if r.together or (confirms and not c.gave_up):
             return "explore", 0.6
         if failed:
             return "backtrack", 0.8
         return ("explore", 0.6) if c.finished else ("backtrack", 0.65)
     if "prefer" in o and not (merged or c.finished or c.setting_up or "check" in o):
         return "backtrack", 0.55
-    if "rethink" in o and not r.together and not merged:
+    if "rethink" in o and not (r.together or merged or ("check" in o and not failed)):
         return "backtrack", 0.6
     if c.announced and "check" not in o:
         return "backtrack", 0.7
@@ -230,9 +238,8 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
             return "backtrack", 0.6
         if gave_up and (r.realises or "redo" in o):
             return "backtrack", 0.6
-        if c.gave_up and not (
-            r.infers or r.objects or r.refers or r.pause or r.remark or confirms or o & {"fail", "confirm"}
-        ):
+        goes_on = r.infers or r.objects or r.refers or r.pause or r.remark or r.fails_first or "confirm" in o
+        if c.gave_up and not (goes_on or confirms):
             return "backtrack", 0.5
     if "proposes" in o and r.contrasts and not (merged or c.finished or c.setting_up or "check" in o):
         return "backtrack", 0.55
