@@ -84,8 +84,8 @@ class SnapshotSpec:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a snapshot would hold. histogram: {good, neutral, bad, unsure, unrated} over steps; excluded: rows left
-    out, by reason.
+    """What a snapshot would hold. n_rows: submitted assignments (traces times raters); histogram: {good, neutral, bad,
+    unsure, unrated} over steps; warnings: sentences worth reading before freezing; excluded: rows left out, by reason.
     """
 
     n_traces: int
@@ -95,13 +95,12 @@ class Preview:
     warnings: list[str]
     excluded: dict[str, int] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class SnapshotInfo:
-    """A line of the list of snapshots. `error` is a sentence when the folder cannot be read (then the counts are 0)."""
+    """A frozen snapshot. n_rows: submitted assignments (traces times raters); event_seq: the last rating event that could
+    be in it; `error` is a sentence when the folder cannot be read (then the counts are 0).
+    """
 
     snapshot_id: str
     name: str
@@ -116,9 +115,6 @@ class SnapshotInfo:
     sha256: str
     warnings: list[str] = field(default_factory=list)
     error: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "folder": str(self.folder)}
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from app.api.common import Bench, In, RaterCookie, blocking, rater_of, refusals
 from app.api.errors import Refused
 from app.paths import snapshots_dir
 from app.services import Services
 from storage.errors import SnapshotError, StoreError
-from storage.snapshots import Snapshot, SnapshotSpec, freeze, list_snapshots, load_snapshot, preview
+from storage.snapshots import (
+    Preview,
+    Snapshot,
+    SnapshotInfo,
+    SnapshotSpec,
+    freeze,
+    list_snapshots,
+    load_snapshot,
+    preview,
+)
 
 router = APIRouter(prefix="/snapshots", tags=["snapshots"])
 
@@ -39,38 +49,8 @@ class FreezeIn(PreviewIn):
     name: str = Field("", max_length=MOST_NAME_CHARS, examples=["first week"])
 
 
-class PreviewOut(BaseModel):
-    """What a snapshot would hold."""
-
-    n_traces: int
-    n_rows: int = Field(description="Submitted assignments: traces times raters.")
-    n_steps: int
-    histogram: dict[str, int] = Field(examples=[{"good": 90, "neutral": 4, "bad": 25, "unsure": 1, "unrated": 30}])
-    warnings: list[str] = Field(description="Sentences worth reading before freezing.")
-    excluded: dict[str, int] = Field(default_factory=dict, description="Left out, by reason.")
-
-
-class SnapshotOut(BaseModel):
-    """A frozen snapshot."""
-
-    model_config = ConfigDict(extra="allow")
-
-    snapshot_id: str
-    name: str
-    folder: str
-    created_at: str
-    created_by: str
-    n_traces: int
-    n_rows: int
-    n_steps: int
-    histogram: dict[str, int]
-    event_seq: int = Field(description="The last rating event that could be in it.")
-    sha256: str
-    warnings: list[str]
-    error: str = Field("", description="Why the folder cannot be read, if so.")
-
-
-class SnapshotDetail(SnapshotOut):
+@dataclass(frozen=True, kw_only=True)
+class SnapshotDetail(SnapshotInfo):
     """A snapshot with its manifest; its checksum was verified just now."""
 
     manifest: dict[str, Any]
@@ -94,34 +74,35 @@ async def find_snapshot(bench: Services, snapshot_id: str) -> Snapshot:
         raise Refused(409 if there else 404, str(error)) from None
 
 
-@router.get("", summary="List snapshots", response_model=list[SnapshotOut])
-async def all_snapshots(bench: Bench) -> list[dict[str, Any]]:
+@router.get("", summary="List snapshots", response_model=list[SnapshotInfo])
+async def all_snapshots(bench: Bench) -> list[SnapshotInfo]:
     """Newest first."""
-    found = await blocking(lambda: list_snapshots(snapshots_dir(bench.data_dir)))
-    return [info.to_json() for info in found]
+    return await blocking(lambda: list_snapshots(snapshots_dir(bench.data_dir)))
 
 
-@router.post(
-    "/preview", summary="What would be frozen", response_model=PreviewOut, responses=refusals(400, 403, 422, 503)
-)
-async def preview_snapshot(bench: Bench, asked: PreviewIn) -> dict[str, Any]:
+@router.post("/preview", summary="What would be frozen", response_model=Preview, responses=refusals(400, 403, 422, 503))
+async def preview_snapshot(bench: Bench, asked: PreviewIn) -> Preview:
     """Counts, class balance and warnings, without writing anything."""
     spec = spec_of(asked.spec)
-    return (await blocking(lambda: preview(bench.store, spec))).to_json()
+    return await blocking(lambda: preview(bench.store, spec))
 
 
 @router.post(
-    "", status_code=201, summary="Freeze a snapshot", response_model=SnapshotOut, responses=refusals(400, 403, 422, 503)
+    "",
+    status_code=201,
+    summary="Freeze a snapshot",
+    response_model=SnapshotInfo,
+    responses=refusals(400, 403, 422, 503),
 )
-async def freeze_snapshot(bench: Bench, asked: FreezeIn, cookie: RaterCookie = None) -> dict[str, Any]:
+async def freeze_snapshot(bench: Bench, asked: FreezeIn, cookie: RaterCookie = None) -> SnapshotInfo:
     """Write a folder with `data.parquet`, `manifest.json` and a card: whole, or not at all."""
     spec, by = spec_of(asked.spec), rater_of(None, cookie)
     root = snapshots_dir(bench.data_dir)
-    return (await blocking(lambda: freeze(bench.store, root, spec, by, name=asked.name.strip()))).to_json()
+    return await blocking(lambda: freeze(bench.store, root, spec, by, name=asked.name.strip()))
 
 
 @router.get("/{snapshot_id}", summary="One snapshot", response_model=SnapshotDetail, responses=refusals(404, 409))
-async def one_snapshot(bench: Bench, snapshot_id: str) -> dict[str, Any]:
+async def one_snapshot(bench: Bench, snapshot_id: str) -> SnapshotDetail:
     """The manifest, after the checksum was verified."""
     snapshot = await find_snapshot(bench, snapshot_id)
-    return {**snapshot.info.to_json(), "manifest": snapshot.manifest}
+    return SnapshotDetail(**vars(snapshot.info), manifest=snapshot.manifest)

@@ -111,7 +111,10 @@ def snapshot(
 
 def export(
     format: Annotated[
-        str, typer.Argument(help="stepwise (TRL stepwise supervision) or preference (prompt, chosen, rejected).")
+        str,
+        typer.Argument(
+            help="stepwise (TRL stepwise supervision), preference (prompt, chosen, rejected) or tree (with corrections)."
+        ),
     ],
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="Folder to write Parquet, JSONL, manifest and card into.")
@@ -120,6 +123,9 @@ def export(
     neutral_as: Annotated[
         str, typer.Option(help="What a neutral step counts as: positive, negative or drop.")
     ] = "positive",
+    raters: Annotated[
+        str, typer.Option(help="stepwise, tree: a row for each rater (each), or one a trace (majority).")
+    ] = "each",
     strict: Annotated[
         bool, typer.Option(help="Stop with exit code 1, before anything is written, if there are warnings.")
     ] = False,
@@ -133,7 +139,8 @@ def export(
         from storage import exports
 
         chosen = newest_or(snapshot, data_folder(data))
-        options = {"neutral_as": neutral_as} if format == "stepwise" else {}
+        wanted = {"stepwise": {"neutral_as": neutral_as, "raters": raters}, "tree": {"raters": raters}}
+        options = wanted.get(format, {})
         warnings = exports.preflight(chosen, format, options)
         for warning in warnings:
             typer.echo(f"warning: {warning}", err=True)
