@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.paths import active_file
-from core.engines.base import Engine, EngineDown, EngineError
+from core.engines.base import Engine, EngineDown, EngineError, takes_schema
 from core.engines.openai_api import OpenAIEngine, list_models
 from core.engines.pool import EnginePool
 from core.engines.server_info import shown
@@ -50,6 +50,11 @@ class ModelEntry:
     def ready(self) -> bool:
         """Whether a question can be answered now: an engine of ours needs its weights on disk."""
         return self.model_dir is None or any(self.model_dir.glob("*.safetensors"))
+
+    @property
+    def refines(self) -> bool:
+        """Whether it can label steps: served models can, but not the pocket model, wherever it is served."""
+        return takes_schema(self.engine) and self.engine.model != POCKET
 
 
 class UnknownModel(ValueError):

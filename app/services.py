@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from app.models import Models
 from app.paths import owner_file, runs_dir
+from app.refining import Refining
 from app.runs import MAX_RUNNING, RunManager
 from app.scoring import Scoring
 from core.engines.base import Engine
@@ -32,6 +33,7 @@ class Services:
     models: Models
     scoring: Scoring
     runs: RunManager
+    refining: Refining
 
     @classmethod
     async def open(
@@ -56,12 +58,13 @@ class Services:
             store.close()
             _remove_owner(data_dir)
             raise
-        return cls(data_dir, store, models, scoring, runs)
+        return cls(data_dir, store, models, scoring, runs, Refining(store))
 
     async def close(self) -> None:
         """Runs first, so that their traces are stored; the store last."""
         try:
             await self.runs.close()
+            await self.refining.close()
             await self.scoring.close()
             await self.models.close()
         finally:  # whatever went wrong above, the folder must be let go whole

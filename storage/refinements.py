@@ -54,7 +54,10 @@ def read_refinements(con: duckdb.DuckDBPyConnection, trace_id: str) -> list[Refi
         "where trace_id = ? order by created_at desc, refinement_id desc",
         [trace_id],
     ).fetchall()
-    return [Refinement(*row[:4], _labels(row[4]), json.loads(row[5]), format_utc(row[6])) for row in rows]
+    return [
+        Refinement(own, of, segmentation, model, _labels(steps), json.loads(stats), format_utc(created))
+        for own, of, segmentation, model, steps, stats, created in rows
+    ]
 
 
 def _labels(text: str) -> dict[int, Placed]:

@@ -19,6 +19,8 @@ PROMISED = {
     "POST /api/imports",
     "GET /api/traces", "POST /api/traces", "GET /api/traces/{trace_id}", "GET /api/traces/{trace_id}/graph",
     "POST /api/traces/{trace_id}/forks", "GET /api/traces/{trace_id}/family",
+    "GET /api/traces/{trace_id}/refinements", "POST /api/traces/{trace_id}/refinements",
+    "POST /api/traces/{trace_id}/refinements/{refinement_id}/stop",
     "GET /api/traces/{trace_id}/scores", "POST /api/traces/{trace_id}/scores",
     "POST /api/assignments/next", "POST /api/assignments", "GET /api/assignments/{assignment_id}",
     "POST /api/ratings", "GET /api/stats",
@@ -57,7 +59,7 @@ async def test_every_route_is_listed_and_described(workbench: Opened) -> None:
 async def test_every_field_that_can_be_sent_is_described_or_has_an_example(workbench: Opened) -> None:
     async with workbench() as bench:
         schemas = (await bench.get("/api/openapi.json")).json()["components"]["schemas"]
-    for name in ("RunIn", "RatingsIn", "FreezeIn", "ExportIn", "JobIn", "NextIn", "ScoreIn"):
+    for name in ("RunIn", "RatingsIn", "FreezeIn", "ExportIn", "JobIn", "NextIn", "ScoreIn", "RefineIn"):
         assert schemas[name]["additionalProperties"] is False
         for field, schema in schemas[name]["properties"].items():
             assert schema.get("description") or schema.get("examples") or "default" in schema, (name, field)

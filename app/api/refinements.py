@@ -1,0 +1,130 @@
+"""Refinements: a connected model's second look at a trace's tree. A layer beside what was inferred, never instead of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from app.api.common import Bench, In, blocking, find_trace, refusals
+from app.api.errors import Refused
+from app.models import UnknownModel
+from app.refining import CannotRefine, Work
+from core import refine
+from core.trace import Trace
+from storage.refinements import Refinement
+
+router = APIRouter(prefix="/traces/{trace_id}/refinements", tags=["refinements"])
+
+
+class RefineIn(In):
+    """Which model looks."""
+
+    model: str = Field(
+        description="An id from GET /api/models whose `refines` is true.", examples=["Qwen/Qwen3-8B"], max_length=1000
+    )
+
+
+class PlaceOut(BaseModel):
+    """What a step does and where it hangs; steps are counted from 0, null is the question."""
+
+    kind: str = Field(examples=["verify"])
+    parent: int | None
+    is_backtrack: bool
+    resumes: int | None
+    replaces: int | None
+
+
+class ChangeOut(BaseModel):
+    """One step of which the model says something else than was inferred."""
+
+    index: int
+    fields: list[str] = Field(
+        description="What differs; empty where only a kind was added to a step that had none.", examples=[["kind"]]
+    )
+    old: PlaceOut
+    new: PlaceOut
+
+
+class RefinementOut(BaseModel):
+    """One model's labels of one trace, finished or under way."""
+
+    refinement_id: str
+    trace_id: str
+    model: str = Field(examples=["Qwen/Qwen3-8B"])
+    state: str = Field(description="running, done, stopped, interrupted or failed", examples=["running"])
+    error: str = Field(description="Of one that failed: a sentence.")
+    created_at: str | None = Field(description="When it was stored; null until it is.")
+    stats: dict[str, Any] = Field(
+        description="steps, asked (so far), labelled, changed, refused (rows that could not be taken), missing, calls, "
+        "prompt_tokens, generated_tokens, seconds, temperature, notes, server."
+    )
+    changes: list[ChangeOut] = Field(
+        description="In order. The refined tree is the trace's own with these laid over it."
+    )
+
+
+@router.post(
+    "", status_code=201, summary="Let a model look at the tree", response_model=RefinementOut,
+    responses=refusals(400, 403, 404, 409, 422, 429),
+)  # fmt: skip
+async def start_refinement(bench: Bench, trace_id: str, asked: RefineIn) -> RefinementOut:
+    """Begin, in the background: the model labels every step (its kind, its parent, what a turn back goes on from and gives
+    up) with structured output. Ask for the list to see how far it is. Nothing that was inferred is changed."""
+    trace = await find_trace(bench, trace_id)
+    try:
+        work = bench.refining.start(trace, bench.models.get(asked.model))
+    except CannotRefine as error:
+        raise Refused(409 if error.busy else 422, str(error)) from None
+    except UnknownModel as error:
+        raise Refused(422, str(error)) from None
+    return _out(trace, work.refinement())
+
+
+@router.get(
+    "", summary="What models made of the tree", response_model=list[RefinementOut], responses=refusals(404, 409)
+)
+async def list_refinements(bench: Bench, trace_id: str) -> list[RefinementOut]:
+    """Those under way first, then the newest. One that failed without a single label is listed until the server ends."""
+    trace = await find_trace(bench, trace_id)
+    # Those under way first: one that is stored in between is then found twice, and none is missed.
+    live = [work.refinement() for work in bench.refining.of(trace_id)]
+
+    def read() -> list[RefinementOut]:
+        have = {r.refinement_id for r in live}
+        stored = [r for r in bench.store.refinements(trace_id) if r.refinement_id not in have]
+        # One of another way of cutting the trace says nothing about these steps.
+        return [_out(trace, r) for r in [*live, *stored] if r.segmentation_id == trace.segmentation_id]
+
+    return await blocking(read)
+
+
+@router.post(
+    "/{refinement_id}/stop",
+    summary="Stop a refinement",
+    response_model=RefinementOut,
+    responses=refusals(403, 404, 409),
+)
+async def stop_refinement(bench: Bench, trace_id: str, refinement_id: str) -> RefinementOut:
+    """End it; what was labelled until now is kept. Stopping one that has ended is harmless."""
+    trace = await find_trace(bench, trace_id)
+    work: Work | None = bench.refining.get(refinement_id)
+    if work is not None and work.trace.trace_id == trace_id:
+        await bench.refining.stop(work)
+        return _out(trace, work.refinement())
+    stored = await blocking(lambda: bench.store.refinements(trace_id))
+    found = next((r for r in stored if r.refinement_id == refinement_id), None)
+    if found is None:
+        raise Refused(404, f'This trace has no refinement "{refinement_id[:100]}".')
+    return _out(trace, found)
+
+
+def _out(trace: Trace, found: Refinement) -> RefinementOut:
+    stats = dict(found.stats)
+    labels = {i: node for i, node in found.labels.items() if i < len(trace.nodes)}
+    return RefinementOut(
+        refinement_id=found.refinement_id, trace_id=found.trace_id, model=found.model,
+        state=stats.pop("state", "done"), error=stats.pop("error", ""), created_at=found.created_at or None, stats=stats,
+        changes=[ChangeOut.model_validate(c) for c in refine.changes(trace.nodes, labels)],
+    )  # fmt: skip
