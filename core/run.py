@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from core.engines.base import Bounds, Engine, EngineError, GenerateRequest, Sampling, Thinking
@@ -18,6 +18,7 @@ from core.formats.events import AnswerText, Decided, FieldText, ParserEvent, Ste
 from core.tasks import solved
 from core.trace import Placed, Problem, Step, Trace, new_id, step_json, utc_now
 from core.tree import Tree, TreeBuilder, tree_for
+from core.turns import Turns
 
 STATS_EVERY_S = 0.25  # a counter that moves more often is not read
 
@@ -115,6 +116,7 @@ async def run_trace(
     thinking: Thinking = Thinking(),
     prefix: str = "",
     format: str | None = None,
+    before: Turns = Turns(),
 ) -> Trace:
     """Ask, and emit `start`, `step_open`, `step_delta`, `step_close`, `decision`, `answer_delta`, `stats`.
 
@@ -123,7 +125,9 @@ async def run_trace(
 
     `prefix` is a response to go on with: it becomes the beginning of this trace, and the model writes on from exactly
     there. Where the response came from (`Chunk.about`) is kept under `sampling["server"]`; a seed that the engine drew
-    takes the place of none; what could not be applied is in `stats["notes"]`. `format` is a name of `core.formats.FORMATS`;
+    takes the place of none; what could not be applied is in `stats["notes"]`. `before` are earlier turns
+    of the conversation: the trace names them, and `stats["saved_prompt_tokens"]` says what giving them as summaries saved, None
+    where the engine cannot count it. `format` is a name of `core.formats.FORMATS`;
     None reads the response as it begins.
     """
     reader = TraceReader(problem, engine.model, trace_id, format)
@@ -136,11 +140,13 @@ async def run_trace(
     emit({
         "type": "start", "trace_id": trace_id, "prompt": problem.prompt, "model": engine.model,
         "sampling": asdict(sampling), "bounds": asdict(bounds),
+        "earlier": before.earlier.to_json() if before.earlier else None,
     })  # fmt: skip
     started = time.perf_counter()
     first: float | None = None
     last_stats = started
     generated, prompt_tokens, reason, error = 0, 0, "interrupted", ""
+    saved: int | None = None
 
     def stats() -> dict[str, Any]:
         now = time.perf_counter()
@@ -151,12 +157,12 @@ async def run_trace(
             "generated_tokens": generated, "seconds": round(now - started, 3),
             "first_token_s": None if first is None else round(first - started, 3),
             "tokens_per_s": round((generated - 1) / busy, 1) if generated > 1 and busy > 0 else None,
-            **({"notes": notes} if notes else {}),
+            **({"saved_prompt_tokens": saved} if before.turns else {}), **({"notes": notes} if notes else {}),
         }  # fmt: skip
 
     for event in reader.feed(prefix) if prefix else ():
         emit(event)
-    stream = engine.stream(GenerateRequest(problem.prompt, sampling, bounds, thinking, prefix))
+    stream = engine.stream(GenerateRequest(problem.prompt, sampling, bounds, thinking, prefix, before=before))
     stopping = asyncio.ensure_future(stop.wait())
     try:
         while True:
@@ -174,6 +180,7 @@ async def run_trace(
                 about = dict(chunk.about)
                 notes.extend(n for n in about.pop("notes", ()) if n not in notes)
                 settings["seed"] = about.pop("seed", settings["seed"])
+                saved = about.pop("saved_prompt_tokens", saved)
                 settings["server"] = {**settings.get("server", {}), **about}
             prompt_tokens = chunk.prompt_tokens or prompt_tokens
             generated += chunk.tokens
@@ -197,7 +204,8 @@ async def run_trace(
         await stream.aclose()
     for event in reader.close():
         emit(event)
-    return reader.trace(reason, sampling=settings, stats=stats(), error=error)
+    trace = reader.trace(reason, sampling=settings, stats=stats(), error=error)
+    return replace(trace, earlier=before.earlier)
 
 
 def done_event(trace: Trace) -> dict[str, Any]:

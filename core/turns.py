@@ -48,6 +48,14 @@ class Turns:
         """What is kept with the trace."""
         return Earlier(tuple(turn.trace_id for turn in self.turns), self.given_as) if self.turns else None
 
+    @property
+    def mend(self) -> str:
+        """What to do when the conversation does not fit, as a sentence to be added; "" where there are no earlier turns."""
+        if not self.turns:
+            return ""
+        fewer = "Give the earlier turns as summaries only, or ask" if self.given_as == "full" else "Ask"
+        return f" {fewer} the question anew, without what came before."
+
     def messages(self, prompt: str, given_as: GivenAs | None = None) -> list[Message]:
         """The conversation for a chat template, `prompt` last. `given_as` overrides how the earlier turns are given."""
         full = (given_as or self.given_as) == "full"
@@ -71,9 +79,10 @@ class Turns:
 def in_full(trace: Trace) -> str:
     """The response as it was written, as a message of its own.
 
-    The end-of-turn token goes, since the chat template writes it; an opening tag that stood in the prompt comes back, since
-    the template writes it for the newest turn only. Harmony's messages cannot stand inside a message (gpt-oss refuses them,
-    and drops earlier analysis anyway): of these the answer alone is given.
+    The end-of-turn token goes, since the chat template writes it. An opening tag that stood in the prompt comes back, since
+    the template writes it for the newest turn only; thinking that was cut is ended, so that it does not run into the next
+    turn. Harmony's messages cannot stand inside a message (gpt-oss refuses them, and drops earlier analysis anyway): of
+    these the answer alone is given.
     """
     if trace.format == "harmony":
         return as_summary(trace)
@@ -81,7 +90,18 @@ def in_full(trace: Trace) -> str:
     while text.rstrip().endswith(END_OF_TURN):
         text = text.rstrip()
         text = text.removesuffix(next(token for token in END_OF_TURN if text.endswith(token)))
-    return _opening(trace.format, text) + text
+    opens, closes = _markers(trace.format)
+    if not opens:
+        return text
+    written = [close for close in closes if close in text]
+    # Of several spellings the tag is opened with the one that it is closed with.
+    nth = min(closes.index(min(written, key=text.index)), len(opens) - 1) if written else 0
+    if not text.lstrip().startswith(opens):
+        gap = "" if trace.format == "steiner" else "\n"
+        text = f"{opens[nth]}{gap}{text}"
+    elif not written:
+        nth = next(i for i, tag in enumerate(opens) if text.lstrip().startswith(tag))
+    return text if written else text + closes[nth]
 
 
 def as_summary(trace: Trace) -> str:
@@ -109,15 +129,8 @@ def _decision(step: Step) -> str:
     return {"proceed": t.PROCEED, "backtrack": t.BACKTRACK}.get(step.decision or "", "")
 
 
-def _opening(form: str, text: str) -> str:
-    """The opening tag that a response lacks, "" where it has one or its format has none."""
+def _markers(form: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What begins and what ends thinking in a format; nothing for text without marks."""
     if form == "steiner":
-        return "" if text.lstrip().startswith(t.REASONING_START) else t.REASONING_START
-    family = next((e for e in LATE if e.name == form), None)
-    if family is None or text.lstrip().startswith(family.opens):
-        return ""
-    closes = [close for close in family.closes if close in text]
-    if not closes:
-        return ""
-    nth = family.closes.index(min(closes, key=text.index))  # of several spellings, the one that it is closed with
-    return family.opens[min(nth, len(family.opens) - 1)] + "\n"
+        return (t.REASONING_START,), (t.REASONING_END,)
+    return next(((e.opens, e.closes) for e in LATE if e.name == form), ((), ()))

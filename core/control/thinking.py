@@ -47,7 +47,10 @@ class ThinkingIds:
 
 
 class ThinkingControl:
-    """One response against its `Thinking`. `seen` is the prompt (which may open the thinking) and what was written."""
+    """One response against its `Thinking`. `seen` is the prompt (which may open the thinking) and what was written.
+
+    Every thinking has the whole budget, as in vLLM: what stands in earlier turns of a prompt uses up nothing.
+    """
 
     def __init__(self, ids: ThinkingIds, thinking: Thinking, seen: Iterable[int] = ()) -> None:
         self.ids, self.thinking = ids, thinking
@@ -79,7 +82,7 @@ class ThinkingControl:
         if self._queued and token == self._queued[0]:
             self._queued.pop(0)
         if token == self.ids.start:
-            self._on = True
+            self._on, self.used = True, 0
         elif token == self.ids.end:
             self._on = False
         elif self._on:

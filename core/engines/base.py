@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from core.turns import Message, Turns
+
 
 class EngineError(Exception):
     """The engine cannot answer; the message is a sentence for the person who asked.
@@ -78,7 +80,8 @@ class Thinking:
 
 @dataclass(frozen=True)
 class GenerateRequest:
-    """One question to one model. `prefix` is what the model has written already; it goes on from exactly there.
+    """One question to one model, after the turns `before` it. `prefix` is what the model has written already in answer to
+    the question; it goes on from exactly there.
 
     `schema` is a JSON schema that the answer is to follow, for a new question only (no `prefix`, no waits). Who asks must
     check the answer all the same: not every server holds its model to it. Raises EngineError where `takes_schema` says no.
@@ -90,6 +93,12 @@ class GenerateRequest:
     thinking: Thinking = field(default_factory=Thinking)
     prefix: str = ""
     schema: Mapping[str, Any] | None = None
+    before: Turns = field(default_factory=Turns)
+
+    @property
+    def messages(self) -> list[Message]:
+        """The conversation for a chat template, the question last."""
+        return self.before.messages(self.prompt)
 
 
 @dataclass(frozen=True)
@@ -97,8 +106,9 @@ class Chunk:
     """A piece of the response. The last one carries `finish_reason` (stop, length or step_limit) and may have no text.
 
     `about` says where the response comes from and is stored with the trace: `server`, `version`, `endpoint`,
-    `chat_template` (a SHA-256), `seed` where the engine drew it, and `notes`: sentences on what could not be applied. It
-    travels with a chunk, not with the engine, because a pool answers from several servers.
+    `chat_template` (a SHA-256), `seed` where the engine drew it, `saved_prompt_tokens` (what summaries of earlier
+    turns saved against full thoughts) where there are earlier turns and tokens can be counted, and `notes`: sentences on what
+    could not be applied. It travels with a chunk, not with the engine, because a pool answers from several servers.
     """
 
     text: str

@@ -196,11 +196,13 @@ class _Loop:
         import torch
         from tokenizers.decoders import DecodeStream
 
-        ids = self._render([{"role": "user", "content": row.request.prompt}])
+        asked = row.request
+        ids = self._render(asked.messages)
         most = int(self.context * MAX_PROMPT_SHARE)
         if len(ids) > most:
-            raise EngineError(f"The question has {len(ids):,} tokens; {self.name} reads at most {most:,}.")
-        asked = row.request
+            earlier = asked.before.turns
+            what = f"question and the {len(earlier)} before it have" if earlier else "question has"
+            raise EngineError(f"The {what} {len(ids):,} tokens; {self.name} reads at most {most:,}.{asked.before.mend}")
         written = self._encode(asked.prefix) if asked.prefix else []
         if len(ids) + len(written) + 1 >= self.context:
             raise EngineError(
@@ -214,7 +216,12 @@ class _Loop:
         for token in written:  # so that the first new piece is decoded as a continuation (a blank, half a character)
             row.decoder.step(self.tokenizer.backend_tokenizer, token)
         row.bounds = StepBounds(self.step_ids, asked.bounds, written) if self.step_ids else None
+        about = {**self.about, "seed": seed}
         notes = []
+        if asked.before.turns:
+            both = [len(self._render(asked.before.messages(asked.prompt, how))) for how in ("full", "summaries")]
+            about["saved_prompt_tokens"], said = asked.before.saved(*both)
+            notes.extend(said)
         if asked.thinking.budget is not None or asked.thinking.waits:
             if self.thinking_ids is None:
                 notes.append(f'{self.name} does not mark its thinking: thinking budget and "Wait" were not applied.')
@@ -231,8 +238,7 @@ class _Loop:
         )
         row.length = len(ids)
         self.rows.append(row)
-        about = {**self.about, "seed": seed, **({"notes": notes} if notes else {})}
-        row.send(Chunk("", 0, prompt_tokens=len(ids), about=about))
+        row.send(Chunk("", 0, prompt_tokens=len(ids), about={**about, **({"notes": notes} if notes else {})}))
         self._choose(row, out.logits[0, -1].float().cpu())
 
     def _render(self, messages: list[dict[str, str]]) -> list[int]:

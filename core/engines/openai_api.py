@@ -91,7 +91,9 @@ class OpenAIEngine:
             raise EngineDown(f"{at} {how}: {error.__cause__ or error or type(error).__name__}") from error
         except openai.APIStatusError as error:
             kind = EngineDown if error.status_code >= 500 else EngineError
-            raise kind(f"{at} answered {error.status_code}: {_reason(error)}", error.status_code) from error
+            # vLLM: "maximum context length"; llama.cpp: "exceeds the available context size".
+            mend = request.before.mend if "context" in _reason(error) else ""
+            raise kind(f"{at} answered {error.status_code}: {_reason(error)}{mend}", error.status_code) from error
         except openai.OpenAIError as error:
             raise EngineDown(f"{at} failed: {error}") from error
         except (ValueError, TypeError, AttributeError) as error:  # not JSON, not the shape that the protocol promises
@@ -111,10 +113,15 @@ class OpenAIEngine:
                 "vLLM can, and so can the models in this process. Ask anew instead."
             )
         notes = _not_applied(request, info)
-        about = {
+        about: dict[str, Any] = {
             "server": info.kind or "OpenAI-compatible", "version": info.version, "endpoint": shown(self.base_url),
-            "chat_template": info.chat_template, **({"notes": notes} if notes else {}),
+            "chat_template": info.chat_template,
         }  # fmt: skip
+        if request.before.turns:
+            saved, said = await self._saved(request, info)
+            about |= {} if saved is None else {"saved_prompt_tokens": saved}
+            notes += said
+        about |= {"notes": notes} if notes else {}
         yield Chunk("", 0, about=about)
         answer = _Answer(request, info)
         waits = request.thinking.waits if info.continues else 0
@@ -144,6 +151,18 @@ class OpenAIEngine:
                 part.finish = "length"
                 break
         yield Chunk("", 0, finish_reason=answer.finish(part.finish))
+
+    async def _saved(self, request: GenerateRequest, info: ServerInfo) -> tuple[int | None, list[str]]:
+        """Prompt tokens that summaries of the earlier turns save, by the server's own tokenizer; None where it has none."""
+        if info.kind != "vllm":
+            where = f"The server at {shown(self.base_url)} ({info.kind or 'of unknown kind'})"
+            return None, [f"{where} counts no tokens of a text for us: what summaries save in the prompt is not known."]
+        try:
+            full = await self._server.prompt_ids(request.before.messages(request.prompt, "full"))
+            summaries = await self._server.prompt_ids(request.before.messages(request.prompt, "summaries"))
+        except EngineError as error:
+            return None, [f"What summaries of the earlier turns save could not be counted: {error}"]
+        return request.before.saved(len(full), len(summaries))
 
     async def _ask_by_schema(self, request: GenerateRequest, info: ServerInfo, answer: _Answer, waits: int) -> Any:
         """A server that refuses a JSON schema is asked again with the schema in the question's words."""
@@ -177,7 +196,7 @@ class OpenAIEngine:
             arguments["response_format"] = {"type": "json_schema", "json_schema": wanted}
         client = self._open()
         if info.kind != "vllm":
-            arguments["messages"] = [{"role": "user", "content": request.prompt}]
+            arguments["messages"] = request.messages
             if not self._knows_extras:
                 return await client.chat.completions.create(**arguments)
             try:
@@ -196,9 +215,9 @@ class OpenAIEngine:
                 xargs.MIN: request.bounds.min_steps, xargs.MAX: request.bounds.max_steps,
             }  # fmt: skip
         if not (request.prefix or request.thinking.waits):
-            arguments["messages"] = [{"role": "user", "content": request.prompt}]
+            arguments["messages"] = request.messages
             return await client.chat.completions.create(**arguments, extra_body=extra)
-        prompt = await self._server.prompt_ids(request.prompt)
+        prompt = await self._server.prompt_ids(request.messages)
         written = await self._written(answer, prompt)
         if info.step_control:
             extra["vllm_xargs"][xargs.PREFIX] = len(written)

@@ -55,7 +55,8 @@ class EnginePool:
 
     async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         failures: list[str] = []
-        for name in self.order(request.prompt):
+        # All turns of a conversation go where its first question went: that server's cache holds what came before.
+        for name in self.order(request.messages[0]["content"]):
             held: list[Chunk] | None = []  # what comes before any text: only the server that answers is spoken of
             inner = self.members[name].stream(request)
             try:

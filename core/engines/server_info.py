@@ -15,6 +15,7 @@ from core.control.bounds import STEP_END
 from core.control.thinking import STEINER, THINK, Markers
 from core.control.xargs import PROBE, SIGNATURE
 from core.engines.base import EngineDown, EngineError
+from core.turns import Message
 
 LOOK_S = 10.0
 # `owned_by` in the list of models names the program on these servers.
@@ -107,9 +108,9 @@ class Server:
         except httpx.TransportError as error:
             raise EngineDown(f"The server at {shown(self.base_url)} does not answer: {_why(error)}") from error
 
-    async def prompt_ids(self, prompt: str) -> list[int]:
-        """vLLM: the question as its chat template renders it. Raises EngineError."""
-        return await self._tokens({"messages": [{"role": "user", "content": prompt}], "add_generation_prompt": True})
+    async def prompt_ids(self, messages: list[Message]) -> list[int]:
+        """vLLM: a conversation as its chat template renders it. Raises EngineError."""
+        return await self._tokens({"messages": messages, "add_generation_prompt": True})
 
     async def text_ids(self, text: str) -> list[int]:
         """vLLM: a text as token ids, nothing added."""

@@ -20,6 +20,7 @@ class Script:
     ending: str | None = "stop"
     trouble: str = ""
     status: int = 200
+    reason: str = "out of memory"  # what a refusal says
     strict: int = 0  # the status with which unknown keys are refused
     refuses: tuple[str, ...] = ("skip_special_tokens",)  # which keys that are
     lists: bool = True
@@ -50,7 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
         script.bodies.append(body)
         if script.status != 200 or (script.strict and any(k in body for k in script.refuses)):
             status = script.status if script.status != 200 else script.strict
-            return self._whole(status, {"error": {"message": "out of memory"}})
+            return self._whole(status, {"error": {"message": script.reason}})
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")

@@ -47,7 +47,7 @@ def test_a_steiner_trace_cut_anywhere_has_a_whole_summary(cut: int) -> None:
     again = read(as_summary(trace))
     assert [(s.name, s.summary) for s in again.steps] == [(s.name, s.summary) for s in trace.steps]
     assert all(s.complete for s in again.steps)
-    assert in_full(trace) == trace.response
+    assert in_full(trace) == trace.response + ("" if t.REASONING_END in trace.response else t.REASONING_END)
 
 
 @pytest.mark.parametrize("form", WHOLE)
@@ -78,6 +78,14 @@ def test_the_opening_tag_is_of_the_spelling_that_closes_it() -> None:
     assert in_full(read(f"{THOUGHT}◁/think▷{ANSWER}")).startswith("◁think▷\n")
     headless = WALKS[0].response.removeprefix(t.REASONING_START)
     assert in_full(read(headless)) == WALKS[0].response
+
+
+@pytest.mark.parametrize(("text", "ended"), [
+    ("<think>\nSo", "<think>\nSo</think>"), ("◁think▷So", "◁think▷So◁/think▷"), ("[THINK]So", "[THINK]So[/THINK]"),
+    ("<|begin_of_thought|>So", "<|begin_of_thought|>So<|end_of_thought|>"), ("So far so good", "So far so good"),
+])  # fmt: skip
+def test_thinking_that_was_cut_is_ended(text: str, ended: str) -> None:
+    assert in_full(read(text)) == ended
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,15 @@ PAD, UNKNOWN, BEGIN, END, ASK, STEP_SCORE = (
     "<|step_score|>",
 )
 CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] }}{% endif %}{% endfor %}"
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ bos_token }}{{ m['content'] }}"
+    "{% elif m['role'] == 'assistant' %}" + ASK + "{{ m['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}" + ASK + "{% endif %}"
 )
 
 
 def build():
-    """A `PreTrainedTokenizerFast` with a chat template: begin, question, `<|answer|>`, then the model speaks."""
+    """A `PreTrainedTokenizerFast` with a chat template: begin, question, `<|answer|>`, then the model speaks; an
+    earlier turn ends with the token that ends a response."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
