@@ -29,6 +29,7 @@ from app import api
 from app.api import errors
 from app.commands.common import VERSION
 from app.guard import WILDCARDS, Guard
+from app.preload import Preload
 from app.runs import MAX_RUNNING
 from app.services import Services
 from core.engines.base import Engine
@@ -114,6 +115,7 @@ def create_app(
     )
     errors.install(app)
     app.state.closing = asyncio.Event()
+    app.add_middleware(Preload)
     app.add_middleware(Guard, bound_host=host, closing=app.state.closing)
     app.include_router(api.router())
     app.mount("/static", _Static(directory=STATIC), name="static")

@@ -13,8 +13,8 @@ const COMPACT_DOT_Y = 16;
 const FULL_DOT_Y = 20;
 // Below this every row is in the page (search in page works); above it only those in view (2,000 rows stay smooth).
 const WINDOW_ABOVE = 600;
-const OVERSCAN = 30;
-const SPARE_ROWS = 12; // the window moves when fewer rows than these are left on a side: not in every frame
+const OVERSCAN = 14;
+const SPARE_ROWS = 7; // the window moves when fewer rows than these are left on a side: not in every frame
 // Rows with all their text and buttons are 60 elements each: above this many only those near the view are filled.
 const FILL_ALL_BELOW = 200;
 const FILL_MARGIN_PX = 1500;
@@ -53,8 +53,9 @@ export class StepList {
       if (row && !event.target.closest("button, input, label, a, textarea")) this.select(Number(row.dataset.row) - 1, "mouse");
     });
     host.addEventListener("scroll", () => {
-      this.following = host.scrollHeight - host.scrollTop - host.clientHeight < FOLLOW_SLACK_PX;
-      this.host.dispatchEvent(new CustomEvent("follow", { detail: this.following }));
+      const following = host.scrollHeight - host.scrollTop - host.clientHeight < FOLLOW_SLACK_PX;
+      if (following !== this.following) host.dispatchEvent(new CustomEvent("follow", { detail: following }));
+      this.following = following;
       if (this.#windowed) this.flush();
     }, { passive: true });
     this.near = new Set();

@@ -12,7 +12,7 @@ from tests.browser.conftest import visit
 
 LIST = "#wl-solve-list"
 STEPS = 3000
-ROWS_MOST = 120  # some twenty in view and thirty around them on either side
+ROWS_MOST = 70  # some twenty in view and fourteen around them on either side
 SELECTED = f"{LIST} .wl-row.selected"
 
 RICH = r"""<think>
@@ -81,6 +81,21 @@ def test_a_long_trace_opens_and_scrolls_to_its_end_with_few_rows(open_tab: Any, 
     page.keyboard.press("End")
     page.wait_for_selector("[data-id=overview] .box.selected")
     assert page.locator("[data-id=overview] .box").count() < 600
+
+
+def test_the_trace_of_the_address_travels_with_the_page_and_once(open_tab: Any, bench: Any, long_id: str) -> None:
+    tab = open_tab()
+    asked: list[str] = []
+    tab.context.on("request", lambda request: asked.append(request.url))
+    visit(tab.page, f"{bench.url}/ui/?trace={long_id}")
+    tab.page.wait_for_selector(f"{LIST} .wl-row[data-row='1']")
+    tab.page.wait_for_timeout(300)
+    (place,) = [i for i, url in enumerate(asked) if f"/api/traces/{long_id}?" in url]
+    assert place < next(
+        i for i, url in enumerate(asked) if url.endswith("/static/theme.css")
+    )  # what Gradio puts up last
+    for url in ("boot.js", "solve.js", "steplist.js"):
+        assert sum(u.endswith(f"/static/{url}") for u in asked) == 1
 
 
 def test_a_link_leads_to_a_step_and_is_copied(open_tab: Any, long_id: str) -> None:
