@@ -15,6 +15,7 @@ FULL = 400  # ... until that step is this large; so a column of one-line calcula
 LONGEST = 1200  # beyond this a step ends at the next sentence: two screens of text cannot be judged as one
 TINY = 25  # even a heading does not cut off less than this ("Okay.")
 TURN_AFTER = 60  # a turn ends a step of at least this size; less is usually the same breath ("Hmm. Wait, ...")
+TURN_APART = 25  # a turn that also begins a paragraph ends even a smaller step
 STAGE_AFTER = 250  # "Next," and "Now," mark progress, not a turn: they cut a paragraph only when it is already large
 LONG_ITEM = 160  # list items longer than this are steps of their own
 LONGEST_CODE = 20_000  # a code block that never closes must not swallow the rest of the trace
@@ -26,11 +27,16 @@ LONGEST_INLINE = 300  # and for a formula in the line, where a lone "$" is usual
 # into one paragraph. Checks ("Wait") and new ideas ("Alternatively") are both steps; telling them apart is not our task.
 _CHECKS = ("wait", "hmm", "but wait", "oh wait", "or wait", "no wait", "oh no", "hold on", "but hold on", "actually,", "no, ",
            "to verify", "to check", "to confirm", "to double-check", "just to make sure", "just to be sure", "just to double-check",
-           "but let me check", "but let me verify", "but let me make sure", "but is that", "is that right")  # fmt: skip
+           "but let me check", "but let me verify", "but let me make sure", "but is that", "is that right",
+           "warte", "moment mal", "attends", "espera")  # fmt: skip
+_RETRACTS = ("oops", "scratch that", "nope", "that's not right", "that's wrong", "that's incorrect", "that can't be right",
+             "that doesn't seem right", "i made a mistake", "i made an error", "i see the", "oh,", "oh!", "ah,", "aha")  # fmt: skip
 _IDEAS = ("alternatively", "instead,", "on second thought", "on the other hand", "starting over", "going back to",
           "a different approach", "different approach", "what if", "perhaps i should", "perhaps there",
           "perhaps i'm", "perhaps i need", "perhaps the", "maybe i", "maybe we", "maybe there", "maybe the", "maybe it",
-          "maybe another", "but maybe", "but perhaps", "or maybe", "or perhaps")  # fmt: skip
+          "maybe another", "but maybe", "but perhaps", "or maybe", "or perhaps", "how about", "what about", "new idea",
+          "new approach", "back to", "changing", "shifting", "rather than", "could it be", "alternativ", "stattdessen",
+          "autrement")  # fmt: skip
 _ENDS = ("so the answer", "so, the answer", "therefore, the answer", "thus, the answer", "hence, the answer", "the answer is",
          "the final answer", "so the final answer", "final answer", "**final answer", "in conclusion", "to conclude", "to summarize",
          "in summary")  # fmt: skip
@@ -38,10 +44,12 @@ _CHINESE = ("等等", "等一下", "不对", "或者", "另一种", "另外一�
             "所以答案", "因此答案", "最终答案")  # fmt: skip
 _LET = ("try", "check", "verify", "double-check", "double check", "recheck", "re-check", "confirm", "test", "make sure",
         "just check", "just verify", "just make sure", "just double-check", "read", "see if", "think again", "consider",
-        "go back", "start over", "re-examine", "reconsider", "re-evaluate")  # fmt: skip
+        "go back", "start over", "re-examine", "reconsider", "re-evaluate", "redo", "recompute", "recalculate", "rethink", "re-read",
+        "step back", "take a step back", "back up", "backtrack", "start again", "start from", "switch", "think differently",
+        "think about this differently", "think about it differently", "use a different", "be more careful", "correct")  # fmt: skip
 _ANOTHER = ("approach", "way", "method", "idea", "option", "possibility", "thought", "strategy")
 TURNS = (
-    *_CHECKS, *_IDEAS, *_ENDS, *_CHINESE,
+    *_CHECKS, *_RETRACTS, *_IDEAS, *_ENDS, *_CHINESE,
     *(f"{who} {what}" for who, what in product(("let me", "let's"), _LET)),
     *(f"{which} {what}" for which, what in product(("another", "a better", "one more"), _ANOTHER)),
 )  # fmt: skip

@@ -296,7 +296,8 @@ class Segmenter:
         if last in (":", "："):
             return False
         after = _cue(line, final=True)
-        if after is not None and 0 <= after <= size and (blank_line or after == rules.TURN_AFTER):
+        turn = after == rules.TURN_AFTER
+        if after is not None and 0 <= (rules.TURN_APART if turn and blank_line else after) <= size and (blank_line or turn):
             return True
         if rules.ITEM.match(line):
             if self._in_list:

@@ -99,13 +99,15 @@ SIGNALS = (
     _signal(
         "prefer",
         "likes another way better; a turn where a line is under way, a plan where none is",
-        "better easier simpler quicker cleaner faster safer nicer wiser more besser einfacher",
+        "better easier simpler quicker cleaner faster safer nicer wiser more likely mejor besser einfacher",
         [
             rf"\b(?:maybe|perhaps|probably|be|think|it's|it is|that's|is|are|seems?|looks?) (?:it's |it is |it would be |it might be )?(?:a |an )?(?:much |far |a lot |way |probably )*(?:{_BETTER})(?: (?:to|way|approach|method|idea|option|choice|solution)\b|[.:;,!]|$)",
             rf"\b(?:a|the|one) (?:much |far )?(?:{_BETTER}) (?:way|approach|method|idea|option|choice|solution|strategy|plan)\b",
             r"\b(?:vielleicht|wohl) (?:ist es )?(?:besser|einfacher)\b",
         ],
-        [rf"(?:{_BETTER})(?: (?:to|idea|approach|way|option|plan|if|yet)\b|:)"],
+        [
+            rf"more likely\b|(?:besser|mejor)\b(?! als| que)|(?:{_BETTER})(?: (?:to|idea|approach|way|option|plan|if|yet)\b|:)"
+        ],
     ),
     _signal(
         "return",
@@ -137,10 +139,11 @@ SIGNALS = (
         "a thing denied that one hopes for: it does not work, is not valid, isn't it",
         "not doesn't don't didn't won't wouldn't can't couldn't isn't wasn't aren't cannot",
         [
-            rf"\b(?:does|did|do|will|would|could|can|might|may|wo)(?:n't|not| not) {_DEGREE}*(?:work|help|lead|fit|match|make {_DEGREE}*sense|get (?:us|me)|give (?:us|me|any|the)|add up|be (?:right|correct|true|it|enough|sufficient|possible|the (?:case|right|answer|cause))|be$|apply|fly|hold|satisfy|suffice|explain|suit|handle|scale|solve|cover|cut it|involve|use|account for|do(?! (?:this|that|it|so|the|anything)\b))\b",
+            rf"\b(?:does|did|do|will|would|could|can|might|may|wo)(?:n't|not| not) {_DEGREE}*(?:work|help|lead|fit|match|make (?:{_DEGREE}|[a-z]+ )*sense|get (?:us|me)|give (?:us|me|any|the)|add up|be (?:right|correct|true|it|enough|sufficient|possible|the (?:case|right|answer|cause))|be$|apply|fly|hold|satisfy|suffice|explain|suit|handle|scale|solve|cover|cut it|involve|use|account for|do(?! (?:this|that|it|so|the|anything)\b))\b",
             rf"(?:\bnot|n't) {_DEGREE}*(?:helpful|promising|useful|working|possible|valid|right|correct|enough|good|ideal|great|nice|feasible|practical|sufficient|happy|satisfied|satisfying|allowed|it|the (?:right|way|cause|issue|culprit|problem|bug|answer)|straightforward|a match|going (?:anywhere|to work)|getting (?:anywhere|us|me))\b",
             r"\b(?:might|may|must) not be (?:the )?(?:right|correct|best|valid|possible|enough)\b|^not \w+[.!]?$",
-            r"\b(?:so|probably|so probably) not (?:an?|the|that|it|this)\b",
+            r"\b(?:so|probably|so probably) not (?:an?|the|that|it|this)\b|\bso (?:it's|that's|this is|it is) not (?:about|because|due|caused|the|an?|it)\b",
+            r"\b(?:that's|this is|it's|which is) not an?\b",
         ],
     ),
     _signal(
@@ -148,11 +151,12 @@ SIGNALS = (
         "words that are hardly ever said of a line that goes well",
         "contradiction contradicts contradicting conflict conflicts conflicting impossible nowhere hopeless stuck absurd nonsense circles "
         "complicate complicates complicating overcomplicate overcomplicated overcomplicating overcounting unwieldy horrible awkward ugly hairy "
-        "nasty messy inefficient infeasible impractical intractable overkill unmanageable error-prone problematic flawed worse discrepancy "
+        "nasty messy times out unusable useless invalid illegal slow timeout inefficient infeasible impractical intractable overkill unmanageable error-prone problematic flawed worse discrepancy "
         "inconsistent forever while long dead snag wall roadblock confused lost",
         [
             r"\b(?:contradict(?:ion|s|ing)|conflict(?:s|ing)?|impossible|nowhere|hopeless|stuck|absurd|nonsense|discrepancy|inconsistent|overcounting|overcomplicat\w+|complicat(?:ing|es) (?:things|this|it|matters))\b",
-            r"\b(?:unwieldy|horrible|awkward|ugly|hairy|nasty|messy|inefficient|infeasible|impractical|intractable|overkill|unmanageable|error-prone|problematic|flawed|worse)\b",
+            r"\b(?:unwieldy|horrible|awkward|ugly|hairy|nasty|messy|unusable|useless|illegal|inefficient|infeasible|impractical|intractable|overkill|unmanageable|error-prone|problematic|flawed|worse)\b",
+            r"\b(?:be|is|are|gets?|it's|that's) (?:quite |rather |really |very |pretty )?(?:slow|invalid)\b|\btimes? ?out\b",
             r"\bdead end\b|\bin circles\b|\b(?:hit|hitting|run into|running into) (?:a|another) (?:snag|wall|roadblock|dead end)\b",
             r"\b(?:would|will|might|could|may) complicate\b|\b(?:take|takes|taking) (?:a (?:long )?while|forever|too long)\b",
             r"\bi(?:'m| am) (?:really |still |now |just |a bit )*(?:confused|lost)\b",
@@ -229,14 +233,16 @@ SIGNALS = (
     _signal(
         "rethink",
         "takes the question up again",
-        "reconsider rethink re-think re-read reread re-evaluate reevaluate re-examine again differently thought thoughts "
+        "more reworking re-working rethinking reconsidering revising restarting redesigning reconsider rethink re-think re-read reread re-evaluate reevaluate re-examine again differently thought thoughts "
         "misunderstanding overcomplicating overthinking misinterpreting misinterpreted misunderstood misreading misread reread überlegen nochmal",
         [
+            r"^(?:re-?working|re-?thinking|re-?considering|re-?vising|re-?starting|re-?designing)\b",
             rf"\b{_LET} {_ADVERB}(?:reconsider|re-?think|re-?evaluate|re-?read|re-?examine|re-?phrase)\b",
             r"\b(?:think|look|read)(?: about| at)?(?: this| it| that| the (?:problem|question))?(?: [\w-]+)? again\b",
             r"\bthink (?:(?:about|of) (?:this|it) )?differently\b|\bon second thoughts?\b",
             rf"\b{_WE}(?:'m| am|'re| are) (?:just |really |probably )?(?:overcomplicating|overthinking)\b",
             r"\b(?:misunderstanding|misinterpreting|misinterpreted|misunderstood|misreading|misread) (?:the|it|this|something)\b",
+            rf"\b{_LET} {_ADVERB}(?:think|be|do (?:this|it)|approach (?:this|it)|go about (?:this|it))(?: about (?:this|it|that|the \w+))? more (?:systematic(?:ally)?|cleverly|general(?:ly)?|abstract(?:ly)?|concrete(?:ly)?|direct(?:ly)?|clear(?:ly)?)\b",
             r"\bnoch ?mal (?:neu )?überlegen\b",
         ],
     ),
@@ -281,8 +287,10 @@ SIGNALS = (
     _signal(
         "view",
         "offers another view of what is there, to look at it or to check it",
-        "another other different second alternative",
+        "another other different second alternative could",
         [
+            r"\b(?:i|we|one|you) could (?:also )?have\b",
+            r"\banother (?:option|possibility|example)\b",
             r"\b(?:another|one other|a different|a second|an alternative|the other) way (?:to|of|we can) (?:see|seeing|look|looking|view|verify|check|confirm|say|saying|put|phrase|express|describe|write)\b",
         ],
     ),
@@ -327,7 +335,7 @@ SIGNALS = (
         'proposes to do something else; a turn where it contradicts ("Wait, maybe I should …")',
         "maybe perhaps",
         [r"(?!)"],
-        [rf"(?:maybe|perhaps) {_WE} (?:can|could|should|need to|have to|might)\b(?! (?:have|be)\b)"],
+        [rf"(?:maybe|perhaps) {_WE} (?:can|could|should|need to|have to|might)\b(?! (?:have|be|also)\b)"],
     ),
     _signal(
         "tries",
@@ -448,7 +456,9 @@ CORRECTS = re.compile(
     REALISES.pattern
     + r"[^.?!]{0,120}(?:\bshould\b|\b(?:has|have|had|needs?) to be\b|, not\b|\brather than\b|\binstead\b|n't\b[^.?!]*,)"
 )
-NO = re.compile(r"(?:^|\b(?:so|but|probably|still|again|hmm),? )(?:no|nope)[.!]?$")
+NO = re.compile(
+    r"(?:^|\b(?:so|but|probably|still|again|hmm),? )(?:no|nope)[.!]?$|^(?:false|wrong|fails|impossible)(?: too| again| as well)?[.!]?$"
+)
 REFERS = re.compile(
     r"\W*(?:this|that|it|these|those|because|since|which|the (?:problem|issue|reason|trouble|difficulty|contradiction)|similarly|likewise|also|and|yes|good|great|fine|note)\b"
 )

@@ -36,6 +36,7 @@ ENDING = 2  # sentences in which a step may end with a failure
 ASKED = 2  # words shared with the question that make a sentence one about it
 TURNS = word_set("other return approach mistake")
 SHORT = 60  # characters; a remark without numbers up to this length is an aside
+SETUP_ASKS = 2  # steps that may be called reading for the words that they share with the question alone
 SETUP_STEPS = 12  # the question is read at the beginning; later readings of it are checks
 MEMORY = 2  # steps for which a failure is still what the next attempt answers
 
@@ -140,8 +141,7 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
     denied = DENIES.match(text) is not None
     opening: set[str] = set()
     last_opening = bodies = 0  # bodies: sentences with more than fillers in them
-    checked_itself = False
-    pause, asked_itself, taken_back = begins.pause, False, denied
+    pause, checked_itself, taken_back = begins.pause, False, denied
     result = together = failed_before = False
     late: set[str] = set()
     at = 0
@@ -149,9 +149,9 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
         body = sentence[FILLERS.match(sentence).end() :]  # type: ignore[union-attr]
         words = set(_WORDS.findall(sentence))
         signals = said(body, words)
-        if not asked_itself and NO.search(sentence):
-            signals.add("fail")  # "…, so no."; after a question it is only the answer
-        elif not asked_itself and DENIES.match(sentence):
+        if not checked_itself and NO.search(sentence):
+            signals.add("fail")  # "…, so no."; after "Is it …?" it is only the answer
+        elif not checked_itself and DENIES.match(sentence):
             signals.add("denies")
         if sentence.endswith("?"):
             signals.discard("fail")
@@ -172,7 +172,6 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
             (opening if at < len(text) / 2 else late).update(signals & TURNS)
         bodies += len(body) > 2
         at += len(sentence) + 1
-        asked_itself |= sentence.endswith("?")
         checked_itself |= "check" in signals and sentence.endswith("?")
         found.append(frozenset(signals))
     last = found[-ENDING:]
@@ -234,7 +233,11 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
     if c.announced and "check" not in o:
         return "backtrack", 0.7
     if failed and "check" not in o:
-        if "attempt" in o or ("guess" in o and not (r.infers or "confirm" in o)) or (r.amends and c.failed == 0):
+        if (
+            o & {"attempt", "plan"}
+            or ("guess" in o and not (r.infers or "confirm" in o))
+            or (r.amends and c.failed == 0)
+        ):
             return "backtrack", 0.6
         if gave_up and (r.realises or "redo" in o):
             return "backtrack", 0.6
@@ -251,6 +254,6 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
         return "plan", 0.6
     if r.remark and not o - {"attempt", "fail", "guess", "denies"}:
         return "aside", 0.6
-    if c.setting_up and r.asks:
+    if c.setting_up and r.asks and c.index < SETUP_ASKS:
         return "setup", 0.5
     return "derive", 0.7
