@@ -69,6 +69,7 @@ def start_event(trace: Trace) -> Event:
         "model": trace.model,
         "sampling": {k: trace.sampling[k] for k in SAMPLING if k in trace.sampling},
         "bounds": {k: trace.sampling[k] for k in BOUNDS if k in trace.sampling},
+        "earlier": trace.earlier.to_json() if trace.earlier else None,
     }  # fmt: skip
 
 

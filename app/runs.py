@@ -24,7 +24,8 @@ from app.journal import Journal, Recorded
 from app.replay import missing_events
 from core.engines.base import Bounds, Chunk, Engine, GenerateRequest, Sampling, Thinking
 from core.run import TraceReader, run_trace
-from core.trace import Origin, Problem, Trace, new_id, utc_now
+from core.trace import Earlier, Origin, Problem, Trace, new_id, utc_now
+from core.turns import Turns
 
 if TYPE_CHECKING:
     from storage.store import Store, TraceRow
@@ -59,6 +60,7 @@ class Run:
     thinking: Thinking = field(default_factory=Thinking)
     prefix: str = ""  # what was written before this run began: a fork goes on from there
     origin: Origin | None = None
+    before: Turns = field(default_factory=Turns)  # earlier turns of the conversation
     log: EventLog = field(default_factory=EventLog)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     stop_reason: str = "cancelled"
@@ -192,18 +194,20 @@ class RunManager:
     def start(
         self, engine: Engine, problem: Problem, sampling: Sampling, bounds: Bounds, *,
         thinking: Thinking = Thinking(), prefix: str = "", origin: Origin | None = None,
+        before: Turns = Turns(),
     ) -> Run:  # fmt: skip
-        """Begin a run; with `prefix` it goes on from what was written before. Raises TooManyRuns."""
+        """Begin a run; with `prefix` it goes on from what was written before, `before` are earlier turns. Raises TooManyRuns."""
         self.check_room()
         run_id, now = new_id(), utc_now()
         header = {
             "run_id": run_id, "prompt": problem.prompt, "model": engine.model, "started_at": now,
             "sampling": asdict(sampling), "bounds": asdict(bounds), "thinking": asdict(thinking), "prefix": prefix,
             "origin": asdict(origin) if origin else None,
+            "earlier": before.earlier.to_json() if before.earlier else None,
         }  # fmt: skip
         run = Run(
             run_id, problem.prompt, engine.model, sampling, bounds, now,
-            Journal(self._folder / f"{run_id}.jsonl", header), thinking, prefix, origin,
+            Journal(self._folder / f"{run_id}.jsonl", header), thinking, prefix, origin, before,
         )  # fmt: skip
         self._runs[run_id] = run
         run.task = asyncio.create_task(self._drive(run, engine, problem), name=f"run-{run_id}")
@@ -261,7 +265,7 @@ class RunManager:
         try:
             trace = await run_trace(
                 _Overheard(engine, run.heard), problem, run.sampling, run.bounds, run.append,
-                trace_id=run.run_id, stop=run.stop, thinking=run.thinking, prefix=run.prefix,
+                trace_id=run.run_id, stop=run.stop, thinking=run.thinking, prefix=run.prefix, before=run.before,
             )  # fmt: skip
             trace = replace(trace, origin=run.origin)
         except Exception as failure:
@@ -289,6 +293,7 @@ class RunManager:
             run.journal.close()
         run.trace = trace
         run.raw.clear()
+        run.before = Turns()  # the trace says what came before
         run.log.close()
         if stored:
             self._on_trace(trace)
@@ -362,8 +367,13 @@ def recovered_trace(recorded: Recorded) -> Trace:
     )  # fmt: skip
     if header.get("origin"):
         trace = replace(trace, origin=Origin.from_json(header["origin"]))
+    if header.get("earlier"):
+        saved = recorded.about.get("saved_prompt_tokens")
+        trace = replace(
+            trace, earlier=Earlier.from_json(header["earlier"]), stats={**trace.stats, "saved_prompt_tokens": saved}
+        )
     if recorded.about:
-        about = {k: v for k, v in recorded.about.items() if k not in ("seed", "notes")}
+        about = {k: v for k, v in recorded.about.items() if k not in ("seed", "notes", "saved_prompt_tokens")}
         trace = replace(trace, sampling={**trace.sampling, "server": about})
     return replace(trace, stats=outcome["stats"]) if "stats" in outcome else trace
 
@@ -373,7 +383,7 @@ def _so_far(run: Run, reason: str, error: str) -> Trace:
         run.run_id, Problem.ask(run.prompt), run.model, run.prefix + "".join(run.raw), run.tokens, run.prompt_tokens,
         run.sampling, run.bounds, run.started_at, reason, error,
     )  # fmt: skip
-    return replace(trace, origin=run.origin)
+    return replace(trace, origin=run.origin, earlier=run.before.earlier)
 
 
 def _partial(

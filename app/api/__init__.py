@@ -21,6 +21,7 @@ from app.api import (
     snapshots,
     stats,
     traces,
+    turns,
 )
 from app.api.common import refusals
 
@@ -33,6 +34,7 @@ NOUNS = (
     traces,
     imports,
     forks,
+    turns,
     refinements,
     scores,
     assignments,

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from app.api.common import Bench, In, blocking, find_trace, refusals
 from app.api.errors import Refused
 from app.api.runs import MOST_STEPS, MOST_TOKENS, Started
+from app.api.turns import turns_of
 from app.models import UnknownModel
 from app.runs import TooManyRuns
 from core.engines.base import Bounds, Sampling
@@ -101,6 +102,7 @@ async def make_forks(bench: Bench, trace_id: TraceId, asked: ForkIn) -> list[Sta
         raise Refused(422, f"{str(error).removesuffix('.')}.") from None
     if not model.ready:
         raise Refused(503, f"The weights of the model {model.name} are missing; install Worldline again.")
+    before = await turns_of(bench, trace.earlier)
     try:
         bench.runs.check_room(asked.n)
     except TooManyRuns as error:
@@ -111,7 +113,13 @@ async def make_forks(bench: Bench, trace_id: TraceId, asked: ForkIn) -> list[Sta
             sampling.temperature, sampling.top_p, None if asked.seed is None else asked.seed + i, sampling.max_tokens
         )
         run = bench.runs.start(
-            model.engine, Problem.ask(trace.prompt), drawn, bounds, prefix=made.prefix, origin=made.origin
+            model.engine,
+            Problem.ask(trace.prompt),
+            drawn,
+            bounds,
+            prefix=made.prefix,
+            origin=made.origin,
+            before=before,
         )
         started.append(Started(run_id=run.run_id, trace_id=run.run_id))
     return started

@@ -10,11 +10,13 @@ from pydantic import BaseModel, Field
 
 from app.api.common import Bench, In, refusals
 from app.api.errors import Refused
+from app.api.turns import turns_after
 from app.eventlog import stream
 from app.models import UnknownModel
 from app.runs import TooManyRuns
 from core.engines.base import Bounds, Sampling, Thinking
-from core.trace import Problem
+from core.trace import GivenAs, Problem
+from core.turns import Turns
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
@@ -40,6 +42,12 @@ class RunIn(In):
         None, ge=1, le=MOST_TOKENS, description="The end of thinking is forced after this many tokens of it."
     )
     waits: int = Field(0, ge=0, le=100, description='So often an end of thinking is taken back ("Wait").')
+    after: str | None = Field(
+        None, description="A trace that has ended: the question follows it, and what came before goes to the model too."
+    )
+    earlier_as: GivenAs = Field(
+        "summaries", description="With `after`: earlier turns without their thoughts (summaries), or in full."
+    )
 
 
 class Started(BaseModel):
@@ -76,7 +84,7 @@ class RunState(BaseModel):
     status_code=201,
     summary="Ask a question",
     response_model=Started,
-    responses=refusals(400, 403, 413, 422, 429, 503),
+    responses=refusals(400, 403, 404, 409, 413, 422, 429, 503),
 )
 async def start(bench: Bench, asked: RunIn) -> Started:
     """Start a run and answer at once; follow it with `GET /api/runs/{run_id}/events`.
@@ -108,10 +116,11 @@ async def start(bench: Bench, asked: RunIn) -> Started:
             503, f"The weights of the model {model.name} are missing from {model.model_dir}; install Worldline again."
         )
     sampling = Sampling(asked.temperature, asked.top_p, asked.seed, asked.max_tokens)
+    before = Turns() if asked.after is None else await turns_after(bench, asked.after, asked.earlier_as)
     try:
         run = bench.runs.start(
             model.engine, Problem.ask(asked.prompt), sampling, Bounds(asked.min_steps, asked.max_steps),
-            thinking=Thinking(asked.thinking_budget, asked.waits),
+            thinking=Thinking(asked.thinking_budget, asked.waits), before=before,
         )  # fmt: skip
     except TooManyRuns as error:
         raise Refused(429, str(error)) from None

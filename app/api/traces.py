@@ -90,6 +90,9 @@ class TraceOut(BaseModel):
     solved: bool | None
     error: str
     origin: dict[str, Any] | None = Field(None, description="A fork: root, trace_id, step, kept, action; see forks.")
+    earlier: dict[str, Any] | None = Field(
+        None, description="What it was asked after: trace_ids (the first turn first) and given_as (summaries or full)."
+    )
     steps: list[StepOut]
     layout: dict[str, Any] | None = Field(
         None,

@@ -142,7 +142,10 @@ def check_whole(events: list[dict[str, Any]], trace: dict[str, Any]) -> None:
     assert [e["index"] for e in events if e["type"] == "step_open"] == steps
     closed = [e["step"] for e in events if e["type"] == "step_close"]
     assert [s["index"] for s in closed] == steps
-    assert texts(events) == texts_of(trace)
+    seen = texts(events)
+    if (-1, "answer") in seen:  # a trace's answer has no white space around it; `done` gives it so
+        seen[-1, "answer"] = seen[-1, "answer"].strip()
+    assert {k: v for k, v in seen.items() if v} == texts_of(trace)
     for mine, stored in zip(closed, trace["steps"], strict=True):
         for key in (
             "start",

@@ -19,6 +19,7 @@ PROMISED = {
     "POST /api/imports",
     "GET /api/traces", "POST /api/traces", "GET /api/traces/{trace_id}", "GET /api/traces/{trace_id}/graph",
     "POST /api/traces/{trace_id}/forks", "GET /api/traces/{trace_id}/family",
+    "GET /api/traces/{trace_id}/earlier",
     "GET /api/traces/{trace_id}/refinements", "POST /api/traces/{trace_id}/refinements",
     "POST /api/traces/{trace_id}/refinements/{refinement_id}/stop",
     "GET /api/traces/{trace_id}/scores", "POST /api/traces/{trace_id}/scores",
