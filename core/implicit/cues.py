@@ -63,7 +63,7 @@ SIGNALS = (
         "rather shifting switching pivoting changing switch pivot",
         [
             rf"\b(?:another|a different|a new|an alternative|some other|a fresh|a whole new)(?: [\w-]+){{0,2}} {_METHOD}\b",
-            r"\b(?:try|use|consider|find|need|want|there's|there is|is there|take|think of|look for|maybe|perhaps|do (?:this|it)) (?:another|a different|some other|an alternative) way\b(?! (?:around|from))",
+            r"\b(?:try|use) the other (?!side|hand|end)\w+|\b(?:try|use|consider|find|need|want|there's|there is|is there|take|think of|look for|maybe|perhaps|do (?:this|it)) (?:another|a different|some other|an alternative) way\b(?! (?:around|from))",
             rf"\bdifferent {_METHOD}\b",
             r"\b(?:something|anything) (?:else|different)\b",
             r"\bwhat else (?:can|could|might)\b",
@@ -137,11 +137,11 @@ SIGNALS = (
     _signal(
         "fail",
         "a thing denied that one hopes for: it does not work, is not valid, isn't it",
-        "not doesn't don't didn't won't wouldn't can't couldn't isn't wasn't aren't cannot",
+        "not doesn't don't didn't won't wouldn't can't couldn't isn't wasn't aren't cannot bad",
         [
             rf"\b(?:does|did|do|will|would|could|can|might|may|wo)(?:n't|not| not) {_DEGREE}*(?:work|help|lead|fit|match|make (?:{_DEGREE}|[a-z]+ )*sense|get (?:us|me)|give (?:us|me|any|the)|add up|be (?:right|correct|true|it|enough|sufficient|possible|the (?:case|right|answer|cause))|be$|apply|fly|hold|satisfy|suffice|explain|suit|handle|scale|solve|cover|cut it|involve|use|account for|do(?! (?:this|that|it|so|the|anything)\b))\b",
-            rf"(?:\bnot|n't) {_DEGREE}*(?:helpful|promising|useful|working|possible|valid|right|correct|enough|good|ideal|great|nice|feasible|practical|sufficient|happy|satisfied|satisfying|allowed|it|the (?:right|way|cause|issue|culprit|problem|bug|answer)|straightforward|a match|going (?:anywhere|to work)|getting (?:anywhere|us|me))\b",
-            r"\b(?:might|may|must) not be (?:the )?(?:right|correct|best|valid|possible|enough)\b|^not \w+[.!]?$",
+            rf"(?:\bnot|n't) {_DEGREE}*(?:be )?(?:helpful|helping|promising|useful|working|leading|convincing|viable|possible|valid|right|correct|enough|good|ideal|great|nice|feasible|practical|sufficient|happy|satisfied|satisfying|allowed|it|the (?:right|way|cause|issue|culprit|problem|bug|answer)|straightforward|a match|going (?:anywhere|to work)|getting (?:anywhere|us|me))\b",
+            r"\b(?:might|may|must) not be (?:the )?(?:right|correct|best|valid|possible|enough)\b|^not \w+[.!]?$|^bad\b",
             r"\b(?:so|probably|so probably) not (?:an?|the|that|it|this)\b|\bso (?:it's|that's|this is|it is) not (?:about|because|due|caused|the|an?|it)\b",
             r"\b(?:that's|this is|it's|which is) not an?\b",
         ],
@@ -224,7 +224,7 @@ SIGNALS = (
         [
             rf"(?<!if )(?<!whether )(?<!maybe )(?<!perhaps )(?<!either )(?<!or )\b{_WE} (?:misread|miscounted|miscalculated|misapplied|mislabell?ed|forgot|overlooked|neglected|swapped|mixed up|messed up|double[- ]counted|dropped a|subtracted wrongly|added wrongly)\b(?! (?:somewhere|something))",
             r"\boops\b|\bwhoops\b|\bmy (?:mistake|bad)\b",
-            r"\b(?:there's|there is|here's|found|see|spotted) (?:the|my) (?:mistake|error|slip|problem|bug|issue)\b|\bthe (?:mistake|error|slip) (?:is|was)\b(?! (?:somewhere|elsewhere|not))",
+            r"\b(?:there's|there is|here's|found|see|spotted) (?:the|my) (?:mistake|error|slip|problem|bug|issue)\b|\bthe (?:mistake|error|slip)(?: here)? (?:is|was) (?:that|in|to|here)\b",
             rf"\b{_LET} {_ADVERB}(?:correct (?:that|this|my|it|the)|redo|rework|recast|re-?derive|fix (?:that|this|it|my))\b",
             r"\bich habe (?:mich|einen fehler|vergessen)\b|\bmein fehler\b",
         ],
@@ -254,7 +254,8 @@ SIGNALS = (
         "probe stimmt vérifions verificar comprobar see possible confirming recheck valid verified",
         [
             r"\b(?:double|re|sanity|cross|spot)[- ]?check(?:ing|ed|s)?\b|\brecheck\b|\bsanity test\b",
-            rf"\b(?:{_LET}|to|{_WE}'d like to|can) {_ADVERB}(?:check|verify|confirm|test|validate|make (?:absolutely )?sure|be sure|ensure|recalculate|recompute|re-?verify)\b",
+            rf"\b(?:{_LET}|to|{_WE}'d like to|can) {_ADVERB}(?:check|verify|confirm|validate|make (?:absolutely )?sure|be sure|ensure|recalculate|recompute|re-?verify)\b",
+            rf"\b{_LET} {_ADVERB}test\b",
             r"\b(?:make sure|to be sure)\b",
             rf"\b{_LET} {_ADVERB}see (?:if|whether) (?:this|that|it|my|the)\b",
             r"\b(?:is|are) (?:that|this|it|they|these|those) (?:really |actually |even )?(?:right|correct|true|valid|possible|all|enough)\b.{0,40}\?",
@@ -281,7 +282,7 @@ SIGNALS = (
         "another way that comes out the same was a second look, not a way back",
         "same agree agrees again before both matches consistent",
         [
-            r"\b(?:the )?same (?:result|answer|value|thing|number|conclusion|as before|total|sum)\b|\bagrees?\b|\bagain [\d(]|\b(?:matches|consistent with) (?:the|our|my|what)\b|\bas before\b|\bboth (?:ways|methods|approaches|agree|give|answers)\b|(?:^|, )the same[.!]?$",
+            r"\b(?:the )?same (?:result|answer|value|thing|number|conclusion|as before|total|sum)\b|\bagrees?\b|\bagain [\d(]|\b(?:matches|consistent with) (?:the|our|my|what)\b|\bboth (?:ways|methods|approaches|agree|give|answers)\b|(?:^|, )the same[.!]?$",
         ],
     ),
     _signal(
