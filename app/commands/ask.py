@@ -8,11 +8,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.commands.common import CannotDo, DataOption, data_folder, failing_softly, progress_bar
+
+if TYPE_CHECKING:
+    from core.engines.base import Engine
 
 FormatOption = Annotated[
     str | None,
@@ -36,7 +39,24 @@ def ask(
     min_steps: Annotated[int, typer.Option(help="The model may not end before this many steps.")] = 0,
     max_steps: Annotated[int, typer.Option(help="After this many steps it must end.")] = 60,
     max_tokens: Annotated[int, typer.Option(help="Longest response.")] = 3900,
-    model: Annotated[str, typer.Option(help="`pocket`, or the folder of a model.")] = "pocket",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="`pocket`, or the folder of a model; with --endpoint, a model served there (default: pocket, or the only one served).",
+            show_default=False,
+        ),
+    ] = None,
+    endpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Ask a model served at this OpenAI-compatible address, such as http://127.0.0.1:8000/v1. "
+            "May be repeated: servers of the same model share the questions.",
+            show_default=False,
+        ),
+    ] = None,
+    api_key_env: Annotated[
+        str, typer.Option(help="Environment variable that holds the endpoint's key.")
+    ] = "OPENAI_API_KEY",
     format: FormatOption = None,
     keep: Annotated[bool, typer.Option("--keep", help="Also store the traces in the data folder, for rating.")] = False,
     data: DataOption = None,
@@ -44,6 +64,8 @@ def ask(
     """Ask a model and watch it reason.
 
     Example: worldline ask "Reach 24 from 4, 7, 8 and 8." --max-steps 20
+
+    Example: worldline ask "Is 1001 prime?" --endpoint http://127.0.0.1:8000/v1
     """
     with failing_softly():
         from core.engines.base import Bounds, Sampling
@@ -57,17 +79,9 @@ def ask(
             )
         prompts = [_not_empty(question)] if question is not None else list(_prompts(file)) if file else []
         sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed, max_tokens=max_tokens)
+        engine = _served(endpoint, model, api_key_env) if endpoint else _local(model or "pocket", prompts)
         traces = asyncio.run(
-            _ask_all(
-                prompts,
-                _model_dir(model),
-                model,
-                sampling,
-                Bounds(min_steps, max_steps),
-                as_json,
-                question is not None,
-                format,
-            )
+            _ask_all(engine, prompts, sampling, Bounds(min_steps, max_steps), as_json, question is not None, format)
         )
         if keep:
             from app.workbench import workbench_at
@@ -84,15 +98,39 @@ def _not_empty(question: str) -> str:
     return question
 
 
-def _model_dir(model: str) -> Path | None:
-    if model == "pocket":
-        return None
-    folder = Path(model)
-    if not (folder / "config.json").exists():
-        raise CannotDo(
-            f"{model} is not a model folder (no config.json in it); give a folder written by a training job, or `pocket`"
-        )
-    return folder
+def _local(model: str, prompts: list[str]) -> Engine:
+    """A model in this process. Raises CannotDo where it cannot take a question."""
+    from core.engines.local import LocalEngine
+
+    if model != "pocket":
+        if not (Path(model) / "config.json").exists():
+            raise CannotDo(
+                f"{model} is not a model folder (no config.json in it); give a folder written by a training job, or `pocket`; "
+                "a model that is served: --endpoint URL --model NAME"
+            )
+        return LocalEngine(Path(model), model)
+    from core.tasks.countdown_text import understand
+
+    for i, prompt in enumerate(prompts, 1):
+        try:
+            understand(prompt)
+        except ValueError as error:
+            raise CannotDo(f"question {i}: {error}" if len(prompts) > 1 else str(error)) from error
+    return LocalEngine(None, model)
+
+
+def _served(endpoints: list[str], model: str | None, api_key_env: str) -> Engine:
+    """The one model that is asked for, or that there is. Raises CannotDo, EngineError, ValueError."""
+    from app.models import POCKET, served_engines
+
+    engines = dict(
+        served_engines(endpoints, model, api_key_env, lambda line: typer.echo(f"worldline: {line}", err=True))
+    )
+    del engines[POCKET]  # the one of this process, which is always beside them
+    if len(engines) != 1:
+        where, names = " and ".join(endpoints), ", ".join(engine.model for engine in engines.values())
+        raise CannotDo(f"several models are served at {where}; choose one with --model: {names}")
+    return next(iter(engines.values()))
 
 
 def _rows(file: Path, *fields: str) -> Iterator[dict[str, Any]]:
@@ -121,22 +159,13 @@ def _prompts(file: Path) -> Iterator[str]:
 
 
 async def _ask_all(
-    prompts: list[str], folder: Path | None, name: str, sampling: Any, bounds: Any, as_json: bool, watch: bool,
-    format: str | None,
-) -> list[Any]:  # fmt: skip
-    """Answer all prompts in one batch; JSON lines come out in the order of the file."""
-    from core.engines.local import MAX_BATCH, LocalEngine
+    engine: Engine, prompts: list[str], sampling: Any, bounds: Any, as_json: bool, watch: bool, format: str | None
+) -> list[Any]:
+    """Answer all prompts side by side; JSON lines come out in the order of the file."""
+    from core.engines.local import MAX_BATCH
     from core.run import run_trace
-    from core.tasks.countdown_text import understand
     from core.trace import Problem, new_id
 
-    if folder is None:
-        for i, prompt in enumerate(prompts, 1):
-            try:
-                understand(prompt)
-            except ValueError as error:
-                raise CannotDo(f"question {i}: {error}" if len(prompts) > 1 else str(error)) from error
-    engine = LocalEngine(folder, name)
     gate = asyncio.Semaphore(MAX_BATCH)
     bar, at = progress_bar("answering", len(prompts))
     printer = _Printer() if watch and not as_json else None
@@ -180,6 +209,9 @@ async def _ask_all(
         await engine.close()
     if printer:
         printer.finish(results[0])
+    if not as_json:  # in JSON they are part of the trace
+        for note in dict.fromkeys(n for i in sorted(results) for n in results[i].stats.get("notes", ())):
+            typer.echo(f"worldline: {note}", err=True)
     return [results[i] for i in range(len(prompts))]
 
 

@@ -28,6 +28,7 @@ class Script:
     models: tuple[str, ...] = ("served",)
     replies: dict[str, Any] = field(default_factory=dict)
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)  # the authorization of each question
     let_go: threading.Event = field(default_factory=threading.Event)
 
 
@@ -49,6 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._other()
         script = self.script
         script.bodies.append(body)
+        script.keys.append(self.headers.get("authorization"))
         if script.status != 200 or (script.strict and any(k in body for k in script.refuses)):
             status = script.status if script.status != 200 else script.strict
             return self._whole(status, {"error": {"message": script.reason}})
