@@ -53,10 +53,15 @@ TURNS = (
     *(f"{who} {what}" for who, what in product(("let me", "let's"), _LET)),
     *(f"{which} {what}" for which, what in product(("another", "a better", "one more"), _ANOTHER)),
 )  # fmt: skip
+# Fresh starts: no turns in themselves, but after a sentence that ends in failure ("Still not matching. Let's assume …") one begins.
+STARTS = ("let's", "let me", "let us", "maybe", "perhaps", "suppose", "assume", "consider", "try", "so let",
+          "this could be", "it could be", "we could", "i could", "we can", "i can", "i'll", "we'll", "instead", "rather",
+          "in that case", "better", "a better", "an alternative", "then let")  # fmt: skip
 STAGES = ("first,", "firstly,", "second,", "secondly,", "third,", "thirdly,", "next,", "now,", "then,", "finally,",
           "lastly,")  # fmt: skip
-LONGEST_CUE = max(map(len, (*TURNS, *STAGES)))
-PREFIXES = frozenset(cue[:n] for cue in (*TURNS, *STAGES) for n in range(1, len(cue) + 1))
+_CUES = (*TURNS, *STARTS, *STAGES)
+LONGEST_CUE = max(map(len, _CUES))
+PREFIXES = frozenset(cue[:n] for cue in _CUES for n in range(1, len(cue) + 1))
 LOOKAHEAD = SHORT + 1  # after a blank line: enough to see whether the paragraph is a short one
 LOOK_LINE = LONGEST_CUE + 1  # after a line break: enough for a cue or a marker
 
@@ -66,7 +71,12 @@ def _any_of(cues: tuple[str, ...]) -> str:
     return "|".join(re.escape(c) + (r"(?!\w)" if c[-1].isascii() and c[-1].isalnum() else "") for c in cues)
 
 
-CUE = re.compile(f"(?P<turn>{_any_of(TURNS)})|{_any_of(STAGES)}")
+CUE = re.compile(f"(?P<turn>{_any_of(TURNS)})|(?P<start>{_any_of(STARTS)})|{_any_of(STAGES)}")
+# A sentence that ends so, says that something failed.
+FAILED = re.compile(
+    r"(?:\bnot\b|n't\b|\b(?:no|never|cannot|fails?|failed|wrong|incorrect|flawed|contradict\w*|impossible|stuck|messy|complicated|convoluted"
+    r"|tedious|nowhere|inconsistent|unlikely|useless|worse|off|too \w+)\b)[^.?!。？！]{0,60}[.!…]+$"
+)
 
 # ------------------------------------------------------------------------------------------------------------ sentences
 # Never the end of a sentence, whatever follows.

@@ -20,6 +20,7 @@ from core.trace import Decision, Step
 
 _HEAD = 40  # characters of a line that tell what the line is
 _CONTEXT = 40  # characters kept of what is already shown: the last word decides whether a sentence ends
+_VERDICT = 100  # characters before a gap in which a sentence may say that something failed
 _BEFORE_A_CUT = ".!?…。！？" + rules.CLOSERS  # the last character of a sentence
 _POINT = re.compile(
     rf"(?<!\s)(?:[^\S\n]*+\n\s*+|(?<=[{re.escape(_BEFORE_A_CUT)}])[^\S\n]++)"  # a gap that may end a step
@@ -51,6 +52,7 @@ class Segmenter:
         self._newlines = 0
         self._indented = False
         self._word = ""  # the last word before the gap
+        self._last = ""  # what was shown last, gaps included
         self._new_line()
         self._forget_structure()
 
@@ -131,6 +133,7 @@ class Segmenter:
         if self._mode == "$" and len(self._money) < _CONTEXT:
             self._money = (self._money + text[max(0, self._mode_at - self.position) :][:_CONTEXT])[:_CONTEXT]
         self._unsaid.append(text)
+        self._last = (self._last + text[-_VERDICT:])[-_VERDICT:]
         self._size += len(text)
         self.position += len(text)
         self._shown = upto
@@ -160,6 +163,7 @@ class Segmenter:
         """The gap is decided."""
         gap = "".join(self._gap or ())
         self._gap = None
+        self._last = (self._last + gap)[-_VERDICT:]
         if cut:
             self.position += len(gap)
             self._close(events)
@@ -269,7 +273,7 @@ class Segmenter:
     def _cuts_sentences(self, ahead: str, final: bool) -> bool | None:
         if self._size < rules.TURN_AFTER or ahead[0].islower() or not self._sentence_ends(ahead[0], before_turn=True):
             return False
-        after = _cue(ahead, final=final)
+        after = self._cue(ahead, final=final)
         if after is None:
             return None
         if after >= 0 and self._size >= after:
@@ -295,9 +299,13 @@ class Segmenter:
         last = self._word.rstrip(rules.CLOSERS)[-1:]
         if last in (":", "："):
             return False
-        after = _cue(line, final=True)
+        after = self._cue(line, final=True)
         turn = after == rules.TURN_AFTER
-        if after is not None and 0 <= (rules.TURN_APART if turn and blank_line else after) <= size and (blank_line or turn):
+        if (
+            after is not None
+            and 0 <= (rules.TURN_APART if turn and blank_line else after) <= size
+            and (blank_line or turn)
+        ):
             return True
         if rules.ITEM.match(line):
             if self._in_list:
@@ -326,6 +334,20 @@ class Segmenter:
         return before_turn or not (
             low in rules.MAYBE or rules.DOTTED.match(base) or (word.endswith("..") and following.islower())
         )
+
+    def _cue(self, text: str, *, final: bool) -> int | None:
+        """The size from which a step ends before a sentence that begins so; -1: it begins with no cue, None: not yet known."""
+        if text[0].islower():
+            return -1
+        low = text[: rules.LONGEST_CUE + 1].lower()
+        if low in rules.PREFIXES and not final and len(text) <= rules.LONGEST_CUE:
+            return None
+        found = rules.CUE.match(low)
+        if not found:
+            return -1
+        if found["start"]:
+            return rules.TURN_AFTER if rules.FAILED.search(self._last.lower()) else -1
+        return rules.TURN_AFTER if found["turn"] else rules.STAGE_AFTER
 
     # ---------------------------------------------------------------------------------------------------------- events
     def _open(self, events: list[ParserEvent]) -> None:
@@ -359,14 +381,3 @@ class Segmenter:
         if self.steps:
             self.steps[-1] = replace(self.steps[-1], decision=decision)
             events.append(Decided(len(self.steps) - 1, decision))
-
-
-def _cue(text: str, *, final: bool) -> int | None:
-    """The size from which a step ends before a sentence that begins so; -1: it begins with no cue, None: not yet known."""
-    if text[0].islower():
-        return -1
-    low = text[: rules.LONGEST_CUE + 1].lower()
-    if low in rules.PREFIXES and not final and len(text) <= rules.LONGEST_CUE:
-        return None
-    found = rules.CUE.match(low)
-    return -1 if not found else rules.TURN_AFTER if found.lastgroup else rules.STAGE_AFTER

@@ -140,10 +140,10 @@ SIGNALS = (
         "not doesn't don't didn't won't wouldn't can't couldn't isn't wasn't aren't cannot bad",
         [
             rf"\b(?:does|did|do|will|would|could|can|might|may|wo)(?:n't|not| not) {_DEGREE}*(?:work|help|lead|fit|match|make (?:{_DEGREE}|[a-z]+ )*sense|get (?:us|me)|give (?:us|me|any|the)|add up|be (?:right|correct|true|it|enough|sufficient|possible|the (?:case|right|answer|cause))|be$|apply|fly|hold|satisfy|suffice|explain|suit|handle|scale|solve|cover|cut it|involve|use|account for|do(?! (?:this|that|it|so|the|anything)\b))\b",
-            rf"(?:\bnot|n't) {_DEGREE}*(?:be )?(?:helpful|helping|promising|useful|working|leading|convincing|viable|possible|valid|right|correct|enough|good|ideal|great|nice|feasible|practical|sufficient|happy|satisfied|satisfying|allowed|it|the (?:right|way|cause|issue|culprit|problem|bug|answer)|straightforward|a match|going (?:anywhere|to work)|getting (?:anywhere|us|me))\b",
-            r"\b(?:might|may|must) not be (?:the )?(?:right|correct|best|valid|possible|enough)\b|^not \w+[.!]?$|^bad\b",
+            rf"(?:\bnot|n't) {_DEGREE}*(?:be )?(?:helpful|helping|matching|fitting|promising|useful|working|leading|convincing|viable|possible|valid|right|correct|enough|good|ideal|great|nice|feasible|practical|sufficient|happy|satisfied|satisfying|allowed|it|the (?:right|way|cause|issue|culprit|problem|bug|answer)|straightforward|a match|going (?:anywhere|to work)|getting (?:anywhere|us|me))\b",
+            r"\b(?:might|may|must) not be (?:the )?(?:right|correct|best|valid|possible|enough)\b|^(?:still |also |again )?not (?:[\w-]+ ?){1,3}[.!]?$|^bad\b",
             r"\b(?:so|probably|so probably) not (?:an?|the|that|it|this)\b|\bso (?:it's|that's|this is|it is) not (?:about|because|due|caused|the|an?|it)\b",
-            r"\b(?:that's|this is|it's|which is) not an?\b",
+            r"\b(?:that's|this is|it's|which is|that is|is) not an? (?!problem|issue)",
         ],
     ),
     _signal(
@@ -183,7 +183,12 @@ SIGNALS = (
             r"\b(?:still|same) (?:\w+ )?(?:fails|crash(?:es)?|error|wrong|bug)\b",
         ],
     ),
-    _signal("fail", "nothing found", "no never", [r"\bno (?:luck|good|use|solution|match|dice|go)\b|\bnever works?\b"]),
+    _signal(
+        "fail",
+        "nothing found",
+        "no never",
+        [r"\bno (?:luck|good|use|solution|match|dice|go)\b|\bno (?:\w+ )?(?:matches|fits|works)\b|\bnever works?\b"],
+    ),
     _signal(
         "fail",
         "a mistake is suspected or confessed; putting it right is a turn (see `mistake`)",
@@ -323,10 +328,10 @@ SIGNALS = (
     _signal(
         "guess",
         'supposes something; after a failure a new attempt, unless it only draws a conclusion from it ("So perhaps …")',
-        "maybe perhaps vielleicht think",
+        "maybe perhaps vielleicht think could might may",
         [r"(?!)"],
         [
-            rf"{_WE} think\b",
+            rf"{_WE} think\b|(?:this|it|that) (?:could|might|may) be\b(?! (?:that|because|wrong|off|a (?:mistake|problem))\b)",
             rf"(?:maybe|perhaps)\b(?! (?:{_WE}|it|there|that|this)(?:'ve| have|'m| am|'s)? (?:made|mis\w+|messed|forgot|overlooked|is|was|a mistake|an error))",
             r"vielleicht\b",
         ],
@@ -461,6 +466,6 @@ NO = re.compile(
     r"(?:^|\b(?:so|but|probably|still|again|hmm),? )(?:no|nope)[.!]?$|^(?:false|wrong|fails|impossible)(?: too| again| as well)?[.!]?$"
 )
 REFERS = re.compile(
-    r"\W*(?:this|that|it|these|those|because|since|which|the (?:problem|issue|reason|trouble|difficulty|contradiction)|similarly|likewise|also|and|yes|good|great|fine|note)\b"
+    r"\W*(?:(?:this|that|it)\b(?! (?:could|might|may)\b)|these|those|because|since|which|the (?:problem|issue|reason|trouble|difficulty|contradiction)|similarly|likewise|also|and|yes|good|great|fine|note)\b"
 )
 PAUSES = re.compile(r"\b(?:wait|hold on|hang on|moment|actually|attends|espera)\b|等等|等一下|不对")

@@ -36,6 +36,7 @@ ENDING = 2  # sentences in which a step may end with a failure
 ASKED = 2  # words shared with the question that make a sentence one about it
 TURNS = word_set("other return approach mistake")
 SHORT = 60  # characters; a remark without numbers up to this length is an aside
+BRIEF = 200  # characters; a step up to this length may be the first half of a turn that is said in two steps
 SETUP_ASKS = 2  # steps that may be called reading for the words that they share with the question alone
 SETUP_STEPS = 12  # the question is read at the beginning; later readings of it are checks
 MEMORY = 2  # steps for which a failure is still what the next attempt answers
@@ -82,6 +83,7 @@ class Reading:
     objects: bool = False  # begins with "but" or "however"
     infers: bool = False  # begins with "so" or the like
     remark: bool = False  # short, without a number
+    brief: bool = False  # a sentence or two
     question: bool = False  # ends with a question
     asks: bool = False  # uses the words of the question and computes nothing
 
@@ -92,7 +94,7 @@ class Reading:
 @dataclass
 class Context:
     """What earlier steps left open. `failed`: steps since something did not work; `announced`: the last step ended by
-    announcing another way; `gave_up`: it ended with a failure; `asked`: it ended with a question; `turned`: steps since the last turn; `finished`: the current plan has reached a result; `fresh`: steps since the current plan began."""
+    announcing another way; `gave_up`: it ended with a failure; `brief`: it was a sentence or two; `asked`: it ended with a question; `turned`: steps since the last turn; `finished`: the current plan has reached a result; `fresh`: steps since the current plan began."""
 
     index: int = 0
     setting_up: bool = True
@@ -100,6 +102,7 @@ class Context:
     turned: int = 1 << 30
     announced: bool = False
     gave_up: bool = False
+    brief: bool = False
     asked: bool = False
     finished: bool = False
     fresh: int = 1 << 30
@@ -131,6 +134,7 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
         corrects=CORRECTS.match(text) is not None,
         refers=REFERS.match(text) is not None,
         question=text.endswith("?"),
+        brief=len(text) <= BRIEF,
         remark=len(text) <= SHORT and not _DIGITS.search(text),
         asks=len(asked & all_words) >= ASKED and "=" not in text,
     )
@@ -200,7 +204,7 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
     o = r.opening
     failed = c.failed <= MEMORY or r.failed_before
     # A turn said twice in a row ("That is no good. Another way. Maybe …") is one turn.
-    merged = c.turned <= 1 and not failed
+    merged = c.turned <= 1 and c.brief and not failed
     reading_the_question = c.setting_up and "given" in o  # which may well ask for "your final answer in a box"
     if "conclude" in o and not r.turns() and not reading_the_question:
         return "conclude", 0.9
@@ -235,7 +239,7 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
     if failed and "check" not in o:
         if (
             o & {"attempt", "plan"}
-            or ("guess" in o and not (r.infers or "confirm" in o))
+            or ("guess" in o and not (r.infers or r.fails_first or "confirm" in o))
             or (r.amends and c.failed == 0)
         ):
             return "backtrack", 0.6

@@ -278,4 +278,4 @@ class ImplicitTree:
             c.failed = 1 << 30
         c.announced = bool(reading.late)
         c.gave_up = reading.gave_up and c.failed == 0
-        c.asked = reading.question
+        c.asked, c.brief = reading.question, reading.brief
