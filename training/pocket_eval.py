@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 LIMITS = (5, 10, 20, 40, 60)
-PER_COUNT = 250
+PROBLEMS = 500
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def evaluate(
-    model: Path, *, per_count: int = PER_COUNT, seed: int = 2026, temperature: float = 1.0, limit: int = 60,
+    model: Path, *, problems: int = PROBLEMS, seed: int = 2026, temperature: float = 1.0, limit: int = 60,
     progress: Callable[[int, int], None] | None = None, keep: Path | None = None,
 ) -> PocketFigures:  # fmt: skip
-    """Roll out `per_count` held-out questions of each size and check every step. `keep`: write all traces as JSONL."""
+    """Roll out so many held-out questions and check every step. `keep`: write all traces as JSONL."""
     from collections import Counter
 
     from core.engines.base import Bounds, Sampling
@@ -64,7 +64,7 @@ def evaluate(
     from core.tasks import countdown_text as words
     from core.trace import Problem
 
-    questions = game.held_out_set(per_count, seed)
+    questions = game.held_out_set(problems, seed)
 
     async def all_traces():
         engine, gate, done = LocalEngine(model), asyncio.Semaphore(MAX_BATCH), 0

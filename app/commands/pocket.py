@@ -63,7 +63,10 @@ def evaluate_(
     model: Annotated[
         Path | None, typer.Argument(help="Model folder (default: the shipped one).", show_default=False)
     ] = None,
-    per_count: Annotated[int, typer.Option(help="Held-out questions with 3 and with 4 numbers, each.")] = 250,
+    problems: Annotated[
+        int,
+        typer.Option(min=2, help="Held-out questions: half with 3 numbers (there are 212 in all), the rest with 4."),
+    ] = 500,
     temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the questions and of the sampling.")] = 2026,
     keep: Annotated[
@@ -72,17 +75,17 @@ def evaluate_(
 ) -> None:
     """Measure a pocket model on held-out questions; prints JSON.
 
-    Example: worldline pocket eval --per-count 50
+    Example: worldline pocket eval --problems 50
     """
     with failing_softly():
         from core.pocket import model_dir
         from training.pocket_eval import as_json, evaluate
 
-        bar, at = progress_bar("held-out questions", 2 * per_count)
+        bar, at = progress_bar("held-out questions", problems)
         with bar:
             figures = evaluate(
                 model or model_dir(),
-                per_count=per_count,
+                problems=problems,
                 seed=seed,
                 temperature=temperature,
                 progress=lambda n, _: at(n),

@@ -140,18 +140,29 @@ def sample(rng: random.Random, count: int, *, held_out: bool) -> Countdown:
                 return problem
 
 
-def held_out_set(per_count: int, seed: int = 2026) -> list[Countdown]:
-    """`per_count` distinct held-out questions for each count of numbers, always the same for a seed."""
+def held_out_questions(count: int) -> list[Countdown]:
+    """Every solvable held-out question with `count` numbers: 212 with 3, 3,591 with 4."""
+    every = (
+        Countdown(numbers, target)
+        for numbers in itertools.combinations_with_replacement(range(SMALLEST_NUMBER, LARGEST_NUMBER + 1), count)
+        for target in sorted(reachable(numbers))
+        if SMALLEST_TARGET <= target <= LARGEST_TARGET
+    )
+    return [q for q in every if q.held_out]
+
+
+def held_out_set(problems: int, seed: int = 2026) -> list[Countdown]:
+    """Distinct held-out questions, always the same for a seed: half with 3 numbers, or all that there are, the rest with 4.
+
+    Raises ValueError where there are not so many.
+    """
     rng = random.Random(seed)
-    chosen: dict[tuple[State, int], Countdown] = {}
-    for count in COUNTS:
-        have = 0
-        while have < per_count:
-            problem = sample(rng, count, held_out=True)
-            if problem.key not in chosen:
-                chosen[problem.key] = problem
-                have += 1
-    return list(chosen.values())
+    with_3, with_4 = (held_out_questions(count) for count in COUNTS)
+    few = min(problems // 2, len(with_3))
+    if problems - few > len(with_4):
+        raise ValueError(f"{problems} held-out questions were asked for; there are {len(with_3) + len(with_4)}")
+    chosen = rng.sample(with_3, few) + rng.sample(with_4, problems - few)
+    return [Countdown(tuple(rng.sample(q.numbers, len(q.numbers))), q.target) for q in chosen]
 
 
 def state_dag(numbers: State):

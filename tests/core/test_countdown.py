@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -57,10 +58,20 @@ def test_sampled_questions_are_solvable_and_on_their_side_of_the_split() -> None
 
 
 def test_no_training_walk_is_a_held_out_question() -> None:
-    held_out = {p.key for p in game.held_out_set(50)}
+    held_out = {p.key for p in game.held_out_set(500)}
     stream = walks(1)
     assert not any(next(stream).problem.key in held_out for _ in range(500))
-    assert game.held_out_set(50) == game.held_out_set(50)
+
+
+def test_the_held_out_set_is_distinct_solvable_and_always_the_same() -> None:
+    chosen = game.held_out_set(500)
+    assert len({q.key for q in chosen}) == 500
+    assert all(q.held_out and game.alive(q.numbers, q.target) for q in chosen)
+    assert Counter(len(q.numbers) for q in chosen) == {3: len(game.held_out_questions(3)), 4: 288}
+    assert Counter(len(q.numbers) for q in game.held_out_set(31)) == {3: 15, 4: 16}
+    assert game.held_out_set(500) == chosen != game.held_out_set(500, seed=1)
+    with pytest.raises(ValueError, match="there are 3803"):
+        game.held_out_set(100_000)
 
 
 @pytest.mark.parametrize("phrasing", range(len(words.PHRASINGS)))

@@ -79,7 +79,7 @@ def test_the_card_is_true_on_a_fresh_sample(folder: Path) -> None:
     """30 held-out questions of another seed; three standard errors of slack, so that only a wrong card fails."""
     from training.pocket_eval import evaluate
 
-    figures = evaluate(folder, per_count=15, seed=7)
+    figures = evaluate(folder, problems=30, seed=7)
     for measured, row, n in (
         (figures.solved_3, "solved, 3 numbers", 15),
         (figures.solved_4, "solved, 4 numbers", 15),
