@@ -35,7 +35,7 @@ _IDEAS = ("alternatively", "instead,", "on second thought", "on the other hand",
           "a different approach", "different approach", "what if", "perhaps i should", "perhaps there",
           "perhaps i'm", "perhaps i need", "perhaps the", "maybe i", "maybe we", "maybe there", "maybe the", "maybe it",
           "maybe another", "but maybe", "but perhaps", "or maybe", "or perhaps", "how about", "what about", "new idea",
-          "new approach", "back to", "changing", "shifting", "rather than", "could it be", "alternativ", "stattdessen",
+          "new approach", "back to", "changing", "shifting", "rather than", "could it be", "unless", "alternativ", "stattdessen",
           "autrement")  # fmt: skip
 _ENDS = ("so the answer", "so, the answer", "therefore, the answer", "thus, the answer", "hence, the answer", "the answer is",
          "the final answer", "so the final answer", "final answer", "**final answer", "in conclusion", "to conclude", "to summarize",

@@ -299,7 +299,8 @@ class Segmenter:
         last = self._word.rstrip(rules.CLOSERS)[-1:]
         if last in (":", "："):
             return False
-        after = self._cue(line, final=True)
+        item = rules.ITEM.match(line)
+        after = self._cue(line[item.end() :] if item and len(line) > item.end() else line, final=True)
         turn = after == rules.TURN_AFTER
         if (
             after is not None
@@ -307,7 +308,7 @@ class Segmenter:
             and (blank_line or turn)
         ):
             return True
-        if rules.ITEM.match(line):
+        if item:
             if self._in_list:
                 return size - self._item_at > rules.LONG_ITEM or size > rules.LONGEST
             return blank_line and size >= rules.FULL

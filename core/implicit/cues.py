@@ -60,7 +60,7 @@ SIGNALS = (
         "names another way, or sets this one beside it: the narrow list",
         "alternatively alternative another different differently other else instead new or alternativ andere anderer "
         "anderen stattdessen andersherum autrement autre alternativamente otra otro ignore disregard aside forget "
-        "rather shifting switching pivoting changing switch pivot",
+        "rather unless shifting switching pivoting changing switch pivot",
         [
             rf"\b(?:another|a different|a new|an alternative|some other|a fresh|a whole new)(?: [\w-]+){{0,2}} {_METHOD}\b",
             r"\b(?:try|use) the other (?!side|hand|end)\w+|\b(?:try|use|consider|find|need|want|there's|there is|is there|take|think of|look for|maybe|perhaps|do (?:this|it)) (?:another|a different|some other|an alternative) way\b(?! (?:around|from))",
@@ -71,6 +71,7 @@ SIGNALS = (
             rf"\b(?:{_LET}|try|use) .{{0,80}}\binstead\b(?! of)",
             rf"\b(?:maybe|perhaps) {_WE} (?:should|can|could) (?:just |simply )?(?:ignore|disregard|forget about|set aside)\b",
             rf"\b(?:instead of|rather than) [a-z]+ing\b.{{0,80}}\b(?:let me|let's|{_WE} (?:can|could|should|just|will|might))\b",
+            rf"\b{_LET} {_ADVERB}(?:consider|try|look at|think of|explore) (?:some |the )?other (?!side|hand|end)",
             rf"\b{_LET} {_ADVERB}(?:switch|pivot|change (?:the |my |our )?(?:approach|strategy|tack|course|method|perspective|gears))\b",
             r"\b(?:einen? )?ander(?:e|er|en|es) (?:ansatz|weg|methode|idee|möglichkeit)\b",
             r"\b(?:une autre|otra|otro) (?:approche|méthode|idée|piste|manera|forma|método|enfoque)\b",
@@ -80,7 +81,7 @@ SIGNALS = (
             r"alternative(?: [\w-]+)?:",
             r"(?:another|a different|an alternative|one other) (?:way|thought|option|possibility|thing to try)\b",
             r"or,? (?:maybe|perhaps|alternatively|better|instead|(?:i|we) (?:can|could|might))\b",
-            r"instead\b(?! of)",
+            rf"instead\b(?! of)|unless\b(?! {_WE} (?:made|mis))",
             r"(?:look|take|use|try|consider|count|think|put|write|start|work|go|focus|compute|pick|choose|treat)\b.{0,80}\binstead\b(?! of)",
             r"(?:shifting|switching|pivoting|changing)\b.{0,20}\b(?:to|course|tack|direction|strategy|approach|gears|focus)\b",
             r"(?:new|different|other) (?:approach|plan|idea|angle|strategy|attempt)\b",
@@ -140,7 +141,7 @@ SIGNALS = (
         "not doesn't don't didn't won't wouldn't can't couldn't isn't wasn't aren't cannot bad",
         [
             rf"\b(?:does|did|do|will|would|could|can|might|may|wo)(?:n't|not| not) {_DEGREE}*(?:work|help|lead|fit|match|make (?:{_DEGREE}|[a-z]+ )*sense|get (?:us|me)|give (?:us|me|any|the)|add up|be (?:right|correct|true|it|enough|sufficient|possible|the (?:case|right|answer|cause))|be$|apply|fly|hold|satisfy|suffice|explain|suit|handle|scale|solve|cover|cut it|involve|use|account for|do(?! (?:this|that|it|so|the|anything)\b))\b",
-            rf"(?:\bnot|n't) {_DEGREE}*(?:be )?(?:helpful|helping|matching|fitting|promising|useful|working|leading|convincing|viable|possible|valid|right|correct|enough|good|ideal|great|nice|feasible|practical|sufficient|happy|satisfied|satisfying|allowed|it|the (?:right|way|cause|issue|culprit|problem|bug|answer)|straightforward|a match|going (?:anywhere|to work)|getting (?:anywhere|us|me))\b",
+            rf"(?:\bnot|n't) {_DEGREE}*(?:be )?(?:helpful|helping|matching|fitting|promising|useful|working|leading|convincing|viable|possible|valid|right|correct|enough|good|ideal|great|nice|feasible|practical|sufficient|happy|satisfied|satisfying|allowed|among|listed|one of|it|the (?:right|way|cause|issue|culprit|problem|bug|answer)|straightforward|a match|going (?:anywhere|to work)|getting (?:anywhere|us|me))\b",
             r"\b(?:might|may|must) not be (?:the )?(?:right|correct|best|valid|possible|enough)\b|^(?:still |also |again )?not (?:[\w-]+ ?){1,3}[.!]?$|^bad\b",
             r"\b(?:so|probably|so probably) not (?:an?|the|that|it|this)\b|\bso (?:it's|that's|this is|it is) not (?:about|because|due|caused|the|an?|it)\b",
             r"\b(?:that's|this is|it's|which is|that is|is) not an? (?!problem|issue)",
@@ -214,7 +215,7 @@ SIGNALS = (
         [r"(?!)"],
         [
             r"(?:no|nope|nein)\b(?:[,.!…–—]| (?:wait|that|it|this)\b)",
-            r"(?:that|this|it|which)(?:'s| is| was| seems| looks)? (?:actually |clearly |also |obviously )?(?:wrong|incorrect|backwards|a mistake|an error|not (?:quite |actually |exactly )?(?:right|correct|true|the case|possible|what))\b",
+            r"(?:that|this|it|which)(?:'s| is| was| seems| looks)? (?:actually |clearly |also |obviously )?(?:wrong|incorrect|backwards|a mistake|an error|not (?:quite |actually |exactly )?(?:right|correct|true|the case|possible|what|matching|consistent|working))\b",
             r"(?:that|this|it)(?:'s not| isn't| can't be| cannot be| couldn't be)(?: (?:quite |actually |exactly |the )?(?:right|correct|true|case|possible|what)\b|[,.!]|$)",
             r"(?:that|this|it) (?:doesn't|does not|didn't) (?:quite |really )?(?:seem|look|sound|feel|add up|make (?:any |much )?sense)\b",
             r"(?:that|this|it) (?:might|may|would) not be (?:entirely |the )?(?:right|correct|true|case)\b",
@@ -238,10 +239,11 @@ SIGNALS = (
     _signal(
         "rethink",
         "takes the question up again",
-        "more reworking re-working rethinking reconsidering revising restarting redesigning reconsider rethink re-think re-read reread re-evaluate reevaluate re-examine again differently thought thoughts "
+        "maybe perhaps more reworking re-working rethinking reconsidering revising restarting redesigning reconsider rethink re-think re-read reread re-evaluate reevaluate re-examine again differently thought thoughts "
         "misunderstanding overcomplicating overthinking misinterpreting misinterpreted misunderstood misreading misread reread überlegen nochmal",
         [
             r"^(?:re-?working|re-?thinking|re-?considering|re-?vising|re-?starting|re-?designing)\b",
+            r"^(?:maybe|perhaps) the (?:problem|question|puzzle|task|user|author|statement|intended)\b",
             rf"\b{_LET} {_ADVERB}(?:reconsider|re-?think|re-?evaluate|re-?read|re-?examine|re-?phrase)\b",
             r"\b(?:think|look|read)(?: about| at)?(?: this| it| that| the (?:problem|question))?(?: [\w-]+)? again\b",
             r"\bthink (?:(?:about|of) (?:this|it) )?differently\b|\bon second thoughts?\b",
@@ -334,6 +336,15 @@ SIGNALS = (
             rf"{_WE} think\b|(?:this|it|that) (?:could|might|may) be\b(?! (?:that|because|wrong|off|a (?:mistake|problem))\b)",
             rf"(?:maybe|perhaps)\b(?! (?:{_WE}|it|there|that|this)(?:'ve| have|'m| am|'s)? (?:made|mis\w+|messed|forgot|overlooked|is|was|a mistake|an error))",
             r"vielleicht\b",
+        ],
+    ),
+    _signal(
+        "supposes",
+        'sees the thing in another way; a turn where it contradicts ("Wait, maybe the figure is …"), but for a suspected slip',
+        "maybe perhaps",
+        [r"(?!)"],
+        [
+            rf"(?:maybe|perhaps)\b(?! (?:{_WE}|it|there|that|this)(?:'ve| have|'m| am|'s| is| was)? (?:made|mis\w+|messed|forgot|overlooked|not|a mistake|an error|right|correct|fine|okay|ok|enough))(?! (?:{_WE} \w+ )?also\b)(?! (?:these|they|both) are\b)"
         ],
     ),
     _signal(

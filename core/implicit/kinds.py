@@ -36,7 +36,7 @@ ENDING = 2  # sentences in which a step may end with a failure
 ASKED = 2  # words shared with the question that make a sentence one about it
 TURNS = word_set("other return approach mistake")
 SHORT = 60  # characters; a remark without numbers up to this length is an aside
-BRIEF = 200  # characters; a step up to this length may be the first half of a turn that is said in two steps
+BRIEF = 140  # characters; a step up to this length may be the first half of a turn that is said in two steps
 SETUP_ASKS = 2  # steps that may be called reading for the words that they share with the question alone
 SETUP_STEPS = 12  # the question is read at the beginning; later readings of it are checks
 MEMORY = 2  # steps for which a failure is still what the next attempt answers
@@ -59,11 +59,12 @@ _BLAND = word_set(
 
 @dataclass(frozen=True)
 class Reading:
-    """The signals of a step, and how it begins. `opening`: of its first sentences, and turns in the rest of its first half;
+    """The signals of a step, and how it begins. `first`: of its first sentence; `opening`: of its first sentences, and turns in the rest of its first half;
     `inside`: of all that was read; `ending`: of a last sentence that stands apart from the opening; `late`: turns in the
     second half: the step belongs to what was before them, the next one to what comes after."""
 
     opening: frozenset[str] = frozenset()
+    first: frozenset[str] = frozenset()
     inside: frozenset[str] = frozenset()
     ending: frozenset[str] = frozenset()
     late: frozenset[str] = frozenset()
@@ -148,6 +149,7 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
     pause, checked_itself, taken_back = begins.pause, False, denied
     result = together = failed_before = False
     late: set[str] = set()
+    first: frozenset[str] = frozenset()
     at = 0
     for sentence in _SENTENCES.split(text):
         body = sentence[FILLERS.match(sentence).end() :]  # type: ignore[union-attr]
@@ -170,6 +172,8 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
             failed_before |= bool(signals & {"attempt", "guess"}) and (denied or "fail" in opening)
             if bodies == 0 and "denies" in signals and not sentence.endswith("?"):
                 taken_back = True
+            if bodies == 0:
+                first = frozenset(signals)
             opening |= signals
             last_opening = len(found)
         elif "check" not in signals:
@@ -187,6 +191,7 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
         fails_first="fail" in found[0],
         fell=len(found) > 1 and "fail" in found[-1],
         denied=taken_back and len(text) > SHORT and "fail" not in last[-1] and "confirm" not in opening,
+        first=first,
         opening=frozenset(opening),
         inside=frozenset().union(*found),
         ending=found[-1] if len(found) - 1 > last_opening else frozenset(),
@@ -206,7 +211,13 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
     # A turn said twice in a row ("That is no good. Another way. Maybe …") is one turn.
     merged = c.turned <= 1 and c.brief and not failed
     reading_the_question = c.setting_up and "given" in o  # which may well ask for "your final answer in a box"
-    if "conclude" in o and not r.turns() and not reading_the_question:
+    supposes = "supposes" in r.first and "check" not in r.first
+    if (
+        "conclude" in o
+        and not r.turns()
+        and not (supposes and (r.contrasts or "conclude" not in r.first))
+        and not reading_the_question
+    ):
         return "conclude", 0.9
     if c.setting_up and c.index < SETUP_STEPS and "given" in o and not r.turns() and "fail" not in o:
         return "setup", 0.8
@@ -248,7 +259,11 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
         goes_on = r.infers or r.objects or r.refers or r.pause or r.remark or r.fails_first or "confirm" in o
         if c.gave_up and not (goes_on or confirms):
             return "backtrack", 0.5
-    if "proposes" in o and r.contrasts and not (merged or c.finished or c.setting_up or "check" in o):
+    if (
+        ((supposes and not r.objects) or ("proposes" in o and "check" not in o))
+        and r.contrasts
+        and not (merged or c.finished or c.setting_up)
+    ):
         return "backtrack", 0.55
     if o & {"check", "redo"} and c.index:
         return "verify", 0.8
