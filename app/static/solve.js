@@ -10,6 +10,7 @@ import { ListTools } from "./list-tools.js";
 import { Overview } from "./overview.js";
 import { setRaw, shownText, showsRaw } from "./reading.js";
 import { recentRuns } from "./recent.js";
+import { refinedChip, Refiner } from "./refine.js";
 import { scoreBand, scoreChip, stepDetail } from "./step-detail.js";
 import { StepList } from "./steplist.js";
 import { follow } from "./stream.js";
@@ -48,7 +49,7 @@ export async function mount(root) {
     decorate: (step) => ({
       tone: step.is_backtrack ? "back" : step.decision === "finish" ? "finish" : "",
       classes: family.traceId === model.traceId && step.index < family.shared ? "shared" : "",
-      chips: [forkChip(step.index), scores?.values[step.index] !== undefined ? scoreChip(scores.values[step.index], scores.scorer) : null],
+      chips: [refinedChip(step), forkChip(step.index), scores?.values[step.index] !== undefined ? scoreChip(scores.values[step.index], scores.scorer) : null],
     }),
     onSelect: (index, how) => {
       if (how !== "code") {
@@ -201,6 +202,19 @@ export async function mount(root) {
     const state = family.line(origin.trace_id)?.state ?? "done";
     at("origin").replaceChildren("↱ ", DONE_BY[origin.action], " after ", stepWord(origin.step < 0 ? null : origin.step), " of ",
       h("a", { href: `?trace=${encodeURIComponent(origin.trace_id)}`, onclick: (event) => { event.preventDefault(); openLine(origin.trace_id, state, Math.max(0, origin.step)); } }, "another world line"), ".");
+  }
+
+  const refiner = new Refiner(at("status"), { redraw: drawTree, goTo: (index) => { choose(index); list.reveal(index, "center"); }, selected: () => list.selected, failed: (error) => failed("refine", error) });
+
+  /** The same steps as another tree. */
+  function drawTree() {
+    const { scrollTop } = at("list");
+    list.update({ moved: true });
+    requestAnimationFrame(() => (at("list").scrollTop = scrollTop));
+    tools.update();
+    drawOverview();
+    drawStatus();
+    drawDetail();
   }
 
   // ---------------------------------------------------------------- the form
@@ -403,6 +417,7 @@ export async function mount(root) {
   function clear() {
     stopFollowing?.();
     model = new TraceModel();
+    refiner.show(model);
     for (const id of ["status", "split"]) at(id).hidden = true;
     at("empty").hidden = false;
   }
@@ -464,6 +479,7 @@ export async function mount(root) {
     }
     notice(notices, "run", "error", model.error || (model.finishReason === "error" ? "The run failed without saying why; the log of the server may tell." : null));
     notice(notices, "notes", "info", model.stats.notes?.length ? model.stats.notes.join(" ") : null);
+    refiner.show(model);
     drawLegend();
   }
 

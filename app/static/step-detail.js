@@ -2,6 +2,7 @@
 
 import { h } from "./dom.js";
 import { copyButton, rawSwitch, shownText } from "./reading.js";
+import { refinedWords } from "./refine.js";
 import { stepWord } from "./trace-model.js";
 
 const DECISIONS = {
@@ -35,6 +36,7 @@ export function stepDetail(host, model, index, { goTo, score = null, link: addre
     if (step.replaces !== null && step.replaces !== undefined) facts.push(["Gives up", [link(step.replaces), replacedSpan(model, step)]]);
   } else facts.push(["Follows", [link(step.parent)]]);
   if (step.kind) facts.push(["Kind", [step.kind]]);
+  if (step.refined?.fields.length) facts.push([`≠ Refined`, [h("ul", { class: "refined" }, refinedWords(step.refined).map(([what, old, now]) => h("li", {}, `${what}: `, h("span", { class: "muted" }, old), " → ", now))), h("span", { class: "muted" }, `by ${step.refined.by}`)]]);
   const decision = DECISIONS[step.decision];
   facts.push(["Then", [decision ? h("span", { class: `decision ${step.decision}` }, `${decision[0]} ${decision[1]}`) : h("span", { class: "muted" }, step.writing ? "still writing" : model.state === "running" ? "not decided yet" : "the trace ends here"),
     decision ? h("span", { class: "muted" }, ` ${decision[2]}`) : null]]);

@@ -131,6 +131,22 @@ export class TraceModel {
     this.#link();
   }
 
+  /** Lay what a model says otherwise over the tree (`changes` as a refinement lists them); none shows what was inferred. */
+  refine(changes, by) {
+    for (const step of this.steps) {
+      if (!step.refined) continue;
+      Object.assign(step, step.refined.old);
+      delete step.refined;
+    }
+    for (const change of changes) {
+      const step = this.steps[change.index];
+      if (!step) continue;
+      const placed = change.fields.some((field) => field !== "kind");
+      Object.assign(step, change.new, { confidence: placed ? null : step.confidence, refined: { ...change, by, old: { ...change.old, confidence: step.confidence } } });
+    }
+    this.#link();
+  }
+
   childrenOf(index) {
     return this.children[(index ?? -1) + 1] ?? [];
   }

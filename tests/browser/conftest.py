@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,10 +71,17 @@ class Bench:
 @pytest.fixture(scope="package")
 def bench(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator[Bench]:
     """The workbench as a person starts it, in a process of its own."""
-    folder = tmp_path_factory.mktemp("workbench")
+    with workbench(tmp_path_factory.mktemp("workbench")) as running:
+        yield running
+
+
+@contextmanager
+def workbench(folder: Path, *arguments: str) -> Iterator[Bench]:
+    """A workbench with its log and its data in `folder`."""
     log = folder / "server.log"
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "app.cli", "--port", "0", "--data", str(folder / "data"), "--no-browser"]
+    command += arguments
     with log.open("w") as out:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
         try:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -17,6 +17,7 @@ class Script:
     """What the server says. `trouble` happens after the deltas: drop, stall, garbage; "" is a good end."""
 
     deltas: list[dict[str, Any]] = field(default_factory=list)
+    answer: Callable[[dict[str, Any]], str] | None = None  # in place of the deltas: made of what was asked
     ending: str | None = "stop"
     trouble: str = ""
     status: int = 200
@@ -58,7 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
-        for delta in script.deltas:
+        for delta in [{"content": script.answer(body)}] if script.answer else script.deltas:
             self._event(json.dumps(_row([{"index": 0, "delta": delta, "finish_reason": None}])))
         if script.trouble == "drop":
             self.connection.shutdown(socket.SHUT_RDWR)
