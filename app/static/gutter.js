@@ -25,7 +25,7 @@ export function gutterWidth(lanes) {
   return Math.ceil(2 * MARGIN + (lanesShown(lanes) - 0.5) * laneWidth(lanes));
 }
 
-/** dotY: px from the row's top to its dot; mark: {kind: "question"|"step"|"writing", tone} */
+/** dotY: px from the row's top to its dot; mark: {kind: "question"|"step"|"writing"|"folded", tone} */
 export function gutterRow(row, lanes, dotY, mark) {
   const unit = laneWidth(lanes);
   const last = lanesShown(lanes) - 1;
@@ -57,6 +57,7 @@ export function gutterRow(row, lanes, dotY, mark) {
   // Solid edges first, jumps over them, the dot on top.
   parts.sort((a, b) => (a.getAttribute("class") === "jump") - (b.getAttribute("class") === "jump"));
   if (mark.kind === "question") parts.push(svg("rect", { class: "dot question", x: dotX - 5, y: dotY - 5, width: 10, height: 10, rx: 2 }));
+  else if (mark.kind === "folded") parts.push(svg("rect", { class: `dot ${mark.tone ?? ""}`, x: dotX - DOT, y: dotY - 8, width: 2 * DOT, height: 16, rx: DOT }));
   else parts.push(svg("circle", { class: `dot ${mark.kind} ${mark.tone ?? ""}`, cx: dotX, cy: dotY, r: DOT }));
   // The cell is as wide as the gutter, the drawing as high as the row: an SVG in the flow would bring a height of its own.
   return h("div", { class: "wl-gutter", style: `width:${gutterWidth(lanes)}px`, "aria-hidden": "true" },

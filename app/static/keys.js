@@ -126,7 +126,7 @@ export class Keys {
   }
 }
 
-const NAMES = { ArrowDown: "↓", ArrowUp: "↑", " ": "Space" };
+const NAMES = { ArrowDown: "↓", ArrowUp: "↑", ArrowLeft: "←", ArrowRight: "→", " ": "Space" };
 export function show(key) {
   return NAMES[key] ?? key;
 }
@@ -153,6 +153,9 @@ export const READING = [
   ["find", ["/"], "search in the trace (Enter, Shift+Enter: matches; Esc: end)", "Read"],
   ["find-next", ["n"], "next match", "Read"],
   ["find-previous", ["N"], "match before", "Read"],
+  ["fold", ["ArrowLeft"], "fold this straight run", "Read"],
+  ["unfold", ["ArrowRight"], "unfold it", "Read"],
+  ["fold-all", ["o"], "fold or unfold all straight runs", "Read"],
   ["raw", ["r"], "raw text or rendered", "Read"],
   ["copy-link", ["l"], "copy the link to this step", "Read"],
   ["help", ["?"], "this sheet", "Read"],

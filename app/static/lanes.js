@@ -54,6 +54,13 @@ export class Lanes {
     return dirty;
   }
 
+  /** The drawing of a straight run as one row: what comes into its first row, what leaves its last, what passes by. */
+  span(first, last) {
+    const comes = this.rows[first].pieces.filter((p) => p.kind !== "out" && p.kind !== "rail-out");
+    const leaves = this.rows[last].pieces.filter((p) => p.kind === "out" || p.kind === "rail-out");
+    return { lane: this.rows[first].lane, pieces: [...comes, ...leaves] };
+  }
+
   #freeRail(lane, start, end) {
     const taken = new Set();
     for (const [from, rail] of this.railsOf.get(lane) ?? []) {

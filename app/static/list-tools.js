@@ -23,7 +23,10 @@ export class ListTools {
       };
       return [what, h("span", { class: "jumps", role: "group", "aria-label": `Go to a ${words}` }, button("previous", "‹"), h("span", { class: "word" }, h("span", { "aria-hidden": "true", class: "glyph" }, glyph), word), button("next", "›"))];
     }));
-    $('[data-id="jumps"]', host).append(...this.groups.values());
+    this.fold = h("button", { type: "button", class: "quiet fold-runs", "aria-pressed": false, title: `Straight runs of steps in one row each (${keys.label("fold-all")})`, onclick: () => list.foldAll(!list.folds.all) },
+      h("span", { class: "glyph", "aria-hidden": "true" }), "Fold runs");
+    list.host.addEventListener("fold", (event) => this.fold.setAttribute("aria-pressed", event.detail));
+    $('[data-id="jumps"]', host).append(...this.groups.values(), this.fold);
     this.box.addEventListener("input", () => this.search(this.box.value, true));
     this.box.addEventListener("keydown", (event) => this.#press(event));
     for (const side of ["previous", "next"]) $(`[data-id="find-${side}"]`, host).addEventListener("click", () => this.go(side === "next" ? 1 : -1));

@@ -1,8 +1,10 @@
 // The list of steps with its gutter, one row a step, row 0 the question. Two looks of one list: "compact" (one line a
-// step, for watching a run) and "full" (all of the text, for rating). The caller may add cells to a row (`decorate`).
+// step, for watching a run) and "full" (all of the text, for rating). The caller may add cells to a row (`decorate`). In the
+// compact look straight runs can be folded to one row (folds.js): a row is known by its first step, and stands at a place.
 // Knows nothing about runs, ratings or the network.
 
-import { framed, h, say } from "./dom.js";
+import { framed, h, plural, say } from "./dom.js";
+import { Folds } from "./folds.js";
 import { gutterRow, gutterWidth } from "./gutter.js";
 import { WORDS, landmark } from "./landmarks.js";
 import { Lanes } from "./lanes.js";
@@ -20,6 +22,9 @@ const FILL_ALL_BELOW = 200;
 const FILL_MARGIN_PX = 1500;
 // How far from the end still counts as "at the end": less than two rows.
 const FOLLOW_SLACK_PX = 60;
+// From this many steps on straight runs are folded at first, unless the reader has chosen.
+const FOLD_FROM = 400;
+const FOLD_CHOICE = "worldline.fold-runs";
 // What stays visible above and below the selected row, so that the eye sees what comes next.
 const MARGIN_PX = 40;
 
@@ -39,6 +44,8 @@ export class StepList {
     this.rows = []; // row number -> element, sparse when windowed
     this.dirty = new Set();
     this.marked = new Set(); // steps that a search has found
+    this.folds = new Folds();
+    this.refold = false; // the runs have to be found anew
     this.selected = null;
     this.following = true;
     this.flush = framed(() => this.#paint());
@@ -51,7 +58,9 @@ export class StepList {
     host.append(this.inner);
     host.addEventListener("click", (event) => {
       const row = event.target.closest(".wl-row");
-      if (row && !event.target.closest("button, input, label, a, textarea")) this.select(Number(row.dataset.row) - 1, "mouse");
+      const turn = event.target.closest("button.fold");
+      if (turn) this.fold(Number(row.dataset.row) - 1, turn.dataset.fold === "yes");
+      else if (row && !event.target.closest("button, input, label, a, textarea")) this.select(Number(row.dataset.row) - 1, "mouse");
     });
     host.addEventListener("scroll", () => {
       const following = host.scrollHeight - host.scrollTop - host.clientHeight < FOLLOW_SLACK_PX;
@@ -69,6 +78,8 @@ export class StepList {
     this.lanes = Lanes.of(model.steps);
     this.selected = null;
     this.following = true;
+    this.folds.reset(this.look === "compact" && (foldChoice() ?? model.steps.length >= FOLD_FROM));
+    this.#tellFold();
     this.rebuild();
   }
 
@@ -80,6 +91,7 @@ export class StepList {
     this.inner.classList.remove("windowed");
     this.window = null;
     this.inner.style.height = "";
+    this.refold = true;
     this.dirty.clear();
     for (let row = 0; row <= (this.model?.steps.length ?? 0); row += 1) this.dirty.add(row);
     this.flush();
@@ -103,6 +115,7 @@ export class StepList {
       }
     }
     if (changed !== null) this.dirty.add(changed + 1);
+    if (opened !== null || this.model.state !== "running") this.refold = true;
     if (other && this.model.steps.length === 0) this.dirty.add(0);
     this.flush();
   }
@@ -115,7 +128,78 @@ export class StepList {
   /** The steps that a search has found. */
   mark(indexes) {
     this.marked = new Set(indexes);
-    for (const row of this.inner.children) row.classList.toggle("match", this.marked.has(Number(row.dataset.row) - 1));
+    for (const row of this.inner.children) {
+      if (row.dataset.last) this.dirty.add(Number(row.dataset.row));
+      else row.classList.toggle("match", this.marked.has(Number(row.dataset.row) - 1));
+    }
+    if (this.dirty.size) this.flush();
+  }
+
+  // ---- straight runs
+
+  /** Fold or unfold the run of a step. The selection goes to its first step rather than out of sight. */
+  fold(index, folded) {
+    if (!this.folds.set(index, folded)) return;
+    const { first, last } = this.folds.run(index);
+    if (folded && this.selected > first && this.selected <= last) this.select(first, "key", { unfold: false });
+    this.#foldedAnew();
+    say(`Steps ${first + 1} to ${last + 1} ${folded ? "folded" : "unfolded"}`);
+  }
+
+  /** All runs at once; remembered. */
+  foldAll(all) {
+    try {
+      localStorage.setItem(FOLD_CHOICE, all ? "yes" : "no");
+    } catch { /* only the memory of it is lost */ }
+    const before = this.selected ?? -1;
+    const y = this.#top(before) - this.host.scrollTop;
+    const run = this.folds.run(before);
+    this.folds.reset(all);
+    if (all && run && before > run.first) this.select(run.first, "key", { unfold: false });
+    this.#foldedAnew();
+    // What was selected stays where the eye has it.
+    if (y >= 0 && y < this.host.clientHeight) this.host.scrollTop = this.#top(this.selected ?? -1) - y;
+    this.#tellFold();
+    say(all ? "Straight runs are folded" : "All steps are shown");
+  }
+
+  #foldedAnew() {
+    this.refold = true;
+    this.#paint();
+  }
+
+  #tellFold() {
+    this.host.dispatchEvent(new CustomEvent("fold", { detail: this.folds.all }));
+  }
+
+  /** Find the runs anew; rows that stand for other steps than before are drawn again, rows that are not shown go. */
+  #layoutFolds() {
+    this.refold = false;
+    if (this.look !== "compact") return;
+    this.folds.layout(this.model, this.selected);
+    this.window = null;
+    if (this.#windowed) return;
+    const shown = new Set(this.folds.shown);
+    for (const [row, element] of this.rows.entries()) {
+      if (!element || shown.has(row - 1)) continue;
+      element.remove();
+      delete this.rows[row];
+    }
+    for (const index of shown) if (!this.#isOf(this.rows[index + 1], index)) this.dirty.add(index + 1);
+  }
+
+  /** Whether an element is the row of a step as it is folded now. */
+  #isOf(element, index) {
+    return element !== undefined && Number(element.dataset.last ?? index) === this.folds.lastOf(index);
+  }
+
+  /** The row that shows a step; undefined where none is in the page. */
+  #element(index) {
+    return this.rows[this.folds.head(index) + 1];
+  }
+
+  #top(index) {
+    return this.#windowed ? this.folds.place(index) * COMPACT_ROW_PX : (this.#element(index)?.offsetTop ?? 0);
   }
 
   touchAll() {
@@ -145,11 +229,12 @@ export class StepList {
   #paint() {
     if (!this.model) return;
     const stick = this.following && this.model.state === "running";
-    const total = this.model.steps.length + 1;
     this.host.setAttribute("aria-busy", this.model.state === "running");
-    if (this.#windowed) this.#paintWindow(total);
+    if (this.refold) this.#layoutFolds();
+    if (this.#windowed) this.#paintWindow(this.folds.shown.length);
     else {
-      for (const row of [...this.dirty].sort((a, b) => a - b)) {
+      const total = this.model.steps.length + 1;
+      for (const row of this.#dirtyRows()) {
         if (row >= total) continue;
         const fresh = this.#row(row);
         const old = this.rows[row];
@@ -174,6 +259,11 @@ export class StepList {
     if (stick) this.host.scrollTop = this.host.scrollHeight;
   }
 
+  /** In order; a step in a folded run is drawn in the run's row. */
+  #dirtyRows() {
+    return [...new Set([...this.dirty].map((row) => this.folds.head(row - 1) + 1))].sort((a, b) => a - b);
+  }
+
   #paintWindow(total) {
     const { scrollTop, clientHeight } = this.host;
     const top = Math.floor(scrollTop / COMPACT_ROW_PX);
@@ -186,18 +276,23 @@ export class StepList {
     this.inner.style.height = `${total * COMPACT_ROW_PX}px`;
     this.inner.classList.add("windowed");
     const keep = [];
-    for (let row = first; row < last; row += 1) {
+    const dirty = new Set(this.#dirtyRows());
+    for (let place = first; place < last; place += 1) {
+      const index = this.folds.shown[place];
+      const row = index + 1;
       const before = this.rows[row];
-      const element = before && !this.dirty.has(row) ? before : this.#row(row);
-      element.style.top = `${row * COMPACT_ROW_PX}px`;
+      const element = this.#isOf(before, index) && !dirty.has(row) ? before : this.#row(row);
+      const top = `${place * COMPACT_ROW_PX}px`;
+      if (element.style.top !== top) element.style.top = top;
       keep[row] = element;
     }
     // Rows that stay are left where they are: a scrolled frame costs the few rows that come into view.
     for (const old of [...this.inner.children]) if (keep[Number(old.dataset.row)] !== old) old.remove();
     let next = this.inner.firstChild;
-    for (let row = first; row < last; row += 1) {
-      if (keep[row] === next) next = next.nextSibling;
-      else this.inner.insertBefore(keep[row], next);
+    for (let place = first; place < last; place += 1) {
+      const element = keep[this.folds.shown[place] + 1];
+      if (element === next) next = next.nextSibling;
+      else this.inner.insertBefore(element, next);
     }
     this.rows = keep;
     this.#light(this.selected);
@@ -207,10 +302,10 @@ export class StepList {
     const index = row - 1;
     const compact = this.look === "compact";
     const dotY = compact ? COMPACT_DOT_Y : FULL_DOT_Y;
-    const selected = this.selected === index;
+    const selected = this.selected !== null && this.folds.head(this.selected) === index;
     const common = {
-      role: "treeitem", id: `${this.host.id}-row-${row}`, "aria-selected": selected, "aria-posinset": row + 1,
-      "aria-setsize": this.model.state === "running" ? -1 : this.model.steps.length + 1, dataset: { row },
+      role: "treeitem", id: `${this.host.id}-row-${row}`, "aria-selected": selected, "aria-posinset": (compact ? this.folds.place(index) : row) + 1,
+      "aria-setsize": this.model.state === "running" ? -1 : compact ? this.folds.shown.length : this.model.steps.length + 1, dataset: { row },
     };
     if (index < 0) {
       return h(
@@ -227,11 +322,15 @@ export class StepList {
         gutterRow(this.lanes.rows[row], this.lanes.width, dotY, { kind: "step" }),
         h("div", { class: "wl-cells" }, h("div", { class: "wl-line" }, h("span", { class: "num" }, index + 1), h("span", { class: "name" }, step.name))));
     }
+    if (this.folds.lastOf(index) > index) return this.#foldedRow(step, common, selected);
     const extra = this.decorate(step);
+    const run = compact && this.folds.first[index] === index ? this.folds.run(index) : null;
+    if (run && run.last !== this.#growing) common["aria-expanded"] = true;
     const classes = ["wl-row", extra.classes ?? "", selected ? "selected" : "", this.marked.has(index) ? "match" : "", step.writing ? "writing" : "", step.complete === false && !step.writing ? "cut" : ""];
     const line = h("div", { class: "wl-line" },
       h("span", { class: "num" }, index + 1),
-      h("span", { class: "turn" }, step.is_backtrack ? h("span", { class: "wl-chip back", title: `Goes back to ${stepWord(step.resumes ?? step.parent)}` }, `↩ ${shortWord(step.resumes ?? step.parent)}`) : null),
+      h("span", { class: "turn" }, backChip(step)),
+      common["aria-expanded"] ? foldButton(run, true) : null,
       h("span", { class: "name" }, step.name || (step.writing ? "…" : "(no name)")),
       compact ? h("span", { class: "text" }, oneLine(step)) : null,
       h("span", { class: "wl-chips" }, kindChip(step), extra.chips ?? [], decisionChip(step)),
@@ -246,16 +345,43 @@ export class StepList {
     );
   }
 
-  select(index, how = "code") {
+  /** The last step while it is being written; its run is not folded. */
+  get #growing() {
+    return this.model.state === "running" ? this.model.steps.length - 1 : -1;
+  }
+
+  /** One row for a straight run: how many steps, where it begins and ends, what it does beside deriving, what was found in it. */
+  #foldedRow(step, common, selected) {
+    const { first, last } = this.folds.run(step.index);
+    const steps = this.model.steps.slice(first, last + 1);
+    const found = steps.filter((s) => this.marked.has(s.index)).length;
+    const extra = this.decorate(steps.at(-1));
+    const names = `${step.name} … ${steps.at(-1).name}`;
+    common.dataset.last = last;
+    return h("div", { ...common, class: `wl-row folded${selected ? " selected" : ""}${found ? " match" : ""}`, "aria-level": this.model.depth(first) + 2, "aria-expanded": false },
+      gutterRow(this.lanes.span(first + 1, last + 1), this.lanes.width, COMPACT_DOT_Y, { kind: "folded", tone: step.is_backtrack ? "back" : extra.tone }),
+      h("div", { class: "wl-cells" }, h("div", { class: "wl-line" },
+        h("span", { class: "num" }, first + 1),
+        h("span", { class: "turn" }, backChip(step)),
+        foldButton({ first, last }, false),
+        h("span", { class: "name" }, plural(last - first + 1, "step")),
+        h("span", { class: "text" }, names),
+        h("span", { class: "wl-chips" }, kindCounts(steps), found ? h("span", { class: "wl-chip back" }, `${found} found`) : null, decisionChip(steps.at(-1))))));
+  }
+
+  /** unfold: a step in a folded run is unfolded, so that what a search, a jump or a link leads to can be seen. */
+  select(index, how = "code", { unfold = true } = {}) {
     if (!this.model || index < -1 || index >= this.model.steps.length) return false;
+    if (this.refold) this.#layoutFolds();
+    if (unfold && this.folds.set(index, false)) this.#foldedAnew();
     const before = this.selected;
     this.selected = index;
-    for (const row of [before, index]) {
-      const element = row === null ? null : this.rows[row + 1];
-      element?.classList.toggle("selected", row === index);
-      element?.setAttribute("aria-selected", row === index);
+    for (const at of [before, index]) {
+      const element = at === null ? null : this.#element(at);
+      element?.classList.toggle("selected", at === index);
+      element?.setAttribute("aria-selected", at === index);
     }
-    this.host.setAttribute("aria-activedescendant", `${this.host.id}-row-${index + 1}`);
+    this.host.setAttribute("aria-activedescendant", `${this.host.id}-row-${this.folds.head(index) + 1}`);
     this.#light(index);
     this.onSelect(index, how);
     return true;
@@ -267,7 +393,7 @@ export class StepList {
     const step = this.model.steps[index];
     if (!step?.is_backtrack) return;
     const from = (step.parent ?? -1) + 1;
-    for (let row = from; row <= index + 1; row += 1) {
+    for (let row = this.folds.head(from - 1) + 1; row <= index + 1; row += 1) {
       // Below the selected step the same rail goes on to later branches: not this step's jump.
       const other = row === index + 1 ? ":not([data-kind=pass])" : "";
       this.rows[row]?.querySelectorAll(`[data-from="${from}"].jump${other}`).forEach((e) => e.classList.add("hot"));
@@ -276,13 +402,13 @@ export class StepList {
 
   /** Scroll the list, never the page, until the step is in view. */
   reveal(index, block = "nearest") {
-    if (this.dirty.size) this.#paint();
+    if (this.dirty.size || this.refold) this.#paint();
     if (this.#windowed) {
-      const top = (index + 1) * COMPACT_ROW_PX;
+      const top = this.#top(index);
       if (top < this.host.scrollTop || top > this.host.scrollTop + this.host.clientHeight - COMPACT_ROW_PX) this.host.scrollTop = top - this.host.clientHeight / 2;
       return;
     }
-    const row = this.rows[index + 1];
+    const row = this.#element(index);
     if (!row) return;
     const top = row.offsetTop;
     const bottom = top + row.offsetHeight;
@@ -302,13 +428,22 @@ export class StepList {
     if (!this.model) return false;
     const at = this.selected ?? -1;
     const last = this.model.steps.length - 1;
-    const go = (index) => {
-      if (this.select(Math.max(-1, Math.min(last, index)), "key")) this.revealSoon();
+    const go = (index, options) => {
+      if (this.select(Math.max(-1, Math.min(last, index)), "key", options)) this.revealSoon();
       return true;
     };
     switch (action) {
-      case "next": return go(at + 1);
-      case "previous": return go(at - 1);
+      // From row to row: a folded run is one.
+      case "next": return go(this.look === "compact" ? this.folds.shown[this.folds.place(at) + 1] ?? last : at + 1, { unfold: false });
+      case "previous": return go(this.look === "compact" ? this.folds.shown[this.folds.place(at) - 1] ?? -1 : at - 1, { unfold: false });
+      case "fold":
+      case "unfold":
+        if (this.folds.run(at)) this.fold(at, action === "fold");
+        else say("This step is not part of a straight run that could be folded.");
+        return true;
+      case "fold-all":
+        this.foldAll(!this.folds.all);
+        return true;
       case "first": return go(0);
       case "last": return go(last);
       case "sibling-previous":
@@ -352,6 +487,27 @@ function oneLine(step) {
   return [step.summary || step.thought, step.reflection].filter(Boolean).join(" · ");
 }
 
+function foldChoice() {
+  try {
+    return { yes: true, no: false }[localStorage.getItem(FOLD_CHOICE)] ?? null;
+  } catch {
+    return null;
+  }
+}
+
+function foldButton({ first, last }, open) {
+  return h("button", {
+    type: "button", class: "quiet fold", tabindex: -1, dataset: { fold: open ? "yes" : "no" },
+    "aria-label": `${open ? "Fold" : "Unfold"} steps ${first + 1} to ${last + 1}`, title: `${open ? "Fold" : "Unfold"} steps ${first + 1} to ${last + 1} (${open ? "←" : "→"})`,
+  }, open ? "▾" : "▸");
+}
+
+function backChip(step) {
+  if (!step.is_backtrack) return null;
+  const target = step.resumes ?? step.parent;
+  return h("span", { class: "wl-chip back", title: `Goes back to ${stepWord(target)}` }, `↩ ${shortWord(target)}`);
+}
+
 function shortWord(index) {
   return index === null || index === undefined ? "Q" : String(index + 1);
 }
@@ -360,6 +516,13 @@ function shortWord(index) {
 const KINDS = { plan: "plan", verify: "verify", explore: "explore", backtrack: "turns back", conclude: "concludes", setup: "setup", aside: "aside" };
 function kindChip(step) {
   return KINDS[step.kind] && !step.writing ? h("span", { class: `wl-chip kind ${step.kind}` }, KINDS[step.kind]) : null;
+}
+
+/** What a folded run does beside deriving, with how often; the two most frequent. */
+function kindCounts(steps) {
+  const counts = new Map();
+  for (const { kind } of steps) if (KINDS[kind]) counts.set(kind, (counts.get(kind) ?? 0) + 1);
+  return [...counts].sort((a, b) => b[1] - a[1]).slice(0, 2).map(([kind, count]) => h("span", { class: `wl-chip kind ${kind}` }, count > 1 ? `${count} × ${KINDS[kind]}` : KINDS[kind]));
 }
 
 function decisionChip(step) {
