@@ -26,33 +26,62 @@ MARKUP = """
       <label>Temperature<input data-id="temperature" type="number" min="0" max="2" step="0.1" value="1"></label>
       <label>Top-p<input data-id="top_p" type="number" min="0.05" max="1" step="0.05" value="1"></label>
       <label>Seed<input data-id="seed" type="number" min="0" step="1" placeholder="random"></label>
-      <label>Min. steps<input data-id="min_steps" type="number" min="0" max="200" step="1" value="0"></label>
-      <label>Max. steps<input data-id="max_steps" type="number" min="1" max="200" step="1" value="60"></label>
-      <label title="The end of thinking is forced after so many tokens of it">Thinking budget<input data-id="thinking_budget" type="number" min="1" step="50" placeholder="no limit"></label>
-      <label title="So often an end of thinking is taken back, and the model made to think on">Waits<input data-id="waits" type="number" min="0" max="20" step="1" value="0"></label>
+      <div class="sliders">
+        <div class="slider" title="Before so many steps the model may not end its thinking">
+          <label for="wl-min_steps">Least steps</label>
+          <input type="range" class="hand" data-hand="min_steps" aria-label="Least steps, slider">
+          <input id="wl-min_steps" data-id="min_steps" type="number" step="1" min="0" max="10000" value="0">
+        </div>
+        <div class="slider" title="After so many steps it is made to end its thinking">
+          <label for="wl-max_steps">Most steps</label>
+          <input type="range" class="hand" data-hand="max_steps" aria-label="Most steps, slider">
+          <input id="wl-max_steps" data-id="max_steps" type="number" step="1" min="1" max="10000" value="60">
+        </div>
+        <div class="slider" title="The end of thinking is forced after so many tokens of it">
+          <label for="wl-thinking_budget">Thinking budget, tokens</label>
+          <input type="range" class="hand" data-hand="thinking_budget" aria-label="Thinking budget, tokens, slider">
+          <input id="wl-thinking_budget" data-id="thinking_budget" type="number" step="1" min="1" max="100000" placeholder="no limit">
+        </div>
+        <div class="slider" title="So often an end of thinking is taken back, and the model made to think on">
+          <label for="wl-waits">Waits</label>
+          <input type="range" class="hand" data-hand="waits" aria-label="Waits, slider">
+          <input id="wl-waits" data-id="waits" type="number" step="1" min="0" max="100" value="0">
+        </div>
+      </div>
     </div>
     <p class="muted note">Models fine-tuned on the Train page join this list.</p>
   </details>
   <p class="muted note" id="wl-model-note" data-id="model-note"></p>
 </form>
 
+<section class="wl-card wl-earlier" data-id="earlier" aria-label="Earlier turns" hidden></section>
+
 <section class="wl-status" data-id="status" aria-label="Run" hidden>
   <span class="state" data-id="state"></span>
   <dl class="counters">
     <div><dt>Steps</dt><dd data-id="n-steps">0</dd></div>
     <div><dt>Backtracks</dt><dd data-id="n-backtracks">0</dd></div>
+    <div title="Tokens of the prompt. Given as summaries, earlier turns cost fewer than with their full thoughts."><dt>Prompt</dt><dd data-id="n-prompt">–</dd></div>
     <div><dt>Tokens</dt><dd data-id="n-tokens">0</dd></div>
     <div><dt>Tokens/s</dt><dd data-id="speed">–</dd></div>
     <div><dt>First token</dt><dd data-id="first-token">–</dd></div>
     <div><dt>Time</dt><dd data-id="seconds">–</dd></div>
   </dl>
   <div class="actions">
+    <button type="button" class="secondary" data-id="ask-on-button" aria-expanded="false" aria-controls="wl-ask-on" title="Ask a question that follows this one" hidden>Ask on</button>
     <button type="button" class="secondary" data-id="score" hidden>Score steps</button>
     <a class="button secondary" data-id="save" hidden>Save as HTML</a>
     <a class="button secondary" data-id="rate" hidden>Rate this trace</a>
   </div>
   <p class="origin muted" data-id="origin" hidden></p>
   <div class="answer" data-id="answer-box" hidden><span class="verdict" data-id="verdict"></span><span class="text" data-id="answer"></span></div>
+  <form class="ask-on" id="wl-ask-on" data-id="ask-on" autocomplete="off" hidden>
+    <label class="grow">Ask on, of the model and with the limits above
+      <textarea rows="1" placeholder="A question that follows"></textarea></label>
+    <label class="how">Earlier turns
+      <select><option value="summaries">summaries only</option><option value="full">with full thoughts</option></select></label>
+    <button type="submit" class="primary">Ask</button>
+  </form>
 </section>
 
 <div class="wl-split" data-id="split" hidden>

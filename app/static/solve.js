@@ -12,9 +12,11 @@ import { setRaw, shownText, showsRaw } from "./reading.js";
 import { recentRuns } from "./recent.js";
 import { refinedChip, Refiner } from "./refine.js";
 import { scoreBand, scoreChip, stepDetail } from "./step-detail.js";
+import { ordered, slider } from "./sliders.js";
 import { StepList } from "./steplist.js";
 import { follow } from "./stream.js";
 import { TraceModel, stepWord } from "./trace-model.js";
+import { promptWords, Turns } from "./turns.js";
 import { DONE_BY, Wheel } from "./wheel.js";
 import { Family, outcomes } from "./worldlines.js";
 
@@ -28,6 +30,14 @@ const ENDINGS = {
   error: "Failed", interrupted: "Interrupted: the server stopped in the middle",
 };
 const NUMBERS = ["temperature", "top_p", "seed", "min_steps", "max_steps", "thinking_budget", "waits"];
+// Stops of the sliders: fine where a step or a token more makes a difference, coarse where it does not.
+const STEPS = [0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200];
+const SLIDERS = {
+  min_steps: { stops: STEPS, unit: "steps" },
+  max_steps: { stops: STEPS.slice(1), unit: "steps" },
+  thinking_budget: { stops: [50, 100, 150, 200, 300, 400, 600, 800, 1000, 1500, 2000, 3000, 4000, 6000, 8000, 12000, 16000, 24000, 32000], unit: "tokens", open: "no limit" },
+  waits: { stops: [0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20], unit: "times" },
+};
 const SETTINGS = "worldline.solve";
 
 export async function mount(root) {
@@ -204,6 +214,11 @@ export async function mount(root) {
       h("a", { href: `?trace=${encodeURIComponent(origin.trace_id)}`, onclick: (event) => { event.preventDefault(); openLine(origin.trace_id, state, Math.max(0, origin.step)); } }, "another world line"), ".");
   }
 
+  const turns = new Turns({
+    host: at("earlier"), form: at("ask-on"), button: at("ask-on-button"), ask: async (prompt, how) => (await run(prompt, how)) && (at("list").focus(), true),
+    open: (traceId) => openLine(traceId, "done"), failed: (error) => failed("turns", error),
+  });
+
   const refiner = new Refiner(at("status"), { redraw: drawTree, goTo: (index) => { choose(index); list.reveal(index, "center"); }, selected: () => list.selected, failed: (error) => failed("refine", error) });
 
   /** The same steps as another tree. */
@@ -219,13 +234,16 @@ export async function mount(root) {
 
   // ---------------------------------------------------------------- the form
 
+  const drawSliders = Object.entries(SLIDERS).map(([name, how]) => slider($(`[data-hand="${name}"]`, root), at(name), how));
+  ordered(at("min_steps"), at("max_steps"));
+
   function remember() {
     const values = { model: at("model").value };
     for (const name of NUMBERS) values[name] = at(name).value;
     try {
       sessionStorage.setItem(SETTINGS, JSON.stringify(values));
     } catch { /* only the memory of the settings is lost */ }
-    at("controls-now").textContent = `${at("model").selectedOptions[0]?.textContent ?? ""} · temperature ${at("temperature").value || 1} · up to ${at("max_steps").value || 60} steps`;
+    at("controls-now").textContent = `${at("model").selectedOptions[0]?.textContent ?? ""} · temperature ${at("temperature").value || 1} · ${at("min_steps").value > 0 ? `${at("min_steps").value} to` : "up to"} ${at("max_steps").value || 60} steps${at("thinking_budget").value ? ` · ${number(at("thinking_budget").value)} thinking tokens` : ""}`;
   }
 
   function fit() {
@@ -238,6 +256,7 @@ export async function mount(root) {
     try {
       const old = JSON.parse(sessionStorage.getItem(SETTINGS) ?? "{}");
       for (const name of NUMBERS) if (old[name] !== undefined) at(name).value = old[name];
+      for (const draw of drawSliders) draw();
       await loadModels(old.model);
     } catch (error) {
       failed("form", error);
@@ -279,14 +298,9 @@ export async function mount(root) {
     }
   }
 
-  async function run() {
-    const prompt = at("question").value.trim();
-    if (!prompt) {
-      notice(notices, "form", "warn", "Write a question first, take an example, or roll the dice.");
-      at("question").focus();
-      return;
-    }
-    const body = { prompt, model: at("model").value || "pocket" };
+  /** Ask; `after` and `earlier_as` make it a further turn of a conversation. True when the run has begun. */
+  async function run(prompt, turn = {}) {
+    const body = { prompt, model: at("model").value || "pocket", ...turn };
     for (const name of NUMBERS) if (at(name).value !== "") body[name] = Number(at(name).value);
     at("run").disabled = true;
     try {
@@ -295,11 +309,20 @@ export async function mount(root) {
       setParams({ run: started.run_id, trace: null, step: null }, { push: true });
       watch(started.run_id);
       loadRecent().catch(() => {});
+      return true;
     } catch (error) {
       failed("form", error);
+      return false;
     } finally {
       at("run").disabled = false;
     }
+  }
+
+  function runQuestion() {
+    const prompt = at("question").value.trim();
+    if (prompt) return run(prompt);
+    notice(notices, "form", "warn", "Write a question first, take an example, or roll the dice.");
+    at("question").focus();
   }
 
   async function stop() {
@@ -328,7 +351,7 @@ export async function mount(root) {
     model = new TraceModel();
     scores = null;
     at("origin").hidden = true;
-    for (const key of ["wheel", "family"]) notice(notices, key, "error", null);
+    for (const key of ["wheel", "family", "turns"]) notice(notices, key, "error", null);
     pinned = param("step") !== null;
     for (const id of ["status", "split"]) at(id).hidden = false;
     at("empty").hidden = true;
@@ -417,6 +440,7 @@ export async function mount(root) {
   function clear() {
     stopFollowing?.();
     model = new TraceModel();
+    turns.show(model);
     refiner.show(model);
     for (const id of ["status", "split"]) at(id).hidden = true;
     at("empty").hidden = false;
@@ -450,7 +474,7 @@ export async function mount(root) {
   function drawStatus() {
     const running = model.state === "running";
     // A run opened by its link shows what was asked; a question that is being typed stays.
-    if (model.prompt && !at("question").value) at("question").value = model.prompt;
+    if (model.prompt && !model.earlier && !at("question").value) at("question").value = model.prompt;
     at("run").hidden = running;
     at("stop").hidden = !running;
     const state = at("state");
@@ -458,6 +482,7 @@ export async function mount(root) {
     state.textContent = running ? (model.steps.length ? "Running" : "Waiting for the first step") : (ENDINGS[model.finishReason] ?? "Ended");
     at("n-steps").textContent = number(model.steps.length);
     at("n-backtracks").textContent = number(model.backtracks);
+    at("n-prompt").textContent = promptWords(model.stats);
     at("n-tokens").textContent = number(model.stats.generated_tokens);
     at("speed").textContent = number(model.stats.tokens_per_s);
     at("first-token").textContent = model.stats.first_token_s === undefined || model.stats.first_token_s === null ? "–" : `${number(model.stats.first_token_s, 2)} s`;
@@ -479,6 +504,7 @@ export async function mount(root) {
     }
     notice(notices, "run", "error", model.error || (model.finishReason === "error" ? "The run failed without saying why; the log of the server may tell." : null));
     notice(notices, "notes", "info", model.stats.notes?.length ? model.stats.notes.join(" ") : null);
+    turns.show(model);
     refiner.show(model);
     drawLegend();
   }
@@ -532,12 +558,12 @@ export async function mount(root) {
 
   at("ask").addEventListener("submit", (event) => {
     event.preventDefault();
-    run();
+    runQuestion();
   });
   at("question").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
-      if (!at("run").hidden) run();
+      if (!at("run").hidden) runQuestion();
     }
   });
   at("question").addEventListener("input", fit);

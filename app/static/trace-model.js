@@ -16,6 +16,7 @@ export class TraceModel {
     this.error = "";
     this.stats = {};
     this.knownFormat = null;
+    this.earlier = null; // {trace_ids, given_as}: what the question was asked after
     this.children = [[]]; // children[row of the parent]; row 0 is the question, row i + 1 is step i
     this.depths = []; // those asked for so far; forgotten when a step moves
   }
@@ -31,6 +32,7 @@ export class TraceModel {
     model.error = trace.error ?? "";
     model.stats = trace.stats ?? {};
     model.knownFormat = trace.format ?? null;
+    model.earlier = trace.earlier ?? null;
     model.state = "done";
     for (const step of trace.steps) model.#put({ ...step });
     return model;
@@ -44,6 +46,7 @@ export class TraceModel {
         this.traceId = event.trace_id;
         this.prompt = event.prompt;
         this.model = event.model;
+        this.earlier = event.earlier ?? null;
         this.state = "running";
         out.other = true;
         break;
