@@ -22,9 +22,8 @@ from tests.core.test_refine import trace
 from tests.serving.conftest import Vllm, started
 
 NAME = "tiny"
-# Some prompts and answers of a whole window fit into this many bytes, but not with room to think: the server refuses, and is
-# asked for less.
-CONTEXT = 16_384
+# A question and its answer fit into this many bytes, but not with room to think: the server refuses that, and is asked for less.
+CONTEXT = 6144
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +111,7 @@ def test_what_it_says_is_checked_and_stored_by_the_workbench(server: Vllm, tmp_p
     assert (found["state"], found["error"]) == ("done", "")
     assert stats["asked"] == stats["steps"] == len(stored["steps"])
     assert 1 <= stats["labelled"] <= stats["steps"] - stats["refused"] - stats["missing"]
+    assert stats["calls"] == 1 + len(refine.windows(stats["steps"]))  # one was refused
     assert stats["server"]["server"] == "vllm"
     assert stats["prompt_tokens"] > 1000
     assert found["created_at"]
