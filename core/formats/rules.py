@@ -16,6 +16,7 @@ LONGEST = 1200  # beyond this a step ends at the next sentence: two screens of t
 TINY = 25  # even a heading does not cut off less than this ("Okay.")
 TURN_AFTER = 60  # a turn ends a step of at least this size; less is usually the same breath ("Hmm. Wait, ...")
 TURN_APART = 25  # a turn that also begins a paragraph ends even a smaller step
+START_AFTER = 70  # a fresh start after a failure, or at the beginning of a paragraph
 STAGE_AFTER = 250  # "Next," and "Now," mark progress, not a turn: they cut a paragraph only when it is already large
 LONG_ITEM = 160  # list items longer than this are steps of their own
 LONGEST_CODE = 20_000  # a code block that never closes must not swallow the rest of the trace
@@ -75,7 +76,7 @@ CUE = re.compile(f"(?P<turn>{_any_of(TURNS)})|(?P<start>{_any_of(STARTS)})|{_any
 # A sentence that ends so, says that something failed.
 FAILED = re.compile(
     r"(?:\bnot\b|n't\b|\b(?:no|never|cannot|fails?|failed|wrong|incorrect|flawed|contradict\w*|impossible|stuck|messy|complicated|convoluted"
-    r"|tedious|nowhere|inconsistent|unlikely|useless|worse|off|too \w+)\b)[^.?!。？！]{0,60}[.!…]+$"
+    r"|tedious|nowhere|inconsistent|unlikely|useless|worse|off|tricky|complex|unclear|too \w+)\b)[^.?!。？！]{0,60}[.!…]+$"
 )
 
 # ------------------------------------------------------------------------------------------------------------ sentences

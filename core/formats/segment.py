@@ -300,13 +300,10 @@ class Segmenter:
         if last in (":", "："):
             return False
         item = rules.ITEM.match(line)
-        after = self._cue(line[item.end() :] if item and len(line) > item.end() else line, final=True)
-        turn = after == rules.TURN_AFTER
-        if (
-            after is not None
-            and 0 <= (rules.TURN_APART if turn and blank_line else after) <= size
-            and (blank_line or turn)
-        ):
+        after = self._cue(line[item.end() :] if item and len(line) > item.end() else line, final=True, apart=blank_line)
+        assert after is not None  # the line is long enough
+        least = rules.TURN_APART if blank_line and after == rules.TURN_AFTER else after
+        if 0 <= least <= size and (blank_line or after < rules.STAGE_AFTER):
             return True
         if item:
             if self._in_list:
@@ -336,8 +333,9 @@ class Segmenter:
             low in rules.MAYBE or rules.DOTTED.match(base) or (word.endswith("..") and following.islower())
         )
 
-    def _cue(self, text: str, *, final: bool) -> int | None:
-        """The size from which a step ends before a sentence that begins so; -1: it begins with no cue, None: not yet known."""
+    def _cue(self, text: str, *, final: bool, apart: bool = False) -> int | None:
+        """The size from which a step ends before a sentence that begins so; -1: it begins with no cue, None: not yet known.
+        `apart`: it begins a paragraph."""
         if text[0].islower():
             return -1
         low = text[: rules.LONGEST_CUE + 1].lower()
@@ -347,7 +345,7 @@ class Segmenter:
         if not found:
             return -1
         if found["start"]:
-            return rules.TURN_AFTER if rules.FAILED.search(self._last.lower()) else -1
+            return rules.START_AFTER if apart or rules.FAILED.search(self._last.lower()) else -1
         return rules.TURN_AFTER if found["turn"] else rules.STAGE_AFTER
 
     # ---------------------------------------------------------------------------------------------------------- events

@@ -152,12 +152,13 @@ SIGNALS = (
         "words that are hardly ever said of a line that goes well",
         "contradiction contradicts contradicting conflict conflicts conflicting impossible nowhere hopeless stuck absurd nonsense circles "
         "complicate complicates complicating overcomplicate overcomplicated overcomplicating overcounting unwieldy horrible awkward ugly hairy "
-        "nasty messy times out unusable useless invalid illegal slow timeout inefficient infeasible impractical intractable overkill unmanageable error-prone problematic flawed worse discrepancy "
+        "nasty messy tricky difficult hard complex times out unusable useless invalid illegal slow timeout inefficient infeasible impractical intractable overkill unmanageable error-prone problematic flawed worse discrepancy "
         "inconsistent forever while long dead snag wall roadblock confused lost",
         [
             r"\b(?:contradict(?:ion|s|ing)|conflict(?:s|ing)?|impossible|nowhere|hopeless|stuck|absurd|nonsense|discrepancy|inconsistent|overcounting|overcomplicat\w+|complicat(?:ing|es) (?:things|this|it|matters))\b",
             r"\b(?:unwieldy|horrible|awkward|ugly|hairy|nasty|messy|unusable|useless|illegal|inefficient|infeasible|impractical|intractable|overkill|unmanageable|error-prone|problematic|flawed|worse)\b",
             r"\b(?:be|is|are|gets?|it's|that's) (?:quite |rather |really |very |pretty )?(?:slow|invalid)\b|\btimes? ?out\b",
+            r"\b(?:this|that|it|which)(?:'s| is| seems| gets| is getting) (?:quite |very |rather |really |still )?(?:tricky|difficult|hard|complex)\b",
             r"\bdead end\b|\bin circles\b|\b(?:hit|hitting|run into|running into) (?:a|another) (?:snag|wall|roadblock|dead end)\b",
             r"\b(?:would|will|might|could|may) complicate\b|\b(?:take|takes|taking) (?:a (?:long )?while|forever|too long)\b",
             r"\bi(?:'m| am) (?:really |still |now |just |a bit )*(?:confused|lost)\b",
@@ -243,7 +244,7 @@ SIGNALS = (
         "misunderstanding overcomplicating overthinking misinterpreting misinterpreted misunderstood misreading misread reread überlegen nochmal",
         [
             r"^(?:re-?working|re-?thinking|re-?considering|re-?vising|re-?starting|re-?designing)\b",
-            r"^(?:maybe|perhaps) the (?:problem|question|puzzle|task|user|author|statement|intended)\b",
+            r"^(?:maybe|perhaps) the (?:problem|question|puzzle|task|user|author|statement|intended)\b(?! (?:here|is(?:n't| not))\b)",
             rf"\b{_LET} {_ADVERB}(?:reconsider|re-?think|re-?evaluate|re-?read|re-?examine|re-?phrase)\b",
             r"\b(?:think|look|read)(?: about| at)?(?: this| it| that| the (?:problem|question))?(?: [\w-]+)? again\b",
             r"\bthink (?:(?:about|of) (?:this|it) )?differently\b|\bon second thoughts?\b",
@@ -366,6 +367,17 @@ SIGNALS = (
         ],
     ),
     _signal(
+        "hypothesis",
+        "puts up an explanation or a candidate; after another one with a verdict on it, the next in the row",
+        "maybe perhaps could might may suppose what how candidate hypothesis theory suspect consider",
+        [r"(?!)"],
+        [
+            rf"(?:maybe|perhaps)\b(?! {_WE} (?:made|mis))|could (?!you\b)[\w' ]{{1,30}} be\b|(?:what|how) (?:if|about)\b",
+            r"(?:the|a|another|one) [\w ]{1,24} (?:might|could|may) be\b|(?:next |another )?(?:candidate|hypothesis|theory|suspect)\b",
+            rf"{_LET} {_ADVERB}(?:consider|suppose|assume|think of)\b",
+        ],
+    ),
+    _signal(
         "plan",
         "announces a way of going about it",
         "try use start begin consider approach plan strategy idea goal first way key method apply break think set step zuerst "
@@ -475,6 +487,9 @@ CORRECTS = re.compile(
 )
 NO = re.compile(
     r"(?:^|\b(?:so|but|probably|still|again|hmm),? )(?:no|nope)[.!]?$|^(?:false|wrong|fails|impossible)(?: too| again| as well)?[.!]?$"
+)
+VERDICT = re.compile(
+    r"[.!?:;,)\n]\s*(?:(?:so|but|that's|it's|that is|still|also|which is|all|hmm),? )*(?:no|nope|yes|not(?: \w+){1,3}|fine|good|ok|okay|great|works?|the same|standard|same|correct|right|false|true|wrong|no (?:bug|issue|problem|luck|good|use|help)|impossible|fails|nothing|unlikely|consistent|possible)[.!]*$"
 )
 REFERS = re.compile(
     r"\W*(?:(?:this|that|it)\b(?! (?:could|might|may)\b)|these|those|because|since|which|the (?:problem|issue|reason|trouble|difficulty|contradiction)|similarly|likewise|also|and|yes|good|great|fine|note)\b"

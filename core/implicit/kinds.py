@@ -25,6 +25,7 @@ from core.implicit.cues import (
     PAUSES,
     REALISES,
     REFERS,
+    VERDICT,
     said,
     word_set,
 )
@@ -85,6 +86,7 @@ class Reading:
     infers: bool = False  # begins with "so" or the like
     remark: bool = False  # short, without a number
     brief: bool = False  # a sentence or two
+    verdict: bool = False  # its last sentence is a word or two: "Fine.", "No.", "Not a bug."
     question: bool = False  # ends with a question
     asks: bool = False  # uses the words of the question and computes nothing
 
@@ -95,7 +97,8 @@ class Reading:
 @dataclass
 class Context:
     """What earlier steps left open. `failed`: steps since something did not work; `announced`: the last step ended by
-    announcing another way; `gave_up`: it ended with a failure; `brief`: it was a sentence or two; `asked`: it ended with a question; `turned`: steps since the last turn; `finished`: the current plan has reached a result; `fresh`: steps since the current plan began."""
+    announcing another way; `gave_up`: it ended with a failure; `brief`: it was a sentence or two; `asked`: it ended with a question; `verdict`: with a word or two on what was tried; `guessing`: the current plan
+    is a hypothesis; `turned`: steps since the last turn; `finished`: the current plan has reached a result; `fresh`: steps since the current plan began."""
 
     index: int = 0
     setting_up: bool = True
@@ -105,6 +108,8 @@ class Context:
     gave_up: bool = False
     brief: bool = False
     asked: bool = False
+    verdict: bool = False
+    guessing: bool = False
     finished: bool = False
     fresh: int = 1 << 30
     entered_by_backtrack: bool = False
@@ -135,6 +140,7 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
         corrects=CORRECTS.match(text) is not None,
         refers=REFERS.match(text) is not None,
         question=text.endswith("?"),
+        verdict=VERDICT.search(text, max(0, len(text) - BRIEF)) is not None,
         brief=len(text) <= BRIEF,
         remark=len(text) <= SHORT and not _DIGITS.search(text),
         asks=len(asked & all_words) >= ASKED and "=" not in text,
@@ -256,11 +262,15 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
             return "backtrack", 0.6
         if gave_up and (r.realises or "redo" in o):
             return "backtrack", 0.6
+        if c.gave_up and "hypothesis" in r.first and not r.infers:
+            return "backtrack", 0.55
         goes_on = r.infers or r.objects or r.refers or r.pause or r.remark or r.fails_first or "confirm" in o
         if c.gave_up and not (goes_on or confirms):
             return "backtrack", 0.5
+    if c.guessing and c.verdict and "hypothesis" in r.first and not (c.setting_up or r.infers):
+        return "backtrack", 0.55
     if (
-        ((supposes and not r.objects) or ("proposes" in o and "check" not in o))
+        ((supposes and (c.guessing or not r.objects)) or ("proposes" in o and "check" not in o))
         and r.contrasts
         and not (merged or c.finished or c.setting_up)
     ):

@@ -33,6 +33,7 @@ class _Plan:
     first: int
     parent: int | None
     last: int
+    guess: bool = False  # a hypothesis put up
     whole: bool = False  # an approach of its own, not a try within one
     finished: bool = False
 
@@ -246,10 +247,10 @@ class ImplicitTree:
         if node.kind == "setup":
             self._given = index
         elif not self._plans and node.kind != "aside":
-            self._plans.append(_Plan(index, node.parent, index, whole=True))
+            self._plans.append(_Plan(index, node.parent, index, "hypothesis" in reading.first, whole=True))
             self._approaches.append(index)
         elif (node.is_backtrack and not mended) or whole or announced:
-            self._plans.append(_Plan(index, node.parent, index, whole))
+            self._plans.append(_Plan(index, node.parent, index, "hypothesis" in reading.first, whole))
             if whole:
                 self._approaches.append(index)
         if self._plans:
@@ -278,4 +279,5 @@ class ImplicitTree:
             c.failed = 1 << 30
         c.announced = bool(reading.late)
         c.gave_up = reading.gave_up and c.failed == 0
-        c.asked, c.brief = reading.question, reading.brief
+        c.asked, c.brief, c.verdict = reading.question, reading.brief, reading.verdict
+        c.guessing = plan is not None and plan.guess
