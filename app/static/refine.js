@@ -53,7 +53,7 @@ export class Refiner {
     const ready = model.traceId !== null && model.state === "done" && model.steps.length > 0;
     if (model === this.model && ready === !this.host.hidden) return;
     this.stop();
-    Object.assign(this, { model, traceId: ready ? model.traceId : null, found: [], shown: null, mine: null });
+    Object.assign(this, { model, traceId: ready ? model.traceId : null, found: [], shown: null, mine: null, drawn: null });
     this.host.hidden = !ready;
     this.host.replaceChildren();
     if (ready) this.#load(param("tree"));
@@ -145,6 +145,10 @@ export class Refiner {
   // ---------------------------------------------------------------- drawing
 
   #draw() {
+    // Drawn anew only where something has come or gone: a list that is open must not close at every step of the progress.
+    const key = JSON.stringify([this.shown, this.found.map((r) => [r.refinement_id, r.state])]);
+    if (key === this.drawn) return this.#running.forEach((r) => this.#advance(r));
+    this.drawn = key;
     const focus = this.host.contains(document.activeElement) ? document.activeElement.dataset.focusKey : null;
     const failures = this.found.filter((r) => r.state === "failed" && !r.created_at);
     this.host.replaceChildren(...[this.#switch(), ...this.#running.map((r) => this.#progress(r)), this.#offer(), failures.length ? this.#failure(failures[0]) : null].filter(Boolean));
@@ -165,11 +169,16 @@ export class Refiner {
   }
 
   #progress(r) {
-    const { asked, steps } = r.stats;
-    return h("div", { class: "work", role: "status" },
-      h("progress", { max: steps, value: asked, "aria-label": `Steps labelled by ${r.model}` }),
-      h("span", {}, `${r.model} labels the steps: ${number(asked)} of ${number(steps)}`),
+    return h("div", { class: "work", dataset: { work: r.refinement_id } },
+      h("progress", { max: r.stats.steps, value: r.stats.asked, "aria-label": `Steps labelled by ${r.model}` }),
+      h("span", {}, progressWords(r)),
       h("button", { type: "button", class: "secondary", dataset: { focusKey: `stop-${r.refinement_id}` }, onclick: () => this.#end(r) }, "Stop"));
+  }
+
+  #advance(r) {
+    const row = this.host.querySelector(`[data-work="${r.refinement_id}"]`);
+    row?.querySelector("progress").setAttribute("value", r.stats.asked);
+    row?.querySelector("span").replaceChildren(progressWords(r));
   }
 
   #offer() {
@@ -188,6 +197,10 @@ export class Refiner {
   #failure(r) {
     return h("p", { class: "problem", role: "status" }, `✗ ${r.model}: ${r.error}`);
   }
+}
+
+function progressWords({ model, stats }) {
+  return `${model} labels the steps: ${number(stats.asked)} of ${number(stats.steps)}`;
 }
 
 /** "80 of 80 steps labelled, 3 answers refused · 5,521 tokens · 12 s" */
