@@ -31,7 +31,7 @@ const MARGIN_PX = 40;
 export class StepList {
   /**
    * host: an empty element. look: "compact" | "full". decorate(step) -> {chips: Node[], body: Node|null, classes: string, tone: string,
-   *   above: Node (over the line), fields: Node[] (instead of the texts, in the full look)}, all of them optional
+   *   fields: Node[] (instead of the texts, in the full look)}, all of them optional
    * onSelect(index, how) after the selection changed; index -1 is the question.
    */
   constructor(host, { look = "compact", label = "Steps", decorate = () => ({}), onSelect = () => {} }) {
@@ -341,7 +341,7 @@ export class StepList {
       "div",
       { ...common, class: classes.filter(Boolean).join(" "), "aria-level": this.model.depth(index) + 2, "aria-label": compact ? null : `Step ${index + 1}: ${step.name}` },
       gutterRow(this.lanes.rows[row], this.lanes.width, dotY, { kind: step.writing ? "writing" : "step", tone: extra.tone }),
-      h("div", { class: "wl-cells" }, extra.above ?? null, line, body),
+      h("div", { class: "wl-cells" }, line, body),
     );
   }
 
