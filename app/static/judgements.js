@@ -17,6 +17,8 @@ export const QUESTIONS = [
 export class Judgements {
   constructor(ratings = []) {
     this.now = new Map();
+    this.rated = new Set(); // the steps with a rating
+    this.firstError = null;
     this.done = [];
     this.undone = [];
     for (const r of ratings) this.#write({ target: r.target, step: r.step_idx ?? null, dimension: r.dimension, value: r.value, text: r.value_text });
@@ -33,11 +35,6 @@ export class Judgements {
     return CHOICES.find((c) => (held.text === UNSURE ? c.text === UNSURE : c.value === held.value))?.name ?? null;
   }
 
-  get firstError() {
-    for (const [key, held] of this.now) if (key.startsWith("step|") && key.endsWith("|first_error") && held.value === 1) return held.step;
-    return null;
-  }
-
   /** step -> the parent that the rater gave it (-1: the question). */
   get parents() {
     const out = new Map();
@@ -46,9 +43,40 @@ export class Judgements {
   }
 
   get count() {
-    let n = 0;
-    for (const key of this.now.keys()) n += key.startsWith("step|") && key.endsWith("|correctness") ? 1 : 0;
-    return n;
+    return this.rated.size;
+  }
+
+  /** How many of the first `n` steps have no rating. */
+  missing(n) {
+    let rated = 0;
+    for (const step of this.rated) rated += step < n ? 1 : 0;
+    return n - rated;
+  }
+
+  /** Where the rater cut a step: offsets into the response in code points, ascending. */
+  cuts(step) {
+    return this.get("step", step, "cuts")?.text.split(" ").map(Number) ?? [];
+  }
+
+  joined(step) {
+    return this.get("step", step, "joined") !== null;
+  }
+
+  /** Cut a step at `at`, or take that cut back. All cuts of a step are one value, so that the latest wins as a whole. */
+  cutChanges(step, at) {
+    const held = this.cuts(step);
+    const cuts = held.includes(at) ? held.filter((c) => c !== at) : [...held, at].sort((a, b) => a - b);
+    return [{ target: "step", step, dimension: "cuts", value: null, text: cuts.length ? cuts.join(" ") : null }];
+  }
+
+  /** Join a step with the one before, or no longer. */
+  joinChanges(step) {
+    return [{ target: "step", step, dimension: "joined", value: this.joined(step) ? null : 1, text: null }];
+  }
+
+  /** Everything as it was inferred. */
+  inferredChanges(step) {
+    return ["parent", "kind", "cuts", "joined"].filter((d) => this.get("step", step, d)).map((dimension) => ({ target: "step", step, dimension, value: null, text: null }));
   }
 
   /** changes: [{target, step, dimension, value, text}] with value and text null meaning "clear". One press = one group. */
@@ -98,8 +126,13 @@ export class Judgements {
 
   #write(change) {
     const key = id(change.target, change.step, change.dimension);
-    if (change.value === null && (change.text === null || change.text === undefined || change.text === "")) this.now.delete(key);
+    const cleared = change.value === null && (change.text === null || change.text === undefined || change.text === "");
+    if (cleared) this.now.delete(key);
     else this.now.set(key, { step: change.step, value: change.value, text: change.text ?? null });
+    if (change.target !== "step") return;
+    if (change.dimension === "correctness") this.rated[cleared ? "delete" : "add"](change.step);
+    else if (change.dimension === "first_error" && !cleared && change.value === 1) this.firstError = change.step;
+    else if (change.dimension === "first_error" && this.firstError === change.step) this.firstError = null;
   }
 }
 

@@ -1,7 +1,9 @@
-// What a rating adds to a row of the step list: radiogroups, the questions at a backtrack, first error, comment, "saved".
+// What a rating adds to a row of the step list: radiogroups, the questions at a backtrack, first error, comment, "saved",
+// corrections of the tree and of where the step is cut.
 // Builds elements and names the act of every button in data attributes; rate.js does the acting.
 
 import { h } from "./dom.js";
+import { cutLine, piecesOf } from "./cutter.js";
 import { CHOICES, QUESTIONS } from "./judgements.js";
 import { show } from "./keys.js";
 import { scoreChip } from "./step-detail.js";
@@ -19,24 +21,44 @@ export function choiceGroup({ label, act, step = "", checked, tabbable, keyOf = 
 
 const KINDS = ["setup", "plan", "derive", "verify", "explore", "backtrack", "conclude", "aside"];
 
-/** What the rater may mend of the tree: the step this one follows from, and what it does. Shown for the selected step. */
-function mending(step, model, view) {
+/** What the rater may mend of the selected step: the step it follows from, what it does, where it begins and is cut. */
+function mending(step, view) {
   const parent = view.judgements.get("step", step.index, "parent");
   const kind = view.judgements.get("step", step.index, "kind")?.text ?? null;
   if (view.selected !== step.index || view.readOnly) {
     if (!parent && !kind) return null;
     return h("p", { class: "mended" }, "✎ ", parent ? `follows ${stepWord(parent.value < 0 ? null : parent.value)}` : "", parent && kind ? ", " : "", kind ? `is “${kind}”` : "");
   }
-  const follows = h("input", {
+  const { cutting } = view;
+  const recut = view.judgements.cuts(step.index).length > 0 || view.judgements.joined(step.index);
+  const follows = step.index === 0 ? null : h("input", {
     type: "number", min: 0, max: step.index, value: (step.parent ?? -1) + 1, "aria-label": `Step that step ${step.index + 1} follows from; 0 is the question`,
     dataset: { mend: "parent", step: step.index, focusKey: `parent-${step.index}` },
   });
   const kinds = step.kind || kind ? h("select", { "aria-label": `What step ${step.index + 1} does`, dataset: { mend: "kind", step: step.index, focusKey: `kind-${step.index}` } },
     KINDS.map((k) => h("option", { value: k, selected: k === (kind ?? step.kind) }, k))) : null;
   return h("div", { class: "mending" },
-    h("label", { title: "Change it when the tree is wrong here; 0 is the question" }, "follows step", follows),
+    follows ? h("label", { title: "Change it when the tree is wrong here; 0 is the question" }, "follows step", follows) : null,
     kinds ? h("label", {}, "kind", kinds) : null,
-    parent || kind ? h("button", { type: "button", class: "quiet", dataset: { mend: "none", step: step.index } }, "as inferred") : null);
+    recutButton("cut", "✂", "cut this step", cutting, step, view),
+    step.index > 0 ? recutButton("join", "↑", `join with step ${step.index}`, view.judgements.joined(step.index), step, view) : null,
+    parent || kind || recut ? h("button", { type: "button", class: "quiet", dataset: { mend: "none", step: step.index } }, "as inferred") : null);
+}
+
+function recutButton(action, glyph, words, pressed, step, view) {
+  return h("button", { type: "button", class: "quiet recut", "aria-pressed": pressed, dataset: { recut: action, step: step.index, focusKey: `${action}-${step.index}` } },
+    h("span", { class: "glyph", "aria-hidden": "true" }, glyph), words, h("kbd", { "aria-hidden": "true" }, show(view.keyOf(action))));
+}
+
+/** The text of a step: to be cut, in the pieces it was cut into, or as it is. */
+function textOf(step, view, selected) {
+  const cuts = view.cutsOf(step.index);
+  if (view.cutting) return [view.cutter.element(cuts)];
+  if (!cuts.length) return view.texts.fields(step);
+  const text = view.textOf(step.index);
+  return piecesOf(text.length, cuts).flatMap(([from, to], i) => [
+    i ? cutLine(i + 1, cuts.length + 1, selected && !view.readOnly ? { step: step.index, at: from } : null) : null,
+    view.texts.show(`${step.index}.${from}-${to}`, text.slice(from, to), "thought")]);
 }
 
 const YES_NO = [
@@ -50,7 +72,10 @@ export function answerName(held) {
   return held.text === "unsure" ? "unsure" : held.value === 1 ? "yes" : "no";
 }
 
-/** {chips, body, classes, tone} for StepList. view: {judgements, selected, reached, showAll, readOnly, saved(step), comments, editing, scores, keyOf} */
+/**
+ * {fields, chips, body, classes, tone} for StepList. view: {judgements, selected, reached, showAll, readOnly, saved(step),
+ * comments, editing, scores, keyOf, texts, cutter, cutting (this step is being cut), cutsOf(step) -> units, textOf(step)}
+ */
 export function rateRow(step, model, view) {
   const at = step.index;
   const { judgements } = view;
@@ -60,7 +85,9 @@ export function rateRow(step, model, view) {
   const after = first !== null && at > first;
   const score = view.scores?.values[at];
   const saved = view.saved(at);
+  const joined = judgements.joined(at);
   const chips = [
+    joined ? h("span", { class: "wl-chip join-mark" }, h("span", { class: "glyph", "aria-hidden": "true" }, "↑"), `joined with step ${at}`) : null,
     h("span", { class: `save-mark ${saved}` }, { waiting: "saving …", saved: "saved", none: "" }[saved]),
     score === undefined ? null : scoreChip(score, view.scores.scorer),
     first === at ? h("span", { class: "wl-chip bad" }, "✗ first error") : after && !checked ? h("span", { class: "wl-chip quiet" }, "after the first error") : null,
@@ -68,16 +95,17 @@ export function rateRow(step, model, view) {
   ];
   const body = h("div", { class: "rating-body" });
   if (step.is_backtrack) body.append(questions(step, model, view, selected));
-  const mends = at > 0 ? mending(step, model, view) : null;
+  const mends = mending(step, view);
   if (mends) body.append(mends);
   const comment = view.comments.get(at);
   if (view.editing === at) {
     body.append(h("div", { class: "comment" }, h("textarea", { rows: 2, "aria-label": `Comment on step ${at + 1}`, dataset: { comment: at, focusKey: `comment-${at}` }, placeholder: "Enter keeps it, Escape leaves it", value: comment ?? "" })));
   } else if (comment) body.append(h("p", { class: "comment-text" }, `“${comment}”`));
   return {
+    fields: textOf(step, view, selected),
     chips,
     body: body.childNodes.length ? body : null,
-    classes: `${at > view.reached && !view.showAll && !view.readOnly ? "ahead" : ""} ${checked ? "rated" : ""}`,
+    classes: `${joined ? "joined " : ""}${at > view.reached && !view.showAll && !view.readOnly ? "ahead" : ""} ${checked ? "rated" : ""}`,
     tone: checked ?? (step.is_backtrack ? "back" : ""),
   };
 }

@@ -1,0 +1,150 @@
+// Taking a trace to rate, leaving it (submit, skip, …), coming back to one. Owns what the page shows while there is none,
+// the ways out, and the list of what was rated here. Knows no row and no key.
+
+import { ApiError, get, post } from "./api.js";
+import { h, notice, param, setParams } from "./dom.js";
+import { Work } from "./rate-work.js";
+import { shortId } from "./step-detail.js";
+
+const RATED_KEPT = 8;
+const EXITS = [
+  ["skip", "Skip", "Not now: someone else may rate it"],
+  ["give_up", "Give up", "I tried and cannot judge this"],
+  ["bad_problem", "Bad problem", "The question itself is wrong or unclear"],
+  ["bad_segmentation", "Bad segmentation", "The steps are cut in the wrong places"],
+];
+
+export class Desk {
+  /** at(id): an element of the page; shown(work): another trace is there; leaving(true): its last event is on the way, (false): it was answered. */
+  constructor(at, outbox, { shown, leaving, beforeLeaving }) {
+    Object.assign(this, { at, outbox, shown, leaving, beforeLeaving });
+    this.notices = at("notices");
+    this.work = null;
+    this.rater = localStorage.getItem("worldline.rater") || "local";
+    at("rater").addEventListener("click", () => this.#rename());
+  }
+
+  /** What the address asks for, else the next trace. */
+  start() {
+    if (param("trace")) return this.open(() => post("/api/assignments", { trace_id: param("trace"), rater: this.rater }));
+    if (param("assignment")) return this.open(() => get(`/api/assignments/${encodeURIComponent(param("assignment"))}`));
+    return this.next();
+  }
+
+  next() {
+    return this.open(() => post("/api/assignments/next", { rater: this.rater }));
+  }
+
+  async open(load) {
+    this.at("work").setAttribute("aria-busy", "true");
+    try {
+      const payload = await load();
+      if (!payload.assignment) this.#showEmpty("All done", payload.reason || "There is no trace left to rate for you.");
+      else this.#begin(payload);
+    } catch (error) {
+      if (!(error instanceof ApiError)) console.error(error);
+      if (this.work) notice(this.notices, "open", "error", error.message);
+      else this.#showEmpty("Could not take a trace", error.message, true);
+    } finally {
+      this.at("work").removeAttribute("aria-busy");
+    }
+  }
+
+  #begin(payload) {
+    this.work = new Work(payload, this.outbox);
+    const { id, cursor } = this.work;
+    notice(this.notices, "submit", "warn", null);
+    notice(this.notices, "open", "error", null);
+    this.at("empty").hidden = true;
+    this.at("work").hidden = false;
+    setParams({ assignment: id, trace: null, step: cursor >= 0 ? cursor + 1 : null });
+    this.#drawAside();
+    this.#drawReadOnly();
+    this.shown(this.work);
+  }
+
+  #showEmpty(title, text, again = false) {
+    this.work = null;
+    const button = (words, kind) => h("button", { type: "button", class: kind, onclick: () => this.next() }, words);
+    this.at("work").hidden = true;
+    this.at("empty").hidden = false;
+    this.at("empty-title").textContent = title;
+    this.at("empty-text").textContent = text;
+    this.at("empty-actions").replaceChildren(...(again ? [button("Try again", "primary")] : [h("a", { class: "button primary", href: "/ui/" }, "Make a trace"), button("Look again", "secondary")]));
+    setParams({ assignment: null, step: null, trace: null });
+    this.shown(null);
+  }
+
+  // ---------------------------------------------------------------- leaving and coming back
+
+  submit() {
+    return this.#leave([{ target: "trace", step: null, dimension: "", value: null, text: null }], "submit", "Submitted and saved.");
+  }
+
+  async #leave(changes, action, words) {
+    const { work } = this;
+    const { id } = work;
+    const { prompt } = work.model;
+    const [event] = work.send(changes, "key", action);
+    work.readOnly = true;
+    this.leaving(true);
+    notice(this.notices, "submit", "warn", null);
+    await this.outbox.drained(id);
+    const refused = this.notices.querySelector(`[data-notice="rejected-${event.event_id}"]`) !== null;
+    work.readOnly = !refused;
+    this.leaving(false);
+    if (refused) return;
+    if (action === "submit") this.#remember(id, prompt);
+    await this.next();
+    notice(this.notices, "submitted", "good", words, action === "submit" ? h("a", { class: "button secondary", href: `?assignment=${encodeURIComponent(id)}` }, "Look at it again") : null);
+  }
+
+  async #reopen() {
+    const { work } = this;
+    work.send([{ target: "trace", step: null, dimension: "", value: null, text: null }], "mouse", "reopen");
+    await this.outbox.drained(work.id);
+    await this.open(() => get(`/api/assignments/${encodeURIComponent(work.id)}`));
+  }
+
+  #drawReadOnly() {
+    const { assignment, readOnly, scores } = this.work;
+    for (const button of this.at("exits").querySelectorAll("button")) button.disabled = readOnly;
+    notice(this.notices, "readonly", "info", !readOnly ? null : assignment.status === "submitted"
+      ? `You have submitted this trace.${scores ? ` The scores of ${shortId(scores.scorer)} are shown now.` : " No reward model has scored it yet."}`
+      : `This trace was left with “${assignment.status}”.`,
+    h("button", { type: "button", class: "secondary", onclick: () => this.#reopen() }, "Reopen to change"), h("button", { type: "button", class: "secondary", onclick: () => this.next() }, "Next trace"));
+  }
+
+  // ---------------------------------------------------------------- who rates, what was rated, the ways out
+
+  #rename() {
+    const name = prompt("Your name as a rater (it is kept with every rating):", this.rater)?.trim();
+    if (!name || name === this.rater) return;
+    this.rater = name.slice(0, 60);
+    localStorage.setItem("worldline.rater", this.rater);
+    this.next();
+  }
+
+  #drawAside() {
+    const { assignment } = this.work;
+    this.at("rater").textContent = assignment.rater_id;
+    this.at("exits").replaceChildren(...EXITS.map(([reason, words, title]) => h("button", { type: "button", class: "secondary", title, onclick: () => this.#exit(reason, words) }, words)));
+    const mine = rated().filter((r) => r.rater === assignment.rater_id);
+    this.at("recent-card").hidden = mine.length === 0;
+    this.at("recent").replaceChildren(...mine.map((r) => h("li", {}, h("a", { href: `?assignment=${encodeURIComponent(r.id)}` }, r.prompt))));
+  }
+
+  #exit(reason, words) {
+    this.beforeLeaving();
+    this.#leave([{ target: "trace", step: null, dimension: "exit", value: null, text: reason }], "skip", `Left: ${words.toLowerCase()}.`);
+  }
+
+  #remember(id, text) {
+    const kept = rated().filter((r) => r.id !== id);
+    localStorage.setItem("worldline.rated", JSON.stringify([{ id, prompt: text.slice(0, 120), rater: this.work.assignment.rater_id }, ...kept].slice(0, RATED_KEPT)));
+  }
+}
+
+function rated() {
+  return JSON.parse(localStorage.getItem("worldline.rated") ?? "[]");
+}

@@ -1,0 +1,168 @@
+// One assignment while it is rated: the trace, what is judged in it, what was sent and what the server has. No DOM.
+
+import { CodePoints } from "./code-points.js";
+import { param } from "./dom.js";
+import { Judgements } from "./judgements.js";
+import { TraceModel } from "./trace-model.js";
+
+const UI_BUILD = "2";
+const DWELL_MOST_MS = 2 ** 31 - 1;
+
+export class Work {
+  /** payload: what /api/assignments answers; outbox: takes the events, and may still hold some of an earlier page. */
+  constructor(payload, outbox) {
+    const { assignment, trace, ratings } = payload;
+    const waiting = outbox.waitingFor(assignment.assignment_id);
+    this.outbox = outbox;
+    this.assignment = assignment;
+    this.id = assignment.assignment_id;
+    this.readOnly = assignment.status !== "leased";
+    this.remaining = payload.remaining ?? null;
+    this.model = TraceModel.fromTrace(trace);
+    this.response = trace.response;
+    this.judgements = new Judgements(ratings);
+    waiting.forEach((e) => this.judgements.replay(e));
+    if (this.judgements.parents.size) this.model.correct(this.judgements.parents);
+    this.lastSeq = Math.max(payload.events_seq ?? 0, ...ratings.map((r) => r.seq ?? 0), ...waiting.map((e) => e.seq), 0);
+    this.marks = new Map(); // step (or "trace") -> {waiting: Set of event ids, saved}
+    for (const r of ratings) this.marks.set(r.step_idx ?? "trace", { waiting: new Set(), saved: true });
+    for (const e of waiting) this.#mark(e).waiting.add(e.event_id);
+    this.comments = this.#comments(payload.comments ?? []);
+    this.scores = scoresOf(payload);
+    this.sawScores = this.scores !== null || sessionStorage.getItem(this.#sawKey) !== null;
+    if (this.scores) sessionStorage.setItem(this.#sawKey, "1");
+    this.cursor = this.#start();
+    this.reached = Math.max(this.cursor, 0, ...[...this.judgements.now.values()].map((r) => r.step ?? -1));
+    this.look();
+  }
+
+  get #sawKey() {
+    return `worldline.saw.${this.id}`;
+  }
+
+  /** The rater looks at something else from now on: the time until the next event is counted from here. */
+  look() {
+    this.dwellFrom = performance.now();
+  }
+
+  // ---------------------------------------------------------------- events
+
+  /** Send changes in their order; what the server says of them comes back to `settle`. */
+  send(changes, method, action = null) {
+    const events = changes.map((c) => {
+      this.lastSeq = Math.max(this.lastSeq + 1, Date.now());
+      const cleared = c.value === null && !c.text;
+      return {
+        event_id: crypto.randomUUID(), assignment_id: this.id, rater_id: this.assignment.rater_id, seq: this.lastSeq, ts_client: new Date().toISOString(),
+        action: action ?? (cleared ? "clear" : "set"), target: c.target, step_idx: c.step, dimension: c.dimension, value: c.value, value_text: c.text ?? null,
+        input_method: method, dwell_ms: Math.min(DWELL_MOST_MS, Math.round(performance.now() - this.dwellFrom)), prelabel_visible: this.sawScores, ui_build: UI_BUILD,
+      };
+    });
+    for (const e of events) this.#mark(e).waiting.add(e.event_id);
+    this.outbox.put(events);
+    return events;
+  }
+
+  /** The server answered for one event: by its id, never by its place, so that a late answer cannot repaint a newer state. */
+  settle(event, saved) {
+    const mark = this.#mark(event);
+    mark.waiting.delete(event.event_id);
+    if (saved) mark.saved = true;
+  }
+
+  savedOf(step) {
+    const mark = this.marks.get(step);
+    return !mark ? "none" : mark.waiting.size ? "waiting" : mark.saved ? "saved" : "none";
+  }
+
+  #mark(event) {
+    const key = event.step_idx ?? "trace";
+    if (!this.marks.has(key)) this.marks.set(key, { waiting: new Set(), saved: false });
+    return this.marks.get(key);
+  }
+
+  // ---------------------------------------------------------------- comments: kept here too, until they are in the log
+
+  #comments(logged) {
+    const out = new Map();
+    const kept = localStorage.getItem(this.#commentsKey);
+    if (kept) for (const [step, text] of JSON.parse(kept)) out.set(step, text);
+    for (const c of logged) if (c.step_idx !== null) c.value_text ? out.set(c.step_idx, c.value_text) : out.delete(c.step_idx);
+    return out;
+  }
+
+  get #commentsKey() {
+    return `worldline.comments.${this.id}`;
+  }
+
+  comment(step, text) {
+    if (text === (this.comments.get(step) ?? "")) return;
+    if (text) this.comments.set(step, text);
+    else this.comments.delete(step);
+    localStorage.setItem(this.#commentsKey, JSON.stringify([...this.comments]));
+    this.send([{ target: "step", step, dimension: "", value: null, text }], "key", "comment");
+  }
+
+  // ---------------------------------------------------------------- where the rater is
+
+  /** The step to come back to: where this tab was, else the URL's, else the first unrated. */
+  #start() {
+    const { steps } = this.model;
+    const here = JSON.parse(sessionStorage.getItem("worldline.cursor") ?? "null");
+    if (here?.id === this.id && steps[here.step]) return here.step;
+    const asked = param("assignment") === this.id ? Number(param("step")) - 1 : -1;
+    if (steps[asked]) return asked;
+    return this.#unrated()[0] ?? this.judgements.firstError ?? (steps.length ? 0 : -1);
+  }
+
+  remember() {
+    sessionStorage.setItem("worldline.cursor", JSON.stringify({ id: this.id, step: this.cursor }));
+  }
+
+  /** The steps that are still to be rated: those before the first error. */
+  #unrated() {
+    return Array.from({ length: this.judgements.firstError ?? this.model.steps.length }, (_, i) => i).filter((i) => !this.judgements.rated.has(i));
+  }
+
+  get missing() {
+    return this.judgements.missing(this.judgements.firstError ?? this.model.steps.length);
+  }
+
+  /** The next step without a rating, round and round; undefined where there is none. */
+  get nextUnrated() {
+    const open = this.#unrated();
+    return open.find((i) => i > this.cursor) ?? open[0];
+  }
+
+  // ---------------------------------------------------------------- cuts: the log counts code points, the page UTF-16 units
+
+  get #points() {
+    this.codePoints ??= new CodePoints(this.response);
+    return this.codePoints;
+  }
+
+  #startOf(step) {
+    return this.#points.toUnits(this.model.steps[step].start);
+  }
+
+  /** The text of a step as it was written, tokens included. */
+  textOf(step) {
+    return this.response.slice(this.#startOf(step), this.#points.toUnits(this.model.steps[step].end));
+  }
+
+  /** Where a step is cut, in units into its text. */
+  cutsOf(step) {
+    const cuts = this.judgements.cuts(step);
+    return cuts.length ? cuts.map((at) => this.#points.toUnits(at) - this.#startOf(step)) : cuts;
+  }
+
+  /** Units into a step's text -> code points into the response. */
+  pointOf(step, unit) {
+    return this.#points.toPoint(this.#startOf(step) + unit);
+  }
+}
+
+function scoresOf(payload) {
+  const found = (payload.scores ?? [])[0];
+  return found ? { scorer: found.scorer, values: found.values } : null;
+}
