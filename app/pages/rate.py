@@ -15,8 +15,8 @@ MARKUP = """
 
 <div class="wl-rate" data-id="work" hidden>
   <header class="wl-problem" data-id="problem-bar">
-    <div class="problem-text"><span class="label">Problem</span><span class="text" data-id="prompt"></span></div>
-    <div class="problem-text answer"><span class="label">Answer</span><span class="text" data-id="answer"></span></div>
+    <div class="problem-text"><span class="label">Problem</span><div class="text" data-id="prompt"></div></div>
+    <div class="problem-text answer"><span class="label">Answer</span><div class="text" data-id="answer"></div></div>
     <div class="progress">
       <span data-id="progress"></span>
       <span class="meter" aria-hidden="true"><span data-id="meter"></span></span>
@@ -34,6 +34,7 @@ MARKUP = """
         <div data-id="verdict"></div>
         <label class="stack">Note<textarea data-id="note" rows="3" placeholder="Anything the next reader should know"></textarea></label>
         <label class="check"><input type="checkbox" data-id="show-all"> Show all steps at full strength</label>
+        <div class="detail-tools" data-id="raw"></div>
       </section>
       <section class="wl-card view-card">
         <h2>Overview</h2>

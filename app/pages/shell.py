@@ -13,6 +13,7 @@ from typing import Any
 HEAD = (
     '<link rel="stylesheet" href="/static/theme.css">'
     '<link rel="stylesheet" href="/static/pages.css">'
+    '<link rel="stylesheet" href="/static/rate.css">'
     '<script type="module" src="/static/boot.js"></script>'
     '<link rel="icon" type="image/svg+xml" href="/static/icon.svg">'
 )
