@@ -30,7 +30,7 @@ _CHECKS = ("wait", "hmm", "but wait", "oh wait", "or wait", "no wait", "oh no", 
            "to verify", "to check", "to confirm", "to double-check", "just to make sure", "just to be sure", "just to double-check",
            "but let me check", "but let me verify", "but let me make sure", "but is that", "is that right",
            "warte", "moment mal", "attends", "espera")  # fmt: skip
-_RETRACTS = ("oops", "scratch that", "nope", "that's not right", "that's wrong", "that's incorrect", "that can't be right",
+_RETRACTS = ("oops", "scratch that", "nope", "no that", "no wait", "that's not right", "that's wrong", "that's incorrect", "that can't be right",
              "that doesn't seem right", "i made a mistake", "i made an error", "i see the", "oh,", "oh!", "ah,", "aha")  # fmt: skip
 _IDEAS = ("alternatively", "instead,", "on second thought", "on the other hand", "starting over", "going back to",
           "a different approach", "different approach", "what if", "perhaps i should", "perhaps there",

@@ -58,7 +58,7 @@ SIGNALS = (
     _signal(
         "other",
         "names another way, or sets this one beside it: the narrow list",
-        "alternatively alternative another different differently other else instead new or alternativ andere anderer "
+        "alternatively alternative clearer better simpler cleaner smaller larger another different differently other else instead new or alternativ andere anderer "
         "anderen stattdessen andersherum autrement autre alternativamente otra otro ignore disregard aside forget "
         "rather unless shifting switching pivoting changing switch pivot",
         [
@@ -72,6 +72,7 @@ SIGNALS = (
             rf"\b(?:maybe|perhaps) {_WE} (?:should|can|could) (?:just |simply )?(?:ignore|disregard|forget about|set aside)\b",
             rf"\b(?:instead of|rather than) [a-z]+ing\b.{{0,80}}\b(?:let me|let's|{_WE} (?:can|could|should|just|will|might))\b",
             rf"\b{_LET} {_ADVERB}(?:consider|try|look at|think of|explore) (?:some |the )?other (?!side|hand|end)",
+            rf"\b{_LET} {_ADVERB}(?:use|pick|choose|take|try|find) (?:a|an|some|another) (?:different|other|clearer|better|simpler|cleaner|new|smaller|larger) [a-z]+",
             rf"\b{_LET} {_ADVERB}(?:switch|pivot|change (?:the |my |our )?(?:approach|strategy|tack|course|method|perspective|gears))\b",
             r"\b(?:einen? )?ander(?:e|er|en|es) (?:ansatz|weg|methode|idee|möglichkeit)\b",
             r"\b(?:une autre|otra|otro) (?:approche|méthode|idée|piste|manera|forma|método|enfoque)\b",
@@ -177,11 +178,12 @@ SIGNALS = (
     _signal(
         "fail",
         "what came out looks wrong, or is",
-        f"{_UNFIT.replace('|', ' ')} fails failed fail violates breaks ruled sense crash crashes error bug",
+        f"{_UNFIT.replace('|', ' ')} fails failed fail violates breaks problem issue conflict ruled sense crash crashes error bug",
         [
             rf"\b(?:seems?|looks?|feels?|sounds?|something(?:'s| is)|that's|that is|this is|which is|are) (?:very |quite |a bit |rather |a little |really |still |clearly |also )*(?:{_UNFIT})\b",
             r"\b(?:that|this|it|which|approach|attempt|method|idea|path|line|way|assumption|guess) (?:[\w-]+ )?(?:fails|failed|is wrong|is incorrect|was wrong|violates|breaks)\b|^(?:fail(?:s|ed)?|wrong)\b",
             r"\bruled? (?:that|this|it) out\b|\b(?:is|are|was) ruled out\b|\bmakes no sense\b|\bwrong (?:way|track|path|approach|direction)\b",
+            r"\b(?:that's|that is|which is|this is) (?:a|the) (?:big |real |serious )?(?:problem|issue|conflict)\b(?! (?:that|statement|of|in|we|i|for)\b)",
             r"\b(?:still|same) (?:\w+ )?(?:fails|crash(?:es)?|error|wrong|bug)\b",
         ],
     ),
@@ -240,12 +242,13 @@ SIGNALS = (
     _signal(
         "rethink",
         "takes the question up again",
-        "maybe perhaps more reworking re-working rethinking reconsidering revising restarting redesigning reconsider rethink re-think re-read reread re-evaluate reevaluate re-examine again differently thought thoughts "
+        "maybe perhaps more looking look redesign rework restart revise reworking re-working rethinking reconsidering revising restarting redesigning reconsider rethink re-think re-read reread re-evaluate reevaluate re-examine again differently thought thoughts "
         "misunderstanding overcomplicating overthinking misinterpreting misinterpreted misunderstood misreading misread reread überlegen nochmal",
         [
             r"^(?:re-?working|re-?thinking|re-?considering|re-?vising|re-?starting|re-?designing)\b",
             r"^(?:maybe|perhaps) the (?:problem|question|puzzle|task|user|author|statement|intended)\b(?! (?:here|is(?:n't| not))\b)",
-            rf"\b{_LET} {_ADVERB}(?:reconsider|re-?think|re-?evaluate|re-?read|re-?examine|re-?phrase)\b",
+            r"^more (?:carefully|precisely|exactly)\b|^(?:looking|look) (?:back )?at (?:the |this |that )?(?:original |actual )?[\w`_]+ (?:again|more (?:closely|carefully))\b",
+            rf"\b{_LET} {_ADVERB}(?:reconsider|redesign|rework|restart|revise|re-?think|re-?evaluate|re-?read|re-?examine|re-?phrase)\b",
             r"\b(?:think|look|read)(?: about| at)?(?: this| it| that| the (?:problem|question))?(?: [\w-]+)? again\b",
             r"\bthink (?:(?:about|of) (?:this|it) )?differently\b|\bon second thoughts?\b",
             rf"\b{_WE}(?:'m| am|'re| are) (?:just |really |probably )?(?:overcomplicating|overthinking)\b",
@@ -491,6 +494,8 @@ NO = re.compile(
 VERDICT = re.compile(
     r"[.!?:;,)\n]\s*(?:(?:so|but|that's|it's|that is|still|also|which is|all|hmm),? )*(?:no|nope|yes|not(?: \w+){1,3}|fine|good|ok|okay|great|works?|the same|standard|same|correct|right|false|true|wrong|no (?:bug|issue|problem|luck|good|use|help)|impossible|fails|nothing|unlikely|consistent|possible)[.!]*$"
 )
+# Trails off in doubt: "= -43/42... hmm."
+TRAILS = re.compile(r"[.…,;:–—-]\s*(?:hmm+|wait|no wait|hold on|uh[- ]oh|huh|strange|weird|odd)[\s.!…?]*$")
 REFERS = re.compile(
     r"\W*(?:(?:this|that|it)\b(?! (?:could|might|may)\b)|these|those|because|since|which|the (?:problem|issue|reason|trouble|difficulty|contradiction)|similarly|likewise|also|and|yes|good|great|fine|note)\b"
 )

@@ -25,6 +25,7 @@ from core.implicit.cues import (
     PAUSES,
     REALISES,
     REFERS,
+    TRAILS,
     VERDICT,
     said,
     word_set,
@@ -140,6 +141,7 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
         corrects=CORRECTS.match(text) is not None,
         refers=REFERS.match(text) is not None,
         question=text.endswith("?"),
+        gave_up=len(text) > SHORT and TRAILS.search(text, len(text) - SHORT) is not None,
         verdict=VERDICT.search(text, max(0, len(text) - BRIEF)) is not None,
         brief=len(text) <= BRIEF,
         remark=len(text) <= SHORT and not _DIGITS.search(text),
@@ -191,9 +193,11 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
     last = found[-ENDING:]
     return replace(
         begins,
-        gave_up=any(s & {"fail", "denies", "mistake"} for s in last)
-        and not checked_itself
-        and not (last[-1] & {"confirm", "agrees", "check"}),
+        gave_up=begins.gave_up
+        or (
+            any(s & {"fail", "denies", "mistake"} for s in last)
+            and not (checked_itself or last[-1] & {"confirm", "agrees", "check"})
+        ),
         fails_first="fail" in found[0],
         fell=len(found) > 1 and "fail" in found[-1],
         denied=taken_back and len(text) > SHORT and "fail" not in last[-1] and "confirm" not in opening,

@@ -273,7 +273,7 @@ class ImplicitTree:
         c.fresh = plan.last - plan.first if plan else 1 << 30
         c.turned = 0 if node.is_backtrack or node.kind == "explore" else c.turned + 1
         # A failure is answered by the turn that it led to; a failure that the turn itself ends with is a new one.
-        fails = reading.fell if node.is_backtrack else bool(reading.inside & {"fail", "mistake"})
+        fails = reading.fell if node.is_backtrack else reading.gave_up or bool(reading.inside & {"fail", "mistake"})
         c.failed = 0 if fails else (1 << 30 if node.is_backtrack else c.failed + 1)
         if "confirm" in reading.inside and not reading.gave_up:
             c.failed = 1 << 30
