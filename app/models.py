@@ -30,7 +30,8 @@ log = logging.getLogger("worldline.models")
 POCKET = "pocket"
 POCKET_NOTE = (
     "A small model that plays the numbers game only: reach a target from 3 or 4 numbers (1 to 13, target 10 to 99). "
-    "It runs in this process, without a network or a GPU. To ask a real model, start the workbench beside its server: "
+    "It runs in this process, without a network or a GPU, and was trained on single questions: a second turn is seldom sense. "
+    "To ask a real model, start the workbench beside its server: "
     "worldline --endpoint http://127.0.0.1:8000/v1"
 )
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
 from core.trace import Trace
 
@@ -21,6 +22,7 @@ class Workbench(Protocol):
 
     def add_traces(self, traces: Sequence[Trace]) -> None: ...
     def held(self, traces: Sequence[Trace]) -> Held: ...
+    def trace(self, trace_id: str) -> Trace | None: ...
     def preview(self, spec: dict[str, Any]) -> dict[str, Any]: ...
     def freeze(self, spec: dict[str, Any], name: str) -> dict[str, Any]: ...
     def close(self) -> None: ...
@@ -93,6 +95,10 @@ class _Owned(_Closing):
         held: Held = self.store.held(traces)
         return held
 
+    def trace(self, trace_id: str) -> Trace | None:
+        found: Trace | None = self.store.trace(trace_id)
+        return found
+
     def preview(self, spec: dict[str, Any]) -> dict[str, Any]:
         from dataclasses import asdict
 
@@ -125,12 +131,15 @@ class _Remote(_Closing):
     def _send(self, path: str, body: bytes, kind: str = "application/octet-stream") -> Any:
         answer = self.client.post(path, content=body, headers={"content-type": kind})
         if answer.is_error:
-            try:
-                reason = answer.json()["error"]
-            except (ValueError, KeyError, TypeError):
-                reason = f"HTTP {answer.status_code}"
-            raise ValueError(f"the running workbench at {self.client.base_url} refused: {reason}")
+            raise ValueError(self._refusal(answer))
         return answer.json()
+
+    def _refusal(self, answer: Any) -> str:
+        try:
+            reason = answer.json()["error"]
+        except (ValueError, KeyError, TypeError):
+            reason = f"HTTP {answer.status_code}"
+        return f"the running workbench at {self.client.base_url} refused: {reason}"
 
     def add_traces(self, traces: Sequence[Trace]) -> None:
         for some in _portions(traces):
@@ -154,6 +163,14 @@ class _Remote(_Closing):
                 elif trace.trace_id not in new:
                     contents.add(hashes[id(trace)])
         return Held(frozenset(contents), frozenset(ids))
+
+    def trace(self, trace_id: str) -> Trace | None:
+        answer = self.client.get(f"/api/traces/{quote(trace_id, safe='')}")
+        if answer.status_code == 404:
+            return None
+        if answer.is_error:
+            raise ValueError(self._refusal(answer))
+        return Trace.from_json(answer.json())
 
     def preview(self, spec: dict[str, Any]) -> dict[str, Any]:
         return self._post("/api/snapshots/preview", {"spec": spec})

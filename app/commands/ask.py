@@ -16,6 +16,7 @@ from app.commands.common import CannotDo, DataOption, data_folder, failing_softl
 
 if TYPE_CHECKING:
     from core.engines.base import Engine
+    from core.turns import Turns
 
 FormatOption = Annotated[
     str | None,
@@ -58,6 +59,16 @@ def ask(
         str, typer.Option(help="Environment variable that holds the endpoint's key.")
     ] = "OPENAI_API_KEY",
     format: FormatOption = None,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            help="Id of a stored trace that the question follows: the model is given what came before.",
+            show_default=False,
+        ),
+    ] = None,
+    earlier_as: Annotated[
+        str, typer.Option(help="With --after: earlier turns as `summaries` (no thoughts) or `full`.")
+    ] = "summaries",
     keep: Annotated[bool, typer.Option("--keep", help="Also store the traces in the data folder, for rating.")] = False,
     data: DataOption = None,
 ) -> None:
@@ -79,9 +90,12 @@ def ask(
             )
         prompts = [_not_empty(question)] if question is not None else list(_prompts(file)) if file else []
         sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed, max_tokens=max_tokens)
+        before = _before(after, earlier_as, data)
         engine = _served(endpoint, model, api_key_env) if endpoint else _local(model or "pocket", prompts)
         traces = asyncio.run(
-            _ask_all(engine, prompts, sampling, Bounds(min_steps, max_steps), as_json, question is not None, format)
+            _ask_all(
+                engine, prompts, sampling, Bounds(min_steps, max_steps), as_json, question is not None, format, before
+            )
         )
         if keep:
             from app.workbench import workbench_at
@@ -96,6 +110,32 @@ def _not_empty(question: str) -> str:
     if not question.strip():
         raise CannotDo('the question is empty; ask, for example: worldline ask "Reach 24 from 4, 7, 8 and 8."')
     return question
+
+
+def _before(after: str | None, given_as: str, data: Path | None) -> Turns:
+    """The conversation that a question follows. Raises CannotDo, StoreError."""
+    from core.trace import GIVEN_AS
+    from core.turns import Turns
+
+    if given_as not in GIVEN_AS:
+        raise CannotDo(f"--earlier-as is {given_as}; it must be {' or '.join(GIVEN_AS)}")
+    if after is None:
+        return Turns()
+    from app.workbench import workbench_at
+
+    folder, traces = data_folder(data), []
+    if not folder.exists():
+        raise CannotDo(f"there is no data folder {folder}; name another with --data, or ask without --after")
+    with workbench_at(folder) as bench:
+        last = bench.trace(after)
+        for trace_id in (*(last.earlier.trace_ids if last and last.earlier else ()), after):
+            trace = bench.trace(trace_id)
+            if trace is None:
+                raise CannotDo(f"there is no trace {trace_id} in {folder}; import it, or ask without --after")
+            traces.append(trace)
+    if not traces[-1].response.strip():
+        raise CannotDo(f"the trace {after} has no text, so nothing can be asked after it")
+    return Turns.of(traces, given_as)  # type: ignore[arg-type]
 
 
 def _local(model: str, prompts: list[str]) -> Engine:
@@ -159,8 +199,9 @@ def _prompts(file: Path) -> Iterator[str]:
 
 
 async def _ask_all(
-    engine: Engine, prompts: list[str], sampling: Any, bounds: Any, as_json: bool, watch: bool, format: str | None
-) -> list[Any]:
+    engine: Engine, prompts: list[str], sampling: Any, bounds: Any, as_json: bool, watch: bool, format: str | None,
+    before: Turns,
+) -> list[Any]:  # fmt: skip
     """Answer all prompts side by side; JSON lines come out in the order of the file."""
     from core.engines.local import MAX_BATCH
     from core.run import run_trace
@@ -186,6 +227,7 @@ async def _ask_all(
                 trace_id=new_id(),
                 stop=asyncio.Event(),
                 format=format,
+                before=before,
             )
         results[i] = trace
         done += 1
@@ -245,10 +287,11 @@ class _Printer:
     def finish(self, trace: Any) -> None:
         stats = trace.stats
         verdict = {True: "solved", False: "not solved", None: "not checked"}[trace.solved]
+        saved = f", {stats['saved_prompt_tokens']:,} prompt tokens saved" if stats.get("saved_prompt_tokens") else ""
         speed = f", {stats['tokens_per_s']:.0f} tokens/s" if stats.get("tokens_per_s") else ""
         print(
             f"\n\n{verdict} ({trace.finish_reason}): {stats['steps']} steps, {stats['backtracks']} backtracks, "
-            f"{stats['generated_tokens']} tokens{speed}"
+            f"{stats['generated_tokens']} tokens{speed}{saved}"
         )
 
 

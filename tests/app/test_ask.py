@@ -96,3 +96,29 @@ def test_two_servers_of_one_model_share_the_questions(served: tuple[str, Script]
         result = ask("--file", str(file), "--endpoint", url, "--endpoint", second)
     assert result.exit_code == 0, result.output
     assert 0 < len(script.bodies) < 24
+
+
+def test_a_question_after_a_stored_trace(served: tuple[str, Script], tmp_path: Path) -> None:
+    url, script = served
+    keep = ("--keep", "--data", str(tmp_path / "data"), "--endpoint", url)
+    chain: list[str] = []
+    for question in ("Is 1001 prime?", "And 1003?", "And 1007?"):
+        after = ("--after", chain[-1], "--earlier-as", "full") if chain else ()
+        result = ask(question, "--json", *keep, *after)
+        assert result.exit_code == 0, result.output
+        trace = Trace.from_json(json.loads(result.stdout))
+        assert (trace.earlier.trace_ids if trace.earlier else ()) == tuple(chain)
+        chain.append(trace.trace_id)
+    assert [m["content"] for m in script.bodies[-1]["messages"]] == [
+        "Is 1001 prime?", "<think>Let me try 7 * 11 * 13.</think>No: 1001 = 7 * 11 * 13.",
+        "And 1003?", "<think>Let me try 7 * 11 * 13.</think>No: 1001 = 7 * 11 * 13.", "And 1007?",
+    ]  # fmt: skip
+    assert ask("And?", *keep, "--after", chain[0]).exit_code == 0
+    assert script.bodies[-1]["messages"][1]["content"] == "No: 1001 = 7 * 11 * 13."
+    for wrong, says in (
+        (("--after", "nothing"), "there is no trace nothing"),
+        (("--after", chain[0], "--earlier-as", "none"), "it must be summaries or full"),
+        (("--after", chain[0], "--data", str(tmp_path / "empty")), "there is no data folder"),
+    ):
+        result = ask("And?", *keep, *wrong)
+        assert result.exit_code == 1 and says in " ".join(result.stderr.split())
