@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -147,3 +149,26 @@ def test_all_turns_of_a_conversation_go_to_one_server() -> None:
     with serving(scripts[0]) as a, serving(scripts[1]) as b, serving(scripts[2]) as c:
         asyncio.run(work([a, b, c]))
     assert sorted(len(s.bodies) for s in scripts) == [0, 0, 9]
+
+
+@pytest.mark.parametrize("given_as", ["summaries", "full"])
+def test_a_template_that_drops_earlier_thoughts_by_itself_is_told_of(
+    tiny_model: Path, tmp_path: Path, given_as: Any
+) -> None:
+    """As those of Qwen3 and DeepSeek-R1 do."""
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    template = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").write_text(
+        template.replace("{{ m['content'] }}{{ eos", "{{ m['content'].split('</think>')[-1] }}{{ eos")
+    )
+
+    async def work() -> Trace:
+        engine = LocalEngine(folder, "tiny")
+        try:
+            return await ask(engine, before=Turns.of([read("<think>\nFrom 4\n</think>Solved: 5")], given_as))
+        finally:
+            await engine.close()
+
+    trace = asyncio.run(work())
+    assert trace.stats["saved_prompt_tokens"] == 0
+    assert any("leaves the thoughts of earlier turns out by itself" in note for note in trace.stats["notes"])
