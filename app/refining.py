@@ -53,6 +53,7 @@ class Work:
     error: str = ""
     labels: dict[int, Placed] = field(default_factory=dict)
     asked: int = 0  # steps whose window was answered
+    changed: int = 0  # steps of which it says something else than was inferred
     refused: int = 0  # steps whose row could not be taken
     calls: int = 0
     prompt_tokens: int = 0
@@ -70,10 +71,9 @@ class Work:
 
     def refinement(self, state: str = "", error: str = "") -> Refinement:
         """As it stands (or as it ends), in the form in which it is stored."""
-        changed = sum(bool(c["fields"]) for c in refine.changes(self.trace.nodes, self.labels))
         stats = {
             "state": state or self.state, "error": error or self.error, "steps": len(self.trace.steps), "asked": self.asked,
-            "labelled": len(self.labels), "changed": changed, "refused": self.refused,
+            "labelled": len(self.labels), "changed": self.changed, "refused": self.refused,
             "missing": self.asked - len(self.labels) - self.refused, "calls": self.calls,
             "prompt_tokens": self.prompt_tokens, "generated_tokens": self.generated_tokens,
             "seconds": round((self.ended or time.perf_counter()) - self.began, 1), "temperature": 0.0,
@@ -177,6 +177,7 @@ class Refining:
                 continue
             found = await asyncio.to_thread(refine.read_answer, answer, tree, window)
             work.labels |= found.labels
+            work.changed += sum(bool(c["fields"]) for c in refine.changes(work.trace.nodes, found.labels))
             work.refused += len(found.refused)
             work.asked = window.stop
             if not work.labels and (work.calls >= FRUITLESS or work.asked == n):

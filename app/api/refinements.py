@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from app.api.common import Bench, In, blocking, find_trace, refusals
@@ -61,7 +62,7 @@ class RefinementOut(BaseModel):
         "prompt_tokens, generated_tokens, seconds, temperature, notes, server."
     )
     changes: list[ChangeOut] = Field(
-        description="In order. The refined tree is the trace's own with these laid over it."
+        description="In order; empty when `lean` was asked for. The refined tree is the trace's own with these laid over it."
     )
 
 
@@ -79,25 +80,34 @@ async def start_refinement(bench: Bench, trace_id: str, asked: RefineIn) -> Refi
         raise Refused(409 if error.busy else 422, str(error)) from None
     except UnknownModel as error:
         raise Refused(422, str(error)) from None
-    return _out(trace, work.refinement())
+    return RefinementOut.model_validate(_json(trace, work.refinement(), lean=True))
 
 
 @router.get(
     "", summary="What models made of the tree", response_model=list[RefinementOut], responses=refusals(404, 409)
 )
-async def list_refinements(bench: Bench, trace_id: str) -> list[RefinementOut]:
+async def list_refinements(
+    bench: Bench,
+    trace_id: str,
+    lean: Annotated[bool, Query(description="Without `changes`: to see how far one is.")] = False,
+) -> Response:
     """Those under way first, then the newest. One that failed without a single label is listed until the server ends."""
-    trace = await find_trace(bench, trace_id)
     # Those under way first: one that is stored in between is then found twice, and none is missed.
-    live = [work.refinement() for work in bench.refining.of(trace_id)]
+    works = bench.refining.of(trace_id)
+    live = [work.refinement() for work in works]
+    # A trace never changes: whoever watches does not make us read it again and again.
+    trace = works[0].trace if works else await find_trace(bench, trace_id)
 
-    def read() -> list[RefinementOut]:
+    def written() -> bytes:
         have = {r.refinement_id for r in live}
         stored = [r for r in bench.store.refinements(trace_id) if r.refinement_id not in have]
         # One of another way of cutting the trace says nothing about these steps.
-        return [_out(trace, r) for r in [*live, *stored] if r.segmentation_id == trace.segmentation_id]
+        found = [r for r in [*live, *stored] if r.segmentation_id == trace.segmentation_id]
+        rows = [_json(trace, r, lean) for r in found]
+        return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
 
-    return await blocking(read)
+    # Written here and in a thread: checking thousands of changes against the model of the answer would hold others up.
+    return Response(await blocking(written), media_type="application/json")
 
 
 @router.post(
@@ -107,24 +117,25 @@ async def list_refinements(bench: Bench, trace_id: str) -> list[RefinementOut]:
     responses=refusals(403, 404, 409),
 )
 async def stop_refinement(bench: Bench, trace_id: str, refinement_id: str) -> RefinementOut:
-    """End it; what was labelled until now is kept. Stopping one that has ended is harmless."""
+    """End it; what was labelled until now is kept. Stopping one that has ended is harmless. Answers without `changes`."""
     trace = await find_trace(bench, trace_id)
     work: Work | None = bench.refining.get(refinement_id)
     if work is not None and work.trace.trace_id == trace_id:
         await bench.refining.stop(work)
-        return _out(trace, work.refinement())
+        return RefinementOut.model_validate(_json(trace, work.refinement(), lean=True))
     stored = await blocking(lambda: bench.store.refinements(trace_id))
     found = next((r for r in stored if r.refinement_id == refinement_id), None)
     if found is None:
         raise Refused(404, f'This trace has no refinement "{refinement_id[:100]}".')
-    return _out(trace, found)
+    return RefinementOut.model_validate(_json(trace, found, lean=True))
 
 
-def _out(trace: Trace, found: Refinement) -> RefinementOut:
+def _json(trace: Trace, found: Refinement, lean: bool) -> dict[str, Any]:
+    """A `RefinementOut`, as plain values."""
     stats = dict(found.stats)
     labels = {i: node for i, node in found.labels.items() if i < len(trace.nodes)}
-    return RefinementOut(
-        refinement_id=found.refinement_id, trace_id=found.trace_id, model=found.model,
-        state=stats.pop("state", "done"), error=stats.pop("error", ""), created_at=found.created_at or None, stats=stats,
-        changes=[ChangeOut.model_validate(c) for c in refine.changes(trace.nodes, labels)],
-    )  # fmt: skip
+    return {
+        "refinement_id": found.refinement_id, "trace_id": found.trace_id, "model": found.model,
+        "state": stats.pop("state", "done"), "error": stats.pop("error", ""), "created_at": found.created_at or None,
+        "stats": stats, "changes": [] if lean else refine.changes(trace.nodes, labels),
+    }  # fmt: skip

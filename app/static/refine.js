@@ -89,7 +89,9 @@ export class Refiner {
     if (!this.#running.length) return;
     const traceId = this.traceId;
     this.stop = poll(async () => {
-      const found = await get(this.#path);
+      let found = await get(`${this.#path}?lean=true`);
+      if (found.filter((r) => r.state === "running").length < this.#running.length) found = await get(this.#path);
+      else found = found.map((r) => ({ ...r, changes: this.found.find((o) => o.refinement_id === r.refinement_id)?.changes ?? [] }));
       if (traceId !== this.traceId) return;
       this.found = found;
       const mine = found.find((r) => r.refinement_id === this.mine && r.state !== "running");

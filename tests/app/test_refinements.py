@@ -137,6 +137,9 @@ async def test_progress_is_seen_one_at_a_time_and_stopping_keeps_what_there_is(w
         assert half["state"] == "running"
         assert half["created_at"] is None
         assert any(c["index"] == 4 for c in half["changes"])
+        (lean,) = (await bench.get(f"/api/traces/{trace_id}/refinements?lean=true")).json()
+        assert lean["stats"]["changed"] == len(half["changes"]) > 0
+        assert lean["changes"] == []
         path = f"/api/traces/{trace_id}/refinements/{begun['refinement_id']}/stop"
         stopped = (await bench.post(path)).json()
         assert (stopped["state"], stopped["stats"]["labelled"]) == ("stopped", refine.WINDOW)
