@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -15,11 +16,29 @@ START_S = 120
 
 
 @contextmanager
-def running() -> Iterator[str]:
-    """Yields the address of a workbench that answers."""
+def running(*arguments: str) -> Iterator[str]:
+    """Yields the address of a workbench that answers. `arguments` are added to its command line."""
+    with started(*arguments) as (url, _):
+        yield url
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[tuple[str, int]]:
+    """The same, and the id of its process."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"
-        command = [sys.executable, "-u", "-m", "app.cli", "--port", "0", "--data", f"{folder}/data", "--no-browser"]
+        command = [
+            sys.executable,
+            "-u",
+            "-m",
+            "app.cli",
+            "--port",
+            "0",
+            "--data",
+            f"{folder}/data",
+            "--no-browser",
+            *arguments,
+        ]
         with log.open("w") as out:
             process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
         try:
@@ -28,10 +47,23 @@ def running() -> Iterator[str]:
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"the workbench did not start:\n{log.read_text()[-2000:]}")
                 time.sleep(0.2)
-            yield lines[0].split()[3]
+            yield lines[0].split()[3], process.pid
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(30)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """Processor time that a process has used so far; None where the system does not tell (no /proc)."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not stat.exists():
+        return None
+    fields = stat.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def add_traces(url: str, count: int) -> list[str]:

@@ -7,13 +7,15 @@ passes through Gradio: gr.HTML evaluates its templates. Knows nothing about trac
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import gradio as gr
     from fastapi import FastAPI
 
 UI_PATH = "/ui"
+# Gradio looks a thousand times a second whether one of its events has come, for 6 % of a core; our pages have none.
+QUEUE_LOOKS_S = 1.0
 
 
 def build_ui() -> gr.Blocks:
@@ -39,9 +41,10 @@ def mount_ui(app: FastAPI) -> FastAPI:
 
     from app.pages.shell import HEAD, theme
 
-    return gr.mount_gradio_app(
+    demo = build_ui()
+    mounted = gr.mount_gradio_app(
         app,
-        build_ui(),
+        demo,
         path=UI_PATH,
         run_history=False,
         footer_links=[],
@@ -50,3 +53,6 @@ def mount_ui(app: FastAPI) -> FastAPI:
         show_error=False,
         ssr_mode=False,
     )
+    queue: Any = demo._queue
+    queue.sleep_when_free = queue.progress_update_sleep_when_free = QUEUE_LOOKS_S
+    return mounted

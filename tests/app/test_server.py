@@ -87,3 +87,15 @@ async def test_the_pages_are_mounted_behind_the_same_gate(tmp_path: Path) -> Non
             assert (await client.get("/api/health")).status_code == 200
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
     assert os.environ["HF_HUB_DISABLE_TELEMETRY"] in ("1", "True")
+
+
+def test_the_pages_do_not_keep_an_idle_processor_awake() -> None:
+    """Gradio's own pace is a thousand looks a second for events that our pages do not have."""
+    from fastapi import FastAPI
+
+    from app.pages import mount_ui
+
+    mounted = mount_ui(FastAPI())
+    (gradio,) = [route.app for route in mounted.routes if getattr(route, "path", "") == "/ui"]
+    queue = gradio.get_blocks()._queue
+    assert queue.sleep_when_free >= 0.5 and queue.progress_update_sleep_when_free >= 0.5

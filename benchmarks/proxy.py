@@ -1,0 +1,166 @@
+"""Tokens/s through Worldline beside tokens/s straight from the server that it asks: 1, 8 and 64 streams.
+
+Straight is an OpenAI client that reads the server's stream. Through is a client that starts runs (POST /api/runs) and follows
+each one's events until `done`, which comes after the trace is in the store. Both ask the same questions with the same seeds,
+limits and lengths, in turn. Against a real vLLM with the pocket model, and against a server that writes at a fixed pace
+(`paced.py`): on a machine of few cores, client, Worldline and vLLM take them from one another, so the first ratio is a
+lower bound; the second shows what is left when the server needs next to nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.paced import paced
+from benchmarks.table import Row, percentile
+from benchmarks.workbench import cpu_seconds, started
+
+STREAMS = (1, 8, 64)
+ROUNDS = 3
+TOKENS = 300
+PER_S = 25.0  # of each stream of the paced server: 1,600 tokens/s at 64
+QUESTION = "Reach {target} from 1, 5, 7 and 11."
+# The pocket model goes on until the tokens are used up: the same length for all.
+MIN_STEPS, MAX_STEPS = 200, 200
+VLLM_START_S = 400
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What a group of streams carried: tokens of all together, seconds from the first request to the last end."""
+
+    tokens: int
+    seconds: float
+
+    @property
+    def per_s(self) -> float:
+        return self.tokens / self.seconds
+
+
+def _asked(stream: int) -> dict[str, Any]:
+    return {"question": QUESTION.format(target=20 + stream), "seed": 1000 + stream}
+
+
+async def straight(endpoint: str, model: str, streams: int, extra: dict[str, Any]) -> Flow:
+    """An OpenAI client that reads `streams` streams to their ends."""
+    from openai import AsyncOpenAI
+
+    async with AsyncOpenAI(base_url=endpoint, api_key="none", max_retries=0, timeout=600) as client:
+
+        async def one(stream: int) -> int:
+            ask = _asked(stream)
+            tokens = 0
+            response = await client.chat.completions.create(
+                model=model, messages=[{"role": "user", "content": ask["question"]}], seed=ask["seed"], temperature=1.0,
+                top_p=1.0, max_tokens=TOKENS, stream=True, stream_options={"include_usage": True}, extra_body=extra,
+            )  # fmt: skip
+            async for piece in response:
+                tokens = piece.usage.completion_tokens if piece.usage else tokens
+            return tokens
+
+        began = time.perf_counter()
+        counts = await asyncio.gather(*(one(n) for n in range(streams)))
+        return Flow(sum(counts), time.perf_counter() - began)
+
+
+async def through(url: str, model: str, streams: int) -> Flow:
+    """The same by Worldline's API. Raises RuntimeError for a run that failed."""
+    import httpx
+
+    limits = httpx.Limits(max_connections=streams + 8)
+    async with httpx.AsyncClient(base_url=url, timeout=600, limits=limits) as client:
+
+        async def one(stream: int) -> int:
+            ask = _asked(stream)
+            body = {
+                "prompt": ask["question"], "model": model, "seed": ask["seed"], "max_tokens": TOKENS,
+                "min_steps": MIN_STEPS, "max_steps": MAX_STEPS,
+            }  # fmt: skip
+            run = (await client.post("/api/runs", json=body)).raise_for_status().json()
+            last = ""
+            async with client.stream("GET", f"/api/runs/{run['run_id']}/events") as response:
+                async for line in response.aiter_lines():
+                    last = line if line.startswith("data:") else last
+            done = json.loads(last.removeprefix("data:"))
+            if done["type"] != "done" or done["error"]:
+                raise RuntimeError(f"a run failed: {done}")
+            return int(done["stats"]["generated_tokens"])
+
+        began = time.perf_counter()
+        counts = await asyncio.gather(*(one(n) for n in range(streams)))
+        return Flow(sum(counts), time.perf_counter() - began)
+
+
+@contextmanager
+def vllm() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """A real vLLM with the pocket model: its address, the model's name, what a request adds. Raises CannotServe."""
+    from app import serving
+    from core.control import xargs
+
+    own = Path(__file__).parent.parent / ".venv-vllm/bin/python"
+    python, cpu = serving.find_python(os.environ.get(serving.PYTHON_VARIABLE) or (str(own) if own.exists() else None))
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    extra = ["--enforce-eager", "--distributed-executor-backend", "uni"] if cpu else []
+    with serving.laid_out() as control, tempfile.TemporaryFile() as log:
+        launch = serving.plan("pocket", python=python, cpu=cpu, control=control, port=serving.free_port(), extra=extra)
+        with serving.running(launch, log) as process:
+            serving.wait_until_ready(launch, process, VLLM_START_S)
+            body = {
+                "skip_special_tokens": False, "spaces_between_special_tokens": False,
+                "vllm_xargs": {xargs.MIN: MIN_STEPS, xargs.MAX: MAX_STEPS},
+            }  # fmt: skip
+            yield launch.endpoint, launch.name, body
+
+
+def _compare(name: str, endpoint: str, model: str, extra: dict[str, Any]) -> list[Row]:
+    """One row a number of streams: medians, and the ratio of each round."""
+    rows = []
+    with started("--endpoint", endpoint) as (url, pid):
+        served = model if model != "pocket" else "pocket (served)"
+        asyncio.run(straight(endpoint, model, 2, extra))
+        asyncio.run(through(url, served, 2))
+        for streams in STREAMS:
+            plain: list[float] = []
+            ours: list[float] = []
+            tokens, used = 0, 0.0
+            for _ in range(ROUNDS):
+                plain.append(asyncio.run(straight(endpoint, model, streams, extra)).per_s)
+                before = cpu_seconds(pid)
+                flow = asyncio.run(through(url, served, streams))
+                after = cpu_seconds(pid)
+                ours.append(flow.per_s)
+                tokens += flow.tokens
+                used += after - before if before is not None and after is not None else 0.0
+            ratios = [a / b for a, b in zip(ours, plain, strict=True)]
+            rows.append(
+                Row(
+                    f"{name}, {streams} stream{'s' if streams > 1 else ''}, through Worldline",
+                    percentile(ours, 0.5), "tokens/s", percentile(plain, 0.5), "straight",
+                    f"ratios {min(ratios):.3f} to {max(ratios):.3f}; Worldline {used / tokens * 1000:.2f} CPU s a 1,000 tokens",
+                )
+            )  # fmt: skip
+    return rows
+
+
+def measure() -> list[Row]:
+    """Ratios against the paced server, and against vLLM where there is one."""
+    from app.serving import CannotServe
+
+    with paced(PER_S) as endpoint:
+        rows = _compare(f"paced at {PER_S:.0f} tokens/s", endpoint, "paced", {})
+    try:
+        with vllm() as (endpoint, model, extra):
+            rows += _compare("vLLM", endpoint, model, extra)
+    except CannotServe as error:
+        print(f"proxy: vLLM skipped: {error}", file=sys.stderr)
+    return rows
