@@ -2,8 +2,9 @@
 backtracks marked by hand, and time.
 
 Data (not part of the repository): `stream_of_search` and `thought_anchors` below DIR, as `--data DIR` says. Real traces are
-taken chunk by chunk as their authors cut them, so that the segmenter has no part in the figures. Their tags were written by
-a model and name no backtracks: see `_turns` for what is counted as one. The marks of `data/backtracks.json` are those of one reader.
+taken chunk by chunk as their authors cut them, so that the segmenter has no part in the figures, but in the row that says so.
+Their tags were written by a model and name no backtracks: see `_turns` for what is counted as one. The marks of
+`data/backtracks.json` and of `data/written_traces.txt` are those of one reader.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from benchmarks.table import Row
 
 DEFAULT = Path(__file__).parents[2] / "shared" / "data"
 MARKS = Path(__file__).parent / "data" / "backtracks.json"
+WRITTEN = Path(__file__).parent / "data" / "written_traces.txt"
 NEAR = 1  # chunks: a turn is often said in two sentences, and either may be marked
+SLACK = 8  # characters by which a chunk may begin after the step that it begins
 CLOSE = 4  # chunks: about one paragraph
 SPEED_CHARACTERS = 1_000_000
 ROUNDS = 3
@@ -45,7 +48,7 @@ KINDS_OF_TAGS = (
 def measure(data: Path | None = None) -> list[Row]:
     """All figures for the data that is there; says what is missing."""
     folder = data or DEFAULT
-    rows: list[Row] = []
+    rows = [*_written(), *_elsewhere()]
     searches = folder / "stream_of_search" / "countdown_search_200.jsonl"
     anchors = folder / "thought_anchors" / "deepseek-r1-distill-llama-8b"
     for path, work in ((searches, _searches), (anchors, _real_traces)):
@@ -109,6 +112,42 @@ def _searches(path: Path) -> list[Row]:
         ),
         Row("searches whose last line agrees with the recorded goal", goals, "traces", total, "all"),
     ]  # fmt: skip
+
+
+# ---- written for this benchmark -----------------------------------------------------------------------------------------
+
+
+def _written() -> list[Row]:
+    """Steps of `WRITTEN`, by group; the rules as they are now."""
+    from core.implicit.tree import ImplicitTree
+    from core.trace import Step
+
+    groups: dict[str, list[tuple[int, int, int]]] = {}
+    for block in ("\n" + WRITTEN.read_text()).split("\n= ")[1:]:
+        title, *lines = block.strip("\n").split("\n")
+        steps = [line[2:] for line in lines]
+        builder = ImplicitTree(steps[0])
+        found = {
+            i
+            for i, text in enumerate(steps)
+            if builder.add(Step(i, i, i + 1, thought=text), "proceed" if i else None).is_backtrack
+        }
+        gold, debatable = ({i for i, line in enumerate(lines) if line[0] == mark} for mark in "<?")
+        groups.setdefault(title.split(" | ")[1], []).append(_count(found, gold, debatable))
+    return [_row(f"backtracks in written traces, now: {group}", counts) for group, counts in groups.items()]
+
+
+def _elsewhere() -> list[Row]:
+    """Recorded figures of groups that were each measured once, with the rules of that hour and with the narrow ones before."""
+    groups = json.loads(MARKS.read_text())["first_sight_elsewhere"]
+    rows = []
+    for kind in ("written", "elsewhere"):
+        for rules in ("now", "before"):
+            counts = [tuple(c[rules]) for name, c in groups.items() if name.startswith(kind)]
+            each = " ".join(f"{100 * _scores(*c)[2]:.0f}" for c in counts)
+            name = f"backtracks {kind}, at first sight{'' if rules == 'now' else ', narrow rules'}"
+            rows.append(_row(name, counts, f"recorded, a group: {each}", "groups"))
+    return rows
 
 
 # ---- real traces ------------------------------------------------------------------------------------------------------
@@ -196,6 +235,7 @@ def _real_traces(folder: Path) -> list[Row]:
     turns = against(_turns)
     rows = [
         *_marked(traces, nodes_of),
+        _whole(folder, traces),
         _row("backtracks, tags: doubt, then a new plan", turns, "a trace: " + " ".join(f"{_scores(*c)[2]:.2f}" for c in turns)),
         _row("backtracks, tags: any doubt", against(_doubts), "most doubts are checks"),
     ]  # fmt: skip
@@ -206,15 +246,62 @@ def _real_traces(folder: Path) -> list[Row]:
             gold = {i for i in range(len(trace.chunks)) if tag in trace.tags(i)}
             counts.append((len(found & gold), len(found), len(gold)))
         rows.append(_row(f"{kind} against the tag {tag}", counts))
-    with_dependencies = [(t, i) for t in traces for i in range(1, len(t.chunks)) if t.depends_on(i)]
-    ours = sum(nodes_of[t.name][i].parent in t.depends_on(i) for t, i in with_dependencies)
-    branching = sum(nodes_of[t.name][i].parent != i - 1 for t, i in with_dependencies)
-    before = sum(i - 1 in t.depends_on(i) for t, i in with_dependencies)
-    rows.append(Row(
-        "parent among depends_on", 100 * ours / len(with_dependencies), "%", 100 * before / len(with_dependencies),
-        "the chunk before", f"{len(with_dependencies)} chunks; {branching} of them branch here, and the tags hardly ever let one",
-    ))  # fmt: skip
-    return [*rows, *_speed(folder)]
+    return [*rows, *_parents(traces, nodes_of), *_speed(folder)]
+
+
+def _parents(traces: list[_Trace], nodes_of: dict[str, Any]) -> list[Row]:
+    """How often the parent is among `depends_on`: in all, where the tree does not branch, and where the chunk before is not among them."""
+    tagged = [(t, i) for t in traces for i in range(1, len(t.chunks)) if t.depends_on(i)]
+    straight = [(t, i) for t, i in tagged if nodes_of[t.name][i].parent == i - 1]
+    hard = [(t, i) for t, i in tagged if i - 1 not in t.depends_on(i)]
+    turning = [(t, i) for t, i in tagged if nodes_of[t.name][i].parent != i - 1]
+
+    def share(chunks: list[tuple[_Trace, int]]) -> float:
+        return 100 * sum(nodes_of[t.name][i].parent in t.depends_on(i) for t, i in chunks) / max(1, len(chunks))
+
+    def before(chunks: list[tuple[_Trace, int]]) -> float:
+        return 100 * sum(i - 1 in t.depends_on(i) for t, i in chunks) / max(1, len(chunks))
+
+    facts = sum("fact_retrieval" in t.tags(i) for t, i in hard)
+    name, base = "parent among depends_on", "the chunk before"
+    return [
+        Row(name, share(tagged), "%", before(tagged), base, f"{len(tagged)} chunks"),
+        Row(f"{name}, chunks that branch here", share(turning), "%", before(turning), base, f"{len(turning)} chunks: the tags name the chunk before"),
+        Row(f"{name}, all other chunks", share(straight), "%", before(straight), base, f"{len(straight)} chunks"),
+        Row(f"{name}, the chunk before is none of them", share(hard), "%", before(hard), base, f"{len(hard)} chunks, {facts} of them repeat a fact of the question"),
+    ]  # fmt: skip
+
+
+def _whole(folder: Path, traces: list[_Trace]) -> Row:
+    """The hand-marked traces as the product reads them: cut by the segmenter. A found step is the chunk that it begins in."""
+    from core.formats import parse_response
+
+    marks = {
+        name: marked for group in json.loads(MARKS.read_text())["groups"].values() for name, marked in group.items()
+    }
+    counts, begun = [], 0
+    for trace in traces:
+        if trace.name not in marks:
+            continue
+        side, problem = trace.name.split("/")
+        solution = folder / f"{side}_base_solution" / f"problem_{problem}" / "base_solution.json"
+        text = "<think>\n" + json.loads(solution.read_text())["full_cot"].removeprefix("<think>")
+        begins, at = [], 0
+        for chunk in trace.chunks:
+            found_at = text.find(chunk["chunk"], at)
+            begins.append(at if found_at < 0 else found_at)
+            at = begins[-1] + (0 if found_at < 0 else len(chunk["chunk"]))
+        steps, nodes, _, _ = parse_response(trace.prompt, text)
+        chunk_of = [
+            max((i for i, b in enumerate(begins) if b <= s.start + len(text[s.start :]) - len(text[s.start :].lstrip()) + SLACK), default=0)
+            for s in steps
+        ]  # fmt: skip
+        gold = {at for at, _, _ in marks[trace.name]["certain"]}
+        found = {c for c, n in zip(chunk_of, nodes, strict=True) if n.is_backtrack}
+        begun += len(gold & set(chunk_of))
+        counts.append(_count(found, gold, set(marks[trace.name]["debatable"])))
+    total = sum(c[2] for c in counts)
+    return _row("all groups, cut into steps by the segmenter", counts, f"{begun} of {total} turns begin a step")
 
 
 def _marked(traces: list[_Trace], nodes_of: dict[str, Any]) -> list[Row]:

@@ -261,7 +261,7 @@ SIGNALS = (
         "check",
         'looks whether something holds: what most "wait"s are',
         "check checking double-check verify verifying confirm test validate sure right correct true sanity cross-check "
-        "recheck re-check recheck plug plugging ensure recalculate recompute verification is does did would are prüfe prüfen "
+        "recheck re-check recheck plug plugging ensure recalculate recompute verification is does did do was were should would are prüfe prüfen "
         "probe stimmt vérifions verificar comprobar see possible confirming recheck valid verified",
         [
             r"\b(?:double|re|sanity|cross|spot)[- ]?check(?:ing|ed|s)?\b|\brecheck\b|\bsanity test\b",
@@ -348,7 +348,7 @@ SIGNALS = (
         "maybe perhaps",
         [r"(?!)"],
         [
-            rf"(?:maybe|perhaps)\b(?! (?:{_WE}|it|there|that|this)(?:'ve| have|'m| am|'s| is| was)? (?:made|mis\w+|messed|forgot|overlooked|not|a mistake|an error|right|correct|fine|okay|ok|enough))(?! (?:{_WE} \w+ )?also\b)(?! (?:these|they|both) are\b)"
+            rf"(?:maybe|perhaps)\b(?! (?:{_WE}|it|there|that|this)(?:'ve| have|'m| am|'s| is| was)? (?:made|mis\w+|messed|forgot|overlooked|not|a mistake|an error|right|correct|fine|okay|ok|enough))(?! (?:{_WE} (?:\w+ )?)?also\b)(?! (?:these|they|both) are\b)"
         ],
     ),
     _signal(

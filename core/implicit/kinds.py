@@ -141,7 +141,7 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
         corrects=CORRECTS.match(text) is not None,
         refers=REFERS.match(text) is not None,
         question=text.endswith("?"),
-        gave_up=len(text) > SHORT and TRAILS.search(text, len(text) - SHORT) is not None,
+        gave_up=len(text) > SHORT // 2 and TRAILS.search(text, max(0, len(text) - SHORT)) is not None,
         verdict=VERDICT.search(text, max(0, len(text) - BRIEF)) is not None,
         brief=len(text) <= BRIEF,
         remark=len(text) <= SHORT and not _DIGITS.search(text),
@@ -154,7 +154,7 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
     denied = DENIES.match(text) is not None
     opening: set[str] = set()
     last_opening = bodies = 0  # bodies: sentences with more than fillers in them
-    pause, checked_itself, taken_back = begins.pause, False, denied
+    pause, checked_itself, taken_back, goes_on = begins.pause, False, denied, False
     result = together = failed_before = False
     late: set[str] = set()
     first: frozenset[str] = frozenset()
@@ -187,6 +187,7 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
         elif "check" not in signals:
             (opening if at < len(text) / 2 else late).update(signals & TURNS)
         bodies += len(body) > 2
+        goes_on |= len(body) > SHORT // 4 and not signals & {"denies", "fail", "check"}
         at += len(sentence) + 1
         checked_itself |= "check" in signals and sentence.endswith("?")
         found.append(frozenset(signals))
@@ -200,7 +201,7 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
         ),
         fails_first="fail" in found[0],
         fell=len(found) > 1 and "fail" in found[-1],
-        denied=taken_back and len(text) > SHORT and "fail" not in last[-1] and "confirm" not in opening,
+        denied=taken_back and (len(text) > SHORT or goes_on) and "fail" not in last[-1] and "confirm" not in opening,
         first=first,
         opening=frozenset(opening),
         inside=frozenset().union(*found),
@@ -243,7 +244,7 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
         return "backtrack", 0.6
     if r.corrects and not (merged or c.setting_up or confirms or "check" in o):
         return "backtrack", 0.55
-    if "view" in o and not c.gave_up:
+    if {"view", "other"} <= o and not c.gave_up:
         return "explore", 0.6
     if "other" in o:
         if r.together or (confirms and not c.gave_up):

@@ -53,6 +53,11 @@ def test_golden_trees(fixture: Fixture) -> None:
         "The other method in the class is called `run`.",
         "She goes back home by another road.",
         "Plan a route through all of the towns.",
+        "Wait, no mistake there, 7 * 7 is 49.",
+        "Is it a square? No, it is a rectangle with equal sides, which is one.",
+        "I could have used the diagonals as well.",
+        "Hmm, maybe I also need the perimeter.",
+        "It is not too hard to see that the diagonal is 7 times the root of 2.",
     ],
 )
 def test_what_only_sounds_like_a_turn_is_none(text: str) -> None:
@@ -76,6 +81,13 @@ def test_what_only_sounds_like_a_turn_is_none(text: str) -> None:
         "New idea: count the complement.",
         "Stattdessen nehme ich die Symmetrie.",
         "行不通,换个思路。",
+        "Actually, let me think about this more systematically.",
+        "Perhaps the problem means the other area.",
+        "Wait, maybe the figure is a rhombus.",
+        "Rather than integrating, we can count the squares.",
+        "A better way is to use symmetry.",
+        "**Changing course** I'm now looking at the complement.",
+        "Besser ist es, die Fläche zu zerlegen.",
     ],
 )
 def test_what_says_in_words_that_it_turns_is_a_turn(text: str) -> None:
@@ -84,6 +96,35 @@ def test_what_says_in_words_that_it_turns_is_a_turn(text: str) -> None:
     ).nodes
     assert nodes[-1].is_backtrack and nodes[-1].kind == "backtrack"
     assert (nodes[-1].resumes, nodes[-1].replaces) == (0, 1)
+
+
+@pytest.mark.parametrize("text", ["Wait, no, that's not right. The square is inscribed, so the side is shorter.", "Oops, I swapped the two sides.", "No, hold on. The sides are measured in feet.", "Hmm, that doesn't seem right. Let me just count the tiles."])  # fmt: skip
+def test_what_takes_the_last_step_back_resumes_before_it(text: str) -> None:
+    nodes = place(
+        ["The problem asks for the area.", "Let me try to integrate.", "The integral is x^3 / 3.", text]
+    ).nodes
+    assert nodes[-1] == Placed(1, True, 1, 2, nodes[-1].confidence, "backtrack")
+
+
+def test_another_way_to_see_the_same_stands_beside_it() -> None:
+    nodes = place(
+        ["Let me try to add the rows.", "They add up to 36.", "Another way to see it: 8 columns of 4.5."]
+    ).nodes
+    assert (nodes[-1].kind, nodes[-1].is_backtrack) == ("explore", False)
+
+
+@pytest.mark.parametrize("verdict", ["That doesn't work.", "No.", "Too small.", "This contradicts the first clue.", "Something is off here.", "-43/42... hmm."])  # fmt: skip
+def test_a_fresh_start_after_a_failure_turns_whatever_its_words(verdict: str) -> None:
+    texts = ["The task is to find n.", "Let me try n = 14.", f"Then the sum is 8 times 14, which is 112. {verdict}"]
+    for start in ("Take n = 15.", "Maybe n = 15.", "Let's look at the remainders.", "15 is next: 8 times 15 is 120."):
+        assert place([*texts, start]).nodes[-1].is_backtrack, start
+    for on in (
+        "So the sum is never 113.",
+        "This is because 8 divides it.",
+        "But 8 divides 112.",
+        "Let me double-check: 8 * 14 = 112.",
+    ):
+        assert not place([*texts, on]).nodes[-1].is_backtrack, on
 
 
 def test_a_turn_announced_in_a_last_sentence_is_made_by_the_next_step() -> None:

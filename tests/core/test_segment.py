@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.formats.events import ParserEvent
 from core.formats.naming import name_of
@@ -51,6 +53,47 @@ def test_a_derivation_without_blank_lines_is_cut_after_a_formula() -> None:
     steps = cut(line * 20)
     assert len(steps) > 2
     assert all(step.startswith("So it") and step.endswith("\\]") for step in steps)
+
+
+@pytest.mark.parametrize("failure", ["Still not a match.", "That does not lead anywhere.", "This is too messy.", "So the guess was wrong.", "There is no such n."])  # fmt: skip
+@pytest.mark.parametrize("start", ["Let's assume that it is round.", "Let me use the other side.", "Suppose it is a lorry.", "We could count the wheels."])  # fmt: skip
+def test_a_fresh_start_after_a_failure_begins_a_step(failure: str, start: str) -> None:
+    assert cut(f"{LONG} {failure} {start}") == [f"{LONG} {failure}", start]
+    assert len(cut(f"{LONG} That is what it comes to. {start}")) == 1
+
+
+def test_a_short_paragraph_that_turns_begins_a_step_however_small_the_one_before() -> None:
+    assert cut("So the bridge is 40 metres.\n\nWait, that's wrong. It is 60.") == [
+        "So the bridge is 40 metres.", "Wait, that's wrong. It is 60.",
+    ]  # fmt: skip
+    assert cut(f"{LONG}\n\nScratch that.\n\nIt is 60.") == [LONG, "Scratch that.\n\nIt is 60."]
+    assert len(cut("Okay.\n\nWait, that's wrong.")) == 1
+
+
+def test_a_turn_in_a_list_begins_a_step() -> None:
+    items = f"- {LONG}\n- So that is what we know.", "- But maybe it is a ferry."
+    assert cut("\n".join(items)) == list(items)
+
+
+PIECES = st.sampled_from(
+    [LONG, "So it's not.", "That is wrong.", "No.", "Let's assume x.", "Let me see.", "Maybe not.", "Wait,", "no that is", "But maybe", "- But perhaps",
+     "1.", "Now,", "unless", "Oh,", "aha", " ", "  ", "\n", "\n\n", "\n   \n", "$x$.", "$5", "```\n", "\\[", "等等", "不对。", "Let's", "let"]
+)  # fmt: skip
+
+
+@given(st.lists(PIECES, max_size=30), st.lists(st.integers(1, 40), max_size=20))
+@settings(max_examples=200, deadline=None)
+def test_wherever_the_stream_is_cut_the_steps_are_the_same(pieces: list[str], sizes: list[int]) -> None:
+    text = "So " + " ".join(pieces)
+    cut(text)
+    whole, parts, at = Segmenter(), Segmenter(), 0
+    whole.feed(text, [])
+    whole.end([])
+    for size in [*sizes, len(text)]:
+        parts.feed(text[at : at + size], [])
+        at += size
+    parts.end([])
+    assert parts.steps == whole.steps
 
 
 def test_nothing_is_cut_inside_a_formula_in_the_line() -> None:
