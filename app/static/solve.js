@@ -2,6 +2,7 @@
 // reload or a second browser shows the same.
 
 import { ApiError, get, poll, post } from "./api.js";
+import { AskForm } from "./ask-form.js";
 import { $, duration, h, notice, number, param, plural, say, setParams } from "./dom.js";
 import { GraphFrame } from "./graph-frame.js";
 import { highlight, unmark } from "./highlight.js";
@@ -12,7 +13,6 @@ import { setRaw, shownText, showsRaw } from "./reading.js";
 import { recentRuns } from "./recent.js";
 import { refinedChip, Refiner } from "./refine.js";
 import { scoreBand, scoreChip, stepDetail } from "./step-detail.js";
-import { ordered, slider } from "./sliders.js";
 import { StepList } from "./steplist.js";
 import { follow } from "./stream.js";
 import { TraceModel, stepWord } from "./trace-model.js";
@@ -29,16 +29,6 @@ const ENDINGS = {
   stop: "Finished", step_limit: "Stopped at the step limit", length: "Stopped at the token limit", cancelled: "Stopped",
   error: "Failed", interrupted: "Interrupted: the server stopped in the middle",
 };
-const NUMBERS = ["temperature", "top_p", "seed", "min_steps", "max_steps", "thinking_budget", "waits"];
-// Stops of the sliders: fine where a step or a token more makes a difference, coarse where it does not.
-const STEPS = [0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200];
-const SLIDERS = {
-  min_steps: { stops: STEPS, unit: "steps" },
-  max_steps: { stops: STEPS.slice(1), unit: "steps" },
-  thinking_budget: { stops: [50, 100, 150, 200, 300, 400, 600, 800, 1000, 1500, 2000, 3000, 4000, 6000, 8000, 12000, 16000, 24000, 32000], unit: "tokens", open: "no limit" },
-  waits: { stops: [0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20], unit: "times" },
-};
-const SETTINGS = "worldline.solve";
 
 export async function mount(root) {
   const at = (id) => $(`[data-id="${id}"]`, root);
@@ -234,77 +224,13 @@ export async function mount(root) {
 
   // ---------------------------------------------------------------- the form
 
-  const drawSliders = Object.entries(SLIDERS).map(([name, how]) => slider($(`[data-hand="${name}"]`, root), at(name), how));
-  ordered(at("min_steps"), at("max_steps"));
-
-  function remember() {
-    const values = { model: at("model").value };
-    for (const name of NUMBERS) values[name] = at(name).value;
-    try {
-      sessionStorage.setItem(SETTINGS, JSON.stringify(values));
-    } catch { /* only the memory of the settings is lost */ }
-    at("controls-now").textContent = `${at("model").selectedOptions[0]?.textContent ?? ""} · temperature ${at("temperature").value || 1} · ${at("min_steps").value > 0 ? `${at("min_steps").value} to` : "up to"} ${at("max_steps").value || 60} steps${at("thinking_budget").value ? ` · ${number(at("thinking_budget").value)} thinking tokens` : ""}`;
-  }
-
-  function fit() {
-    const box = at("question");
-    box.style.height = "auto";
-    box.style.height = `${Math.min(200, box.scrollHeight + 2)}px`;
-  }
-
-  async function loadForm() {
-    try {
-      const old = JSON.parse(sessionStorage.getItem(SETTINGS) ?? "{}");
-      for (const name of NUMBERS) if (old[name] !== undefined) at(name).value = old[name];
-      for (const draw of drawSliders) draw();
-      await loadModels(old.model);
-    } catch (error) {
-      failed("form", error);
-    }
-    try {
-      const examples = await get("/api/problems/examples");
-      at("examples").replaceChildren(...examples.slice(0, 5).map((text) => h("button", { type: "button", class: "example", onclick: () => ask(text) }, text)));
-    } catch (error) {
-      failed("form", error);
-    }
-    remember();
-  }
-
-  async function loadModels(wanted) {
-    const models = await get("/api/models");
-    at("model").replaceChildren(...models.map((m) => h("option", { value: m.id, disabled: m.ready === false, dataset: { note: m.note ?? "" } }, m.name + (m.ready === false ? " (loading)" : ""))));
-    const asked = param("model") ?? wanted;
-    if (models.some((m) => m.id === asked && m.ready !== false)) at("model").value = asked;
-    drawModelNote();
-  }
-
-  function drawModelNote() {
-    const note = at("model").selectedOptions[0]?.dataset.note;
-    at("model-note").textContent = note || "";
-  }
-
-  function ask(text) {
-    at("question").value = text;
-    fit();
-    at("question").focus();
-  }
-
-  async function roll(count) {
-    try {
-      ask((await get(`/api/problems/random?count=${count}`)).prompt);
-      notice(notices, "form", "error", null);
-    } catch (error) {
-      failed("form", error);
-    }
-  }
+  const form = new AskForm(root, { notices, run, failed: (error) => failed("form", error) });
 
   /** Ask; `after` and `earlier_as` make it a further turn of a conversation. True when the run has begun. */
   async function run(prompt, turn = {}) {
-    const body = { prompt, model: at("model").value || "pocket", ...turn };
-    for (const name of NUMBERS) if (at(name).value !== "") body[name] = Number(at(name).value);
     at("run").disabled = true;
     try {
-      const started = await post("/api/runs", body);
+      const started = await post("/api/runs", { prompt, ...form.settings(), ...turn });
       notice(notices, "form", "error", null);
       setParams({ run: started.run_id, trace: null, step: null }, { push: true });
       watch(started.run_id);
@@ -316,13 +242,6 @@ export async function mount(root) {
     } finally {
       at("run").disabled = false;
     }
-  }
-
-  function runQuestion() {
-    const prompt = at("question").value.trim();
-    if (prompt) return run(prompt);
-    notice(notices, "form", "warn", "Write a question first, take an example, or roll the dice.");
-    at("question").focus();
   }
 
   async function stop() {
@@ -474,7 +393,7 @@ export async function mount(root) {
   function drawStatus() {
     const running = model.state === "running";
     // A run opened by its link shows what was asked; a question that is being typed stays.
-    if (model.prompt && !model.earlier && !at("question").value) at("question").value = model.prompt;
+    if (model.prompt && !model.earlier) form.put(model.prompt);
     at("run").hidden = running;
     at("stop").hidden = !running;
     const state = at("state");
@@ -556,22 +475,7 @@ export async function mount(root) {
     else clear();
   }
 
-  at("ask").addEventListener("submit", (event) => {
-    event.preventDefault();
-    runQuestion();
-  });
-  at("question").addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-      event.preventDefault();
-      if (!at("run").hidden) runQuestion();
-    }
-  });
-  at("question").addEventListener("input", fit);
   at("stop").addEventListener("click", stop);
-  at("dice3").addEventListener("click", () => roll(3));
-  at("dice4").addEventListener("click", () => roll(4));
-  at("model").addEventListener("change", drawModelNote);
-  at("controls").addEventListener("change", remember);
   at("score").addEventListener("click", async () => {
     at("score").disabled = true;
     try {
@@ -584,8 +488,8 @@ export async function mount(root) {
     }
   });
   addEventListener("popstate", route);
-  if (param("prompt")) at("question").value = param("prompt");
+  if (param("prompt")) form.put(param("prompt"), { instead: true });
   route();
-  await loadForm();
+  await form.load();
   poll(loadRecent, RECENT_EVERY_MS);
 }
