@@ -101,6 +101,8 @@ def check_storable(trace: Trace) -> None:
         for s in trace.steps
         for n in ("name", "thought", "summary", "reflection")
     ]
+    texts += [(f"earlier.trace_ids[{i}]", x) for i, x in enumerate(trace.earlier.trace_ids if trace.earlier else ())]
+    texts += [(f"origin.{n}", getattr(trace.origin, n)) for n in ("root", "trace_id") if trace.origin]
     for name, text in texts:
         try:
             text.encode("utf-8")

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.formats import parse_response
-from core.trace import Earlier, Trace, new_id, problem_id_of
+from core.trace import Earlier, Origin, Trace, new_id, problem_id_of
 from storage.store import Store, StoreError
 from tests.storage.helpers import HOSTILE, Rater, make_trace, rate
 
@@ -50,6 +50,10 @@ def test_any_text_round_trips(store: Store, prompt: str, response: str) -> None:
 def test_text_that_is_no_text_is_refused_in_a_sentence(store: Store) -> None:
     with pytest.raises(StoreError, match=r'"response" of trace .* half of a surrogate pair'):
         store.add_trace(make_trace((None,), names=["\ud83d"]))
+    with pytest.raises(StoreError, match=r'"earlier.trace_ids\[1\]" of trace .* half of a surrogate pair'):
+        store.add_trace(make_trace(earlier=Earlier(("one", "\ud83d"), "full")))
+    with pytest.raises(StoreError, match=r'"origin.root" of trace .* half of a surrogate pair'):
+        store.add_trace(make_trace(origin=Origin("\ud83d", "one", 0, 1, "continue")))
 
 
 def test_storing_a_trace_again_changes_nothing_and_another_text_is_refused(store: Store) -> None:
