@@ -81,7 +81,7 @@ SIGNALS = (
             r"alternatively\b",
             r"alternative(?: [\w-]+)?:",
             r"(?:another|a different|an alternative|one other) (?:way|thought|option|possibility|thing to try)\b",
-            r"or,? (?:maybe|perhaps|alternatively|better|instead|(?:i|we) (?:can|could|might))\b",
+            r"or,? (?:actually|maybe|perhaps|alternatively|better|instead|(?:i|we) (?:can|could|might))\b",
             rf"instead\b(?! of)|unless\b(?! {_WE} (?:made|mis))",
             r"(?:look|take|use|try|consider|count|think|put|write|start|work|go|focus|compute|pick|choose|treat)\b.{0,80}\binstead\b(?! of)",
             r"(?:shifting|switching|pivoting|changing)\b.{0,20}\b(?:to|course|tack|direction|strategy|approach|gears|focus)\b",
@@ -104,7 +104,7 @@ SIGNALS = (
         "better easier simpler quicker cleaner faster safer nicer wiser more likely mejor besser einfacher",
         [
             rf"\b(?:maybe|perhaps|probably|be|think|it's|it is|that's|is|are|seems?|looks?) (?:it's |it is |it would be |it might be )?(?:a |an )?(?:much |far |a lot |way |probably )*(?:{_BETTER})(?: (?:to|way|approach|method|idea|option|choice|solution)\b|[.:;,!]|$)",
-            rf"\b(?:a|the|one) (?:much |far )?(?:{_BETTER}) (?:way|approach|method|idea|option|choice|solution|strategy|plan)\b",
+            rf"\bsomething (?:{_BETTER})\b|\b(?:a|the|one) (?:much |far )?(?:{_BETTER}) (?:way|approach|method|idea|option|choice|solution|strategy|plan)\b",
             r"\b(?:vielleicht|wohl) (?:ist es )?(?:besser|einfacher)\b",
         ],
         [
