@@ -8,15 +8,17 @@ import { Folds } from "./folds.js";
 import { gutterRow, gutterWidth } from "./gutter.js";
 import { WORDS, landmark } from "./landmarks.js";
 import { Lanes } from "./lanes.js";
-import { stepWord } from "./trace-model.js";
+import { backChip, decisionChip, foldButton, kindChip, kindCounts, oneLine } from "./row-parts.js";
 
 const COMPACT_ROW_PX = 32;
 const COMPACT_DOT_Y = 16;
 const FULL_DOT_Y = 20;
 // Below this every row is in the page (search in page works); above it only those in view (2,000 rows stay smooth).
 const WINDOW_ABOVE = 600;
+// Rows kept on either side of the view, and how few may be left before the window moves. A move draws all its rows: with 44 of
+// them it takes some 10 ms of a frame's 16, with the 80 of a wider margin it took 20 and the frame was late.
 const OVERSCAN = 14;
-const SPARE_ROWS = 7; // the window moves when fewer rows than these are left on a side: not in every frame
+const SPARE_ROWS = 7;
 // Rows with all their text and buttons are 60 elements each: above this many only those near the view are filled.
 const FILL_ALL_BELOW = 200;
 const FILL_MARGIN_PX = 1500;
@@ -128,11 +130,19 @@ export class StepList {
   /** The steps that a search has found. */
   mark(indexes) {
     this.marked = new Set(indexes);
-    for (const row of this.inner.children) {
-      if (row.dataset.last) this.dirty.add(Number(row.dataset.row));
-      else row.classList.toggle("match", this.marked.has(Number(row.dataset.row) - 1));
+    for (const element of this.inner.children) {
+      const row = Number(element.dataset.row);
+      element.classList.toggle("match", this.#found(row - 1) > 0);
+      if (element.dataset.last) this.dirty.add(row); // it says how many
     }
     if (this.dirty.size) this.flush();
+  }
+
+  /** How many of the steps that a row stands for a search has found. */
+  #found(index) {
+    let found = 0;
+    for (let at = index; at <= this.folds.lastOf(index); at += 1) found += this.marked.has(at);
+    return found;
   }
 
   // ---- straight runs
@@ -354,7 +364,7 @@ export class StepList {
   #foldedRow(step, common, selected) {
     const { first, last } = this.folds.run(step.index);
     const steps = this.model.steps.slice(first, last + 1);
-    const found = steps.filter((s) => this.marked.has(s.index)).length;
+    const found = this.#found(first);
     const extra = this.decorate(steps.at(-1));
     const names = `${step.name} … ${steps.at(-1).name}`;
     common.dataset.last = last;
@@ -482,11 +492,6 @@ export class StepList {
   }
 }
 
-function oneLine(step) {
-  if (step.writing) return step[step.field === "name" ? "thought" : (step.field ?? "thought")] ?? "";
-  return [step.summary || step.thought, step.reflection].filter(Boolean).join(" · ");
-}
-
 function foldChoice() {
   try {
     return { yes: true, no: false }[localStorage.getItem(FOLD_CHOICE)] ?? null;
@@ -495,39 +500,3 @@ function foldChoice() {
   }
 }
 
-function foldButton({ first, last }, open) {
-  return h("button", {
-    type: "button", class: "quiet fold", tabindex: -1, dataset: { fold: open ? "yes" : "no" },
-    "aria-label": `${open ? "Fold" : "Unfold"} steps ${first + 1} to ${last + 1}`, title: `${open ? "Fold" : "Unfold"} steps ${first + 1} to ${last + 1} (${open ? "←" : "→"})`,
-  }, open ? "▾" : "▸");
-}
-
-function backChip(step) {
-  if (!step.is_backtrack) return null;
-  const target = step.resumes ?? step.parent;
-  return h("span", { class: "wl-chip back", title: `Goes back to ${stepWord(target)}` }, `↩ ${shortWord(target)}`);
-}
-
-function shortWord(index) {
-  return index === null || index === undefined ? "Q" : String(index + 1);
-}
-
-/** What an unmarked step does, where it is not plain deriving. */
-const KINDS = { plan: "plan", verify: "verify", explore: "explore", backtrack: "turns back", conclude: "concludes", setup: "setup", aside: "aside" };
-function kindChip(step) {
-  return KINDS[step.kind] && !step.writing ? h("span", { class: `wl-chip kind ${step.kind}` }, KINDS[step.kind]) : null;
-}
-
-/** What a folded run does beside deriving, with how often; the two most frequent. */
-function kindCounts(steps) {
-  const counts = new Map();
-  for (const { kind } of steps) if (KINDS[kind]) counts.set(kind, (counts.get(kind) ?? 0) + 1);
-  return [...counts].sort((a, b) => b[1] - a[1]).slice(0, 2).map(([kind, count]) => h("span", { class: `wl-chip kind ${kind}` }, count > 1 ? `${count} × ${KINDS[kind]}` : KINDS[kind]));
-}
-
-function decisionChip(step) {
-  if (step.writing) return h("span", { class: "wl-chip quiet" }, "writing");
-  if (step.decision === "finish") return h("span", { class: "wl-chip finish" }, "■ finish");
-  if (step.complete === false) return h("span", { class: "wl-chip warn" }, "cut off");
-  return null;
-}
