@@ -1,7 +1,7 @@
 """What one step does, read from its words and from what the steps before it left open.
 
-`read` finds the signals of a step (see `cues.py`) where they count: its first sentences say what the step is, its last one
-may announce what the next step is. `classify` weighs them against the context: the same "maybe try …" is a plan at the
+`read` finds the signals of a step (see `cues.py`) where they count: its first sentences say what the step is, its last ones
+whether it failed and what the next step is. A turn has two sides, a line that failed and a fresh start: `classify` weighs them against the context: the same "maybe try …" is a plan at the
 beginning and a turn after a failure; the same "alternatively" gives an unfinished line up, and stands beside a finished one.
 Knows nothing of parents. Costs at most `HEAD + TAIL` characters a step, however long the step is.
 """
@@ -61,14 +61,13 @@ _BLAND = word_set(
 
 @dataclass(frozen=True)
 class Reading:
-    """The signals of a step, and how it begins. `first`: of its first sentence; `opening`: of its first sentences, and turns in the rest of its first half;
-    `inside`: of all that was read; `ending`: of a last sentence that stands apart from the opening; `late`: turns in the
-    second half: the step belongs to what was before them, the next one to what comes after."""
+    """The signals of a step, and how it begins. `first`: of its first sentence; `opening`: of its first sentences, and turns
+    in the rest of its first half; `inside`: of all that was read; `late`: turns in the second half: the step belongs to
+    what was before them, the next one to what comes after."""
 
     opening: frozenset[str] = frozenset()
     first: frozenset[str] = frozenset()
     inside: frozenset[str] = frozenset()
-    ending: frozenset[str] = frozenset()
     late: frozenset[str] = frozenset()
     together: bool = False  # a turn and a check stand in one sentence: another way *to verify*
     failed_before: bool = False  # within the opening, a failure precedes an attempt
@@ -97,9 +96,10 @@ class Reading:
 
 @dataclass
 class Context:
-    """What earlier steps left open. `failed`: steps since something did not work; `announced`: the last step ended by
-    announcing another way; `gave_up`: it ended with a failure; `brief`: it was a sentence or two; `asked`: it ended with a question; `verdict`: with a word or two on what was tried; `guessing`: the current plan
-    is a hypothesis; `turned`: steps since the last turn; `finished`: the current plan has reached a result; `fresh`: steps since the current plan began."""
+    """What earlier steps left open. `failed`: steps since something did not work; `turned`: steps since the last turn. Of the
+    last step: `announced`: it ended by announcing another way; `gave_up`: with a failure; `asked`: with a question;
+    `verdict`: with a word or two on what was tried; `brief`: it was a sentence or two. Of the current plan: `guessing`: it
+    is a hypothesis; `finished`: it has reached a result; `fresh`: steps since it began."""
 
     index: int = 0
     setting_up: bool = True
@@ -153,8 +153,10 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
     found: list[frozenset[str]] = []
     denied = DENIES.match(text) is not None
     opening: set[str] = set()
-    last_opening = bodies = 0  # bodies: sentences with more than fillers in them
-    pause, checked_itself, taken_back, goes_on = begins.pause, False, denied, False
+    bodies = 0  # sentences with more than fillers in them
+    pause, taken_back = begins.pause, denied
+    checked_itself = False  # "Is it …?" stood before: a "No" answers that
+    goes_on = False  # says more than that something is not so
     result = together = failed_before = False
     late: set[str] = set()
     first: frozenset[str] = frozenset()
@@ -183,7 +185,6 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
             if bodies == 0:
                 first = frozenset(signals)
             opening |= signals
-            last_opening = len(found)
         elif "check" not in signals:
             (opening if at < len(text) / 2 else late).update(signals & TURNS)
         bodies += len(body) > 2
@@ -205,7 +206,6 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
         first=first,
         opening=frozenset(opening),
         inside=frozenset().union(*found),
-        ending=found[-1] if len(found) - 1 > last_opening else frozenset(),
         late=frozenset(late),
         together=together,
         failed_before=failed_before,
@@ -236,14 +236,15 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
         return "backtrack", 0.9
     if "return" in o and not r.together:
         return "backtrack", 0.85
-    gave_up = c.gave_up or r.failed_before
     confirms = bool(r.inside & {"confirm", "agrees"}) and "fail" not in r.inside
+    # What was just said is taken back, and put right.
     if "mistake" in o and not (r.together or merged):
         return "backtrack", 0.65
     if r.denied and not (c.asked or confirms or r.together) and ("check" not in o or "redo" in o):
         return "backtrack", 0.6
     if r.corrects and not (merged or c.setting_up or confirms or "check" in o):
         return "backtrack", 0.55
+    # Words of turning: beside a line that reached something, another way stands; in place of one that did not, it turns.
     if {"view", "other"} <= o and not c.gave_up:
         return "explore", 0.6
     if "other" in o:
@@ -258,6 +259,7 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
         return "backtrack", 0.6
     if c.announced and "check" not in o:
         return "backtrack", 0.7
+    # A failure, and then a fresh start: the clearer the failure, the fewer words the start needs.
     if failed and "check" not in o:
         if (
             o & {"attempt", "plan"}
@@ -265,13 +267,14 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
             or (r.amends and c.failed == 0)
         ):
             return "backtrack", 0.6
-        if gave_up and (r.realises or "redo" in o):
+        if (c.gave_up or r.failed_before) and (r.realises or "redo" in o):
             return "backtrack", 0.6
         if c.gave_up and "hypothesis" in r.first and not r.infers:
             return "backtrack", 0.55
-        goes_on = r.infers or r.objects or r.refers or r.pause or r.remark or r.fails_first or "confirm" in o
-        if c.gave_up and not (goes_on or confirms):
+        about_it = r.infers or r.objects or r.refers or r.pause or r.remark or r.fails_first or "confirm" in o
+        if c.gave_up and not (about_it or confirms):
             return "backtrack", 0.5
+    # One hypothesis in place of another; one that contradicts the line at hand.
     if c.guessing and c.verdict and "hypothesis" in r.first and not (c.setting_up or r.infers):
         return "backtrack", 0.55
     if (

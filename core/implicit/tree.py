@@ -261,7 +261,7 @@ class ImplicitTree:
             checked = "confirm" in reading.inside and index - plan.first > MEMORY
             if (
                 (reading.objects and "check" not in reading.opening)
-                or "fail" in reading.ending
+                or reading.fell
                 or ("fail" in reading.inside and "conclude" not in reading.inside)
             ):
                 plan.finished = False  # a result that is doubted finishes nothing
