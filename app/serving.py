@@ -31,7 +31,7 @@ from core.engines.openai_api import OpenAIEngine
 PYTHON_VARIABLE = "WORLDLINE_VLLM_PYTHON"
 KEY_VARIABLE = "VLLM_API_KEY"  # vLLM's own: where it is set, the server asks for it
 # What control needs inside of vLLM's process.
-LAID_OUT = ("__init__.py", "control", "engines/__init__.py", "engines/base.py")
+LAID_OUT = ("__init__.py", "control")
 STOP_S = 20.0
 
 

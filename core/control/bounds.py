@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from core.engines.base import Bounds
+from core.control.limits import Bounds
 
 # Steiner's, written here once more than in core/formats so that this package stands alone inside another server's process.
 STEP_END, PROCEED, BACKTRACK, END = (

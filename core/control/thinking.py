@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from core.control.bounds import BACKTRACK, END, FREE, Constraint
-from core.engines.base import Thinking
+from core.control.limits import Thinking
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Step bounds inside a vLLM server: a thin adapter from its logits-processor interfaces to `StepBounds`.
 
 Loaded by vLLM itself (`--logits-processors core.control.vllm_steps:WorldlineSteps`), in its own environment: nothing of ours
-is imported beside `core.control` and `core.engines.base`. vLLM has two runners with two interfaces, and each refuses the other's
+is imported beside `core.control`. vLLM has two runners with two interfaces, and each refuses the other's
 classes; a class that inherits both is accepted by both. The V1 runner (CPUs, and GPUs without Triton) hands over live lists
 of token ids; the V2 runner (GPUs) keeps them on the device, so the newest ids of bounded requests are read back each step.
 
@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.control.bounds import StepBounds, StepIds
+from core.control.limits import Bounds
 from core.control.xargs import MAX, MIN, PREFIX, PROBE, SIGNATURE
-from core.engines.base import Bounds
 
 try:
     from vllm.v1.sample.logits_processor import LogitsProcessor as V1LogitsProcessor
