@@ -46,6 +46,7 @@ export class StepList {
     this.rows = []; // row number -> element, sparse when windowed
     this.dirty = new Set();
     this.marked = new Set(); // steps that a search has found
+    this.hot = []; // the pieces of gutter that stand out now
     this.folds = new Folds();
     this.refold = false; // the runs have to be found anew
     this.selected = null;
@@ -399,14 +400,18 @@ export class StepList {
 
   /** Make the jump into and out of the selected step stand out. */
   #light(index) {
-    this.inner.querySelectorAll(".hot").forEach((e) => e.classList.remove("hot"));
+    for (const e of this.hot) e.classList.remove("hot");
+    this.hot = [];
     const step = this.model.steps[index];
     if (!step?.is_backtrack) return;
     const from = (step.parent ?? -1) + 1;
     for (let row = this.folds.head(from - 1) + 1; row <= index + 1; row += 1) {
       // Below the selected step the same rail goes on to later branches: not this step's jump.
       const other = row === index + 1 ? ":not([data-kind=pass])" : "";
-      this.rows[row]?.querySelectorAll(`[data-from="${from}"].jump${other}`).forEach((e) => e.classList.add("hot"));
+      this.rows[row]?.querySelectorAll(`[data-from="${from}"].jump${other}`).forEach((e) => {
+        e.classList.add("hot");
+        this.hot.push(e);
+      });
     }
   }
 
