@@ -6,13 +6,16 @@ import { h, say } from "./dom.js";
 const segmenters = ["grapheme", "word", "sentence"].map((granularity) => [granularity, new Intl.Segmenter("en", { granularity })]);
 // Special tokens of a format are one thing to whoever cuts.
 const TOKEN = /<\|[^|<>\n]{1,80}\|>/g;
+const TOKENS = new RegExp(`(?:\\s*${TOKEN.source}\\s*)+`, "g");
 const SAID_CHARS = 40;
 
 /** The places in a text where a caret may stand. */
 export class Places {
   constructor(text) {
     this.length = text.length;
-    this.parts = Object.fromEntries(segmenters.map(([name, segmenter]) => [name, segmenter.segment(text)]));
+    // A token ends a sentence and is no word: it counts as so many line breaks.
+    const words = text.replace(TOKEN, (token) => "\n".repeat(token.length));
+    this.parts = Object.fromEntries(segmenters.map(([name, segmenter]) => [name, segmenter.segment(name === "grapheme" ? text : words)]));
     this.tokens = [...text.matchAll(TOKEN)].map((found) => [found.index, found.index + found[0].length]);
   }
 
@@ -45,6 +48,11 @@ export class Places {
     const token = this.tokens.find(([start, end]) => start < at && at < end);
     return token ? token[direction > 0 ? 1 : 0] : at;
   }
+}
+
+/** A piece of a step for reading: without special tokens and without white space around it. */
+export function readable(text) {
+  return text.replace(TOKENS, "\n").trim();
 }
 
 /** The line at a cut. `take`: {step, at} makes a button that takes it back. */
@@ -92,6 +100,7 @@ export class Cutter {
       class: "cut-box", role: "application", tabindex: 0, "aria-roledescription": "text to cut", "aria-label": `The text of step ${step} as it was written`,
       "aria-describedby": "wl-cut-hint", dataset: { focusKey: `cut-${this.index}` },
     }, text, this.caret);
+    this.#fadeTokens();
     this.box.addEventListener("keydown", (event) => this.#press(event));
     this.box.addEventListener("click", (event) => this.#click(event));
     this.box.addEventListener("pointermove", (event) => event.pointerType === "mouse" && this.#place(this.#under(event) ?? this.at));
@@ -103,6 +112,15 @@ export class Cutter {
         h("span", {}, key("←", "→"), " character"), h("span", {}, key("Ctrl+←", "→"), " word"), h("span", {}, key("↑", "↓"), " sentence"), h("span", {}, key("Enter"), " cut, or take back"),
         h("button", { type: "button", class: "secondary", onclick: () => this.leave() }, "Done", h("kbd", { "aria-hidden": "true" }, "Esc"))),
       this.box);
+  }
+
+  /** Special tokens in a quieter colour, without splitting the text nodes that offsets are counted in. */
+  #fadeTokens() {
+    if (!globalThis.Highlight) return;
+    const nodes = [...this.box.querySelectorAll(".cut-text")].map((piece) => piece.firstChild).filter(Boolean);
+    const ranges = nodes.flatMap((node) => [...node.data.matchAll(TOKEN)].map((found) => (
+      new StaticRange({ startContainer: node, startOffset: found.index, endContainer: node, endOffset: found.index + found[0].length }))));
+    CSS.highlights.set("wl-token", new Highlight(...ranges));
   }
 
   #press(event) {

@@ -3,9 +3,10 @@
 // Builds elements and names the act of every button in data attributes; rate.js does the acting.
 
 import { h } from "./dom.js";
-import { cutLine, piecesOf } from "./cutter.js";
+import { cutLine, piecesOf, readable } from "./cutter.js";
 import { CHOICES, QUESTIONS } from "./judgements.js";
 import { show } from "./keys.js";
+import { showsRaw } from "./reading.js";
 import { scoreChip } from "./step-detail.js";
 import { stepWord } from "./trace-model.js";
 
@@ -58,7 +59,7 @@ function textOf(step, view, selected) {
   const text = view.textOf(step.index);
   return piecesOf(text.length, cuts).flatMap(([from, to], i) => [
     i ? cutLine(i + 1, cuts.length + 1, selected && !view.readOnly ? { step: step.index, at: from } : null) : null,
-    view.texts.show(`${step.index}.${from}-${to}`, text.slice(from, to), "thought")]);
+    view.texts.show(`${step.index}.${from}-${to}`, showsRaw() ? text.slice(from, to) : readable(text.slice(from, to)), "thought")]);
 }
 
 const YES_NO = [

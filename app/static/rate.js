@@ -3,7 +3,7 @@
 // assignment in rate-work.js, what is judged in judgements.js, what waits to be sent in outbox.js.
 
 import { Cutter } from "./cutter.js";
-import { $, h, notice, plural, say, setParams } from "./dom.js";
+import { $, framed, h, notice, plural, say, setParams } from "./dom.js";
 import { CHOICES, QUESTIONS, UNSURE } from "./judgements.js";
 import { Keys, MOVES, show } from "./keys.js";
 import { Outbox } from "./outbox.js";
@@ -21,14 +21,14 @@ const TABLE = [
   ["first-error", ["x"], "first error: bad, later steps stay unrated", "Rate the step"],
   ["clear", ["0", "Delete"], "take the rating away", "Rate the step"],
   ["comment", ["c"], "comment on the step", "Rate the step"],
+  ["cut", ["s"], "cut the step (scissors)", "Rate the step"],
+  ["join", ["J"], "join with the step before, or no longer", "Rate the step"],
   ["worth", ["w"], "worth exploring? yes", "At a backtrack"],
   ["worth-no", ["W"], "… no", "At a backtrack"],
   ["time", ["t"], "left in time? yes", "At a backtrack"],
   ["time-no", ["T"], "… no", "At a backtrack"],
   ["place", ["r"], "right place to return to? yes", "At a backtrack"],
   ["place-no", ["R"], "… no", "At a backtrack"],
-  ["cut", ["s"], "cut the step (scissors)", "Mend"],
-  ["join", ["J"], "join with the step before, or no longer", "Mend"],
   ["next-unrated", ["n"], "next unrated step", "Move"],
   ...MOVES,
   ["undo", ["z", "Ctrl+z"], "undo", "The trace"],
@@ -40,7 +40,10 @@ const TABLE = [
 ];
 
 export async function mount(root) {
-  const at = (id) => $(`[data-id="${id}"]`, root);
+  // Found once: beyond a list of 5,000 steps a search in the page takes milliseconds, and every key asks for some.
+  const named = new Map([...root.querySelectorAll("[data-id]")].map((element) => [element.dataset.id, element]));
+  const at = (id) => named.get(id) ?? $(`[data-id="${id}"]`, root);
+  const verdictKeys = root.querySelectorAll('[data-key="verdict"]');
   const notices = at("notices");
   let work = null;
   let editing = null; // the step whose comment is being written
@@ -373,7 +376,8 @@ export async function mount(root) {
 
   // ---------------------------------------------------------------- what stands around the list
 
-  function drawProgress() {
+  const drawProgress = framed(() => {
+    if (!work) return;
     const total = work.model.steps.length;
     const rated = work.judgements.count;
     at("progress").textContent = `Step ${Math.max(0, work.cursor + 1)} of ${total} · ${rated} rated${work.remaining === null ? "" : ` · ${plural(work.remaining, "trace")} to go`}`;
@@ -381,7 +385,7 @@ export async function mount(root) {
     at("submit").textContent = work.readOnly ? "Next trace" : work.missing && work.judgements.firstError === null ? `Submit (${work.missing} unrated)` : "Submit";
     at("submit").title = "Ctrl+Enter";
     at("submit").setAttribute("aria-keyshortcuts", "Control+Enter");
-  }
+  });
 
   function drawVerdict() {
     const held = work.judgements.choice("trace", null, "verdict");
@@ -390,14 +394,14 @@ export async function mount(root) {
     const saved = work.savedOf("trace");
     host.replaceChildren(choiceGroup({ label: "Verdict on the trace", act: "verdict", checked: held, tabbable: true, disabled: work.readOnly }), h("span", { class: `save-mark ${saved}` }, { waiting: " saving …", saved: " saved", none: "" }[saved]));
     if (focused) host.querySelector("[tabindex='0']")?.focus();
-    root.querySelectorAll('[data-key="verdict"]').forEach((k) => (k.textContent = show(keys.label("verdict"))));
+    verdictKeys.forEach((k) => (k.textContent = show(keys.label("verdict"))));
   }
 
   function drawDock() {
     at("dock-rates").replaceChildren(...CHOICES.map((c) => h("button", { type: "button", class: c.name, onclick: () => dock(c.name) }, h("span", { class: "glyph", "aria-hidden": "true" }, c.glyph), c.word, h("kbd", { "aria-hidden": "true" }, show(keys.label(c.name))))),
       h("button", { type: "button", class: "bad", onclick: () => dock("first-error") }, h("span", { class: "glyph", "aria-hidden": "true" }, "✗"), "first error", h("kbd", { "aria-hidden": "true" }, show(keys.label("first-error")))));
     const tool = (action, words) => h("button", { type: "button", class: "quiet", onclick: () => dock(action) }, words, h("kbd", { "aria-hidden": "true" }, show(keys.label(action))));
-    at("dock-tools").replaceChildren(tool("undo", "undo"), tool("next-unrated", "next unrated"), tool("jump", "jump"), tool("help", "keys"), h("span", { class: "keys-off", dataset: { id: "keys-off" }, hidden: true }));
+    at("dock-tools").replaceChildren(tool("undo", "undo"), tool("next-unrated", "next unrated"), tool("jump", "jump"), tool("help", "keys"), h("span", { class: "keys-off", hidden: true }));
   }
 
   function dock(action) {
@@ -406,7 +410,7 @@ export async function mount(root) {
   }
 
   function drawFocus() {
-    const off = root.querySelector('[data-id="keys-off"]');
+    const off = at("dock-tools").querySelector(".keys-off");
     if (!off || !work) return;
     const focused = document.activeElement?.closest?.("[data-keyzone]");
     off.hidden = keys.settings.on && focused !== null && focused !== undefined;
