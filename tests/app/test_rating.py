@@ -194,3 +194,25 @@ async def test_a_remark_comes_back_on_a_reload_the_latest_of_each_step(workbench
             {"step_idx": 1, "value_text": "second <b>thought</b>"},
             {"step_idx": 2, "value_text": "another"},
         ]
+
+
+async def test_a_cut_outside_its_step_is_refused_in_words_and_one_inside_is_kept(workbench: Opened) -> None:
+    async with workbench() as bench:
+        await bench.finished()
+        work = await take(bench)
+        step = work["trace"]["steps"][1]
+        cut = {"step_idx": 1, "dimension": "cuts", "value": None}
+        sent = [
+            event(work, i, **cut, value_text=str(at))
+            for i, at in enumerate((step["start"], step["end"], step["start"] + 1))
+        ]
+        sent += [event(work, 3, step_idx=0, dimension="joined"), event(work, 4, step_idx=1, dimension="joined")]
+        answer = (await bench.post("/api/ratings", json={"events": sent})).json()
+        assert answer["committed"] == [sent[2]["event_id"], sent[4]["event_id"]]
+        reasons = [row["error"] for row in sorted(answer["rejected"], key=lambda row: row["error"])]
+        assert reasons[0].startswith('"step_idx" is 0; the first step has no step before it')
+        assert all("a cut of step 1 lies inside it, from" in reason for reason in reasons[1:])
+        again = (await take(bench))["ratings"]
+        assert [(r["dimension"], r["value"], r["value_text"]) for r in again] == [
+            ("cuts", None, str(step["start"] + 1)), ("joined", 1.0, None)
+        ]  # fmt: skip

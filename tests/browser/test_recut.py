@@ -70,7 +70,9 @@ def test_cut_by_keyboard_undo_redo_and_a_reload(open_tab: Any, bench: Any) -> No
     visit(page, page.url)
     page.wait_for_selector(f"{LIST} .wl-row[data-row='1'] .cut-line")
     assert "part 2 of 2" in page.inner_text(f"{LIST} .cut-line")
-    assert page.locator(f"{LIST} .wl-row .num").all_inner_texts() == ["Q", "1", "2", "3", "4"], "steps keep their numbers"
+    assert page.locator(f"{LIST} .wl-row .num").all_inner_texts() == ["Q", "1", "2", "3", "4"], (
+        "steps keep their numbers"
+    )
     page.click(f"{LIST} button[data-mend=none]")
     settled(page)
     assert said(bench, assignment, "cuts") == {}
