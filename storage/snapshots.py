@@ -41,6 +41,7 @@ POLICIES = {
     "split": "by SHA-256 of problem_id: one problem is never in both train and test",
     "corrections": "corrected_parent, corrected_kind, cuts (offsets into response at which a step should be cut) and joined "
     "(with the step before) are said of the steps as inferred; ratings are of those steps too",
+    "earlier": "null, or as JSON the traces whose turns came before this one's question, and how they were given",
     "text": "step_text[i] is response[step_start[i]:step_end[i]], offsets in Unicode code points",
 }
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
@@ -292,6 +293,12 @@ def _warnings(spec: SnapshotSpec, selection: Selection) -> list[str]:
         found.append(
             f"{recut} steps were re-cut: training and the stepwise and preference exports use the steps as they were "
             "rated; the tree export has them re-cut."
+        )
+    later = sum(row["earlier"] is not None for row in rows)
+    if later:
+        found.append(
+            f"{later} of {len(rows)} rows are later turns of a conversation: exports and training give their question "
+            "alone, without what came before it (`earlier` says what did)."
         )
     seen = sum(row["prelabel_visible"] for row in rows)
     if seen:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from core.trace import Earlier
 from storage.agreement import first_error_agreement, step_agreement
 from storage.errors import NothingRated, SnapshotError
 from storage.frozen import split_of
@@ -17,8 +18,8 @@ from storage.store import Store, StoreError
 from tests.storage.helpers import HOSTILE, Rater, make_trace, rate
 
 COLUMNS = {
-    "trace_id": "string", "problem_id": "string", "prompt": "string", "response": "string", "answer": "string",
-    "finish_reason": "string", "model": "string", "format": "string", "solved": "bool", "rater_id": "string",
+    "trace_id": "string", "problem_id": "string", "prompt": "string", "earlier": "string", "response": "string",
+    "answer": "string", "finish_reason": "string", "model": "string", "format": "string", "solved": "bool", "rater_id": "string",
     "assignment_id": "string", "segmentation_id": "string", "step_text": "list<element: string>",
     "step_start": "list<element: int32>", "step_end": "list<element: int32>", "rating": "list<element: int8>",
     "unsure": "list<element: bool>", "first_error": "int32", "decision": "list<element: string>",
@@ -108,6 +109,18 @@ def test_what_was_left_out_is_counted_by_reason(store: Store, tmp_path: Path) ->
     }  # fmt: skip
     assert info.n_rows == 1
     assert any("Left out" in w for w in info.warnings)
+
+
+def test_later_turns_are_marked_and_warned_of(store: Store, tmp_path: Path) -> None:
+    first = make_trace()
+    rate(store, first, "ann", [1])
+    rate(store, make_trace(earlier=Earlier((first.trace_id,), "summaries")), "ann", [1])
+    info = freeze(store, tmp_path)
+    said = [row["earlier"] for row in load_snapshot(tmp_path, info.snapshot_id).rows()]
+    assert sorted(map(str, said)) == sorted(
+        ["None", json.dumps({"trace_ids": [first.trace_id], "given_as": "summaries"})]
+    )
+    assert any("1 of 2 rows are later turns" in w for w in info.warnings)
 
 
 def test_a_snapshot_is_as_of_one_event(store: Store, tmp_path: Path) -> None:
