@@ -111,27 +111,32 @@ def test_what_is_stored_says_where_the_trace_comes_from(vllm: Vllm) -> None:
     assert "notes" not in trace.stats  # everything that was asked for was applied
 
 
-def test_text_streams_while_the_model_writes(vllm: Vllm) -> None:
+def test_text_streams_while_the_model_writes(vllm: Vllm, greedy_traces: list[Trace]) -> None:
     seen: list[tuple[float, str]] = []
-    trace = on_server(vllm, lambda e: run(e, emit=lambda event: seen.append((time.perf_counter(), event["type"]))))
+    # Long: a short one is written in less time than a busy machine may leave a reader waiting.
+    question, long = greedy_traces[-1].prompt, Sampling(temperature=0, max_tokens=600)
+    trace = on_server(
+        vllm, lambda e: run(e, question, long, emit=lambda event: seen.append((time.perf_counter(), event["type"])))
+    )
     texts = [at for at, kind in seen if kind == "step_delta"]
-    assert len(texts) > 10
+    assert len(texts) > 100
     assert texts[0] - seen[0][0] < (seen[-1][0] - seen[0][0]) / 2
-    assert trace.stats["generated_tokens"] == 100
+    assert trace.stats["generated_tokens"] == 600
 
 
 def test_32_runs_at_once(vllm: Vllm) -> None:
     async def work(engine: OpenAIEngine) -> tuple[list[Trace], int]:
-        runs = [asyncio.create_task(run(engine, sampling=Sampling(seed=i, max_tokens=40))) for i in range(32)]
+        how = {"bounds": Bounds(60, 60)}  # none ends by itself before its last token
+        runs = [asyncio.create_task(run(engine, sampling=Sampling(seed=i, max_tokens=200), **how)) for i in range(32)]
         most = 0
         while not all(r.done() for r in runs):
             most = max(most, await asyncio.to_thread(vllm.running))
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.05)
         return [r.result() for r in runs], most
 
     traces, most = on_server(vllm, work)
     assert [x.error for x in traces] == [""] * 32
-    assert all(x.response.startswith(t.REASONING_START) and x.stats["generated_tokens"] == 40 for x in traces)
+    assert all(x.response.startswith(t.REASONING_START) and x.stats["generated_tokens"] == 200 for x in traces)
     assert len({x.response for x in traces}) > 1
     assert most > 8
 
