@@ -195,9 +195,9 @@ def test_cancelling_frees_the_slot(vllm: Vllm) -> None:
         stop = asyncio.Event()
         sampling = Sampling(temperature=0, max_tokens=3500)
         task = asyncio.create_task(run(engine, sampling=sampling, bounds=Bounds(200, 200), stop=stop))
-        while await asyncio.to_thread(vllm.running) == 0:
-            await asyncio.sleep(0.1)
-        await asyncio.sleep(1)
+        while not task.done() and await asyncio.to_thread(vllm.running) == 0:
+            await asyncio.sleep(0.05)
+        assert not task.done(), "it ended before it could be cancelled"
         stop.set()
         return await task
 
