@@ -14,7 +14,7 @@ from app.api.runs import MOST_STEPS, MOST_TOKENS, Started
 from app.api.turns import turns_of
 from app.models import UnknownModel
 from app.runs import TooManyRuns
-from core.engines.base import Bounds, Sampling
+from core.engines.base import Bounds, Sampling, Thinking
 from core.steer import fork
 from core.trace import ACTIONS, Origin, Problem, Trace
 
@@ -97,7 +97,7 @@ async def make_forks(bench: Bench, trace_id: TraceId, asked: ForkIn) -> list[Sta
         model = bench.models.get(asked.model or _model_id(bench, trace))
         if model.check is not None:
             model.check(trace.prompt)
-        sampling, bounds = _settings(trace, asked)
+        sampling, bounds, thinking = _settings(trace, asked)
     except (UnknownModel, ValueError) as error:
         raise Refused(422, f"{str(error).removesuffix('.')}.") from None
     if not model.ready:
@@ -117,6 +117,7 @@ async def make_forks(bench: Bench, trace_id: TraceId, asked: ForkIn) -> list[Sta
             Problem.ask(trace.prompt),
             drawn,
             bounds,
+            thinking=thinking,
             prefix=made.prefix,
             origin=made.origin,
             before=before,
@@ -173,7 +174,7 @@ def _model_id(bench: Bench, trace: Trace) -> str:
     return trace.model if trace.model in known else known[0]
 
 
-def _settings(trace: Trace, asked: ForkIn) -> tuple[Sampling, Bounds]:
+def _settings(trace: Trace, asked: ForkIn) -> tuple[Sampling, Bounds, Thinking]:
     """Those of the trace, changed by what was asked. The seed is never kept: it would write the same again."""
     old, plain = trace.sampling, Sampling()
 
@@ -188,4 +189,16 @@ def _settings(trace: Trace, asked: ForkIn) -> tuple[Sampling, Bounds]:
         asked.seed,
         int(value("max_tokens", plain.max_tokens)),
     )
-    return sampling, Bounds(0, int(value("max_steps", Bounds().max_steps)))
+    most = int(value("max_steps", Bounds().max_steps))
+    least, thinking = old.get("min_steps"), old.get("thinking")
+    bounds = Bounds(min(least, most) if type(least) is int and least > 0 else 0, most)
+    return sampling, bounds, _thinking(thinking if isinstance(thinking, dict) else {})
+
+
+def _thinking(kept: dict[str, Any]) -> Thinking:
+    """What a trace says of its thinking; an imported one may say anything."""
+    budget, waits = kept.get("budget"), kept.get("waits")
+    return Thinking(
+        budget if type(budget) is int and budget > 0 else None,
+        waits if type(waits) is int and 0 < waits <= 100 else 0,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from core.engines.base import Bounds, Thinking
 from core.formats import steiner_tokens as t
 from core.trace import Trace
 from tests.app.client import check_whole
@@ -31,6 +32,16 @@ async def test_a_fork_keeps_the_beginning_and_says_where_it_left(workbench: Open
         assert trace["stats"]["generated_tokens"] < origin["stats"]["generated_tokens"], (
             "only what was written anew counts"
         )
+
+
+async def test_what_a_fork_does_not_say_is_as_it_was(workbench: Opened) -> None:
+    async with workbench() as bench:
+        first = await bench.finished(min_steps=2, max_steps=40, thinking_budget=900, waits=1, temperature=0.5)
+        for body, bounds in (({}, Bounds(2, 40)), ({"max_steps": 1}, Bounds(1, 1))):
+            made = (await bench.post(f"/api/traces/{first}/forks", json={"step": 3, **body})).json()
+            await bench.events(made[0]["run_id"])
+            asked = bench.engine.asked[-1]
+            assert (asked.bounds, asked.thinking, asked.sampling.temperature) == (bounds, Thinking(900, 1), 0.5)
 
 
 async def test_many_continuations_of_one_step_are_a_family(workbench: Opened) -> None:
