@@ -18,7 +18,7 @@ from app.commands import collect as collect_command
 from app.commands import pocket as pocket_command
 from app.commands import serve as serve_command
 from app.commands import train as train_command
-from app.commands.common import VERSION, DataOption, data_folder, failing_softly
+from app.commands.common import VERSION, DataOption, KeyOption, data_folder, failing_softly
 
 if TYPE_CHECKING:
     from core.engines.base import Engine
@@ -62,9 +62,7 @@ def workbench(
             show_default=False,
         ),
     ] = None,
-    api_key_env: Annotated[
-        str, typer.Option(help="Environment variable that holds the endpoint's key.")
-    ] = "OPENAI_API_KEY",
+    api_key_env: KeyOption = "OPENAI_API_KEY",
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in the default browser.")
     ] = True,

@@ -21,9 +21,7 @@ HEAD_CHARS, TAIL_CHARS = 240, 80
 LINE_CHARS = 90  # of a step before the window
 QUESTION_CHARS = 1000
 WINDOW = 16
-BEFORE = (
-    3  # so many lines of earlier steps for every step asked for, half of them the nearest, half beginnings of branches
-)
+BEFORE = 3  # lines of earlier steps for every step asked for: half of them the nearest, half beginnings of branches
 # One row is 40 tokens with a usual vocabulary, 100 where every character is a token.
 ROW_TOKENS, REST_TOKENS = 160, 400
 MOST_ANSWER_CHARS = 60_000
@@ -60,11 +58,6 @@ class Reading:
 
     labels: dict[int, Placed] = field(default_factory=dict)
     refused: frozenset[int] = frozenset()
-
-
-def windows(n_steps: int, size: int = WINDOW, start: int = 0) -> list[range]:
-    """Which steps are asked for together."""
-    return [range(first, min(first + size, n_steps)) for first in range(start, n_steps, size)]
 
 
 def tokens_for(window: range) -> int:
@@ -250,9 +243,8 @@ def _checked(row: dict[str, Any], index: int, tree: list[Placed]) -> Placed | No
     if kind != "backtrack":
         return Placed(parent, kind=kind) if back is None else None
     replaces = None
-    if isinstance(
-        back, dict
-    ):  # where the two differ, "resumes" is meant: weak models say of every step that it follows
+    if isinstance(back, dict):
+        # Where the two differ, "resumes" is meant: weak models say of every step that it follows.
         if not _earlier(back.get("resumes"), index):
             return None
         parent = back["resumes"] - 1 if back["resumes"] else None

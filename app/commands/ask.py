@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.commands.common import CannotDo, DataOption, data_folder, failing_softly, progress_bar
+from app.commands.common import CannotDo, DataOption, KeyOption, data_folder, failing_softly, progress_bar
 
 if TYPE_CHECKING:
     from core.engines.base import Engine
@@ -55,9 +55,7 @@ def ask(
             show_default=False,
         ),
     ] = None,
-    api_key_env: Annotated[
-        str, typer.Option(help="Environment variable that holds the endpoint's key.")
-    ] = "OPENAI_API_KEY",
+    api_key_env: KeyOption = "OPENAI_API_KEY",
     format: FormatOption = None,
     after: Annotated[
         str | None,

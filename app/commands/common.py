@@ -28,6 +28,8 @@ DataOption = Annotated[
     typer.Option("--data", help="Data folder (default: worldline in the user's data directory).", show_default=False),
 ]
 
+KeyOption = Annotated[str, typer.Option(help="Environment variable that holds the endpoint's key.")]
+
 
 class CannotDo(Exception):
     """The command cannot be carried out; the message is a sentence with the mend."""

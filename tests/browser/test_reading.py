@@ -85,13 +85,19 @@ def test_a_long_trace_opens_and_scrolls_to_its_end_with_few_rows(open_tab: Any, 
     assert page.locator("[data-id=overview] .box").count() < 600
 
 
-def test_the_trace_of_the_address_travels_with_the_page_and_once(open_tab: Any, bench: Any, long_id: str) -> None:
-    tab = open_tab()
+def requests_of_opening(tab: Any, url: str) -> list[str]:
+    """The addresses that a page asks for until its list stands; those asked for later join the same list."""
     asked: list[str] = []
     tab.context.on("request", lambda request: asked.append(request.url))
-    visit(tab.page, f"{bench.url}/ui/?trace={long_id}")
+    visit(tab.page, url)
     tab.page.wait_for_selector(f"{LIST} .wl-row[data-row='1']")
     tab.page.wait_for_timeout(300)
+    return asked
+
+
+def test_the_trace_of_the_address_travels_with_the_page_and_once(open_tab: Any, bench: Any, long_id: str) -> None:
+    tab = open_tab()
+    asked = requests_of_opening(tab, f"{bench.url}/ui/?trace={long_id}")
     (place,) = [i for i, url in enumerate(asked) if f"/api/traces/{long_id}?" in url]
     assert place < next(
         i for i, url in enumerate(asked) if url.endswith("/static/theme.css")
@@ -250,11 +256,7 @@ def test_libraries_are_fetched_only_when_needed_and_long_texts_stay_raw(
     open_tab: Any, bench: Any, long_id: str
 ) -> None:
     tab = open_tab()
-    asked: list[str] = []
-    tab.context.on("request", lambda request: asked.append(request.url))
-    visit(tab.page, f"{bench.url}/ui/?trace={long_id}")
-    tab.page.wait_for_selector(f"{LIST} .wl-row[data-row='1']")
-    tab.page.wait_for_timeout(300)
+    asked = requests_of_opening(tab, f"{bench.url}/ui/?trace={long_id}")
     assert not [url for url in asked if "/vendor/" in url]
     # One step without a place to cut it: a block of code.
     code = "```\n" + "x = '$a$'\n" * 4000 + "```"
