@@ -47,6 +47,7 @@ def test_rate_page_shows_it_as_text(open_tab: Any, bench: Any, trace_id: str) ->
 def test_data_page_shows_it_as_text(open_tab: Any, bench: Any, trace_id: str) -> None:
     page = open_tab("/ui/data").page
     page.wait_for_selector('[data-id="traces"] td')
+    page.wait_for_selector('[data-id="by-model"] > *')  # asked for apart from the list of traces
     assert HOSTILE in page.inner_text('[data-id="by-model"]')
     clean(page)
 

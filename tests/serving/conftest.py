@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +67,19 @@ def started(python: str, model: str, log: Path, *extra: str) -> Iterator[Vllm]:
         )  # fmt: skip
         with serving.running(launch, output) as process:
             serving.wait_until_ready(launch, process, START_S, tail)
+            _give_way(process.pid)
             yield Vllm(launch.endpoint, process, log)
+
+
+def _give_way(server: int) -> None:
+    """The engine's processes poll without a pause. On two cores they can keep the one that answers from running at all: a
+    response then arrives in one piece when it is whole, and so does every other answer."""
+    import psutil
+
+    for child in psutil.Process(server).children(recursive=True):
+        with suppress(psutil.Error, OSError):
+            for thread in child.threads():
+                os.setpriority(os.PRIO_PROCESS, thread.id, 10)
 
 
 @pytest.fixture(scope="session")
