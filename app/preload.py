@@ -1,4 +1,5 @@
-"""Tells the browser, with a page itself, what the page will ask for: our modules, and the trace that its address names.
+"""Tells the browser, with a page itself, what the page will ask for: our style sheets and modules, and the trace that its
+address names.
 
 Gradio puts a page up in the browser, and only then are our modules loaded, which import others, and only then is the trace
 asked for. Link headers (RFC 8288, `preload` and `modulepreload` of the HTML standard) let all of it travel meanwhile.
@@ -14,6 +15,8 @@ from urllib.parse import parse_qs
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.pages.shell import SHEETS
 
 STATIC = Path(__file__).parent / "static"
 PAGES = {"/ui": "solve", "/ui/": "solve", "/ui/rate": "rate", "/ui/data": "data", "/ui/train": "train"}
@@ -39,7 +42,8 @@ def links(path: str, query: str) -> str:
     page = PAGES.get(path)
     if page is None:
         return ""
-    parts = [f"</static/{name}>; rel=modulepreload" for name in modules(page)]
+    parts = [f"</static/{name}.css>; rel=preload; as=style" for name in SHEETS]
+    parts += [f"</static/{name}>; rel=modulepreload" for name in modules(page)]
     asked = parse_qs(query)
     trace = asked.get("trace", [""])[-1]
     if page == "solve" and "run" not in asked and _TRACE.fullmatch(trace):

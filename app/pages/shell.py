@@ -8,14 +8,15 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-# Loaded twice when the app is mounted through mount_ui (once early by the page's head, once with the component): the browser
-# fetches and runs a module once.
+# In the order of the cascade: a later sheet overrules an earlier one.
+SHEETS = ("reading", "refine", "asking", "theme", "pages", "rate")
+
+# Gradio puts this up with a script of its own, twice when the app is mounted through mount_ui (once early, once with the
+# component): the browser fetches and runs a module once, and boot.js waits for the sheets, which nothing else does.
 HEAD = (
-    '<link rel="stylesheet" href="/static/theme.css">'
-    '<link rel="stylesheet" href="/static/pages.css">'
-    '<link rel="stylesheet" href="/static/rate.css">'
-    '<script type="module" src="/static/boot.js"></script>'
-    '<link rel="icon" type="image/svg+xml" href="/static/icon.svg">'
+    "".join(f'<link rel="stylesheet" href="/static/{name}.css">' for name in SHEETS)
+    + '<script type="module" src="/static/boot.js"></script>'
+    + '<link rel="icon" type="image/svg+xml" href="/static/icon.svg">'
 )
 
 FONT = ("system-ui", "-apple-system", "Segoe UI", "Noto Sans", "DejaVu Sans", "sans-serif")

@@ -3,13 +3,23 @@
 const PAGES = { solve: "./solve.js", rate: "./rate.js", data: "./data.js", train: "./train.js" };
 const started = new WeakSet();
 
+/** A page measures itself as it starts (a list has no height, and cannot be scrolled, before its sheet is in force). Gradio adds
+ *  the sheets by script, and for those a browser holds back neither scripts nor painting. */
+function sheets() {
+  const pending = [...document.querySelectorAll('link[rel=stylesheet][href^="/static/"]')].filter((link) => link.sheet === null);
+  return Promise.all(pending.map((link) => new Promise((done) => {
+    link.addEventListener("load", done);
+    link.addEventListener("error", done); // a page without its looks still works
+  })));
+}
+
 async function start() {
   const host = document.querySelector("[data-wl-page]");
   if (!host || started.has(host)) return;
   started.add(host);
   host.dataset.wlReady = "loading";
   try {
-    const page = await import(PAGES[host.dataset.wlPage]);
+    const [page] = await Promise.all([import(PAGES[host.dataset.wlPage]), sheets()]);
     await page.mount(host);
     host.dataset.wlReady = "yes";
   } catch (error) {

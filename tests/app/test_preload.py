@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from app.pages.shell import HEAD
 from app.preload import PAGES, STATIC, links, modules
 
 TRACE = "01m86z6t9bj5caf9yft5kq7ghq"
@@ -35,6 +36,14 @@ def test_a_page_names_its_trace_and_only_a_real_id_gets_into_the_header() -> Non
         assert "/api/" not in links("/ui/", query), query
     assert "/api/" not in links("/ui/rate", f"trace={TRACE}")  # asks for an assignment, not for the trace
     assert links("/api/traces", f"trace={TRACE}") == links("/ui/unknown", "") == ""
+
+
+def test_every_sheet_of_the_head_is_named_and_there() -> None:
+    wanted = re.findall(r'rel="stylesheet" href="(/static/[^"]+)"', HEAD)
+    assert re.findall(r"<([^>]+)>; rel=preload; as=style", links("/ui/", "")) == wanted
+    for address in wanted:
+        sheet = (STATIC / Path(address).name).read_text()
+        assert "@import" not in sheet, "an imported sheet comes late: name it in SHEETS"
 
 
 def test_the_request_is_the_one_that_the_page_makes() -> None:

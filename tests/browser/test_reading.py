@@ -100,9 +100,9 @@ def test_the_trace_of_the_address_travels_with_the_page_and_once(open_tab: Any, 
     asked = requests_of_opening(tab, f"{bench.url}/ui/?trace={long_id}")
     (place,) = [i for i, url in enumerate(asked) if f"/api/traces/{long_id}?" in url]
     assert place < next(
-        i for i, url in enumerate(asked) if url.endswith("/static/theme.css")
+        i for i, url in enumerate(asked) if url.endswith("/static/icon.svg")
     )  # what Gradio puts up last
-    for url in ("boot.js", "solve.js", "steplist.js"):
+    for url in ("boot.js", "solve.js", "steplist.js", "theme.css"):
         assert sum(u.endswith(f"/static/{url}") for u in asked) == 1
 
 
@@ -118,6 +118,20 @@ def test_a_link_leads_to_a_step_and_is_copied(open_tab: Any, long_id: str) -> No
     assert copied.endswith(f"?trace={long_id}&step=2500")
     page.wait_for_function("document.getElementById('wl-live')?.textContent.includes('step 2500')")
     visit(page, copied)
+    page.wait_for_selector(f"{LIST} .wl-row[data-row='2500'].selected")
+
+
+def test_a_page_waits_for_its_style_sheets(open_tab: Any, bench: Any, long_id: str) -> None:
+    page = open_tab().page
+    held: list[Any] = []
+    page.route("**/static/theme.css", lambda route: held.append(route))
+    page.goto(f"{bench.url}/ui/?trace={long_id}&step=2500", wait_until="commit")
+    page.wait_for_selector("[data-wl-ready]", state="attached")
+    page.wait_for_timeout(1500)  # time enough to start, if it did not wait
+    assert held
+    for route in held:
+        route.continue_()
+    page.unroute("**/static/theme.css")
     page.wait_for_selector(f"{LIST} .wl-row[data-row='2500'].selected")
 
 
