@@ -18,17 +18,9 @@ from typing import Any
 import duckdb
 
 from storage.errors import CorruptFolder, FolderInUse, ForeignFolder, StoreError
+from storage.migrations import MIGRATIONS, SCHEMA_VERSION
 
 DATABASE = "worldline.duckdb"
-SCHEMA_VERSION = 3
-# What makes a file of one version into one of the next. A file is migrated when it is opened, in one transaction.
-MIGRATIONS = {
-    1: "alter table tree_edge add column kind varchar; alter table trace add column origin varchar; "
-    "alter table trace add column origin_root varchar",
-    2: "alter table trace add column earlier varchar; create table refinement(refinement_id varchar not null, "
-    "trace_id varchar not null, segmentation_id varchar not null, model varchar not null, steps varchar not null, "
-    "stats varchar not null, created_at timestamp not null)",
-}
 # Readable by every DuckDB from 1.5.0 on, 2.x included; a file in 2.0's own format could not be read by 1.5.
 STORAGE_VERSION = "v1.5.0"
 CONFIG: dict[str, str | bool | int | float | list[str]] = {

@@ -5,7 +5,8 @@ assignment; any number that grows, milliseconds will do). What counts now is the
 (target, step,
 dimension). Knows no database and no screen.
 
-Values: good +1, neutral 0, bad −1. Unsure is a value of its own (`value` None, `value_text` "unsure"). Unrated is the
+Values: good +1, neutral 0, bad −1. Of a pair: −3 (the left trace is much better) to 3 (the right one), in the pair's own
+order whatever was shown on which side; 0 is a tie, "both_bad" a value of its own. Unsure is a value of its own (`value` None, `value_text` "unsure"). Unrated is the
 absence of a row.
 """
 
@@ -25,14 +26,32 @@ from core.trace import KINDS
 UNSURE = "unsure"
 ACTIONS = ("set", "clear", "submit", "reopen", "skip", "comment")
 DIMENSIONS = {
-    # The last four correct what was inferred: the step this one follows from, what it does, where it should be cut
-    # ("value_text": offsets into the response in code points, ascending, a space between), and that it belongs together
-    # with the step before.
-    "step": ("correctness", "first_error", "parent", "kind", "cuts", "joined"),
+    # parent, kind, cuts and joined correct what was inferred: the step this one follows from, what it does, where it
+    # should be cut ("value_text": offsets into the response in code points, ascending, a space between), and that it
+    # belongs together with the step before. span (two such offsets) to rationale say what is wrong with a bad step,
+    # better is what should stand there, recovered the later step that put it right (-1: none did).
+    "step": (
+        "correctness",
+        "first_error",
+        "parent",
+        "kind",
+        "cuts",
+        "joined",
+        "span",
+        "error_type",
+        "severity",
+        "rationale",
+        "better",
+        "recovered",
+    ),
     "decision": ("worth_exploring", "left_in_time", "right_return"),
-    "trace": ("verdict", "note", "exit"),
+    "trace": ("verdict", "note", "tags", "exit"),
+    "pair": ("preference", "note"),  # and preference.NAME for each criterion of the rubric
 }
-SKIP_REASONS = ("skip", "give_up", "bad_problem", "bad_segmentation")
+BOTH_BAD = "both_bad"
+TEXTS = ("note", "tags", "rationale", "better", "error_type")
+CRITERION = re.compile(r"preference\.[a-z][a-z0-9_]{0,40}")
+SKIP_REASONS = ("skip", "unsure", "give_up", "bad_problem", "bad_segmentation")
 INPUT_METHODS = ("key", "mouse", "")
 # Values a judgement may have; None stands for "unsure", which every judgement but a first error may be.
 _JUDGEMENT = (-1.0, 0.0, 1.0)
@@ -44,8 +63,10 @@ VALUES: dict[str, tuple[float, ...]] = {
     "worth_exploring": (0.0, 1.0),
     "left_in_time": (0.0, 1.0),
     "right_return": (0.0, 1.0),
+    "severity": (1.0, 2.0, 3.0),
+    "preference": (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0),
 }
-_NEVER_UNSURE = ("first_error", "joined")
+_NEVER_UNSURE = ("first_error", "joined", "severity")
 _CUTS = re.compile(r"\d{1,10}(?: \d{1,10})*")
 MAX_NOTE = 20_000  # characters; a note is a remark, and one event must never be able to fill the disk
 MAX_SEQ = 2**62  # far beyond any clock in microseconds, and safely within a signed 64-bit column
@@ -143,22 +164,25 @@ def problem_of(event: RatingEvent) -> str:
             else f'"value_text" is {reason!r}; a skip takes one of {", ".join(SKIP_REASONS)}.'
         )
     allowed = DIMENSIONS.get(event.target, ())
-    if event.dimension not in allowed:
+    criterion = event.target == "pair" and CRITERION.fullmatch(event.dimension)
+    if event.dimension not in allowed and not criterion:
         shown = ", ".join(allowed)
         return f'"dimension" is {event.dimension!r}; for the target {event.target!r} it must be one of {shown}.'
-    if event.target == "trace" and event.step_idx is not None:
-        return '"step_idx" must be absent for the target "trace".'
-    if event.target != "trace" and event.step_idx is None:
+    whole = event.target in ("trace", "pair")
+    if whole and event.step_idx is not None:
+        return f'"step_idx" must be absent for the target "{event.target}".'
+    if not whole and event.step_idx is None:
         return f'"step_idx" is missing; the target {event.target!r} needs the number of a step, counted from 0.'
     return _value_problem(event) if event.action == "set" else ""
 
 
 def _value_problem(event: RatingEvent) -> str:
-    if event.dimension == "note":
+    if event.dimension in TEXTS:
+        article = "an" if event.dimension == "error_type" else "a"
         return (
             ""
             if event.value_text is not None
-            else '"value_text" is missing; a note is text (to remove it send a clear).'
+            else f'"value_text" is missing; {article} {event.dimension} is text (to remove it send a clear).'
         )
     if event.dimension == "exit":
         ok = event.value_text in SKIP_REASONS
@@ -171,11 +195,21 @@ def _value_problem(event: RatingEvent) -> str:
         if value is not None and value.is_integer() and -1 <= value < index:
             return ""
         return f'"value" is {value}; the parent of step {index} is an earlier step (0 to {index - 1}), or -1 for the question.'
+    if event.dimension == "recovered":
+        index, value = event.step_idx or 0, event.value
+        if value is not None and value.is_integer() and (value == -1 or value > index):
+            return ""
+        return f'"value" is {value}; step {index} was put right by a later step, or -1: by none.'
+    if event.dimension == "span":
+        ok = len(offsets_of(event.value_text)) == 2
+        return "" if ok else _NO_SPAN.format(event.value_text)
     if event.dimension == "cuts":
         return "" if offsets_of(event.value_text) else _NO_CUTS.format(event.value_text)
     if event.dimension == "joined" and event.step_idx == 0:
         return '"step_idx" is 0; the first step has no step before it to be joined with.'
-    allowed = VALUES[event.dimension]
+    allowed = VALUES[event.dimension.partition(".")[0]]
+    if event.target == "pair" and event.value is None and event.value_text == BOTH_BAD:
+        return ""
     shown = ", ".join(f"{v:g}" for v in allowed)
     if event.value is None:
         sure = event.dimension in _NEVER_UNSURE
@@ -192,10 +226,11 @@ _NO_CUTS = (
     '"value_text" is {!r}; cuts are offsets into the response, ascending, with a space between, such as "120 345" '
     "(to take all back send a clear)."
 )
+_NO_SPAN = '"value_text" is {!r}; a span is where it begins and ends, offsets into the response, such as "120 345".'
 
 
 def offsets_of(value_text: str | None) -> tuple[int, ...]:
-    """The offsets in the text of a rating "cuts"; empty when it is not such a text."""
+    """The offsets in the text of a rating "cuts" or "span"; empty when it is not such a text."""
     if value_text is None or not _CUTS.fullmatch(value_text):
         return ()
     found = tuple(map(int, value_text.split(" ")))

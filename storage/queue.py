@@ -136,14 +136,14 @@ def _claim(con: duckdb.DuckDBPyConnection, wish: Claim) -> Assignment | None:
     # Slot numbers are never used twice, so the table is only appended to; how many are *taken* is counted from
     # assignments.
     taken = con.execute(
-        "select count(*) from slot where queue_id = ? and trace_id = ?", [wish.queue_id, trace_id]
+        "select count(*) from slot where queue_id = ? and item_id = ?", [wish.queue_id, trace_id]
     ).fetchone()
     con.execute(
         "insert into slot values (?, ?, ?, ?)", [wish.queue_id, trace_id, taken[0] if taken else 0, wish.rater_id]
     )
     assignment_id = new_id()
     con.execute(
-        "insert into assignment values (?, ?, ?, ?, ?, ?, ?, 'leased', '', -1, ?, ?, null, ?)",
+        "insert into assignment values (?, ?, ?, ?, ?, ?, ?, 'leased', '', -1, ?, ?, null, ?, null, null, false, null, '')",
         [
             assignment_id,
             wish.queue_id,
@@ -210,7 +210,7 @@ def add_raters(con: duckdb.DuckDBPyConnection, raters: Sequence[tuple[str, str, 
     for rater_id, display_name, role in raters:
         known = con.execute("select 1 from rater where rater_id = ?", [rater_id]).fetchone()
         if known is None:
-            con.execute("insert into rater values (?, ?, ?, ?)", [rater_id, display_name, role, utc_now()])
+            con.execute("insert into rater values (?, ?, ?, ?, null, true)", [rater_id, display_name, role, utc_now()])
     return [None] * len(raters)
 
 
@@ -218,13 +218,16 @@ def set_queues(con: duckdb.DuckDBPyConnection, queues: Sequence[tuple[str, int |
     """Writer's operation: (queue_id, overlap, lease_minutes, verify_mode); made, or changed when it exists."""
     for queue_id, overlap, minutes, verify in queues:
         con.execute("delete from queue where queue_id = ?", [queue_id])
-        con.execute("insert into queue values (?, ?, ?, ?, ?, ?)", [queue_id, *RUBRIC, overlap, minutes, verify])
+        con.execute(
+            "insert into queue values (?, ?, 'trace', ?, ?, ?, ?, ?, true, 'least_rated', 0, '{}', false, ?)",
+            [queue_id, queue_id, *RUBRIC, overlap, minutes, verify, utc_now()],
+        )
     return [None] * len(queues)
 
 
 def set_up(con: duckdb.DuckDBPyConnection) -> None:
     """The default queue and its rubric, in a new database."""
     if con.execute("select 1 from rubric where rubric_id = ? and version = ?", [*RUBRIC]).fetchone() is None:
-        con.execute("insert into rubric values (?, ?, ?, ?)", [*RUBRIC, GUIDELINES, utc_now()])
+        con.execute("insert into rubric values (?, ?, ?, ?, '{}', '')", [*RUBRIC, GUIDELINES, utc_now()])
     if con.execute("select 1 from queue where queue_id = ?", [DEFAULT_QUEUE]).fetchone() is None:
         set_queues(con, [(DEFAULT_QUEUE, None, LEASE_MINUTES, False)])

@@ -176,17 +176,29 @@ def refusal(
     if event.step_idx is not None and event.step_idx >= n_steps:
         return f'"step_idx" is {event.step_idx}, but the trace has {n_steps} steps, counted from 0.'
     problem = problem_of(event)
-    if not problem and event.action == "set" and event.dimension == "cuts":
+    if problem or event.action != "set":
+        return problem
+    if event.dimension in ("cuts", "span"):
         return _outside(con, event, segmentation_id)
-    return problem
+    if event.dimension == "recovered" and (event.value or 0) >= n_steps:
+        return f'"value" is {event.value:g}, but the trace has {n_steps} steps, counted from 0.'
+    return ""
 
 
 def _outside(con: duckdb.DuckDBPyConnection, event: RatingEvent, segmentation_id: str) -> str:
-    """What is wrong with cuts that do not lie strictly inside their step; empty when they do."""
+    """What is wrong with cuts that do not lie strictly inside their step, or a span that leaves it; empty when nothing is."""
     start, end = con.execute(
         "select char_start, char_end from step where segmentation_id = ? and step_idx = ?",
         [segmentation_id, event.step_idx],
     ).fetchall()[0]
+    if event.dimension == "span":
+        first, last = offsets_of(event.value_text)
+        if start <= first and last <= end:
+            return ""
+        return (
+            f'"value_text" is {event.value_text!r}; a span of step {event.step_idx} lies inside it, from {start} to {end} '
+            "(code points into the response)."
+        )
     wrong = [at for at in offsets_of(event.value_text) if not start < at < end]
     if not wrong:
         return ""

@@ -33,37 +33,76 @@ create table tree_edge(
 create table rater(
     rater_id varchar primary key, display_name varchar not null,
     role varchar not null check (role in ('rater', 'adjudicator', 'researcher', 'admin')),
-    created_at timestamp not null);
+    created_at timestamp not null,
+    password_hash varchar,                                               -- null: nobody can log in as this rater
+    active boolean not null);
 
-create table rubric(rubric_id varchar not null, version integer not null, guidelines varchar not null, created_at timestamp not null);
+-- Secrets that people carry (a login's cookie, an invitation's link) are kept as their hash alone.
+create table login(token_sha256 varchar not null, rater_id varchar not null, created_at timestamp not null, expires_at timestamp not null);
+
+create table invite(
+    token_sha256 varchar not null, role varchar not null, created_by varchar not null, created_at timestamp not null,
+    expires_at timestamp not null, used_by varchar, used_at timestamp);
+
+create table rubric(
+    rubric_id varchar not null, version integer not null, guidelines varchar not null, created_at timestamp not null,
+    questions varchar not null, created_by varchar not null);            -- questions: JSON, what is asked beside the fixed judgements
 
 create table queue(
-    queue_id varchar not null, rubric_id varchar not null, rubric_version integer not null,
-    overlap integer,                                                     -- raters a trace; null: as many as want to
-    lease_minutes integer not null, verify_mode boolean not null);       -- verify mode shows model scores while rating
+    queue_id varchar not null, title varchar not null, unit varchar not null,              -- unit: trace or pair
+    rubric_id varchar not null, rubric_version integer not null,
+    overlap integer,                                                     -- raters an item; null: as many as want to
+    lease_minutes integer not null, verify_mode boolean not null,        -- verify mode shows model scores while rating
+    blind boolean not null,                                              -- others' judgements and the model's name stay hidden
+    sampling varchar not null, gold_share double not null, config varchar not null,        -- config: JSON
+    archived boolean not null, created_at timestamp not null);
+
+create table pair(
+    pair_id varchar not null, queue_id varchar not null, problem_id varchar not null,
+    left_trace_id varchar not null, right_trace_id varchar not null,     -- in canonical order: what was shown is in the assignment
+    shared_steps integer not null, source varchar not null, created_at timestamp not null);
 
 -- The safety net under the leases: even if two claims were ever computed at once, the second cannot be committed.
 create table slot(
-    queue_id varchar not null, trace_id varchar not null, slot_no integer not null, rater_id varchar not null,
-    primary key (queue_id, trace_id, slot_no), unique (queue_id, trace_id, rater_id));
+    queue_id varchar not null, item_id varchar not null, slot_no integer not null, rater_id varchar not null,
+    primary key (queue_id, item_id, slot_no), unique (queue_id, item_id, rater_id));
 
 create table assignment(
     assignment_id varchar not null, queue_id varchar not null, trace_id varchar not null, segmentation_id varchar not null,
     rater_id varchar not null, rubric_id varchar not null, rubric_version integer not null,
-    status varchar not null check (status in ('leased', 'submitted', 'skipped')), status_reason varchar not null,
+    status varchar not null, status_reason varchar not null,             -- status: leased, submitted, skipped
     status_seq bigint not null,                                          -- client seq of the event that set the status; -1: none
-    leased_at timestamp not null, lease_expires_at timestamp not null, submitted_at timestamp, updated_at timestamp not null);
+    leased_at timestamp not null, lease_expires_at timestamp not null, submitted_at timestamp, updated_at timestamp not null,
+    pair_id varchar, swapped boolean,                                    -- a pair: which, and whether its right trace stood on the left
+    late boolean not null,                                               -- submitted after its lease had ended and its place was taken: an extra rating
+    gold varchar,                                                        -- null, gold or screening: never told to the rater before the end
+    sampled_by varchar not null);                                        -- which rule chose it, the random slice included
 
 create table rating_event(
     server_seq bigint not null,                                          -- order of commit over the whole store
     event_id varchar not null,                                           -- made by the client; append-only: no key, no index
     assignment_id varchar not null, rater_id varchar not null, seq bigint not null,
     ts_client timestamp, ts_server timestamp not null,
-    action varchar not null check (action in ('set', 'clear', 'submit', 'reopen', 'skip', 'comment')),
-    target varchar not null check (target in ('step', 'decision', 'trace')),
+    action varchar not null, target varchar not null,                    -- storage/events.py says which there are
     segmentation_id varchar not null, step_idx integer, dimension varchar not null,
     value double, value_text varchar,                                    -- 0 is a deliberate neutral; unsure: null + 'unsure'
     input_method varchar not null, dwell_ms integer, prelabel_visible boolean not null, ui_build varchar not null);
+
+-- Items whose right judgement is known. Appended to; the latest row of an item counts, and one that is not active ends it.
+create table gold(
+    queue_id varchar not null, item_id varchar not null, kind varchar not null,            -- kind: gold or screening
+    answers varchar not null, feedback varchar not null, active boolean not null, created_by varchar not null, created_at timestamp not null);
+
+-- Whether a rater may go on in a queue. Appended to; the latest row counts.
+create table standing(
+    rater_id varchar not null, queue_id varchar not null, state varchar not null,          -- state: paused, passed or open
+    reason varchar not null, set_by varchar not null, set_at timestamp not null);
+
+-- What an adjudicator decided where raters differ. Appended to; the latest row of a (target, step, dimension) counts.
+create table adjudication(
+    adjudication_id varchar not null, queue_id varchar not null, trace_id varchar not null, segmentation_id varchar not null,
+    target varchar not null, step_idx integer, dimension varchar not null, value double, value_text varchar,
+    adjudicator varchar not null, reason varchar not null, guideline_gap boolean not null, created_at timestamp not null);
 
 -- Latest wins, by the client's order, then by order of commit. An undo is an event too: a clear, or a set of what was there before.
 create view rating_current as

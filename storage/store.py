@@ -27,7 +27,7 @@ from storage.events import CurrentRating, RatingEvent, format_utc
 from storage.queue import DEFAULT_QUEUE, LEASE_MINUTES, Assignment, Claim
 from storage.refinements import Refinement
 from storage.traces import Held, TraceRow, WorldLine
-from storage.writer import Writer
+from storage.writer import Operation, Writer
 
 __all__ = [
     "Assignment", "CorruptFolder", "CurrentRating", "FolderInUse", "ForeignFolder", "NothingRated", "RatingEvent",
@@ -220,7 +220,7 @@ class Store:
     # ---- reads: any thread
 
     def trace(self, trace_id: str) -> Trace | None:
-        return self._read(lambda con: traces.read_trace(con, trace_id))
+        return self.read(lambda con: traces.read_trace(con, trace_id))
 
     def traces(
         self, *, limit: int = 50, after: str | None = None, model: str | None = None, text: str | None = None
@@ -228,38 +228,38 @@ class Store:
         """A page, newest first; `after` is the trace_id of the last row of the page before. `text` is looked for in
         prompts.
         """
-        return self._read(lambda con: traces.list_traces(con, limit=limit, after=after, model=model, text=text))
+        return self.read(lambda con: traces.list_traces(con, limit=limit, after=after, model=model, text=text))
 
     def held(self, batch: Sequence[Trace]) -> Held:
         """Which of these traces are stored already: by content, under whatever id, and by id."""
-        return self._read(lambda con: traces.held(con, batch))
+        return self.read(lambda con: traces.held(con, batch))
 
     def family(self, root: str) -> list[WorldLine]:
         """The trace `root` and all its forks, oldest first; empty when there is no such trace."""
-        return self._read(lambda con: traces.read_family(con, root))
+        return self.read(lambda con: traces.read_family(con, root))
 
     def assignment(self, assignment_id: str) -> Assignment | None:
-        return self._read(lambda con: queue.read_assignment(con, assignment_id))
+        return self.read(lambda con: queue.read_assignment(con, assignment_id))
 
     def recent_assignments(self, rater_id: str, limit: int = 20) -> list[Assignment]:
         """A rater's last assignments, latest first."""
-        return self._read(lambda con: queue.recent_assignments(con, rater_id, limit))
+        return self.read(lambda con: queue.recent_assignments(con, rater_id, limit))
 
     def remaining(self, rater_id: str, queue_id: str = DEFAULT_QUEUE) -> int:
         """How many traces this rater could still rate, open leases included."""
-        return self._read(lambda con: queue.remaining(con, rater_id, queue_id))
+        return self.read(lambda con: queue.remaining(con, rater_id, queue_id))
 
     def current_ratings(self, assignment_id: str) -> list[CurrentRating]:
         """What counts now: latest wins."""
-        return self._read(lambda con: ratings.current_ratings(con, assignment_id))
+        return self.read(lambda con: ratings.current_ratings(con, assignment_id))
 
     def events(self, assignment_id: str) -> list[RatingEvent]:
         """The whole log of an assignment, in the order of commit."""
-        return self._read(lambda con: ratings.events_of(con, assignment_id))
+        return self.read(lambda con: ratings.events_of(con, assignment_id))
 
     def why_rejected(self, events: Sequence[RatingEvent]) -> dict[str, str]:
         """{event_id: sentence} for events that `add_rating_events` leaves out."""
-        return self._read(lambda con: ratings.why_rejected(con, events))
+        return self.read(lambda con: ratings.why_rejected(con, events))
 
     def scores(self, trace_id: str) -> list[StepScores]:
         """The latest scores of each scorer and version, newest first."""
@@ -274,23 +274,30 @@ class Store:
 
     def refinements(self, trace_id: str) -> list[Refinement]:
         """What models said of a trace's steps, newest first."""
-        return self._read(lambda con: refinements.read_refinements(con, trace_id))
+        return self.read(lambda con: refinements.read_refinements(con, trace_id))
 
     def stats(self) -> dict[str, Any]:
         """traces, steps, ratings, judgements, submitted, by_rater, by_model, rating_histogram {good, neutral, bad,
         unsure}.
         """
-        return self._read(ratings.statistics)
+        return self.read(ratings.statistics)
 
     def event_seq(self) -> int:
         """The sequence number of the last rating event committed; 0 when there is none."""
-        return self._read(ratings.last_seq)
+        return self.read(ratings.last_seq)
 
     def query(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Read rows with this thread's cursor: for snapshots and notebooks, never for writing."""
-        return self._read(lambda con: con.execute(sql, params).fetchall())
+        return self.read(lambda con: con.execute(sql, params).fetchall())
 
-    def _read(self, read: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+    # ---- for the modules of this folder that are a noun of their own (people, pairs, …)
+
+    def write(self, operation: Operation, payload: Any) -> Future[Any]:
+        """Hand a writer's operation (storage/writer.py) and what it takes to the one thread that writes."""
+        return self._writer.submit(operation, payload)
+
+    def read(self, read: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Read with this thread's cursor; an error of the database becomes a StoreError with a sentence."""
         try:
             return read(self._cursor())
         except duckdb.Error as error:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.common import Bench, In, RaterCookie, blocking, find_trace, rater_of, refusals
+from app.api.common import Bench, In, Me, blocking, find_trace, rater_of, refusals
 from app.api.errors import Refused
 from app.api.scores import ScoresOut, read_scores
 from app.api.traces import TraceOut
@@ -85,9 +85,9 @@ class Work(BaseModel):
     "/next", summary="Take the next trace to rate", response_model=Work, response_model_exclude_unset=True,
     responses=refusals(400, 403, 422, 503),
 )  # fmt: skip
-async def next_assignment(bench: Bench, asked: NextIn | None = None, cookie: RaterCookie = None) -> dict[str, Any]:
+async def next_assignment(bench: Bench, me: Me, asked: NextIn | None = None) -> dict[str, Any]:
     """The rater's open assignment (a reload comes back to it), else the least rated trace that they have not had."""
-    rater = rater_of(asked.rater if asked else None, cookie)
+    rater = rater_of(asked.rater if asked else None, me)
     assignment = await blocking(lambda: bench.store.next_assignment(rater))
     if assignment is not None:
         return await _work(bench, assignment)
@@ -107,9 +107,9 @@ async def next_assignment(bench: Bench, asked: NextIn | None = None, cookie: Rat
     response_model_exclude_unset=True,
     responses=refusals(400, 403, 404, 409, 422, 503),
 )
-async def open_assignment(bench: Bench, asked: OpenIn, cookie: RaterCookie = None) -> dict[str, Any]:
+async def open_assignment(bench: Bench, asked: OpenIn, me: Me) -> dict[str, Any]:
     """The rater's assignment for this trace, made if there is none."""
-    rater = rater_of(asked.rater, cookie)
+    rater = rater_of(asked.rater, me)
     trace = await find_trace(bench, asked.trace_id)
     if not trace.steps:
         raise Refused(422, "This trace has no steps, so there is nothing to rate in it.")

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Cookie, Depends, Request
+from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.errors import Refused
+from app.people import Person
 from app.services import Services
 from core.trace import Trace
 
@@ -59,12 +60,44 @@ async def _services(request: Request) -> Services:  # async: FastAPI sends any o
 
 
 Bench = Annotated[Services, Depends(_services)]
-RaterCookie = Annotated[str | None, Cookie(alias=RATER_COOKIE, include_in_schema=False)]
 
 
-def rater_of(asked: str | None, cookie: str | None) -> str:
-    """The rater who is meant: the field, else the cookie, else the one local rater."""
-    rater = (asked or cookie or LOCAL_RATER).strip()
+async def _person(request: Request) -> Person:
+    """Set by whatever knows accounts (app/people.py); without accounts, the one person there is."""
+    found: Person | None = getattr(request.state, "person", None)
+    if found is not None:
+        return found
+    name = _name(request.cookies.get(RATER_COOKIE) or LOCAL_RATER)
+    return Person(name, name, "admin", alone=True)
+
+
+Me = Annotated[Person, Depends(_person)]
+
+
+def needs(role: str) -> Any:
+    """A dependency of a route or router: whoever asks must have this role, or one above it."""
+
+    async def check(me: Me) -> None:
+        if not me.may(role):
+            raise Refused(403, f"This needs the role {role}; you are {me.role}. Ask an admin of this workbench for it.")
+
+    check.least_role = role  # type: ignore[attr-defined]  # the walk over all routes reads it
+    return Depends(check)
+
+
+def rater_of(asked: str | None, me: Person) -> str:
+    """The rater who is meant: without accounts the name that was given, with accounts whoever is logged in."""
+    if me.alone:
+        return _name(asked) if asked else me.rater_id
+    if asked is not None and asked != me.rater_id:
+        raise Refused(
+            403, f'You are logged in as "{me.rater_id}" and cannot work as "{asked[:60]}"; leave "rater" out.'
+        )
+    return me.rater_id
+
+
+def _name(asked: str) -> str:
+    rater = asked.strip()
     if not rater or len(rater) > MOST_RATER_CHARS or not rater.isprintable():
         raise Refused(422, f'"rater" must be a name of 1 to {MOST_RATER_CHARS} printable characters.')
     return rater

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import Field
 
-from app.api.common import Bench, In, RaterCookie, blocking, rater_of, refusals
+from app.api.common import Bench, In, Me, blocking, rater_of, refusals
 from app.api.errors import Refused
 from app.paths import snapshots_dir
 from app.services import Services
@@ -94,9 +94,9 @@ async def preview_snapshot(bench: Bench, asked: PreviewIn) -> Preview:
     response_model=SnapshotInfo,
     responses=refusals(400, 403, 422, 503),
 )
-async def freeze_snapshot(bench: Bench, asked: FreezeIn, cookie: RaterCookie = None) -> SnapshotInfo:
+async def freeze_snapshot(bench: Bench, asked: FreezeIn, me: Me) -> SnapshotInfo:
     """Write a folder with `data.parquet`, `manifest.json` and a card: whole, or not at all."""
-    spec, by = spec_of(asked.spec), rater_of(None, cookie)
+    spec, by = spec_of(asked.spec), rater_of(None, me)
     root = snapshots_dir(bench.data_dir)
     return await blocking(lambda: freeze(bench.store, root, spec, by, name=asked.name.strip()))
 

@@ -80,6 +80,7 @@ def workbench(folder: Path, *arguments: str) -> Iterator[Bench]:
     """A workbench with its log and its data in `folder`."""
     log = folder / "server.log"
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "PYTHONUNBUFFERED": "1"}
+    environment["PYTHONFAULTHANDLER"] = "1"
     command = [sys.executable, "-m", "app.cli", "--port", "0", "--data", str(folder / "data"), "--no-browser"]
     command += arguments
     with log.open("w") as out:
@@ -91,8 +92,9 @@ def workbench(folder: Path, *arguments: str) -> Iterator[Bench]:
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:
-                process.kill()
+                process.send_signal(signal.SIGABRT)  # faulthandler writes what every thread is doing
                 process.wait()
+                raise AssertionError(f"the server did not stop:\n{log.read_text()[-12000:]}") from None
 
 
 def _wait_for_url(process: subprocess.Popen[bytes], log: Path) -> str:

@@ -73,13 +73,17 @@ def started(python: str, model: str, log: Path, *extra: str) -> Iterator[Vllm]:
 
 def _give_way(server: int) -> None:
     """The engine's processes poll without a pause. On two cores they can keep the one that answers from running at all: a
-    response then arrives in one piece when it is whole, and so does every other answer."""
+    response then arrives in one piece when it is whole, and so does every other answer. So one core is kept free of them.
+    """
     import psutil
 
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
     for child in psutil.Process(server).children(recursive=True):
         with suppress(psutil.Error, OSError):
             for thread in child.threads():
                 os.setpriority(os.PRIO_PROCESS, thread.id, 10)
+                if len(cores) > 1:
+                    os.sched_setaffinity(thread.id, cores[1:])
 
 
 @pytest.fixture(scope="session")

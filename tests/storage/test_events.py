@@ -33,7 +33,7 @@ def test_an_event_survives_json() -> None:
         ({"seq": True}, "seq"),
         ({"seq": 1.5}, "seq"),
         ({"action": "delete"}, "action"),
-        ({"target": "pair"}, "target"),
+        ({"target": "page"}, "target"),
         ({"target": None}, "target"),
         ({"dimension": "verdict"}, "dimension"),
         ({"step_idx": None}, "step_idx"),

@@ -123,31 +123,59 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     _refused(tmp_path, ForeignFolder, f"schema version 99; this Worldline reads version {SCHEMA_VERSION}")
 
 
-def _as_version_2(con: duckdb.DuckDBPyConnection) -> None:
+OF_VERSION_3 = Path(__file__).parent / "old_schemas" / "3.sql"
+# One rater in mid-work, as version 3 kept it: T, T_SEGMENTS are a trace and its segmentation.
+WORK_OF_VERSION_3 = """
+insert into rater values ('ada', 'Ada', 'rater', '2026-11-01');
+insert into rubric values ('steps', 1, 'Judge.', '2026-11-01');
+insert into queue values ('default', 'steps', 1, 2, 45, true);
+insert into slot values ('default', $trace, 0, 'ada');
+insert into assignment values ('a1', 'default', $trace, $segments, 'ada', 'steps', 1, 'leased', '', -1, '2026-11-01', '2026-11-02', null, '2026-11-01');
+insert into rating_event values (7, '7d444840-9dc0-11d1-b245-5ffdce74fad2', 'a1', 'ada', 3, null, '2026-11-01', 'set', 'step', $segments, 0, 'correctness', 1, null, 'key', 5, false, '');
+"""
+
+
+def _to_version_2(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("drop table refinement")
     con.execute("alter table trace drop column earlier")
 
 
-def _as_version_1(con: duckdb.DuckDBPyConnection) -> None:
-    _as_version_2(con)
+def _to_version_1(con: duckdb.DuckDBPyConnection) -> None:
+    _to_version_2(con)
     con.execute("alter table tree_edge drop column kind")
     con.execute("alter table trace drop column origin")
     con.execute("alter table trace drop column origin_root")
 
 
-@pytest.mark.parametrize(("version", "undo"), [("1", _as_version_1), ("2", _as_version_2)])
+@pytest.mark.parametrize(("version", "undo"), [("1", _to_version_1), ("2", _to_version_2), ("3", lambda _: None)])
 def test_a_file_of_an_older_version_is_brought_up_to_date(tmp_path: Path, version: str, undo: Any) -> None:
     kept = make_trace()
-    with Store.open(tmp_path) as store:
+    with Store.open(tmp_path / "new") as store:
         store.add_trace(kept).result()
-    new = _columns(tmp_path)
-    with duckdb.connect(str(tmp_path / DATABASE)) as con:
+        segmentation = store.query("select segmentation_id from segmentation")[0][0]
+    old = tmp_path / "old"
+    old.mkdir()
+    with duckdb.connect(str(old / DATABASE)) as con:
+        con.execute(OF_VERSION_3.read_text())
+        con.execute("insert into worldline_meta values ('schema_version', ?)", [version])
+        con.execute(f"attach '{tmp_path / 'new' / DATABASE}' as new (read_only)")
+        for table in ("problem", "trace", "segmentation", "step", "tree_edge"):
+            con.execute(f"insert into {table} by name select * from new.{table}")
+        for statement in con.extract_statements(WORK_OF_VERSION_3):
+            values = {"trace": kept.trace_id, "segments": segmentation}
+            con.execute(statement, {n: v for n, v in values.items() if f"${n}" in statement.query})
+        con.execute("detach new")
         undo(con)
-        con.execute("update worldline_meta set value = ? where key = 'schema_version'", [version])
     for _ in range(2):
-        with Store.open(tmp_path) as store:
+        with Store.open(old) as store:
             assert store.trace(kept.trace_id) == kept
-    assert _columns(tmp_path) == new
+            work = store.next_assignment("ada")
+            assert work is not None
+            assert (work.assignment_id, work.verify_mode, work.events_seq) == ("a1", True, 3)
+            assert [(r.dimension, r.value) for r in store.current_ratings("a1")] == [("correctness", 1.0)]
+            assert store.event_seq() == 7
+            assert store.query("select password_hash, active from rater where rater_id = 'ada'") == [(None, True)]
+    assert _columns(old) == _columns(tmp_path / "new")
 
 
 def _columns(folder: Path) -> set[tuple[str, str, str, bool]]:

@@ -42,7 +42,7 @@ def test_8_threads_never_take_the_same_trace(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert Counter(taken) == Counter(ids)
-    slots = store.query("select count(*), count(distinct trace_id) from slot")[0]
+    slots = store.query("select count(*), count(distinct item_id) from slot")[0]
     assert slots == (40, 40)
 
 

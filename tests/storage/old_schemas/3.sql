@@ -1,0 +1,95 @@
+-- What Worldline keeps. Three habits explain most of it:
+--   * hot tables (rating_event, step, tree_edge, model_score) have no key, no index, no foreign key: rows are only ever
+--     appended, by one writer thread, which also sees to it that nothing is appended twice;
+--   * time is TIMESTAMP in UTC, never timestamptz (fetching that needs another package);
+--   * human ratings and model scores never share a table.
+-- Character offsets count Unicode code points, as Python does: text of a step = substr(response, char_start + 1, char_end - char_start).
+
+create table worldline_meta(key varchar not null, value varchar not null);
+
+create table problem(problem_id varchar not null, prompt varchar not null, task varchar, answer varchar, meta varchar, created_at timestamp);
+
+create table trace(
+    trace_id varchar not null, problem_id varchar not null, prompt varchar not null, response varchar not null,
+    response_sha256 varchar not null, answer varchar not null, finish_reason varchar not null, model varchar not null,
+    format varchar not null, sampling varchar not null, stats varchar not null, solved boolean, error varchar not null,
+    created_at timestamp not null, created_text varchar not null,       -- the text as it came: a trace is given back unchanged
+    n_steps integer not null, n_backtracks integer not null, source varchar not null, stored_at timestamp not null,
+    origin varchar, origin_root varchar,                                 -- a fork: where it left which trace, and the first of the family
+    earlier varchar);                                                    -- the turns before this one, and how they were given to the model
+
+create table segmentation(segmentation_id varchar not null, trace_id varchar not null, segmenter varchar not null, n_steps integer not null);
+
+create table step(
+    segmentation_id varchar not null, step_idx integer not null, char_start integer not null, char_end integer not null,
+    name varchar not null, thought varchar not null, summary varchar not null, reflection varchar not null,
+    decision varchar, complete boolean not null, text_sha256 varchar not null);
+
+create table tree_edge(
+    segmentation_id varchar not null, child_idx integer not null, parent_idx integer,  -- null: the question itself
+    is_backtrack boolean not null, resumes_idx integer, replaces_idx integer, confidence double,
+    kind varchar);                                                       -- null: nothing says what the step does
+
+create table rater(
+    rater_id varchar primary key, display_name varchar not null,
+    role varchar not null check (role in ('rater', 'adjudicator', 'researcher', 'admin')),
+    created_at timestamp not null);
+
+create table rubric(rubric_id varchar not null, version integer not null, guidelines varchar not null, created_at timestamp not null);
+
+create table queue(
+    queue_id varchar not null, rubric_id varchar not null, rubric_version integer not null,
+    overlap integer,                                                     -- raters a trace; null: as many as want to
+    lease_minutes integer not null, verify_mode boolean not null);       -- verify mode shows model scores while rating
+
+-- The safety net under the leases: even if two claims were ever computed at once, the second cannot be committed.
+create table slot(
+    queue_id varchar not null, trace_id varchar not null, slot_no integer not null, rater_id varchar not null,
+    primary key (queue_id, trace_id, slot_no), unique (queue_id, trace_id, rater_id));
+
+create table assignment(
+    assignment_id varchar not null, queue_id varchar not null, trace_id varchar not null, segmentation_id varchar not null,
+    rater_id varchar not null, rubric_id varchar not null, rubric_version integer not null,
+    status varchar not null check (status in ('leased', 'submitted', 'skipped')), status_reason varchar not null,
+    status_seq bigint not null,                                          -- client seq of the event that set the status; -1: none
+    leased_at timestamp not null, lease_expires_at timestamp not null, submitted_at timestamp, updated_at timestamp not null);
+
+create table rating_event(
+    server_seq bigint not null,                                          -- order of commit over the whole store
+    event_id varchar not null,                                           -- made by the client; append-only: no key, no index
+    assignment_id varchar not null, rater_id varchar not null, seq bigint not null,
+    ts_client timestamp, ts_server timestamp not null,
+    action varchar not null check (action in ('set', 'clear', 'submit', 'reopen', 'skip', 'comment')),
+    target varchar not null check (target in ('step', 'decision', 'trace')),
+    segmentation_id varchar not null, step_idx integer, dimension varchar not null,
+    value double, value_text varchar,                                    -- 0 is a deliberate neutral; unsure: null + 'unsure'
+    input_method varchar not null, dwell_ms integer, prelabel_visible boolean not null, ui_build varchar not null);
+
+-- Latest wins, by the client's order, then by order of commit. An undo is an event too: a clear, or a set of what was there before.
+create view rating_current as
+select * exclude (rn) from (
+    select *, row_number() over (
+        partition by assignment_id, target, segmentation_id, step_idx, dimension order by seq desc, server_seq desc) as rn
+    from rating_event where action in ('set', 'clear'))
+where rn = 1 and action = 'set';
+
+-- "unsure" is not a vote: count(value) leaves it out.
+create view step_consensus as
+select segmentation_id, step_idx, count(value) as n, avg(value) as mean, max(value) - min(value) as spread,
+       count(distinct value) as n_values
+from rating_current join assignment using (assignment_id, segmentation_id)
+where target = 'step' and dimension = 'correctness' and status = 'submitted'
+group by segmentation_id, step_idx;
+
+create table model_score(
+    trace_id varchar not null, segmentation_id varchar not null, scorer varchar not null, scorer_version varchar not null,
+    step_values double[] not null, aggregation varchar not null, created_at timestamp not null);
+
+-- What a model said of a trace's steps on a second look; what was inferred first is never changed.
+create table refinement(
+    refinement_id varchar not null, trace_id varchar not null, segmentation_id varchar not null, model varchar not null,
+    steps varchar not null, stats varchar not null, created_at timestamp not null);
+
+create table snapshot(
+    snapshot_id varchar not null, name varchar not null, spec varchar not null, event_seq bigint not null,
+    n_rows integer not null, sha256 varchar not null, created_by varchar not null, created_at timestamp not null, path varchar not null);
