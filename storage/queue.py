@@ -83,6 +83,14 @@ def read_assignment(con: duckdb.DuckDBPyConnection, assignment_id: str) -> Assig
     return rows[0] if rows else None
 
 
+def has_had(con: duckdb.DuckDBPyConnection, rater_id: str, trace_id: str) -> bool:
+    """Whether this rater was ever given this trace, in whatever queue."""
+    found = con.execute(
+        "select 1 from assignment where rater_id = ? and trace_id = ? limit 1", [rater_id, trace_id]
+    ).fetchone()
+    return found is not None
+
+
 def recent_assignments(con: duckdb.DuckDBPyConnection, rater_id: str, limit: int) -> list[Assignment]:
     """A rater's last assignments, latest first: the way back to what was submitted."""
     return _assignments(

@@ -7,16 +7,17 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.common import Bench, In, Me, blocking, find_trace, rater_of, refusals
+from app.api.common import Bench, In, Me, blocking, find_trace, needs, rater_of, refusals
 from app.api.errors import Refused
 from app.api.scores import ScoresOut, read_scores
 from app.api.traces import TraceOut
 from app.services import Services
 from core import layout
 from storage.events import RatingEvent
+from storage.queue import has_had
 from storage.store import Assignment
 
-router = APIRouter(prefix="/assignments", tags=["rating"])
+router = APIRouter(prefix="/assignments", tags=["rating"], dependencies=[needs("rater")])
 
 
 class NextIn(In):
@@ -108,8 +109,13 @@ async def next_assignment(bench: Bench, me: Me, asked: NextIn | None = None) -> 
     responses=refusals(400, 403, 404, 409, 422, 503),
 )
 async def open_assignment(bench: Bench, asked: OpenIn, me: Me) -> dict[str, Any]:
-    """The rater's assignment for this trace, made if there is none."""
+    """The rater's assignment for this trace, made if there is none: which with accounts takes an adjudicator."""
     rater = rater_of(asked.rater, me)
+    if not me.may("adjudicator") and not await blocking(
+        lambda: bench.store.read(lambda con: has_had(con, rater, asked.trace_id))
+    ):
+        # A rater who could name any trace could read any, and would choose what the queue must choose.
+        raise Refused(403, "This trace was not given to you to rate; take the next one instead.")
     trace = await find_trace(bench, asked.trace_id)
     if not trace.steps:
         raise Refused(422, "This trace has no steps, so there is nothing to rate in it.")
@@ -121,13 +127,15 @@ async def open_assignment(bench: Bench, asked: OpenIn, me: Me) -> dict[str, Any]
     summary="One assignment",
     response_model=Work,
     response_model_exclude_unset=True,
-    responses=refusals(404),
+    responses=refusals(403, 404),
 )
-async def one_assignment(bench: Bench, assignment_id: str) -> dict[str, Any]:
+async def one_assignment(bench: Bench, assignment_id: str, me: Me) -> dict[str, Any]:
     """The assignment with its trace and the ratings that count now."""
     assignment = await blocking(lambda: bench.store.assignment(assignment_id))
     if assignment is None:
         raise Refused(404, f'There is no assignment "{assignment_id[:100]}".')
+    if not me.alone and assignment.rater_id != me.rater_id and not me.may("adjudicator"):
+        raise Refused(403, "This is another rater's work; an adjudicator may look at it.")
     return await _work(bench, assignment)
 
 

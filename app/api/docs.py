@@ -7,7 +7,9 @@ from pathlib import Path
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
-router = APIRouter(include_in_schema=False)
+from app.api.common import needs
+
+router = APIRouter(include_in_schema=False, dependencies=[needs("rater")])
 PAGE = Path(__file__).parents[1] / "static" / "api-docs.html"
 
 

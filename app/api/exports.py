@@ -10,13 +10,13 @@ from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
-from app.api.common import Bench, In, blocking, refusals
+from app.api.common import Bench, In, blocking, needs, refusals
 from app.api.errors import Refused
 from app.api.snapshots import find_snapshot
 from app.services import Services
 from storage.exports import FORMATS, export, plan
 
-router = APIRouter(tags=["exports"])
+router = APIRouter(tags=["exports"], dependencies=[needs("researcher")])
 
 
 class OptionOut(BaseModel):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
-from app.api.common import Bench, In, blocking, find_trace, refusals
+from app.api.common import Bench, In, blocking, find_trace, needs, refusals
 from app.api.errors import Refused
 from app.api.runs import MOST_STEPS, MOST_TOKENS, Started
 from app.api.turns import turns_of
@@ -18,7 +18,7 @@ from core.engines.base import Bounds, Sampling, Thinking
 from core.steer import fork
 from core.trace import ACTIONS, Origin, Problem, Trace
 
-router = APIRouter(prefix="/traces", tags=["forks"])
+router = APIRouter(prefix="/traces", tags=["forks"], dependencies=[needs("adjudicator")])
 
 MOST_FORKS = 32
 _EDIT_LIMIT = 64 * 1024
@@ -82,7 +82,7 @@ TraceId = Annotated[str, Path(description="A trace, or a run under way.")]
 
 @router.post(
     "/{trace_id}/forks", status_code=201, summary="Go on from a step", response_model=list[Started],
-    responses=refusals(400, 403, 404, 422, 429, 503),
+    responses=refusals(400, 403, 404, 422, 429, 503), dependencies=[needs("researcher")],
 )  # fmt: skip
 async def make_forks(bench: Bench, trace_id: TraceId, asked: ForkIn) -> list[Started]:
     """Start runs that keep the trace up to a step and go on from there; follow them like any run.

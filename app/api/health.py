@@ -7,10 +7,10 @@ import os
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from app.api.common import Bench, Problem
+from app.api.common import Bench, Problem, needs
 from app.commands.common import VERSION
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], dependencies=[needs("rater")])
 
 
 class Health(BaseModel):

@@ -15,13 +15,13 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
-from app.api.common import Bench, blocking, refusals
+from app.api.common import Bench, blocking, needs, refusals
 from app.api.errors import Refused
 from app.services import Services
 from core.trace import Trace
 from storage.errors import StoreError
 
-router = APIRouter(prefix="/imports", tags=["traces"])
+router = APIRouter(prefix="/imports", tags=["traces"], dependencies=[needs("researcher")])
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".txt")
 MOST_NAME_CHARS = 200

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.common import Bench, In, blocking, refusals
+from app.api.common import Bench, In, blocking, needs, refusals
 from app.api.errors import Refused
 from app.services import Services
 from training import jobs as training_jobs
@@ -20,7 +20,7 @@ from training.jobs import FolderBusy, JobError
 from training.recipe import RecipeError
 from training.rows import RowsError
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[needs("researcher")])
 
 T = TypeVar("T")
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}")

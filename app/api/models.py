@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from app.api.common import Bench
+from app.api.common import Bench, needs
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], dependencies=[needs("researcher")])
 
 
 class Model(BaseModel):

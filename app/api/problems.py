@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from app.api.common import needs
 from core.tasks import countdown, countdown_text
 
-router = APIRouter(prefix="/problems", tags=["problems"])
+router = APIRouter(prefix="/problems", tags=["problems"], dependencies=[needs("researcher")])
 
 # All solvable, all held out: none of them is in the pocket model's training data.
 EXAMPLES = (((4, 7, 8, 8), 24), ((5, 8, 11), 48), ((2, 10, 6, 3), 37), ((5, 9, 13), 74), ((8, 7, 6, 12), 16))

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from app.api.common import Bench, In, blocking, refusals
+from app.api.common import Bench, In, Me, blocking, needs, rater_of, refusals
 from storage.events import EventError, RatingEvent
 
-router = APIRouter(prefix="/ratings", tags=["rating"])
+router = APIRouter(prefix="/ratings", tags=["rating"], dependencies=[needs("rater")])
 
 MOST_AT_ONCE = 1000
 _EXAMPLE = {
@@ -56,8 +56,12 @@ class Committed(BaseModel):
 
 
 @router.post("", summary="Rate", response_model=Committed, responses=refusals(400, 403, 413, 422, 503))
-async def rate(bench: Bench, sent: RatingsIn) -> Committed:
+async def rate(bench: Bench, sent: RatingsIn, me: Me) -> Committed:
     """Append rating events. The answer comes after the commit: an id in `committed` survives a power cut."""
+    if not me.alone:
+        for row in sent.events:
+            named = row.get("rater_id") if isinstance(row, dict) else None
+            rater_of(named if isinstance(named, str) else None, me)
     good: list[RatingEvent] = []
     rejected: list[Rejection] = []
     for row in sent.events:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
-from app.api.common import Bench, In, blocking, find_trace, refusals
+from app.api.common import Bench, In, blocking, find_trace, needs, refusals
 from app.api.errors import Refused
 from app.models import UnknownModel
 from app.refining import CannotRefine, Work
@@ -16,7 +16,7 @@ from core import refine
 from core.trace import Trace
 from storage.refinements import Refinement
 
-router = APIRouter(prefix="/traces/{trace_id}/refinements", tags=["refinements"])
+router = APIRouter(prefix="/traces/{trace_id}/refinements", tags=["refinements"], dependencies=[needs("adjudicator")])
 
 
 class RefineIn(In):
@@ -68,7 +68,7 @@ class RefinementOut(BaseModel):
 
 @router.post(
     "", status_code=201, summary="Let a model look at the tree", response_model=RefinementOut,
-    responses=refusals(400, 403, 404, 409, 422, 429),
+    responses=refusals(400, 403, 404, 409, 422, 429), dependencies=[needs("researcher")],
 )  # fmt: skip
 async def start_refinement(bench: Bench, trace_id: str, asked: RefineIn) -> RefinementOut:
     """Begin, in the background: the model labels every step (its kind, its parent, what a turn back goes on from and gives
@@ -113,6 +113,7 @@ async def list_refinements(
 @router.post(
     "/{refinement_id}/stop",
     summary="Stop a refinement",
+    dependencies=[needs("researcher")],
     response_model=RefinementOut,
     responses=refusals(403, 404, 409),
 )

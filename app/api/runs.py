@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from app.api.common import Bench, In, refusals
+from app.api.common import Bench, In, needs, refusals
 from app.api.errors import Refused
 from app.api.turns import turns_after
 from app.eventlog import stream
@@ -18,7 +18,7 @@ from core.engines.base import Bounds, Sampling, Thinking
 from core.trace import GivenAs, Problem
 from core.turns import Turns
 
-router = APIRouter(prefix="/runs", tags=["runs"])
+router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[needs("researcher")])
 
 QUESTION_LIMIT = 64 * 1024  # bytes of UTF-8
 EXAMPLE = "Reach 24 from 4, 7, 8 and 8."

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from app.api.common import Bench, In, blocking, find_trace, refusals
+from app.api.common import Bench, In, blocking, find_trace, needs, refusals
 from app.api.errors import Refused
 from app.services import Services
 from core.scoring.prm import Aggregation, ScorerError, aggregate
 from storage.store import StepScores
 
-router = APIRouter(prefix="/traces/{trace_id}/scores", tags=["scores"])
+router = APIRouter(prefix="/traces/{trace_id}/scores", tags=["scores"], dependencies=[needs("adjudicator")])
 
 
 class ScoresOut(BaseModel):
@@ -68,7 +68,11 @@ async def get_scores(
 
 
 @router.post(
-    "", summary="Score a trace now", response_model=list[ScoresOut], responses=refusals(400, 403, 404, 409, 422, 503)
+    "",
+    summary="Score a trace now",
+    dependencies=[needs("researcher")],
+    response_model=list[ScoresOut],
+    responses=refusals(400, 403, 404, 409, 422, 503),
 )
 async def score(bench: Bench, trace_id: str, asked: ScoreIn | None = None) -> list[dict[str, Any]]:
     """Let the reward model in use judge every step, now, and answer with the scores."""

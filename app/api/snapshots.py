@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import Field
 
-from app.api.common import Bench, In, Me, blocking, rater_of, refusals
+from app.api.common import Bench, In, Me, blocking, needs, rater_of, refusals
 from app.api.errors import Refused
 from app.paths import snapshots_dir
 from app.services import Services
@@ -24,7 +24,7 @@ from storage.snapshots import (
     preview,
 )
 
-router = APIRouter(prefix="/snapshots", tags=["snapshots"])
+router = APIRouter(prefix="/snapshots", tags=["snapshots"], dependencies=[needs("researcher")])
 
 MOST_NAME_CHARS = 200
 _SPEC = {"models": ["pocket"], "raters": [], "trace_ids": [], "solved": None, "min_rated_steps": 0, "test_percent": 10}

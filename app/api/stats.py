@@ -7,9 +7,9 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.common import Bench, blocking
+from app.api.common import Bench, blocking, needs
 
-router = APIRouter(tags=["stats"])
+router = APIRouter(tags=["stats"], dependencies=[needs("adjudicator")])
 
 
 class Stats(BaseModel):

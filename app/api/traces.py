@@ -10,7 +10,7 @@ from fastapi import APIRouter, Body, Query, Response
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.common import Bench, blocking, find_trace, refusals
+from app.api.common import Bench, blocking, find_trace, needs, refusals
 from app.api.errors import Refused
 from core import layout
 from core.formats import parse_response
@@ -19,7 +19,7 @@ from core.trace import Trace, new_id, problem_id_of
 from storage.errors import StoreError
 from storage.traces import check_storable
 
-router = APIRouter(prefix="/traces", tags=["traces"])
+router = APIRouter(prefix="/traces", tags=["traces"], dependencies=[needs("adjudicator")])
 
 MOST_AT_ONCE = 10_000
 STORED_AT_ONCE = 200
@@ -156,7 +156,12 @@ async def one_trace(
 
 
 @router.post(
-    "", status_code=201, summary="Import traces", response_model=Imported, responses=refusals(400, 403, 409, 413, 422)
+    "",
+    status_code=201,
+    summary="Import traces",
+    dependencies=[needs("researcher")],
+    response_model=Imported,
+    responses=refusals(400, 403, 409, 413, 422),
 )
 async def import_traces(
     bench: Bench,

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
-from app.api.common import Bench, blocking, find_trace, refusals
+from app.api.common import Bench, blocking, find_trace, needs, refusals
 from app.api.errors import Refused
 from app.services import Services
 from core.trace import Earlier, GivenAs, Trace
 from core.turns import Turns
 
-router = APIRouter(prefix="/traces", tags=["turns"])
+router = APIRouter(prefix="/traces", tags=["turns"], dependencies=[needs("adjudicator")])
 
 MOST_TURNS = 200
 
