@@ -1,8 +1,8 @@
 """From the event log to the rows of a snapshot: one SQL statement, read as of one event sequence number.
 
 Knows no folder layout and no manifest (`snapshots.py` does). The rating view of the schema shows *now*; a snapshot
-needs *then*,
-so the same latest-wins rule is written out here with a bound on the sequence number.
+needs *then*, so the same latest-wins rule is written out here with a bound on the sequence number. Adjudications have no
+such number: of them the latest at the moment of freezing counts.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from storage.ratings import utc_now
 from storage.store import Store
 
 if TYPE_CHECKING:
@@ -21,10 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen: `rows` without their texts, the reasons why others were not, and the event they are as of."""
+    """What was chosen: `rows` without their texts, the pair assignments, the reasons why others were not, and the event
+    and the moment (UTC) they are as of.
+    """
 
     event_seq: int
+    as_of: datetime
     rows: list[dict[str, Any]]
+    pairs: list[dict[str, Any]]
     excluded: dict[str, int]
 
 
@@ -50,31 +56,52 @@ by_step as (
         max(value) filter (dimension = 'parent')::integer as corrected_parent,
         max(value_text) filter (dimension = 'kind') as corrected_kind,
         string_split(max(value_text) filter (dimension = 'cuts'), ' ')::integer[] as cuts,
-        coalesce(bool_or(value = 1) filter (dimension = 'joined'), false) as joined
+        coalesce(bool_or(value = 1) filter (dimension = 'joined'), false) as joined,
+        string_split(max(value_text) filter (dimension = 'span'), ' ')::integer[] as span,
+        max(value_text) filter (dimension = 'error_type') as error_type,
+        max(value) filter (dimension = 'severity')::tinyint as severity,
+        max(value_text) filter (dimension = 'rationale') as rationale,
+        max(value_text) filter (dimension = 'better') as better,
+        max(value) filter (dimension = 'recovered')::integer as recovered
     from counted where target in ('step', 'decision') group by assignment_id, step_idx),
 by_assignment as (
     select assignment_id,
         arg_max(step_idx, (seq, server_seq)) filter (dimension = 'first_error')::integer as first_error,
         max(value) filter (dimension = 'verdict')::tinyint as verdict,
         coalesce(max(value_text) filter (dimension = 'note'), '') as note,
+        coalesce(max(value_text) filter (dimension = 'tags'), '') as tags,
         coalesce(bool_or(prelabel_visible), false) as prelabel_visible,
         count(*) filter (dimension = 'correctness' and value is not null) as n_rated,
-        count(*) filter (dimension not in ('note', 'exit')) as n_judgements
-    from counted group by assignment_id)
+        count(*) filter (dimension not in ('note', 'tags', 'exit')) as n_judgements,
+        max(value) filter (target = 'pair' and dimension = 'preference')::tinyint as preference,
+        coalesce(bool_or(value_text = 'both_bad') filter (target = 'pair' and dimension = 'preference'), false) as both_bad,
+        to_json(map(
+            list(substr(dimension, 12) order by dimension) filter (starts_with(dimension, 'preference.')),
+            list(coalesce(value_text, value::integer::varchar) order by dimension)
+                filter (starts_with(dimension, 'preference.'))))::varchar as criteria
+    from counted group by assignment_id),
+spent as (select assignment_id, sum(dwell_ms)::bigint as spent_ms from ev group by assignment_id),
+settled as (
+    select segmentation_id, target, step_idx, value::tinyint as value from adjudication
+    where created_at <= $as_of and dimension in ('correctness', 'verdict')
+    qualify row_number() over (
+        partition by segmentation_id, target, step_idx, dimension order by created_at desc, rowid desc) = 1)
 """
 
 _SUMMARY = (
     _AS_OF
     + """
-select a.assignment_id, a.rater_id, t.trace_id, t.model, t.solved, status.action,
+select a.assignment_id, a.rater_id, a.queue_id, t.trace_id, t.model, t.solved, status.action,
     coalesce(status.value_text, 'skip') as reason,
     coalesce(b.n_rated, 0) as n_rated, coalesce(b.n_judgements, 0) as n_judgements
 from assignment a join trace t using (trace_id) left join status using (assignment_id)
 left join by_assignment b using (assignment_id)
-where a.assignment_id in (select distinct assignment_id from ev)
+where a.pair_id is null and a.assignment_id in (select distinct assignment_id from ev)
 order by a.assignment_id
 """
 )
+
+_SPLIT = "case when ('0x' || left(sha256({}.problem_id), 8))::bigint % 1000 < $test then 'test' else 'train' end"
 
 _LIGHT = {
     "trace_id": "t.trace_id",
@@ -93,10 +120,16 @@ _LIGHT = {
     "corrected_kind": "s.corrected_kind",
     "cuts": "s.cuts",
     "joined": "s.joined",
+    "better": "s.better",
+    "recovered": "s.recovered",
+    "adjudicated": "s.adjudicated",
     "verdict": "b.verdict",
     "earlier": "t.earlier",
+    "queue_id": "a.queue_id",
+    "gold": "a.gold",
+    "late": "a.late",
     "prelabel_visible": "coalesce(b.prelabel_visible, false)",
-    "split": "case when ('0x' || left(sha256(t.problem_id), 8))::bigint % 1000 < $test then 'test' else 'train' end",
+    "split": _SPLIT.format("t"),
     "rubric_id": "a.rubric_id",
     "rubric_version": "a.rubric_version",
 }
@@ -130,12 +163,28 @@ _FULL = {
     "corrected_kind": "s.corrected_kind",
     "cuts": "s.cuts",
     "joined": "s.joined",
+    "span": "s.span",
+    "error_type": "s.error_type",
+    "severity": "s.severity",
+    "rationale": "s.rationale",
+    "better": "s.better",
+    "recovered": "s.recovered",
+    "adjudicated": "s.adjudicated",
     "worth_exploring": "s.worth_exploring",
     "left_in_time": "s.left_in_time",
     "right_return": "s.right_return",
     "verdict": "b.verdict",
+    "adjudicated_verdict": "v.value",
     "note": "coalesce(b.note, '')",
+    "tags": "coalesce(b.tags, '')",
     "prelabel_visible": _LIGHT["prelabel_visible"],
+    "spent_ms": "spent.spent_ms",
+    "queue_id": "a.queue_id",
+    "rubric_id": "a.rubric_id",
+    "rubric_version": "a.rubric_version",
+    "gold": "a.gold",
+    "late": "a.late",
+    "sampled_by": "a.sampled_by",
     "submitted_at": "strftime(status.ts_server, '%Y-%m-%dT%H:%M:%S.%gZ')",
     "split": _LIGHT["split"],
 }
@@ -160,37 +209,91 @@ _JUDGED = {
     "corrected_kind": "r.corrected_kind",
     "cuts": "coalesce(r.cuts, [])",
     "joined": "coalesce(r.joined, false)",
+    "span": "coalesce(r.span, [])",
+    "error_type": "r.error_type",
+    "severity": "r.severity",
+    "rationale": "r.rationale",
+    "better": "r.better",
+    "recovered": "r.recovered",
+    "adjudicated": "d.value",
 }
+
+_PAIRS = (
+    _AS_OF
+    + """
+select a.assignment_id, a.rater_id, a.queue_id, a.rubric_id, a.rubric_version, a.swapped, a.gold, a.late,
+    p.pair_id, p.problem_id, p.left_trace_id, p.right_trace_id, p.shared_steps, p.source,
+    l.prompt, l.response as left_response, r.response as right_response, l.model as left_model, r.model as right_model,
+    b.preference, coalesce(b.both_bad, false) as both_bad, coalesce(b.criteria, '{}') as criteria,
+    coalesce(b.note, '') as note, spent.spent_ms,
+    strftime(status.ts_server, '%Y-%m-%dT%H:%M:%S.%gZ') as submitted_at, {split} as split
+from assignment a join pair p using (pair_id)
+join trace l on l.trace_id = p.left_trace_id join trace r on r.trace_id = p.right_trace_id
+join status using (assignment_id) left join by_assignment b using (assignment_id) left join spent using (assignment_id)
+where a.assignment_id in (select unnest($chosen::varchar[]))
+order by p.pair_id, a.rater_id, a.assignment_id"""
+)
+
+_PAIR_SUMMARY = (
+    _AS_OF
+    + """
+select a.assignment_id, a.rater_id, a.queue_id, p.left_trace_id, p.right_trace_id, l.model, r.model, status.action,
+    coalesce(status.value_text, 'skip'), b.preference, coalesce(b.both_bad, false), a.rubric_id, a.rubric_version, p.problem_id
+from assignment a join pair p using (pair_id)
+join trace l on l.trace_id = p.left_trace_id join trace r on r.trace_id = p.right_trace_id
+left join status using (assignment_id) left join by_assignment b using (assignment_id)
+where a.assignment_id in (select distinct assignment_id from ev)
+order by a.assignment_id"""
+)
 
 
 def select(store: Store, spec: SnapshotSpec) -> Selection:
     """Choose the assignments of a snapshot, and say why others were left out."""
-    seq = store.event_seq()
+    seq, as_of = store.event_seq(), utc_now()
     excluded: dict[str, int] = {}
     chosen: list[str] = []
-    for row in store.query(_SUMMARY, {"seq": seq}):
-        reason = _why_not(spec, *row[1:])
+    pairs: list[dict[str, Any]] = []
+    then = {"seq": seq, "as_of": as_of}
+
+    def kept(reason: str) -> bool:
         if reason:
             excluded[reason] = excluded.get(reason, 0) + 1
-        else:
+        return not reason
+
+    for row in store.query(_SUMMARY, then):
+        if kept(_why_not(spec, *row[1:])):
             chosen.append(row[0])
+    for row in store.query(_PAIR_SUMMARY, then):
+        if kept(_why_no_pair(spec, *row[1:11])):
+            names = ("assignment_id", "rater_id", "preference", "both_bad", "rubric_id", "rubric_version", "problem_id")
+            pairs.append(dict(zip(names, (*row[:2], *row[9:]), strict=True)))
     rows: list[dict[str, Any]] = []
     if chosen:
-        found = store.query(_statement(_LIGHT, _JUDGED), _params(seq, spec, chosen))
+        found = store.query(_statement(_LIGHT, _JUDGED), _params(seq, as_of, spec, chosen))
         rows = [dict(zip(_LIGHT, row, strict=True)) for row in found]
-    return Selection(seq, rows, dict(sorted(excluded.items())))
+    return Selection(seq, as_of, rows, pairs, dict(sorted(excluded.items())))
 
 
 def write_parquet(store: Store, spec: SnapshotSpec, selection: Selection, path: Path) -> None:
     """The rows of a selection with their texts, streamed by the database itself: nothing has to fit in Python's
     memory.
     """
-    chosen = [row["assignment_id"] for row in selection.rows]
+    _copy(store, spec, selection, _statement(_FULL, {**_TEXTS, **_JUDGED}), selection.rows, path)
+
+
+def write_pairs(store: Store, spec: SnapshotSpec, selection: Selection, path: Path) -> None:
+    """The pairs of a selection with both texts, one row a pair and rater."""
+    _copy(store, spec, selection, _PAIRS.replace("{split}", _SPLIT.format("p")), selection.pairs, path)
+
+
+def _copy(
+    store: Store, spec: SnapshotSpec, selection: Selection, statement: str, rows: Sequence[dict[str, Any]], path: Path
+) -> None:
+    chosen = [row["assignment_id"] for row in rows]
     target = str(path).replace("'", "''")
-    statement = _statement(_FULL, {**_TEXTS, **_JUDGED})
     store.query(
         f"copy ({statement}) to '{target}' (format parquet, compression zstd)",
-        _params(selection.event_seq, spec, chosen),
+        _params(selection.event_seq, selection.as_of, spec, chosen),
     )
 
 
@@ -203,6 +306,7 @@ def split_of(problem_id: str, test_percent: int = 10) -> str:
 def _why_not(
     spec: SnapshotSpec,
     rater: str,
+    queue: str,
     trace_id: str,
     model: str,
     solved: bool | None,
@@ -214,15 +318,12 @@ def _why_not(
     chosen = (
         (not spec.models or model in spec.models)
         and (not spec.raters or rater in spec.raters)
+        and (not spec.queues or queue in spec.queues)
         and (not spec.trace_ids or trace_id in spec.trace_ids)
         and (spec.solved is None or solved is spec.solved)
     )
-    if not chosen:
-        return "not asked for by the spec"
-    if action == "skip":
-        return f"skipped ({reason})"
-    if action != "submit":
-        return "not submitted"
+    if not chosen or action != "submit":
+        return _unfinished(chosen, action, reason)
     if not judged:
         return "submitted without a rating"
     if rated < spec.min_rated_steps:
@@ -230,8 +331,39 @@ def _why_not(
     return ""
 
 
-def _params(seq: int, spec: SnapshotSpec, chosen: Sequence[str]) -> dict[str, Any]:
-    return {"seq": seq, "test": 10 * spec.test_percent, "chosen": list(chosen)}
+def _why_no_pair(
+    spec: SnapshotSpec,
+    rater: str,
+    queue: str,
+    left: str,
+    right: str,
+    left_model: str,
+    right_model: str,
+    action: str | None,
+    reason: str,
+    preference: int | None,
+    both_bad: bool,
+) -> str:
+    chosen = (
+        (not spec.models or {left_model, right_model} <= set(spec.models))
+        and (not spec.raters or rater in spec.raters)
+        and (not spec.queues or queue in spec.queues)
+        and (not spec.trace_ids or bool({left, right} & set(spec.trace_ids)))
+        and spec.solved is None
+    )
+    if not chosen or action != "submit":
+        return _unfinished(chosen, action, reason)
+    return "" if preference is not None or both_bad else "pairs without a preference"
+
+
+def _unfinished(chosen: bool, action: str | None, reason: str) -> str:
+    if not chosen:
+        return "not asked for by the spec"
+    return f"skipped ({reason})" if action == "skip" else "not submitted"
+
+
+def _params(seq: int, as_of: datetime, spec: SnapshotSpec, chosen: Sequence[str]) -> dict[str, Any]:
+    return {"seq": seq, "as_of": as_of, "test": 10 * spec.test_percent, "chosen": list(chosen)}
 
 
 def _statement(columns: dict[str, str], lists: dict[str, str]) -> str:
@@ -245,9 +377,12 @@ steps as (
     join step st on st.segmentation_id = a.segmentation_id
     join tree_edge e on e.segmentation_id = st.segmentation_id and e.child_idx = st.step_idx
     left join by_step r on r.assignment_id = a.assignment_id and r.step_idx = st.step_idx
+    left join settled d on d.segmentation_id = st.segmentation_id and d.step_idx = st.step_idx and d.target = 'step'
     where a.assignment_id in (select unnest($chosen::varchar[]))
     group by a.assignment_id)
 select {shown}
 from assignment a join trace t using (trace_id) join steps s using (assignment_id)
 left join by_assignment b using (assignment_id) left join status using (assignment_id)
+left join spent using (assignment_id)
+left join settled v on v.segmentation_id = a.segmentation_id and v.target = 'trace'
 order by t.created_at, t.trace_id, a.rater_id, a.assignment_id"""

@@ -1,6 +1,7 @@
 """Snapshots: ratings frozen into a folder that needs no database to be read.
 
     <root>/<snapshot_id>/data.parquet     one row per submitted assignment (a trace as one rater judged it)
+                         pairs.parquet    one row per submitted comparison, where there is any
                          manifest.json    what was asked for, up to which event, counts, balance, agreement, policies,
                          sha256
                          README.md        dataset card
@@ -29,7 +30,7 @@ from storage.store import Store
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DATA = "data.parquet"
+DATA, PAIRS = "data.parquet", "pairs.parquet"
 FORMAT, FORMAT_VERSION = "worldline-snapshot", 1
 LOPSIDED = 0.85  # above this share of one class a scorer that always says that class looks good: worth a warning
 POLICIES = {
@@ -42,6 +43,10 @@ POLICIES = {
     "corrections": "corrected_parent, corrected_kind, cuts (offsets into response at which a step should be cut) and joined "
     "(with the step before) are said of the steps as inferred; ratings are of those steps too",
     "earlier": "null, or as JSON the traces whose turns came before this one's question, and how they were given",
+    "adjudicated": "what an adjudicator settled, null where nobody did; exports say whether it overrules the raters",
+    "better": "what a rater would have written in the step's place; recovered: the later step that put an error right, -1 none",
+    "gold": "null, or gold / screening: the right judgement was known beforehand; exports leave such rows out by default",
+    "pairs": "preference from -3 (left much better) to 3 (right), in the pair's own order; both_bad is a value of its own",
     "text": "step_text[i] is response[step_start[i]:step_end[i]], offsets in Unicode code points",
 }
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
@@ -54,6 +59,7 @@ class SnapshotSpec:
     models: tuple[str, ...] = ()
     raters: tuple[str, ...] = ()
     trace_ids: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
     solved: bool | None = None
     min_rated_steps: int = 0
     test_percent: int = 10
@@ -66,7 +72,7 @@ class SnapshotSpec:
         for key, value in row.items():
             if key not in known:
                 raise StoreError(f'"{key}" is not part of a snapshot spec; it may have {", ".join(known)}.')
-            if key in ("models", "raters", "trace_ids"):
+            if key in ("models", "raters", "trace_ids", "queues"):
                 if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
                     raise StoreError(f'"{key}" must be a list of strings.')
                 row[key] = tuple(value)
@@ -85,7 +91,7 @@ class SnapshotSpec:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a snapshot would hold. n_rows: submitted assignments (traces times raters); histogram: {good, neutral, bad,
+    """What a snapshot would hold. n_rows: submitted assignments (traces times raters); n_pairs: submitted comparisons; histogram: {good, neutral, bad,
     unsure, unrated} over steps; warnings: sentences worth reading before freezing; excluded: rows left out, by reason.
     """
 
@@ -95,6 +101,7 @@ class Preview:
     histogram: dict[str, int]
     warnings: list[str]
     excluded: dict[str, int] = field(default_factory=dict)
+    n_pairs: int = 0
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,7 @@ class SnapshotInfo:
     sha256: str
     warnings: list[str] = field(default_factory=list)
     error: str = ""
+    n_pairs: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,6 +145,11 @@ class Snapshot:
     def data_path(self) -> Path:
         return self.info.folder / DATA
 
+    @property
+    def pairs_path(self) -> Path | None:
+        """The comparisons, or None where there are none."""
+        return self.info.folder / PAIRS if self.info.n_pairs else None
+
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows as an Arrow table (optionally some columns)."""
         import pyarrow.parquet as pq
@@ -150,6 +163,15 @@ class Snapshot:
         with pq.ParquetFile(self.data_path) as file:
             for batch in file.iter_batches(batch_size=256, columns=list(columns) if columns else None):
                 yield from batch.to_pylist()
+
+    def pairs(self) -> Iterator[dict[str, Any]]:
+        """The comparisons, those of one pair together."""
+        import pyarrow.parquet as pq
+
+        if self.pairs_path is not None:
+            with pq.ParquetFile(self.pairs_path) as file:
+                for batch in file.iter_batches(batch_size=256):
+                    yield from batch.to_pylist()
 
 
 def preview(store: Store, spec: SnapshotSpec | Mapping[str, Any] | None = None) -> Preview:
@@ -171,7 +193,7 @@ def freeze(
     spec = _spec(spec)
     selection = frozen.select(store, spec)
     shown = _preview(spec, selection)
-    if not selection.rows:
+    if not selection.rows and not selection.pairs:
         raise NothingRated(shown.warnings[0])
     snapshot_id = new_id()
     folder = Path(folder_root) / snapshot_id
@@ -179,6 +201,9 @@ def freeze(
         with cards.whole_folder(folder) as work:
             frozen.write_parquet(store, spec, selection, work / DATA)
             manifest = _manifest(snapshot_id, name, spec, selection, shown, created_by, cards.sha256_of(work / DATA))
+            if selection.pairs:
+                frozen.write_pairs(store, spec, selection, work / PAIRS)
+                manifest["pairs"] = {"rows": len(selection.pairs), "sha256": cards.sha256_of(work / PAIRS)}
             cards.write_json(work / cards.MANIFEST, manifest)
             (work / cards.CARD).write_text(_card(manifest), encoding="utf-8")
     except OSError as error:
@@ -222,14 +247,16 @@ def load_snapshot(root: Path, snapshot_id: str) -> Snapshot:
     if not _ID.fullmatch(snapshot_id) or not folder.is_dir():
         raise SnapshotError(f"There is no snapshot {snapshot_id!r} in {root}; check its id on the Data page.")
     manifest = _read_manifest(folder)
-    data = folder / DATA
-    if not data.is_file():
-        raise SnapshotError(f"{data} is missing; restore it from a copy, or freeze a new snapshot.")
-    if cards.sha256_of(data) != manifest["sha256"]:
-        raise SnapshotError(
-            f"{data} was changed after it was frozen (its sha256 is not the manifest's); restore it from a copy, "
-            "or freeze a new snapshot."
-        )
+    hashes = {DATA: manifest["sha256"], **({PAIRS: manifest["pairs"]["sha256"]} if manifest.get("pairs") else {})}
+    for file, sha256 in hashes.items():
+        data = folder / file
+        if not data.is_file():
+            raise SnapshotError(f"{data} is missing; restore it from a copy, or freeze a new snapshot.")
+        if cards.sha256_of(data) != sha256:
+            raise SnapshotError(
+                f"{data} was changed after it was frozen (its sha256 is not the manifest's); restore it from a copy, "
+                "or freeze a new snapshot."
+            )
     return Snapshot(_info(folder, manifest), manifest)
 
 
@@ -246,6 +273,7 @@ def _preview(spec: SnapshotSpec, selection: Selection) -> Preview:
         histogram=_histogram(rows),
         warnings=_warnings(spec, selection),
         excluded=selection.excluded,
+        n_pairs=len(selection.pairs),
     )
 
 
@@ -263,6 +291,11 @@ def _histogram(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 def _warnings(spec: SnapshotSpec, selection: Selection) -> list[str]:
     rows, excluded = selection.rows, selection.excluded
     left_out = ", ".join(f"{count} {reason}" for reason, count in excluded.items())
+    if not rows and selection.pairs:
+        return [
+            *([f"Left out: {left_out}."] if left_out else []),
+            "Only comparisons are submitted: exports of step ratings have no rows.",
+        ]
     if not rows:
         detail = f" Left out: {left_out}." if left_out else ""
         return [
@@ -305,6 +338,12 @@ def _warnings(spec: SnapshotSpec, selection: Selection) -> list[str]:
         found.append(
             f"{seen} of {len(rows)} rows hold ratings made while model scores were visible (prelabel_visible)."
         )
+    known = sum(row["gold"] is not None for row in rows)
+    if known:
+        found.append(
+            f"{known} of {len(rows)} rows are of gold or screening items, whose right judgement was known beforehand: exports "
+            "leave them out unless asked for."
+        )
     in_test = sum(row["split"] == "test" for row in rows)
     if spec.test_percent and not in_test:
         found.append(
@@ -345,6 +384,11 @@ def _manifest(
             "rated_steps": rated,
             "judged_backtracks": sum(any(v is not None for v in triple) for row in rows for triple in _decisions(row)),
             "verdicts": sum(row["verdict"] is not None for row in rows),
+            "better_steps": sum(v is not None for row in rows for v in row["better"]),
+            "adjudicated_steps": sum(v is not None for row in rows for v in row["adjudicated"]),
+            "gold_rows": sum(row["gold"] is not None for row in rows),
+            "late_rows": sum(row["late"] for row in rows),
+            "pairs": len(selection.pairs),
             "train_rows": sum(row["split"] == "train" for row in rows),
             "test_rows": sum(row["split"] == "test" for row in rows),
         },
@@ -353,9 +397,9 @@ def _manifest(
             "positive_share": round(shown.histogram["good"] / rated, 4) if rated else None,
         },
         "corrections": _corrections(rows),
-        "by_rater": _count(row["rater_id"] for row in rows),
+        "by_rater": _count(row["rater_id"] for row in (*rows, *selection.pairs)),
         "by_model": _count(row["model"] for row in rows),
-        "rubrics": _count(f"{row['rubric_id']} v{row['rubric_version']}" for row in rows),
+        "rubrics": _count(f"{row['rubric_id']} v{row['rubric_version']}" for row in (*rows, *selection.pairs)),
         "agreement": agreement.of_rows(rows),
         "policies": POLICIES,
         "excluded": selection.excluded,
@@ -453,4 +497,5 @@ def _info(folder: Path, manifest: Mapping[str, Any]) -> SnapshotInfo:
         event_seq=manifest["event_seq"],
         sha256=manifest["sha256"],
         warnings=manifest.get("warnings", []),
+        n_pairs=counts.get("pairs", 0),
     )

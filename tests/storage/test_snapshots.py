@@ -26,9 +26,13 @@ COLUMNS = {
     "parent": "list<element: int32>", "is_backtrack": "list<element: bool>", "resumes": "list<element: int32>",
     "kind": "list<element: string>", "corrected_parent": "list<element: int32>", "corrected_kind": "list<element: string>",
     "cuts": "list<element: list<element: int32>>", "joined": "list<element: bool>",
+    "span": "list<element: list<element: int32>>", "error_type": "list<element: string>",
+    "severity": "list<element: int8>", "rationale": "list<element: string>", "better": "list<element: string>",
+    "recovered": "list<element: int32>", "adjudicated": "list<element: int8>",
     "worth_exploring": "list<element: int8>", "left_in_time": "list<element: int8>",
-    "right_return": "list<element: int8>", "verdict": "int8", "note": "string",
-    "prelabel_visible": "bool", "submitted_at": "string", "split": "string",
+    "right_return": "list<element: int8>", "verdict": "int8", "adjudicated_verdict": "int8", "note": "string",
+    "tags": "string", "prelabel_visible": "bool", "spent_ms": "int64", "queue_id": "string", "rubric_id": "string",
+    "rubric_version": "int32", "gold": "string", "late": "bool", "sampled_by": "string", "submitted_at": "string", "split": "string",
 }  # fmt: skip
 
 
@@ -146,6 +150,7 @@ def test_the_manifest_and_the_card_tell_the_whole_story(store: Store, tmp_path: 
     manifest = json.loads((info.folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["counts"] | {"train_rows": 0, "test_rows": 0} == {
         "rows": 2, "traces": 1, "problems": 1, "steps": 6, "rated_steps": 5, "judged_backtracks": 0, "verdicts": 1,
+        "better_steps": 0, "adjudicated_steps": 0, "gold_rows": 0, "late_rows": 0, "pairs": 0,
         "train_rows": 0, "test_rows": 0,
     }  # fmt: skip
     assert manifest["class_balance"] == {
