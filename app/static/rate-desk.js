@@ -3,23 +3,19 @@
 
 import { ApiError, get, post } from "./api.js";
 import { h, notice, param, setParams } from "./dom.js";
+import { askExit, exitButtons, exitWord } from "./exits.js";
 import { Work } from "./rate-work.js";
 import { shortId } from "./step-detail.js";
 
 const RATED_KEPT = 8;
-const EXITS = [
-  ["skip", "Skip", "Not now: someone else may rate it"],
-  ["give_up", "Give up", "I tried and cannot judge this"],
-  ["bad_problem", "Bad problem", "The question itself is wrong or unclear"],
-  ["bad_segmentation", "Bad segmentation", "The steps are cut in the wrong places"],
-];
 
 export class Desk {
   /** at(id): an element of the page; shown(work): another trace is there; leaving(true): its last event is on the way, (false): it was answered. */
-  constructor(at, outbox, { shown, leaving, beforeLeaving }) {
-    Object.assign(this, { at, outbox, shown, leaving, beforeLeaving });
+  constructor(at, outbox, { shown, leaving, beforeLeaving, keepNote }) {
+    Object.assign(this, { at, outbox, shown, leaving, beforeLeaving, keepNote });
     this.notices = at("notices");
     this.work = null;
+    this.left = null; // the work that was submitted or left last: undo takes that back
     this.rater = localStorage.getItem("worldline.rater") || "local";
     at("rater").addEventListener("click", () => this.#rename());
   }
@@ -95,15 +91,18 @@ export class Desk {
     this.leaving(false);
     if (refused) return;
     if (action === "submit") this.#remember(id, prompt);
+    this.left = work;
     await this.next();
     notice(this.notices, "submitted", "good", words, action === "submit" ? h("a", { class: "button secondary", href: `?assignment=${encodeURIComponent(id)}` }, "Look at it again") : null);
   }
 
-  async #reopen() {
-    const { work } = this;
-    work.send([{ target: "trace", step: null, dimension: "", value: null, text: null }], "mouse", "reopen");
+  /** Take a submission or an exit back: of the trace on screen, or of the one that was left last. */
+  async reopen(work = this.work, method = "mouse") {
+    this.left = null;
+    work.send([{ target: "trace", step: null, dimension: "", value: null, text: null }], method, "reopen");
     await this.outbox.drained(work.id);
     await this.open(() => get(`/api/assignments/${encodeURIComponent(work.id)}`));
+    notice(this.notices, "submitted", "good", null);
   }
 
   #drawReadOnly() {
@@ -112,7 +111,7 @@ export class Desk {
     notice(this.notices, "readonly", "info", !readOnly ? null : assignment.status === "submitted"
       ? `You have submitted this trace.${scores ? ` The scores of ${shortId(scores.scorer)} are shown now.` : " No reward model has scored it yet."}`
       : `This trace was left with “${assignment.status}”.`,
-    h("button", { type: "button", class: "secondary", onclick: () => this.#reopen() }, "Reopen to change"), h("button", { type: "button", class: "secondary", onclick: () => this.next() }, "Next trace"));
+    h("button", { type: "button", class: "secondary", onclick: () => this.reopen() }, "Reopen to change"), h("button", { type: "button", class: "secondary", onclick: () => this.next() }, "Next trace"));
   }
 
   // ---------------------------------------------------------------- who rates, what was rated, the ways out
@@ -128,15 +127,21 @@ export class Desk {
   #drawAside() {
     const { assignment } = this.work;
     this.at("rater").textContent = assignment.rater_id;
-    this.at("exits").replaceChildren(...EXITS.map(([reason, words, title]) => h("button", { type: "button", class: "secondary", title, onclick: () => this.#exit(reason, words) }, words)));
+    this.at("exits").replaceChildren(...exitButtons((reason) => this.exit(reason)));
     const mine = rated().filter((r) => r.rater === assignment.rater_id);
     this.at("recent-card").hidden = mine.length === 0;
     this.at("recent").replaceChildren(...mine.map((r) => h("li", {}, h("a", { href: `?assignment=${encodeURIComponent(r.id)}` }, r.prompt))));
   }
 
-  #exit(reason, words) {
+  /** Leave without rating it to the end: the reason is asked for where none is given, a remark is kept as the trace's note. */
+  async exit(asked = null) {
+    const { work } = this;
+    if (!work || work.readOnly) return;
     this.beforeLeaving();
-    this.#leave([{ target: "trace", step: null, dimension: "exit", value: null, text: reason }], "skip", `Left: ${words.toLowerCase()}.`);
+    const chosen = await askExit(asked, work.judgements.get("trace", null, "note")?.text ?? "");
+    if (!chosen || this.work !== work) return;
+    this.keepNote(chosen.remark);
+    await this.#leave([{ target: "trace", step: null, dimension: "exit", value: null, text: chosen.reason }], "skip", `Left: ${exitWord(chosen.reason)}.`);
   }
 
   #remember(id, text) {

@@ -57,7 +57,7 @@ export async function mount(root) {
     },
     changed: drawSaveState,
   });
-  const desk = new Desk(at, outbox, { shown, leaving, beforeLeaving: keepNote });
+  const desk = new Desk(at, outbox, { shown, leaving, beforeLeaving: keepNote, keepNote: setNote });
   const keys = new Keys(root, TABLE, act);
   const list = new StepList(at("list"), {
     look: "full",
@@ -351,7 +351,10 @@ export async function mount(root) {
 
   function keepNote() {
     if (!work || work.readOnly) return;
-    const text = at("note").value.trim();
+    setNote(at("note").value.trim());
+  }
+
+  function setNote(text) {
     if (text === (work.judgements.get("trace", null, "note")?.text ?? "")) return;
     apply(work.judgements.change([{ target: "trace", step: null, dimension: "note", value: null, text: text || null }]), "key");
   }
