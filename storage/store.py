@@ -14,18 +14,22 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
 
 from core.trace import Trace
-from storage import database, queue, ratings, refinements, traces
+from storage import database, ratings, refinements, traces
 from storage.errors import CorruptFolder, FolderInUse, ForeignFolder, NothingRated, StoreError
 from storage.events import CurrentRating, RatingEvent, format_utc
-from storage.queue import DEFAULT_QUEUE, LEASE_MINUTES, Assignment, Claim
+from storage.queues import assignments, claims, progress
+from storage.queues.assignments import Assignment
+from storage.queues.claims import Claim
+from storage.queues.settings import DEFAULT_QUEUE, LEASE_MINUTES, Queue, need_queue, read_queue, save_queues
 from storage.refinements import Refinement
+from storage.sampling.rankings import Rankings
 from storage.traces import Held, TraceRow, WorldLine
 from storage.writer import Operation, Writer
 
@@ -69,6 +73,7 @@ class Store:
         self._cursor_lock = threading.Lock()
         self._closed = False
         self._log = ratings.RatingLog()
+        self._rankings = Rankings()
         self._writer = Writer(con.cursor(), self._log.forget)
 
     @classmethod
@@ -88,7 +93,7 @@ class Store:
         try:
             con = database.connect(folder)
             try:
-                queue.set_up(con)
+                claims.set_up(con)
             except duckdb.Error as error:
                 con.close()
                 raise CorruptFolder(f"The database in {folder} cannot be read: {database.first_line(error)}.") from None
@@ -159,7 +164,7 @@ class Store:
         """Make a rater known. Raters are also made on their first assignment, under their id as the name."""
         if role not in ROLES:
             raise StoreError(f"The role {role!r} is not known; it must be one of {', '.join(ROLES)}.")
-        return self._writer.submit(queue.add_raters, (rater_id, display_name, role))
+        return self._writer.submit(claims.add_raters, (rater_id, display_name, role))
 
     def set_queue(
         self,
@@ -168,13 +173,13 @@ class Store:
         overlap: int | None = None,
         lease_minutes: int = LEASE_MINUTES,
         verify_mode: bool = False,
-    ) -> Future[None]:
-        """Make or change a queue. overlap: raters a trace (None: as many as want to). verify_mode shows scores while
-        rating.
+    ) -> Future[list[Queue]]:
+        """Make a queue, or change these three settings of it. overlap: raters an item (None: as many as want to).
+        verify_mode shows scores while rating. Everything else: storage.queues.settings.save_queues.
         """
-        if (overlap is not None and overlap < 1) or lease_minutes < 1:
-            raise StoreError("A queue needs an overlap of at least 1 (or none) and leases of at least 1 minute.")
-        return self._writer.submit(queue.set_queues, (queue_id, overlap, lease_minutes, verify_mode))
+        before = self.read(lambda con: read_queue(con, queue_id)) or Queue(queue_id, queue_id)
+        changed = replace(before, overlap=overlap, lease_minutes=lease_minutes, verify_mode=verify_mode)
+        return self._writer.submit(save_queues, changed)
 
     def record_snapshot(
         self,
@@ -194,11 +199,20 @@ class Store:
 
     # ---- work for raters
 
-    def next_assignment(self, rater_id: str, queue_id: str = DEFAULT_QUEUE) -> Assignment | None:
-        """The rater's open lease, else the least rated, then oldest trace they have not had; None when nothing is
-        left.
+    def next_assignment(
+        self, rater_id: str, queue_id: str = DEFAULT_QUEUE, *, ahead: bool = False
+    ) -> Assignment | None:
+        """The rater's open lease, else the next item of the queue that they have not had; None when nothing is left.
+
+        ahead: an item to be shown later, beside the one in hand; `begin` starts its lease.
         """
-        return self._claim(Claim(rater_id, queue_id))
+        queue = self.read(lambda con: need_queue(con, queue_id))
+        ranking = self._rankings.of(queue, self.read)
+        return self._claim(Claim(rater_id, queue_id, ahead=ahead, rankings=ranking.lists))
+
+    def begin(self, assignment_id: str, rater_id: str) -> Assignment | None:
+        """What was fetched ahead is shown now. None: it lapsed, and its place was taken. StoreError: another's."""
+        return self._soon(self._writer.submit(claims.begin, (assignment_id, rater_id)))
 
     def open_assignment(self, rater_id: str, trace_id: str, queue_id: str = DEFAULT_QUEUE) -> Assignment:
         """The rater's assignment for a chosen trace, whatever its status; made when there is none. StoreError: no
@@ -211,11 +225,17 @@ class Store:
     def _claim(self, wish: Claim) -> Assignment | None:
         if not wish.rater_id or len(wish.rater_id) > 128:
             raise StoreError("A rater needs a name of 1 to 128 characters.")
-        future: Future[Assignment | None] = self._writer.submit(queue.claim, wish)
+        return self._soon(self._writer.submit(claims.claim, wish))
+
+    def _soon(self, future: Future[T]) -> T:
         try:
             return future.result(CLAIM_TIMEOUT_S)
         except TimeoutError:
             raise StoreError("The store did not answer within a minute; check the disk of the data folder.") from None
+
+    def sampling_lacks(self, queue: Queue) -> str:
+        """The sentence when a queue's sampling has nothing to go by yet; empty when it has."""
+        return self._rankings.of(queue, self.read).lacking
 
     # ---- reads: any thread
 
@@ -239,15 +259,15 @@ class Store:
         return self.read(lambda con: traces.read_family(con, root))
 
     def assignment(self, assignment_id: str) -> Assignment | None:
-        return self.read(lambda con: queue.read_assignment(con, assignment_id))
+        return self.read(lambda con: assignments.read_assignment(con, assignment_id))
 
     def recent_assignments(self, rater_id: str, limit: int = 20) -> list[Assignment]:
         """A rater's last assignments, latest first."""
-        return self.read(lambda con: queue.recent_assignments(con, rater_id, limit))
+        return self.read(lambda con: assignments.recent_assignments(con, rater_id, limit))
 
     def remaining(self, rater_id: str, queue_id: str = DEFAULT_QUEUE) -> int:
         """How many traces this rater could still rate, open leases included."""
-        return self.read(lambda con: queue.remaining(con, rater_id, queue_id))
+        return self.read(lambda con: progress.remaining(con, rater_id, queue_id))
 
     def current_ratings(self, assignment_id: str) -> list[CurrentRating]:
         """What counts now: latest wins."""

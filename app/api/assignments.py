@@ -14,7 +14,7 @@ from app.api.traces import TraceOut
 from app.services import Services
 from core import layout
 from storage.events import RatingEvent
-from storage.queue import has_had
+from storage.queues.assignments import has_had
 from storage.store import Assignment
 
 router = APIRouter(prefix="/assignments", tags=["rating"], dependencies=[needs("rater")])

@@ -9,7 +9,7 @@ from typing import Any
 from core.formats import steiner_tokens as t
 from core.trace import Placed, Step, Trace, new_id, problem_id_of
 from storage.events import RatingEvent
-from storage.queue import Assignment
+from storage.queues.assignments import Assignment
 from storage.store import Store
 
 HOSTILE = [

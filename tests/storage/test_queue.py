@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from storage.queue import Assignment
+from storage.queues.assignments import Assignment
 from storage.store import Store, StoreError
 from tests.storage.helpers import Rater, make_trace, rate
 

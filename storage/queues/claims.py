@@ -1,0 +1,294 @@
+"""Who rates what: handing out items as leases.
+
+Select-then-insert from several threads hands the same trace out twice without a single error (measured: 27 of 40). So every
+claim runs on the one writer thread, which is the lock, and the key of the table `slot` is the safety net below it. A lease
+that ran out is free again by query; nobody has to clean up. Knows nothing of ratings but the status they leave behind.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import duckdb
+
+from core.trace import new_id
+from storage import rubrics, sampling
+from storage.errors import StoreError
+from storage.queues.assignments import Assignment, read_assignment
+from storage.queues.items import HOLDS_A_PLACE, open_to
+from storage.queues.settings import DEFAULT_QUEUE, RUBRIC, Item, Queue, need_queue, read_queue, save_queues
+from storage.ratings import utc_now
+
+# What is fetched ahead is held this long: about as long as a rater needs for the trace before it.
+AHEAD_MINUTES = 10
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A wish for work. `trace_id` None: the next one of the queue. ahead: to be shown later, beside the work in hand.
+
+    rankings: what `storage.sampling.rankings` has of the queue. draw: 0 to 1, which slice of the sampling it falls in.
+    """
+
+    rater_id: str
+    queue_id: str = DEFAULT_QUEUE
+    trace_id: str | None = None
+    ahead: bool = False
+    rankings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    draw: float = field(default_factory=random.random)
+
+
+def claim(con: duckdb.DuckDBPyConnection, claims: Sequence[Claim]) -> list[Assignment | None]:
+    """Writer's operation: one assignment (or None) for each claim."""
+    return [_claim(con, c) for c in claims]
+
+
+def _claim(con: duckdb.DuckDBPyConnection, wish: Claim) -> Assignment | None:
+    queue, now = need_queue(con, wish.queue_id), utc_now()
+    add_raters(con, [(wish.rater_id, wish.rater_id, "rater")])
+    mine = _in_hand(con, queue, wish, now)
+    if mine is not None:
+        return _take_up(con, queue, mine, now, ahead=wish.ahead)
+    if queue.archived:
+        raise StoreError(f"The queue {queue.title!r} is archived; nothing more is handed out from it.")
+    item = _named(con, wish.trace_id) if wish.trace_id is not None else _next(con, queue, wish, now)
+    return None if item is None else _hand_out(con, queue, item, wish, now)
+
+
+# ---- what the rater has already
+
+
+def _in_hand(con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, now: datetime) -> str | None:
+    """The rater's assignment that answers the wish, if there is one: the named trace's, what they have open, what was
+    fetched ahead. One that lapsed, untouched, and whose place was taken meanwhile is let go.
+    """
+    if wish.trace_id is not None:
+        row = con.execute(
+            "select assignment_id from assignment where queue_id = ? and rater_id = ? and trace_id = ? and pair_id is null "
+            "limit 1",
+            [queue.queue_id, wish.rater_id, wish.trace_id],
+        ).fetchone()
+        return row[0] if row else None
+    rows = con.execute(
+        "select assignment_id, lease_expires_at from assignment where queue_id = ? and rater_id = ? and status = ? "
+        "order by updated_at desc",
+        [queue.queue_id, wish.rater_id, "offered" if wish.ahead else "leased"],
+    ).fetchall()
+    if not wish.ahead:
+        rows += con.execute(
+            "select assignment_id, lease_expires_at from assignment where queue_id = ? and rater_id = ? and "
+            "status = 'offered' and lease_expires_at > ? order by updated_at desc",
+            [queue.queue_id, wish.rater_id, now],
+        ).fetchall()
+    for assignment_id, expires in rows:
+        if expires > now:
+            return str(assignment_id)
+        if wish.ahead:
+            continue  # lapsed unseen: its trace is among the open ones again
+        if has_place(con, queue, assignment_id, now) or _touched(con, assignment_id):
+            return str(assignment_id)
+        con.execute("update assignment set status = 'offered' where assignment_id = ?", [assignment_id])
+    return None
+
+
+def has_place(con: duckdb.DuckDBPyConnection, queue: Queue, assignment_id: str, now: datetime) -> bool:
+    """Whether an assignment has a place beside the others of its item, whose leases last or who have submitted in time."""
+    if queue.overlap is None:
+        return True
+    row = con.execute(
+        f"select count(*) from assignment where queue_id = $queue and assignment_id <> $mine and not late and "
+        f"gold is null and {HOLDS_A_PLACE} and (trace_id, pair_id) is not distinct from "
+        "(select (trace_id, pair_id) from assignment where assignment_id = $mine)",
+        {"queue": queue.queue_id, "mine": assignment_id, "now": now},
+    ).fetchone()
+    return row is None or row[0] < queue.overlap
+
+
+def _touched(con: duckdb.DuckDBPyConnection, assignment_id: str) -> bool:
+    found = con.execute("select 1 from rating_event where assignment_id = ? limit 1", [assignment_id]).fetchone()
+    return found is not None
+
+
+def _take_up(
+    con: duckdb.DuckDBPyConnection, queue: Queue, assignment_id: str, now: datetime, *, ahead: bool
+) -> Assignment:
+    """The lease begins now: of what was open already it is renewed, what was fetched ahead is work in hand from here on."""
+    expires = now + timedelta(minutes=_minutes(queue, ahead))
+    con.execute(
+        "update assignment set lease_expires_at = $expires, updated_at = $now, "
+        "leased_at = if(status = 'offered', $now, leased_at), "
+        "status = if(status = 'offered' and not $ahead, 'leased', status) where assignment_id = $id",
+        {"expires": expires, "now": now, "ahead": ahead, "id": assignment_id},
+    )
+    found = read_assignment(con, assignment_id)
+    assert found is not None  # its id was read in this transaction
+    return found
+
+
+def begin(con: duckdb.DuckDBPyConnection, wishes: Sequence[tuple[str, str]]) -> list[Assignment | None]:
+    """Writer's operation, for each (assignment_id, rater_id): what was fetched ahead is shown now, and its lease begins.
+    None: it lapsed and its place is taken. Raises StoreError when it is not that rater's.
+    """
+    return [_begin(con, *wish) for wish in wishes]
+
+
+def _begin(con: duckdb.DuckDBPyConnection, assignment_id: str, rater_id: str) -> Assignment | None:
+    found, now = read_assignment(con, assignment_id), utc_now()
+    if found is None or found.rater_id != rater_id:
+        raise StoreError(f"The assignment {assignment_id} is not that of {rater_id!r}; take one of your own.")
+    if found.status != "offered":
+        return found
+    queue = need_queue(con, found.queue_id)
+    if found.lease_expires_at <= _text(now) and not has_place(con, queue, assignment_id, now):
+        return None
+    return _take_up(con, queue, assignment_id, now, ahead=False)
+
+
+def release(con: duckdb.DuckDBPyConnection, assignment_ids: Sequence[str]) -> list[bool]:
+    """Writer's operation: the lease ends now, and the place is free. What was rated stays, and may still be submitted.
+    False: there was no lease to end.
+    """
+    now, ended = utc_now(), []
+    for assignment_id in assignment_ids:
+        row = con.execute(
+            "update assignment set lease_expires_at = $now where assignment_id = $id and status in ('leased', 'offered') "
+            "and lease_expires_at > $now returning 1",
+            {"now": now, "id": assignment_id},
+        ).fetchone()
+        ended.append(row is not None)
+    return ended
+
+
+# ---- what comes next
+
+
+def _named(con: duckdb.DuckDBPyConnection, trace_id: str) -> Item:
+    row = con.execute(
+        "select trace_id, segmentation_id, n_steps from segmentation where trace_id = ? limit 1", [trace_id]
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"There is no trace {trace_id!r} to rate.")
+    if row[2] == 0:
+        raise StoreError(f"The trace {trace_id} has no steps, so there is nothing to rate in it.")
+    return Item(row[0], row[1], "chosen")
+
+
+def _next(con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, now: datetime) -> Item | None:
+    """The next item for this rater. The places where other modules have their say, in this order: whether the rater may go
+    on (a StoreError says why not), a gold item, then a pair or a trace.
+    """
+    # Gold comes here, before ordinary sampling: `gold_for(con, wish.rater_id, queue, now) -> Item | None` (storage/gold.py).
+    if queue.unit == "pair":
+        return None  # `next_pair(con, queue, wish.rater_id, now) -> Item | None` (storage/pairs.py)
+    return _next_trace(con, queue, wish, now)
+
+
+def _next_trace(con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, now: datetime) -> Item | None:
+    slices = sampling.STRATEGIES[queue.sampling].slices(queue)
+    for part in sampling.drawn(slices, wish.draw):
+        if part.rank and not wish.rankings.get(part.sampled_by):
+            continue
+        trace_id = _first(con, queue, wish, part, now)
+        if trace_id is not None:
+            return Item(trace_id, _named(con, trace_id).segmentation_id, part.sampled_by)
+        if not part.rank:
+            return None  # an ordering passes over nothing: there is no open trace
+    return None
+
+
+def _first(
+    con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, part: sampling.Slice, now: datetime
+) -> str | None:
+    sql, params = open_to(queue, wish.rater_id, now)
+    if part.rank:
+        ranked = list(wish.rankings[part.sampled_by])
+        sql = (
+            f"with ranked as (select unnest($ranked::varchar[]) as trace_id, unnest(range({len(ranked)})) as place) "
+            f"select trace_id from ({sql} and t.trace_id in (select trace_id from ranked)) join ranked using (trace_id) "
+            "order by place limit 1"
+        )
+        params["ranked"] = ranked
+    elif part.stratum:
+        from storage.queues.items import items
+
+        everything, _ = items(queue)
+        sql = (
+            f"with balance as (select {part.stratum} as stratum, sum(taken) as done from ({everything}) group by all) "
+            f"select trace_id from (select *, {part.stratum} as stratum from ({sql})) join balance using (stratum) "
+            f"order by {part.order} limit 1"
+        )
+    else:
+        sql = f"select trace_id from ({sql}) order by {part.order} limit 1"
+    row = con.execute(sql, params).fetchone()
+    return None if row is None else row[0]
+
+
+# ---- handing it out
+
+
+def _hand_out(con: duckdb.DuckDBPyConnection, queue: Queue, item: Item, wish: Claim, now: datetime) -> Assignment:
+    status, expires = "offered" if wish.ahead else "leased", now + timedelta(minutes=_minutes(queue, wish.ahead))
+    lapsed = con.execute(
+        "select assignment_id from assignment where queue_id = ? and rater_id = ? and coalesce(pair_id, trace_id) = ?",
+        [queue.queue_id, wish.rater_id, item.item_id],
+    ).fetchone()
+    if lapsed is not None:  # fetched ahead once and never shown: the same place, taken up again
+        con.execute(
+            "update assignment set status = ?, leased_at = ?, lease_expires_at = ?, updated_at = ?, rubric_id = ?, "
+            "rubric_version = ?, sampled_by = ?, gold = ? where assignment_id = ?",
+            [status, now, expires, now, queue.rubric_id, queue.rubric_version, item.sampled_by, item.gold, lapsed[0]],
+        )
+        assignment_id = lapsed[0]
+    else:
+        assignment_id = new_id()
+        # Slot numbers are never used twice, so the table is only appended to; how many are *taken* is counted from
+        # assignments.
+        con.execute(
+            "insert into slot (queue_id, item_id, slot_no, rater_id) select $queue, $item, count(*), $rater from slot "
+            "where queue_id = $queue and item_id = $item",
+            {"queue": queue.queue_id, "item": item.item_id, "rater": wish.rater_id},
+        )
+        con.execute(
+            "insert into assignment (assignment_id, queue_id, trace_id, segmentation_id, rater_id, rubric_id, "
+            "rubric_version, status, status_reason, status_seq, leased_at, lease_expires_at, submitted_at, updated_at, "
+            "pair_id, swapped, late, gold, sampled_by) values (?, ?, ?, ?, ?, ?, ?, ?, '', -1, ?, ?, null, ?, ?, ?, false, ?, ?)",
+            [assignment_id, queue.queue_id, item.trace_id, item.segmentation_id, wish.rater_id, queue.rubric_id,
+             queue.rubric_version, status, now, expires, now, item.pair_id, item.swapped, item.gold, item.sampled_by],
+        )  # fmt: skip
+    found = read_assignment(con, assignment_id)
+    assert found is not None  # written in this transaction
+    return found
+
+
+def _minutes(queue: Queue, ahead: bool) -> int:
+    return min(AHEAD_MINUTES, queue.lease_minutes) if ahead else queue.lease_minutes
+
+
+def _text(moment: datetime) -> str:
+    from storage.events import format_utc
+
+    return format_utc(moment)
+
+
+def add_raters(con: duckdb.DuckDBPyConnection, raters: Sequence[tuple[str, str, str]]) -> list[None]:
+    """Writer's operation: (rater_id, display_name, role); one who is known is left as they are."""
+    for rater_id, display_name, role in raters:
+        known = con.execute("select 1 from rater where rater_id = ?", [rater_id]).fetchone()
+        if known is None:
+            con.execute(
+                "insert into rater (rater_id, display_name, role, created_at, password_hash, active) "
+                "values (?, ?, ?, ?, null, true)",
+                [rater_id, display_name, role, utc_now()],
+            )
+    return [None] * len(raters)
+
+
+def set_up(con: duckdb.DuckDBPyConnection) -> None:
+    """The default queue and its rubric, in a new database."""
+    if rubrics.read_rubric(con, *RUBRIC) is None:
+        rubrics.add_versions(con, [rubrics.Rubric(*RUBRIC, rubrics.GUIDELINES)])
+    if read_queue(con, DEFAULT_QUEUE) is None:
+        save_queues(con, [Queue(DEFAULT_QUEUE, "All traces")])

@@ -1,0 +1,59 @@
+"""Which traces are in a queue, and which of them are open: SQL that claims, counts and rankings share.
+
+All of it are passes over narrow columns of `trace` and `assignment` (DuckDB reads 100,000 rows of them in milliseconds);
+no column of text is read but the question, and that only when the filter names a text.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from storage.queues.settings import Queue
+
+# Who holds a place: whoever has submitted, or has a lease that lasts (on what they rate, or on what was fetched ahead).
+HOLDS_A_PLACE = "(status = 'submitted' or (status in ('leased', 'offered') and lease_expires_at > $now))"
+# What a rater was given: not what was only fetched ahead and lapsed before they saw it.
+HAD = "(status <> 'offered' or lease_expires_at > $now)"
+
+_SOLVED = {"any": "", "solved": "and t.solved", "wrong": "and not t.solved", "unchecked": "and t.solved is null"}
+
+
+def items(queue: Queue) -> tuple[str, dict[str, Any]]:
+    """A select of (trace_id, created_at, n_steps, n_backtracks, model, taken) for every trace of the queue, and its
+    parameters but `$now`. Traces without steps, and gold items (they come by another way), are not in it.
+    """
+    config = queue.config
+    where, params = _SOLVED[config.solved], {"queue": queue.queue_id}
+    for name in ("model", "source"):
+        if value := getattr(config, name):
+            where += f" and t.{name} = ${name}"
+            params[name] = value
+    if config.text:
+        where += " and contains(lower(t.prompt), lower($text))"
+        params["text"] = config.text
+    sql = f"""
+    select t.trace_id, t.created_at, t.n_steps, t.n_backtracks, t.model, coalesce(taken.n, 0) as taken
+    from trace t left join (
+        select trace_id, count(*) as n from assignment where queue_id = $queue and gold is null and {HOLDS_A_PLACE}
+        group by trace_id) taken using (trace_id)
+    where t.n_steps > 0 {where} and t.trace_id not in (
+        select item_id from gold where queue_id = $queue
+        qualify row_number() over (partition by item_id order by created_at desc, rowid desc) = 1 and active)"""
+    return sql, params
+
+
+def open_items(queue: Queue) -> tuple[str, dict[str, Any]]:
+    """Those of `items` that have a free place."""
+    sql, params = items(queue)
+    if queue.overlap is not None:
+        sql += " and coalesce(taken.n, 0) < $overlap"
+        params["overlap"] = queue.overlap
+    return sql, params
+
+
+def open_to(queue: Queue, rater_id: str, now: datetime) -> tuple[str, dict[str, Any]]:
+    """Those that have a free place and that this rater has not had."""
+    sql, params = open_items(queue)
+    sql += f" and t.trace_id not in (select trace_id from assignment where queue_id = $queue and rater_id = $rater and {HAD})"
+    return sql, {**params, "rater": rater_id, "now": now}

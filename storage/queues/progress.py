@@ -1,0 +1,191 @@
+"""How far a queue is, and how far a rater is in it: counts, pace, open leases, the last ones. Reads only."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import duckdb
+
+from storage.events import format_utc
+from storage.queues.items import items, open_to
+from storage.queues.settings import Queue, need_queue
+from storage.ratings import utc_now
+
+PACE_OF = 20  # the last traces a rater's pace is taken from: an hour or two, so that it follows the day
+PROMPT_CHARS = 160  # of a question in a list: one line
+
+
+@dataclass(frozen=True)
+class Mine:
+    """One rater in one queue. remaining: what they could still rate, open leases included. submitted_today: since midnight
+    UTC. minutes_each: median time from when a trace was shown to when it was submitted, of the last 20; None before any.
+    """
+
+    queue_id: str
+    submitted: int
+    skipped: int
+    remaining: int
+    submitted_today: int
+    minutes_each: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class RaterProgress:
+    """A line of a queue's table of raters. last_at: when they last took or left something."""
+
+    rater_id: str
+    submitted: int
+    skipped: int
+    late: int
+    open: int
+    minutes_each: float | None
+    last_at: str
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Something a rater has in hand. ahead: fetched ahead, not yet shown. n_events: what was done in it so far."""
+
+    assignment_id: str
+    rater_id: str
+    trace_id: str
+    pair_id: str | None
+    prompt: str
+    ahead: bool
+    leased_at: str
+    lease_expires_at: str
+    n_events: int
+
+
+@dataclass(frozen=True)
+class QueueProgress:
+    """Items of a queue by how many places are taken. complete: all of them (of a queue without overlap: any)."""
+
+    items: int
+    complete: int
+    under_way: int
+    untouched: int
+    raters: list[RaterProgress]
+    leases: list[Lease]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A line of a rater's history."""
+
+    assignment_id: str
+    queue_id: str
+    trace_id: str
+    pair_id: str | None
+    prompt: str
+    status: str
+    status_reason: str
+    updated_at: str
+
+
+def remaining(con: duckdb.DuckDBPyConnection, rater_id: str, queue_id: str) -> int:
+    """How many items this rater could still rate, the ones now leased to them included."""
+    queue, now = need_queue(con, queue_id), utc_now()
+    if queue.unit == "pair":
+        fresh = 0  # `pairs_left(con, queue, rater_id, now) -> int` (storage/pairs.py)
+    else:
+        sql, params = open_to(queue, rater_id, now)
+        fresh = _count(con, f"select count(*) from ({sql})", params)
+    return fresh + _count(
+        con,
+        "select count(*) from assignment where queue_id = $queue and rater_id = $rater and (status = 'leased' or "
+        "(status = 'offered' and lease_expires_at > $now))",
+        {"queue": queue_id, "rater": rater_id, "now": now},
+    )
+
+
+def mine(con: duckdb.DuckDBPyConnection, rater_id: str, queue_id: str) -> Mine:
+    """One rater's progress and pace in a queue."""
+    now = utc_now()
+    row = con.execute(
+        "select count(*) filter (status = 'submitted'), count(*) filter (status = 'skipped'), "
+        "count(*) filter (status = 'submitted' and submitted_at >= ?) from assignment where queue_id = ? and rater_id = ?",
+        [now.replace(hour=0, minute=0, second=0, microsecond=0), queue_id, rater_id],
+    ).fetchone()
+    assert row is not None  # an aggregate without GROUP BY always has one row
+    pace = con.execute(
+        "select median(epoch(submitted_at) - epoch(leased_at)) / 60 from (select submitted_at, leased_at from assignment "
+        f"where queue_id = ? and rater_id = ? and status = 'submitted' order by submitted_at desc limit {PACE_OF})",
+        [queue_id, rater_id],
+    ).fetchone()
+    return Mine(queue_id, row[0], row[1], remaining(con, rater_id, queue_id), row[2], pace[0] if pace else None)
+
+
+def queue_progress(con: duckdb.DuckDBPyConnection, queue: Queue) -> QueueProgress:
+    """Counts for a queue, its raters, and what is out."""
+    now = utc_now()
+    if queue.unit == "pair":
+        counts = _count_pairs(con, queue, now)
+    else:
+        sql, params = items(queue)
+        counts = con.execute(
+            "select count(*), count(*) filter (taken >= $full), count(*) filter (taken > 0 and taken < $full) "
+            f"from ({sql})",
+            {**params, "now": now, "full": queue.overlap or 1},
+        ).fetchall()[0]
+    total, complete, under_way = counts
+    raters = con.execute(
+        "select rater_id, count(*) filter (status = 'submitted'), count(*) filter (status = 'skipped'), "
+        "count(*) filter (late), count(*) filter (status = 'leased' and lease_expires_at > $now), "
+        "median(epoch(submitted_at) - epoch(leased_at)) filter (status = 'submitted') / 60, max(updated_at) "
+        "from assignment where queue_id = $queue and status <> 'offered' group by rater_id order by 2 desc, 1",
+        {"queue": queue.queue_id, "now": now},
+    ).fetchall()
+    return QueueProgress(
+        total, complete, under_way, total - complete - under_way,
+        [RaterProgress(*(*row[:6], format_utc(row[6]))) for row in raters], leases(con, queue.queue_id, now),
+    )  # fmt: skip
+
+
+def _count_pairs(con: duckdb.DuckDBPyConnection, queue: Queue, now: datetime) -> tuple[int, int, int]:
+    row = con.execute(
+        "select count(*), count(*) filter (n >= $full), count(*) filter (n > 0 and n < $full) from (select pair_id, "
+        "(select count(*) from assignment a where a.pair_id = pair.pair_id and (status = 'submitted' or "
+        "(status in ('leased', 'offered') and lease_expires_at > $now))) as n from pair where queue_id = $queue)",
+        {"queue": queue.queue_id, "now": now, "full": queue.overlap or 1},
+    ).fetchall()[0]
+    return (row[0], row[1], row[2])
+
+
+def leases(con: duckdb.DuckDBPyConnection, queue_id: str, now: datetime) -> list[Lease]:
+    """What is out of a queue now, the oldest lease first."""
+    rows = con.execute(
+        "with out as (select * from assignment where queue_id = $queue and status in ('leased', 'offered') and "
+        "lease_expires_at > $now), done as (select assignment_id, count(*) as n from rating_event where assignment_id in "
+        "(select assignment_id from out) group by all) "
+        f"select assignment_id, rater_id, trace_id, pair_id, left(prompt, {PROMPT_CHARS}), status = 'offered', leased_at, "
+        "lease_expires_at, coalesce(n, 0) from out join trace using (trace_id) left join done using (assignment_id) "
+        "order by leased_at, assignment_id",
+        {"queue": queue_id, "now": now},
+    ).fetchall()
+    return [Lease(*(*row[:6], format_utc(row[6]), format_utc(row[7]), row[8])) for row in rows]
+
+
+def history(con: duckdb.DuckDBPyConnection, rater_id: str, limit: int) -> list[Done]:
+    """A rater's last submitted and skipped items, over all queues, latest first."""
+    rows = con.execute(
+        "with last as (select * from assignment where rater_id = ? and status in ('submitted', 'skipped') "
+        "order by updated_at desc, assignment_id desc limit ?) "
+        f"select assignment_id, queue_id, trace_id, pair_id, left(prompt, {PROMPT_CHARS}), status, status_reason, updated_at "
+        "from last join trace using (trace_id) order by updated_at desc, assignment_id desc",
+        [rater_id, limit],
+    ).fetchall()
+    return [Done(*(*row[:7], format_utc(row[7]))) for row in rows]
+
+
+def _count(con: duckdb.DuckDBPyConnection, sql: str, params: dict[str, Any]) -> int:
+    row = con.execute(sql, params).fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,45 @@
+"""Where raters differ most: another opinion helps there most.
+
+A trace counts with the mean over its steps of the difference between the best and the worst rating; it needs two raters who
+have submitted.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from storage.queues.items import open_items
+from storage.queues.settings import Queue
+from storage.ratings import utc_now
+from storage.sampling.base import SHORTLIST, Slice, Strategy, with_chance
+
+
+def rank(con: duckdb.DuckDBPyConnection, queue: Queue) -> list[str]:
+    """The traces whose raters differ, those that differ most first. Latest wins, by max over seq: the view would sort all."""
+    sql, params = open_items(queue)
+    rows = con.execute(
+        f"""
+    with item as ({sql}), mine as (
+        select assignment_id, trace_id from assignment
+        where queue_id = $queue and status = 'submitted' and gold is null and trace_id in (select trace_id from item)
+    ), latest as (
+        select m.trace_id, e.assignment_id, e.step_idx, arg_max(if(e.action = 'set', {{v: e.value}}, {{v: null}}), (e.seq, e.server_seq)).v as value
+        from rating_event e join mine m using (assignment_id)
+        where e.target = 'step' and e.dimension = 'correctness' and e.action in ('set', 'clear')
+        group by all
+    ), step as (
+        select trace_id, step_idx, max(value) - min(value) as spread from latest group by all having count(value) > 1
+    )
+    select trace_id from step group by trace_id having max(spread) > 0 order by avg(spread) desc, trace_id limit {SHORTLIST}""",
+        {**params, "now": utc_now()},
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+STRATEGY = Strategy(
+    "disagreement",
+    "Where raters differ",
+    "The trace whose raters differ most so far, with a random slice.",
+    lambda queue: with_chance(queue, Slice("disagreement", rank=rank)),
+    "No open trace of this queue has two raters who differ, so the least rated comes first.",
+)
