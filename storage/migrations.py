@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from importlib import resources
 
+from storage.settled import REBUILD
+
 SCHEMA_VERSION = 4
 
 
@@ -42,9 +44,15 @@ MIGRATIONS = {
             _made_anew("slot", "*"),
             _made_anew("assignment", "*, null, null, false, null, ''"),
             _made_anew("rating_event", "*"),
-            *(created(name) for name in ("login", "invite", "pair", "gold", "standing", "adjudication")),
-            created("rating_current", "view"),
-            created("step_consensus", "view"),
+            *(
+                created(name)
+                for name in ("login", "invite", "pair", "gold", "standing", "adjudication", "settled", "tally")
+            ),
+            *(
+                created(name, "view")
+                for name in ("rating_latest", "rating_in_hand", "rating_current", "step_consensus")
+            ),
+            REBUILD,
         ]
     ),
 }

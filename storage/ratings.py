@@ -16,6 +16,7 @@ import duckdb
 
 from storage.database import insert
 from storage.events import CurrentRating, RatingEvent, format_utc, offsets_of, parse_utc, problem_of
+from storage.settled import settle
 
 # Assignments whose event ids are kept in memory: more than raters at work at once; one that fell out is read again
 # (20 ms at 1M events).
@@ -33,6 +34,7 @@ class _Known:
     lease_minutes: int
     status_seq: int
     lease_expires_at: datetime
+    settled: bool
     event_ids: set[str] = field(default_factory=set)
 
 
@@ -73,6 +75,7 @@ class RatingLog:
         if fresh:
             self._insert(con, fresh, now)
             self._follow(con, [e for e, _ in fresh], touched, now)
+            self._settle(con, [e for e, _ in fresh], touched)
         return results
 
     def _assignment(self, con: duckdb.DuckDBPyConnection, assignment_id: str) -> _Known | None:
@@ -82,8 +85,9 @@ class RatingLog:
             return known
         row = con.execute(
             "select a.rater_id, a.segmentation_id, g.n_steps, coalesce(q.lease_minutes, 60), a.status_seq, "
-            "a.lease_expires_at "
+            "a.lease_expires_at, t.assignment_id is not null "
             "from assignment a join segmentation g using (segmentation_id) left join queue q using (queue_id) "
+            "left join tally t on t.assignment_id = a.assignment_id "
             "where a.assignment_id = ? limit 1",
             [assignment_id],
         ).fetchone()
@@ -166,6 +170,14 @@ class RatingLog:
                     [known.lease_expires_at, assignment_id],
                 )
 
+    def _settle(self, con: duckdb.DuckDBPyConnection, events: list[RatingEvent], touched: dict[str, _Known]) -> None:
+        """Where work ended, was taken up again, or was changed after its end. A key press in between costs nothing here."""
+        concerned = {e.assignment_id for e in events if e.action in STATUS_OF or touched[e.assignment_id].settled}
+        if concerned:
+            finished = settle(con, concerned)
+            for assignment_id in concerned:
+                touched[assignment_id].settled = assignment_id in finished
+
 
 def refusal(
     con: duckdb.DuckDBPyConnection, event: RatingEvent, rater_id: str, segmentation_id: str, n_steps: int
@@ -232,7 +244,7 @@ def why_rejected(con: duckdb.DuckDBPyConnection, events: Sequence[RatingEvent]) 
 def current_ratings(con: duckdb.DuckDBPyConnection, assignment_id: str) -> list[CurrentRating]:
     """The latest-wins view of one assignment, in the order of steps (trace-level judgements last)."""
     rows = con.execute(
-        "select target, step_idx, dimension, value, value_text, seq, event_id, prelabel_visible from rating_current "
+        "select target, step_idx, dimension, value, value_text, seq, event_id, prelabel_visible from rating_latest "
         "where assignment_id = ? order by step_idx nulls last, target, dimension",
         [assignment_id],
     ).fetchall()
@@ -260,13 +272,14 @@ def statistics(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Figures for the Data page. `ratings` are the step ratings that count now; `judgements` are all that count now."""
     traces, steps = _one(con, "select count(*), coalesce(sum(n_steps), 0) from trace")
     current = con.execute(
-        "select rater_id, count(*) filter (target = 'step' and dimension = 'correctness'), count(*), "
-        "count(*) filter (dimension = 'correctness' and value > 0), count(*) filter (dimension = 'correctness' "
-        "and value = 0), "
-        "count(*) filter (dimension = 'correctness' and value < 0), count(*) filter (dimension = 'correctness' "
-        "and value is null) "
-        "from rating_current group by rater_id"
+        "with counts as (select rater_id, good, neutral, bad, unsure, judgements from tally union all by name "
+        "select rater_id, count(*) filter (rates and value > 0) as good, count(*) filter (rates and value = 0) as neutral, "
+        "count(*) filter (rates and value < 0) as bad, count(*) filter (rates and value is null) as unsure, "
+        "count(*) as judgements from (select *, dimension = 'correctness' as rates from rating_in_hand) group by rater_id) "
+        "select rater_id, sum(good + neutral + bad + unsure), sum(judgements), sum(good), sum(neutral), sum(bad), sum(unsure) "
+        "from counts group by rater_id having sum(judgements) > 0"
     ).fetchall()
+    current = [(rater, *map(int, sums)) for rater, *sums in current]
     submitted = dict(
         con.execute("select rater_id, count(*) from assignment where status = 'submitted' group by rater_id").fetchall()
     )

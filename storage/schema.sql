@@ -105,18 +105,47 @@ create table adjudication(
     adjudicator varchar not null, reason varchar not null, guideline_gap boolean not null, created_at timestamp not null);
 
 -- Latest wins, by the client's order, then by order of commit. An undo is an event too: a clear, or a set of what was there before.
-create view rating_current as
+create view rating_latest as
 select * exclude (rn) from (
     select *, row_number() over (
         partition by assignment_id, target, segmentation_id, step_idx, dimension order by seq desc, server_seq desc) as rn
     from rating_event where action in ('set', 'clear'))
 where rn = 1 and action = 'set';
 
+-- What storage/settled.py keeps of finished assignments: their rows of rating_latest, and how many there are of each kind.
+create table settled(
+    server_seq bigint not null,
+    event_id varchar not null,
+    assignment_id varchar not null, rater_id varchar not null, seq bigint not null,
+    ts_client timestamp, ts_server timestamp not null,
+    action varchar not null, target varchar not null,
+    segmentation_id varchar not null, step_idx integer, dimension varchar not null,
+    value double, value_text varchar,
+    input_method varchar not null, dwell_ms integer, prelabel_visible boolean not null, ui_build varchar not null);
+
+create table tally(
+    assignment_id varchar not null, trace_id varchar not null, rater_id varchar not null,
+    good bigint not null, neutral bigint not null, bad bigint not null, unsure bigint not null,  -- judgements of steps
+    judgements bigint not null);                                                                 -- of any kind
+
+-- What counts now in work in hand: assignments that are not in tally.
+create view rating_in_hand as
+select * exclude (rn) from (
+    select *, row_number() over (
+        partition by assignment_id, target, segmentation_id, step_idx, dimension order by seq desc, server_seq desc) as rn
+    from rating_event semi join (
+        select assignment_id from assignment anti join tally using (assignment_id)) using (assignment_id)
+    where action in ('set', 'clear'))
+where rn = 1 and action = 'set';
+
+-- The same rows as rating_latest, fast over the whole store. For one assignment rating_latest is the faster.
+create view rating_current as select * from settled union all by name select * from rating_in_hand;
+
 -- "unsure" is not a vote: count(value) leaves it out.
 create view step_consensus as
 select segmentation_id, step_idx, count(value) as n, avg(value) as mean, max(value) - min(value) as spread,
        count(distinct value) as n_values
-from rating_current join assignment using (assignment_id, segmentation_id)
+from settled join assignment using (assignment_id, segmentation_id)
 where target = 'step' and dimension = 'correctness' and status = 'submitted'
 group by segmentation_id, step_idx;
 

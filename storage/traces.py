@@ -344,24 +344,14 @@ def list_traces(
 
 def _rated(con: duckdb.DuckDBPyConnection, trace_ids: list[str]) -> dict[str, tuple[int, int]]:
     """trace_id -> (step ratings that count now, submitted assignments), for the traces of one page."""
-    assignments = con.execute(
-        "select assignment_id, trace_id, status from assignment where trace_id in (select unnest(?::varchar[]))",
+    rows = con.execute(
+        "with work as (select assignment_id, trace_id, status from assignment where trace_id in (select unnest(?::varchar[]))), "
+        "in_hand as (select assignment_id, count(*) as n from rating_in_hand where dimension = 'correctness' group by all) "
+        "select work.trace_id, sum(coalesce(good + neutral + bad + unsure, n, 0)), count(*) filter (status = 'submitted') "
+        "from work left join tally using (assignment_id) left join in_hand using (assignment_id) group by work.trace_id",
         [trace_ids],
     ).fetchall()
-    if not assignments:
-        return {}
-    counts = dict(
-        con.execute(
-            "select assignment_id, count(*) from rating_current where target = 'step' and dimension = 'correctness' "
-            "and assignment_id in (select unnest(?::varchar[])) group by assignment_id",
-            [[a for a, _, _ in assignments]],
-        ).fetchall()
-    )
-    found: dict[str, tuple[int, int]] = {}
-    for assignment_id, trace_id, status in assignments:
-        ratings, submitted = found.get(trace_id, (0, 0))
-        found[trace_id] = (ratings + counts.get(assignment_id, 0), submitted + (status == "submitted"))
-    return found
+    return {trace_id: (int(ratings), submitted) for trace_id, ratings, submitted in rows}
 
 
 def _now() -> datetime:
