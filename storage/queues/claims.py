@@ -182,7 +182,9 @@ def _next(con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, now: dateti
     """
     # Gold comes here, before ordinary sampling: `gold_for(con, wish.rater_id, queue, now) -> Item | None` (storage/gold.py).
     if queue.unit == "pair":
-        return None  # `next_pair(con, queue, wish.rater_id, now) -> Item | None` (storage/pairs.py)
+        from storage.pairs import next_pair  # which knows queues
+
+        return next_pair(con, queue, wish.rater_id, now)
     return _next_trace(con, queue, wish, now)
 
 

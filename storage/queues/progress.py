@@ -95,7 +95,9 @@ def remaining(con: duckdb.DuckDBPyConnection, rater_id: str, queue_id: str) -> i
     """How many items this rater could still rate, the ones now leased to them included."""
     queue, now = need_queue(con, queue_id), utc_now()
     if queue.unit == "pair":
-        fresh = 0  # `pairs_left(con, queue, rater_id, now) -> int` (storage/pairs.py)
+        from storage.pairs import pairs_left  # which knows queues
+
+        fresh = pairs_left(con, queue, rater_id, now)
     else:
         sql, params = open_to(queue, rater_id, now)
         fresh = _count(con, f"select count(*) from ({sql})", params)

@@ -1,0 +1,159 @@
+"""Pairs: two answers to one question, compared by people who do not know whose they are.
+
+A pair is stored in canonical order (the earlier trace is "left", whoever made the pair), and judgements count in that
+order. On which side a trace was shown is in the assignment: `swapped` says that the right one stood on the left. The first
+side of a pair is a hash of its id, and every further rater sees it the other way round, so that over an even number of
+raters a liking for one side of the screen cancels out; how large it is can be read off (`position_bias`).
+
+Which pairs are made is in `pairing.py`, what raters think of them in `verdicts.py`. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import duckdb
+
+from storage.database import insert
+from storage.errors import StoreError
+from storage.events import format_utc, parse_utc
+from storage.queues.items import HAD, HOLDS_A_PLACE
+from storage.queues.settings import Item, Queue
+
+# In which order pairs come, by the queue's sampling; what cannot order pairs falls back to the least rated.
+ORDERS = {
+    "least_rated": "taken, created_at, pair_id",
+    "oldest": "created_at, pair_id",
+    "random": "md5(pair_id || $rater)",
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """left and right in canonical order. shared_steps: how many first steps both have, byte for byte. source: how it came
+    to be a pair (a policy of `pairing.py`).
+    """
+
+    pair_id: str
+    queue_id: str
+    problem_id: str
+    left_trace_id: str
+    right_trace_id: str
+    shared_steps: int
+    source: str
+    created_at: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def canonical(a: str, b: str) -> tuple[str, str]:
+    """Two trace ids in the order in which a pair holds them: ids sort by the time at which they were made."""
+    return (a, b) if a < b else (b, a)
+
+
+def flipped(value: float | None, swapped: bool) -> float | None:
+    """A strength as it was shown in canonical order, or the other way round: it is its own inverse."""
+    return 0 - value if value is not None and swapped else value
+
+
+def side(pair_id: str, earlier: int) -> bool:
+    """Whether the `earlier`-th rater of a pair (counted from 0) sees it swapped."""
+    return (hashlib.sha256(pair_id.encode()).digest()[0] + earlier) % 2 == 1
+
+
+# ---- keeping and reading
+
+
+def add_pairs(con: duckdb.DuckDBPyConnection, calls: Sequence[Sequence[Pair]]) -> list[int]:
+    """Writer's operation: how many of each call's pairs are new. A queue holds two traces as a pair once."""
+    made = []
+    for pairs in calls:
+        fresh = list({(p.queue_id, p.left_trace_id, p.right_trace_id): p for p in pairs}.values())
+        queues = sorted({p.queue_id for p in fresh})
+        known = set(
+            con.execute(
+                "select queue_id, left_trace_id, right_trace_id from pair where queue_id in (select unnest(?::varchar[]))",
+                [queues],
+            ).fetchall()
+        )
+        fresh = [p for p in fresh if (p.queue_id, p.left_trace_id, p.right_trace_id) not in known]
+        made.append(len(fresh))
+        if fresh:
+            texts = ("pair_id", "queue_id", "problem_id", "left_trace_id", "right_trace_id", "source")
+            insert(
+                con,
+                "pair",
+                {
+                    **{name: ("varchar", [getattr(p, name) for p in fresh]) for name in texts},
+                    "shared_steps": ("integer", [p.shared_steps for p in fresh]),
+                    "created_at": ("timestamp", [parse_utc(p.created_at) for p in fresh]),
+                },
+            )
+    return made
+
+
+_PAIR = (
+    "select pair_id, queue_id, problem_id, left_trace_id, right_trace_id, shared_steps, source, created_at from pair "
+)
+
+
+def read_pair(con: duckdb.DuckDBPyConnection, pair_id: str) -> Pair | None:
+    rows = _pairs(con, "where pair_id = ? limit 1", [pair_id])
+    return rows[0] if rows else None
+
+
+def read_pairs(con: duckdb.DuckDBPyConnection, queue_id: str, *, limit: int, after: str = "") -> list[Pair]:
+    """A page of a queue's pairs, newest first; `after` is the pair_id of the last row of the page before."""
+    older = "and (? = '' or pair_id < ?)"
+    return _pairs(con, f"where queue_id = ? {older} order by pair_id desc limit ?", [queue_id, after, after, limit])
+
+
+def _pairs(con: duckdb.DuckDBPyConnection, where: str, params: list[Any]) -> list[Pair]:
+    return [Pair(*(*row[:7], format_utc(row[7]))) for row in con.execute(_PAIR + where, params).fetchall()]
+
+
+# ---- handing out
+
+
+def _open(queue: Queue, rater_id: str, now: datetime) -> tuple[str, dict[str, Any]]:
+    """A select of (pair_id, created_at, taken) for pairs with a free place that this rater has not had."""
+    sql = f"""
+    select p.pair_id, p.created_at, coalesce(held.n, 0) as taken from pair p left join (
+        select pair_id, count(*) as n from assignment where queue_id = $queue and pair_id is not null and gold is null
+        and {HOLDS_A_PLACE} group by pair_id) held using (pair_id)
+    where p.queue_id = $queue and ($overlap::integer is null or coalesce(held.n, 0) < $overlap)
+      and p.pair_id not in (select pair_id from assignment
+        where queue_id = $queue and rater_id = $rater and pair_id is not null and {HAD})"""
+    return sql, {"queue": queue.queue_id, "rater": rater_id, "now": now, "overlap": queue.overlap}
+
+
+def next_pair(con: duckdb.DuckDBPyConnection, queue: Queue, rater_id: str, now: datetime) -> Item | None:
+    """The next pair for a rater, and on which side they see what; None when nothing is left. On the writer's thread."""
+    sampled_by = queue.sampling if queue.sampling in ORDERS else "least_rated"
+    sql, params = _open(queue, rater_id, now)
+    row = con.execute(f"select pair_id from ({sql}) order by {ORDERS[sampled_by]} limit 1", params).fetchone()
+    return None if row is None else pair_item(con, queue.queue_id, row[0], sampled_by)
+
+
+def pair_item(con: duckdb.DuckDBPyConnection, queue_id: str, pair_id: str, sampled_by: str) -> Item:
+    """A pair as something to hand out. Raises StoreError when there is no such pair."""
+    row = con.execute(
+        "select p.left_trace_id, g.segmentation_id, (select count(*) from slot where queue_id = ? and item_id = ?) "
+        "from pair p join segmentation g on g.trace_id = p.left_trace_id where p.pair_id = ? limit 1",
+        [queue_id, pair_id, pair_id],
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"There is no pair {pair_id!r} to compare.")
+    return Item(row[0], row[1], sampled_by, pair_id=pair_id, swapped=side(pair_id, row[2]))
+
+
+def pairs_left(con: duckdb.DuckDBPyConnection, queue: Queue, rater_id: str, now: datetime) -> int:
+    """How many pairs this rater could still compare, beside what they have in hand."""
+    sql, params = _open(queue, rater_id, now)
+    row = con.execute(f"select count(*) from ({sql})", params).fetchone()
+    return int(row[0]) if row else 0

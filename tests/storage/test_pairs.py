@@ -1,0 +1,158 @@
+"""Pairs: a vote counts for the trace it was given to, on whichever side of the screen that stood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from core.trace import Origin
+from storage.pairing import PairError, by_hand, shared_steps, under_policy
+from storage.pairs import Pair, add_pairs, canonical, flipped, read_pairs
+from storage.queues.settings import Queue, save_queues
+from storage.store import Store
+from storage.verdicts import pair_rows, position_bias
+from tests.storage.helpers import Rater, make_trace
+
+STRENGTHS = st.sampled_from([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
+
+
+def queue(store: Store, name: str = "pairs", **changes: Any) -> str:
+    store.write(save_queues, Queue(name, name, unit="pair", **changes)).result()
+    return name
+
+
+def add(store: Store, pairs: Sequence[Pair]) -> int:
+    made: int = store.write(add_pairs, pairs).result()
+    return made
+
+
+def two(store: Store, name: str = "pairs", **changes: Any) -> tuple[str, str]:
+    """A queue with one pair; its traces in canonical order."""
+    a, b = make_trace((None, 0), names=["one", "two"]), make_trace((None, 0), names=["one", "other"])
+    for trace in (a, b):
+        store.add_trace(trace).result()
+    queue(store, name, **changes)
+    pairs = store.read(lambda con: by_hand(con, name, [(b.trace_id, a.trace_id)]))
+    assert add(store, pairs) == 1
+    return canonical(a.trace_id, b.trace_id)
+
+
+def vote(
+    store: Store, rater: str, shown: float | None, *, name: str = "pairs", text: str | None = None, **more: float
+) -> bool:
+    """One rater compares: `shown` is −3 (what stands on the left of their screen) to 3. Whether they saw it swapped."""
+    taken = store.next_assignment(rater, name)
+    assert taken is not None
+    assert taken.swapped is not None
+    hand = Rater(store, taken)
+    for dimension, value in {"preference": shown, **{f"preference.{k}": v for k, v in more.items()}}.items():
+        hand.send("set", target="pair", dimension=dimension, value=flipped(value, taken.swapped), value_text=text)
+    hand.submit()
+    return taken.swapped
+
+
+@given(STRENGTHS, st.booleans())
+def test_swapping_twice_is_nothing(value: float, swapped: bool) -> None:
+    assert flipped(flipped(value, swapped), swapped) == value
+    assert (flipped(value, True) == value) == (value == 0)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(STRENGTHS, min_size=1, max_size=4))
+def test_a_vote_for_what_stood_on_the_right_of_a_swapped_pair_counts_for_the_left_trace(
+    store: Store, shown: list[float]
+) -> None:
+    name = f"q{store.event_seq()}"
+    left, right = two(store, name)
+    swapped = [vote(store, f"rater {i}", value, name=name) for i, value in enumerate(shown)]
+    assert all(a != b for a, b in pairwise(swapped))  # every further rater the other way round
+    (row,) = store.read(lambda con: pair_rows(con, queue_id=name))
+    meant = [-v if s else v for v, s in zip(shown, swapped, strict=True)]
+    assert (row.n_left, row.n_right) == (sum(v < 0 for v in meant), sum(v > 0 for v in meant))
+    assert row.mean == pytest.approx(sum(meant) / len(meant))
+    if row.outcome in ("left", "right"):
+        wanted = (left, right) if row.outcome == "left" else (right, left)
+        assert (row.chosen_trace_id, row.rejected_trace_id) == wanted
+        of_outcome = [abs(v) for v in meant if (v < 0) == (row.outcome == "left") and v]
+        assert row.strength == pytest.approx(sum(of_outcome) / len(of_outcome))
+        assert row.agreement == pytest.approx(len(of_outcome) / len(meant))
+    else:
+        assert row.chosen_trace_id is None
+    bias = store.read(lambda con: position_bias(con, queue_id=name))
+    assert (bias["n"], bias["left"]) == (sum(v != 0 for v in shown), sum(v < 0 for v in shown))
+
+
+def test_both_bad_and_unsure_are_no_preference_and_criteria_stand_apart(store: Store) -> None:
+    two(store)
+    vote(store, "a", None, text="both_bad")
+    swapped = vote(store, "b", 2, clarity=-1)
+    vote(store, "c", None, text="unsure")
+    (row,) = store.read(pair_rows)
+    assert (row.n_both_bad, row.n_unsure, row.n_votes, row.outcome) == (1, 1, 2, "split")
+    assert row.chosen_trace_id is None
+    assert row.criteria == {"clarity": 1.0 if swapped else -1.0}
+    # Undone after submitting, it counts no more; as of the event before, it did.
+    seq = store.event_seq()
+    found = next(a for a in store.recent_assignments("b") if a.pair_id)
+    Rater(store, found).send("reopen")
+    assert store.read(pair_rows)[0].n_votes == 1
+    assert store.read(lambda con: pair_rows(con, event_seq=seq))[0].n_votes == 2
+
+
+def test_who_is_given_what(store: Store) -> None:
+    two(store, overlap=2)
+    taken = [store.next_assignment(rater, "pairs") for rater in ("a", "b", "c")]
+    assert taken[0] is not None
+    assert taken[1] is not None
+    assert taken[2] is None  # two places
+    again = store.next_assignment("a", "pairs")
+    assert again is not None
+    assert (again.assignment_id, again.swapped) == (taken[0].assignment_id, taken[0].swapped)
+    assert taken[1].swapped is not taken[0].swapped
+    assert [store.remaining(rater, "pairs") for rater in ("a", "b", "c")] == [1, 1, 0]
+
+
+def test_pairs_under_a_policy(store: Store) -> None:
+    base = make_trace((None, 0, 1), model="x", solved=True)
+    end = base.steps[1].end
+    kept = Origin(base.trace_id, base.trace_id, 1, end, "continue")
+    fork = make_trace((None, 0, 1), names=["step 0", "step 1", "elsewhere"], model="x", solved=False, origin=kept)
+    foreign = make_trace((None, 0), names=["a", "b"], model="y", solved=False)
+    apart = make_trace((None, 0), prompt="Another question", model="y", solved=True)
+    for trace in (base, fork, foreign, apart):
+        store.add_trace(trace).result()
+    queue(store)
+
+    def made(policy: str) -> dict[frozenset[str], int]:
+        pairs = store.read(lambda con: under_policy(con, "pairs", policy))
+        assert all(p.left_trace_id < p.right_trace_id for p in pairs)
+        return {frozenset((p.left_trace_id, p.right_trace_id)): p.shared_steps for p in pairs}
+
+    b, f, g = base.trace_id, fork.trace_id, foreign.trace_id
+    assert made("any") == {frozenset((b, f)): 2, frozenset((b, g)): 0, frozenset((f, g)): 0}
+    assert made("outcome") == {frozenset((b, f)): 2, frozenset((b, g)): 0}
+    assert made("models") == {frozenset((b, g)): 0, frozenset((f, g)): 0}
+    assert made("siblings") == {frozenset((b, f)): 2}
+    # Made again nothing is new, whichever way round; shared text really is the same.
+    assert add(store, store.read(lambda con: under_policy(con, "pairs", "any"))) == 3
+    assert add(store, store.read(lambda con: by_hand(con, "pairs", [(f, b)]))) == 0
+    assert len(store.read(lambda con: read_pairs(con, "pairs", limit=2))) == 2
+    with pytest.raises(PairError, match="two questions"):
+        store.read(lambda con: by_hand(con, "pairs", [(b, f), (b, apart.trace_id)]))
+    with pytest.raises(PairError, match="which there is not"):
+        store.read(lambda con: by_hand(con, "pairs", [(b, "nobody")]))
+
+
+@given(st.lists(st.text("ab", max_size=3), max_size=5), st.lists(st.text("ab", max_size=3), max_size=5))
+def test_shared_steps_are_the_same_characters(one: list[str], other: list[str]) -> None:
+    def ends(parts: list[str]) -> list[int]:
+        return [len("".join(parts[: i + 1])) for i in range(len(parts))]
+
+    n = shared_steps("".join(one), ends(one), "".join(other), ends(other))
+    assert one[:n] == other[:n]
+    assert n == min(len(one), len(other)) or one[n] != other[n]
