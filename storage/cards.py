@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -73,7 +73,7 @@ def _cell(value: Any) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def front_matter(title: str, data_file: str) -> str:
+def front_matter(title: str, data_files: Mapping[str, str]) -> str:
     """The head of a Hugging Face dataset card, so that `load_dataset(FOLDER)` takes the Parquet file and not the JSON
     beside it.
     """
@@ -84,8 +84,7 @@ def front_matter(title: str, data_file: str) -> str:
             "configs:",
             "- config_name: default",
             "  data_files:",
-            "  - split: train",
-            f"    path: {data_file}",
+            *(line for split, path in data_files.items() for line in (f"  - split: {split}", f"    path: {path}")),
             "---",
             "",
         ]

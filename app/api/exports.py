@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ from app.api.common import Bench, In, blocking, needs, refusals
 from app.api.errors import Refused
 from app.api.snapshots import find_snapshot
 from app.services import Services
-from storage.exports import FORMATS, export, plan
+from storage.exports import FORMATS, export, options_of, plan
+from storage.exports.policies import sentence
 
 router = APIRouter(tags=["exports"], dependencies=[needs("researcher")])
 
@@ -25,6 +25,7 @@ class OptionOut(BaseModel):
     name: str = Field(examples=["neutral_as"])
     default: Any
     choices: list[Any] = Field(description="Empty when it is not a choice of few.")
+    means: dict[str, str] = Field(description="A sentence for each value that has one.")
 
 
 class FormatOut(BaseModel):
@@ -33,6 +34,8 @@ class FormatOut(BaseModel):
     format: str = Field(examples=["stepwise"])
     summary: str
     options: list[OptionOut]
+    columns: dict[str, str] = Field(description="What the rows hold; further columns tell where a row comes from.")
+    cannot: list[str] = Field(description="What of a snapshot this format has no place for.")
 
 
 class ExportIn(In):
@@ -48,6 +51,11 @@ class PlanOut(BaseModel):
     rows: int
     figures: dict[str, Any]
     warnings: list[str] = Field(description="Sentences worth reading before writing: gaps, class balance, long rows.")
+    histogram: dict[str, int] = Field(description="Labels or pairs by name.", examples=[{"good": 120, "bad": 31}])
+    left_out: dict[str, int] = Field(description="Rows of the snapshot (or comparisons) left out, by reason.")
+    sample: list[dict[str, Any]] = Field(description="The first rows, long texts and lists shortened.")
+    says: list[str] = Field(description="The policies in words.")
+    cannot: list[str] = Field(description="What of a snapshot this format has no place for.")
 
 
 class ExportOut(BaseModel):
@@ -70,12 +78,19 @@ async def formats() -> list[FormatOut]:
             summary=form.summary,
             options=[
                 OptionOut(
-                    name=f.name,
-                    default=None if f.default is MISSING else f.default,
-                    choices=list(form.choices.get(f.name, ())),
+                    name=name,
+                    default=default,
+                    choices=list(allowed),
+                    means={
+                        str(value).lower(): said
+                        for value in (allowed or (True, False))
+                        if (said := sentence(name, value))
+                    },
                 )
-                for f in fields(form.options)
+                for name, default, allowed in options_of(form)
             ],
+            columns=dict(form.columns),
+            cannot=list(form.cannot),
         )
         for form in FORMATS.values()
     ]

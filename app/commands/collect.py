@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from app.commands.ask import FormatOption
 from app.commands.common import CannotDo, DataOption, data_folder, failing_softly, progress_bar
 
 if TYPE_CHECKING:
+    from storage.exports import Plan
     from storage.imports.report import Report
 
 
@@ -113,19 +115,24 @@ def export(
     format: Annotated[
         str,
         typer.Argument(
-            help="stepwise (TRL stepwise supervision), preference (prompt, chosen, rejected) or tree (with corrections)."
+            help="stepwise, prm800k, preference, step_dpo, kto, sft, argilla, label_studio, tree or hf_folder (docs/data.md)."
         ),
     ],
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder to write Parquet, JSONL, manifest and card into.")
-    ],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write data, manifest and card into.")],
     snapshot: Annotated[str | None, typer.Option(help="Snapshot id (default: the newest).", show_default=False)] = None,
-    neutral_as: Annotated[
-        str, typer.Option(help="What a neutral step counts as: positive, negative or drop.")
-    ] = "positive",
-    raters: Annotated[
-        str, typer.Option(help="stepwise, tree: a row for each rater (each), or one a trace (majority).")
-    ] = "each",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A policy or another option of the format, such as neutral_as=drop or min_raters=2; may be repeated. "
+            "With --dry-run and none, all are listed.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print options, rows, labels, figures and warnings, and write nothing.")
+    ] = False,
     strict: Annotated[
         bool, typer.Option(help="Stop with exit code 1, before anything is written, if there are warnings.")
     ] = False,
@@ -133,21 +140,48 @@ def export(
 ) -> None:
     """Export a snapshot as training data. Warnings come before anything is written.
 
-    Example: worldline export stepwise ./stepwise --snapshot SNAPSHOT_ID
+    Example: worldline export stepwise ./stepwise --set raters=majority --set min_raters=2
     """
     with failing_softly():
         from storage import exports
 
         chosen = newest_or(snapshot, data_folder(data))
-        wanted = {"stepwise": {"neutral_as": neutral_as, "raters": raters}, "tree": {"raters": raters}}
-        options = wanted.get(format, {})
-        warnings = exports.preflight(chosen, format, options)
-        for warning in warnings:
+        options = dict(_setting(text) for text in set_ or [])
+        plan = exports.plan(chosen, format, options)
+        for warning in plan.warnings:
             typer.echo(f"warning: {warning}", err=True)
-        if warnings and strict:
+        if dry_run:
+            for name, value in _looked(format, options, plan):
+                typer.echo(f"{name:<28}  {value}")
+            typer.echo("nothing was written (dry run)")
+            return
+        if plan.warnings and strict:
             raise CannotDo("not exported, because of the warnings above and --strict")
         report = exports.export(chosen, format, directory, options)
         typer.echo(f"{report.rows} rows in {report.folder}")
+
+
+def _setting(text: str) -> tuple[str, str]:
+    """NAME=VALUE. Raises CannotDo."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise CannotDo(f'"{text}" is not an option; write --set NAME=VALUE, such as --set neutral_as=drop')
+    return name, value
+
+
+def _looked(format: str, options: dict[str, str], plan: Plan) -> list[tuple[str, str]]:
+    """What a dry run prints: every option, then what the export would hold."""
+    from storage.exports import FORMATS, options_of
+
+    lines = []
+    for name, default, allowed in options_of(FORMATS[format]):
+        shown = options.get(name, json.dumps(default))
+        lines.append((name, f"{shown}  ({', '.join(map(str, allowed))})" if allowed else str(shown)))
+    lines += [("rows", f"{plan.rows:,}")]
+    lines += [(f"  {name}", f"{n:,}") for name, n in plan.histogram.items()]
+    lines += [(name.replace("_", " "), str(value)) for name, value in plan.figures.items()]
+    lines += [(f"left out: {reason}", f"{n:,}") for reason, n in plan.left_out.items()]
+    return lines
 
 
 def newest_or(snapshot_id: str | None, folder: Path):

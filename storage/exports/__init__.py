@@ -12,14 +12,14 @@ from typing import Any
 
 from storage.errors import ExportError
 from storage.exports import preference, stepwise, tree
-from storage.exports.writing import ExportReport, Format, Plan, make_plan, write
+from storage.exports.writing import ExportReport, Format, Plan, make_plan, options_of, read_options, write
 from storage.snapshots import Snapshot
 
 FORMATS: dict[str, Format] = {"stepwise": stepwise.FORMAT, "preference": preference.FORMAT, "tree": tree.FORMAT}
 
 CountTokens = Callable[[str], int]
 
-__all__ = ["FORMATS", "ExportError", "ExportReport", "Plan", "export", "plan", "preflight"]
+__all__ = ["FORMATS", "ExportError", "ExportReport", "Plan", "export", "options_of", "plan", "preflight"]
 
 
 def plan(
@@ -32,7 +32,8 @@ def plan(
     """Number of rows, figures and warnings of an export, without writing anything. Raises ExportError for unknown
     options.
     """
-    return make_plan(snapshot, _format(format), options or {}, count_tokens)
+    form = _format(format)
+    return make_plan(snapshot, form, read_options(form, options or {}), count_tokens)
 
 
 def preflight(

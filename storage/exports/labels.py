@@ -1,7 +1,8 @@
 """From what raters said to what a trainer is told: several raters into one, ratings into a cut list of labels.
 
 Pure functions over snapshot rows; knows no file. The rule everywhere: a step nobody rated has no label, and is never
-read as bad.
+read as bad. `groups` and `sources` apply the policies that concern reading, in this order: split and gold, minimum of
+raters, first error, adjudication, recovery, and only then the raters of a trace into one.
 """
 
 from __future__ import annotations
@@ -12,11 +13,18 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from storage.exports.policies import Policies
 from storage.recut import n_recut
+from storage.snapshots import Snapshot
 
 Row = dict[str, Any]
 
-CUTS = ("unrated", "unsure", "neutral dropped", "raters tied", "first error", "end")
+CUTS = ("unrated", "unsure", "neutral dropped", "raters tied", "too few raters", "first error", "end")
+# What `groups` needs of a row beside what a format asks for.
+NEEDED = (
+    "segmentation_id", "rater_id", "assignment_id", "rating", "unsure", "first_error", "recovered", "adjudicated",
+    "adjudicated_verdict", "verdict", "gold", "split", "prelabel_visible",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,15 +40,21 @@ def label_steps(row: Row, neutral_as: str, stop_at_first_error: bool) -> Labelle
     """good → True, bad → False, neutral as asked; ends before the first step without a label, or with the first
     error.
     """
-    ratings = list(row["rating"])
-    if row["first_error"] is not None and ratings[row["first_error"]] is None:
-        ratings[row["first_error"]] = -1  # whoever marks the first error says that this step is bad
-    tied = row.get("tied") or ()
+    ratings = row["rating"]
+    tied, few = row.get("tied") or (), row.get("few") or ()
     labels: list[bool] = []
     cut = "end"
     for i, value in enumerate(ratings):
         if value is None:
-            cut = "raters tied" if i in tied else "unsure" if row["unsure"][i] else "unrated"
+            cut = (
+                "raters tied"
+                if i in tied
+                else "too few raters"
+                if i in few
+                else "unsure"
+                if row["unsure"][i]
+                else "unrated"
+            )
             break
         if value == 0 and neutral_as == "drop":
             cut = "neutral dropped"
@@ -58,27 +72,102 @@ def by_trace(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield list(group)
 
 
-def majority(rows: Sequence[Row]) -> Row:
-    """One row for all raters of a trace: per step the value most of them gave; a tie is no label. One rater: the row
-    itself.
+def groups(
+    snapshot: Snapshot, policies: Policies, columns: Sequence[str], left: Counter[str] | None = None
+) -> Iterator[list[Row]]:
+    """The rows of each trace, with `rating` and `verdict` as the policies have them. `left` counts rows left out, by reason."""
+    left = Counter() if left is None else left
+    wanted = tuple(dict.fromkeys((*columns, *NEEDED)))
+    for rows in by_trace(snapshot.rows(wanted)):
+        kept = []
+        for row in rows:
+            if policies.split not in ("all", row["split"]):
+                left[f"not in the {policies.split} split"] += 1
+            elif policies.gold == "leave_out" and row.get("gold") is not None:
+                left["of gold or screening items"] += 1
+            else:
+                kept.append(row)
+        if kept and len(kept) < policies.min_raters:
+            left[f"of traces with fewer than {policies.min_raters} raters"] += len(kept)
+        elif kept:
+            yield [settled(row, policies) for row in kept]
+
+
+def sources(
+    snapshot: Snapshot, policies: Policies, columns: Sequence[str], left: Counter[str] | None = None
+) -> Iterator[Row]:
+    """One row for each rater or one for each trace, as `policies.raters` says."""
+    for group in groups(snapshot, policies, columns, left):
+        if policies.raters == "each":
+            yield from group
+        else:
+            yield together(group, policies)
+
+
+def settled(row: Row, policies: Policies) -> Row:
+    """A row whose ratings say all that is known of its steps: the marked first error is bad, what an adjudicator settled
+    and what was put right later count as the policies have it.
     """
-    if len(rows) == 1:
+    ratings = list(row["rating"])
+    unsure = row["unsure"]
+    verdict = row["verdict"]
+    marked = row["first_error"]
+    if marked is not None and ratings[marked] is None:
+        ratings[marked] = -1  # whoever marks the first error says that this step is bad
+    decided = row.get("adjudicated")
+    if policies.adjudicated == "overrules":
+        if decided and any(value is not None for value in decided):
+            unsure = [u and d is None for u, d in zip(unsure, decided, strict=True)]
+            ratings = [r if d is None else d for r, d in zip(ratings, decided, strict=True)]
+        if row.get("adjudicated_verdict") is not None:
+            verdict = row["adjudicated_verdict"]
+    recovered = row.get("recovered")
+    if policies.recovered_as != "bad" and recovered:
+        better = 1 if policies.recovered_as == "good" else 0
+        ratings = [
+            better if value == -1 and by is not None and by >= 0 else value
+            for value, by in zip(ratings, recovered, strict=True)
+        ]
+    return {**row, "rating": ratings, "unsure": unsure, "verdict": verdict}
+
+
+def together(rows: Sequence[Row], policies: Policies) -> Row:
+    """One row for all raters of a trace (already `settled`): per step what most gave or what their mean says. `tied` and
+    `few` name the steps without a label for that reason.
+    """
+    if len(rows) == 1 and policies.min_raters <= 1:
         return rows[0]
     ratings: list[int | None] = []
     tied: set[int] = set()
-    for i, votes in enumerate(zip(*(_with_first_error(row) for row in rows), strict=True)):
-        counts = Counter(v for v in votes if v is not None).most_common(2)
-        if len(counts) == 2 and counts[0][1] == counts[1][1]:
-            tied.add(i)
-        ratings.append(counts[0][0] if counts and i not in tied else None)
+    few: set[int] = set()
+    for i, votes in enumerate(zip(*(row["rating"] for row in rows), strict=True)):
+        given = [v for v in votes if v is not None]
+        if 0 < len(given) < policies.min_raters:
+            few.add(i)
+            given = []
+        value = _agreed(given, policies.raters)
+        if given and value is None:
+            value = {"drop": None, "bad": -1, "good": 1}[policies.ties]
+            if value is None:
+                tied.add(i)
+        ratings.append(value)
     unsure = [all(votes) for votes in zip(*(row["unsure"] for row in rows), strict=True)]
     names = "+".join(sorted(row["rater_id"] for row in rows))
     ids = "+".join(sorted(row["assignment_id"] for row in rows))
     seen = any(row["prelabel_visible"] for row in rows)
     return {
-        **rows[0], "rating": ratings, "unsure": unsure, "tied": tied, "first_error": None, "rater_id": names,
+        **rows[0], "rating": ratings, "unsure": unsure, "tied": tied, "few": few, "first_error": None, "rater_id": names,
         "assignment_id": ids, "prelabel_visible": seen,
     }  # fmt: skip
+
+
+def _agreed(votes: Sequence[int], how: str) -> int | None:
+    """The value that stands for these votes; None for no votes and for a tie."""
+    if how == "mean" and votes:
+        total = sum(votes)
+        return (total > 0) - (total < 0) if total or len(set(votes)) == 1 else None
+    counts = Counter(votes).most_common(2)
+    return None if not counts or (len(counts) == 2 and counts[0][1] == counts[1][1]) else counts[0][0]
 
 
 def mean_votes(votes: Iterable[int | None]) -> tuple[float, int] | None:
@@ -96,10 +185,3 @@ def recut_warning(rows: Iterable[Row]) -> list[str]:
         f"{sum(counts)} steps in {len(counts)} rated traces were re-cut by their raters. Labels are of the steps as they "
         "were rated, so this export keeps those; the tree export has the steps re-cut."
     ]
-
-
-def _with_first_error(row: Row) -> list[int | None]:
-    ratings = list(row["rating"])
-    if row["first_error"] is not None and ratings[row["first_error"]] is None:
-        ratings[row["first_error"]] = -1
-    return ratings

@@ -1,48 +1,41 @@
 """Preferences: `prompt`, `chosen`, `rejected`, as DPO and pairwise reward trainers read them. Ties never make a pair.
 
-Two sources, told apart in the column `source`:
+Three sources, told apart in the column `source`:
 
+pair      two traces that raters compared. Several raters of one pair are averaged; both-bad, ties and unsure make no pair
+          (the kto export has them). `margin` is the strength, 1 to 3.
 verdict   two traces of the same question (the same characters) with different verdicts: whole responses.
-branch    two siblings in the tree of one trace with different ratings. `prompt` is the question and the response up
-to and with the
-          step they share as parent, byte for byte, and the token that leads on; `chosen` and `rejected` are the two
-          steps. A
-          sibling that was entered by a backtrack is so compared where its branch begins, not where the model happened
-          to be.
+branch    two siblings in the tree of one trace with different ratings, as in the step_dpo export.
 
 Several raters are averaged first: one row a pair, `n_votes` says how many stand behind it. Unsure is no vote.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, groupby
 from typing import TYPE_CHECKING, Any
 
-from core.formats import steiner_tokens as t
-from storage.exports.labels import by_trace, mean_votes, recut_warning
-from storage.exports.writing import Format, Plan, Row
+from storage.exports.labels import groups, mean_votes, recut_warning
+from storage.exports.policies import Policies
+from storage.exports.step_dpo import READ as READ_STEPS
+from storage.exports.step_dpo import branch_pairs, long_pairs, open_branches
+from storage.exports.writing import Format, Looking, Plan, Row
 from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-READ = (
-    "trace_id", "problem_id", "prompt", "response", "model", "rater_id", "segmentation_id", "step_text", "step_end",
-    "rating", "first_error", "parent", "verdict", "prelabel_visible", "split",
-)  # fmt: skip
-LEADS = (t.REASONING_START, t.PROCEED, t.BACKTRACK)
+READ = (*READ_STEPS, "verdict")
 
 
 @dataclass(frozen=True)
-class PreferenceOptions:
-    """source: which pairs. max_pairs_per_problem bounds the pairs of whole traces of one question, widest margin
-    first.
-    """
+class PreferenceOptions(Policies):
+    """source: which pairs. max_pairs_per_problem bounds the pairs of whole traces of one question, widest margin first."""
 
-    source: str = "both"
-    split: str = "all"
+    source: str = "all"
     max_pairs_per_problem: int = 16
     max_length: int = 1024
 
@@ -73,16 +66,23 @@ def schema() -> pa.Schema:
     )  # fmt: skip
 
 
-def rows(snapshot: Snapshot, options: PreferenceOptions) -> Iterator[Row]:
+def rows(snapshot: Snapshot, options: PreferenceOptions, left: Counter[str]) -> Iterator[Row]:
     """The pairs. Branch pairs are streamed; whole traces with a verdict are held in memory until all are seen."""
     judged: dict[str, list[_Judged]] = {}
     raters: dict[str, str] = {}
-    for group in by_trace(_wanted(snapshot, options, READ)):
+    if options.source in ("all", "pair"):
+        yield from _compared(snapshot, options, left)
+    if options.source == "pair":
+        return
+    for group in groups(snapshot, options, READ, left):
         raters[group[0]["trace_id"]] = "+".join(sorted(row["rater_id"] for row in group))
-        if options.source in ("both", "branch"):
-            yield from _branch_pairs(snapshot, group)
+        if options.source in ("all", "branch"):
+            for pair in branch_pairs(snapshot, group, options.min_raters):
+                trace_id, model = pair.pop("trace_id"), pair.pop("model")
+                sides = {"chosen_trace_id": trace_id, "rejected_trace_id": trace_id}
+                yield {**pair, **sides, "chosen_model": model, "rejected_model": model}
         verdict = mean_votes(row["verdict"] for row in group)
-        if verdict and options.source in ("both", "verdict"):
+        if verdict and verdict[1] >= options.min_raters and options.source in ("all", "verdict"):
             seen = any(row["prelabel_visible"] for row in group)
             kept = {k: group[0][k] for k in ("trace_id", "problem_id", "prompt", "response", "model", "split")}
             judged.setdefault(group[0]["prompt"], []).append(_Judged({**kept, "prelabel_visible": seen}, *verdict))
@@ -90,8 +90,42 @@ def rows(snapshot: Snapshot, options: PreferenceOptions) -> Iterator[Row]:
         yield from _verdict_pairs(snapshot, traces, raters, options.max_pairs_per_problem)
 
 
-def _wanted(snapshot: Snapshot, options: PreferenceOptions, columns: Sequence[str]) -> Iterator[Row]:
-    return (row for row in snapshot.rows(columns) if options.split in ("all", row["split"]))
+def compared(snapshot: Snapshot, policies: Policies, left: Counter[str]) -> Iterator[list[Row]]:
+    """The comparisons of each pair, as the policies have them."""
+    for _, found in groupby(snapshot.pairs(), key=lambda row: row["pair_id"]):
+        kept = []
+        for row in found:
+            if policies.split not in ("all", row["split"]):
+                left[f"not in the {policies.split} split"] += 1
+            elif policies.gold == "leave_out" and row["gold"] is not None:
+                left["of gold or screening items"] += 1
+            else:
+                kept.append(row)
+        if kept and len(kept) < policies.min_raters:
+            left[f"of pairs with fewer than {policies.min_raters} raters"] += len(kept)
+        elif kept:
+            yield kept
+
+
+def _compared(snapshot: Snapshot, options: PreferenceOptions, left: Counter[str]) -> Iterator[Row]:
+    for group in compared(snapshot, options, left):
+        first = group[0]
+        liked = mean_votes(row["preference"] for row in group)
+        if sum(row["both_bad"] for row in group) * 2 > len(group):
+            left["both bad"] += len(group)
+        elif not liked or not liked[0]:
+            left["ties and unsure"] += len(group)
+        else:
+            good, bad = ("left", "right") if liked[0] < 0 else ("right", "left")
+            yield {
+                "prompt": first["prompt"], "chosen": first[f"{good}_response"], "rejected": first[f"{bad}_response"],
+                "source": "pair", "margin": round(abs(liked[0]), 4), "n_votes": liked[1], "question": first["prompt"],
+                "prefix": "", "problem_id": first["problem_id"], "chosen_trace_id": first[f"{good}_trace_id"],
+                "rejected_trace_id": first[f"{bad}_trace_id"], "chosen_step": None, "rejected_step": None,
+                "chosen_model": first[f"{good}_model"], "rejected_model": first[f"{bad}_model"],
+                "raters": "+".join(sorted(row["rater_id"] for row in group)), "prelabel_visible": False,
+                "split": first["split"], "snapshot_id": snapshot.snapshot_id,
+            }  # fmt: skip
 
 
 def _verdict_pairs(snapshot: Snapshot, traces: Sequence[_Judged], raters: dict[str, str], most: int) -> Iterator[Row]:
@@ -127,139 +161,52 @@ def _verdict_pairs(snapshot: Snapshot, traces: Sequence[_Judged], raters: dict[s
         }
 
 
-def _branch_pairs(snapshot: Snapshot, group: Sequence[Row]) -> Iterator[Row]:
-    first = group[0]
-    children: dict[int | None, list[int]] = {}
-    for step, parent in enumerate(first["parent"]):
-        children.setdefault(parent, []).append(step)
-    scores = [mean_votes(_rating(row, step) for row in group) for step in range(len(first["step_text"]))]
-    for parent, siblings in children.items():
-        prefix = shared_prefix(first["response"], first["step_end"], first["step_text"], parent, siblings[0])
-        for a, b in combinations(siblings, 2):
-            score_a, score_b = scores[a], scores[b]
-            if score_a is None or score_b is None or score_a[0] == score_b[0]:
-                continue
-            better, worse = (a, b) if score_a[0] > score_b[0] else (b, a)
-            chosen, rejected = without_lead(first["step_text"][better]), without_lead(first["step_text"][worse])
-            if chosen == rejected:
-                continue
-            yield {
-                "prompt": first["prompt"] + prefix,
-                "chosen": chosen,
-                "rejected": rejected,
-                "source": "branch",
-                "margin": round(abs(score_a[0] - score_b[0]), 4),
-                "n_votes": score_a[1] + score_b[1],
-                "question": first["prompt"],
-                "prefix": prefix,
-                "problem_id": first["problem_id"],
-                "chosen_trace_id": first["trace_id"],
-                "rejected_trace_id": first["trace_id"],
-                "chosen_step": better,
-                "rejected_step": worse,
-                "chosen_model": first["model"],
-                "rejected_model": first["model"],
-                "raters": "+".join(sorted(row["rater_id"] for row in group)),
-                "prelabel_visible": any(row["prelabel_visible"] for row in group),
-                "split": first["split"],
-                "snapshot_id": snapshot.snapshot_id,
-            }
-
-
-def _rating(row: Row, step: int) -> int | None:
-    value: int | None = row["rating"][step]
-    return -1 if value is None and row["first_error"] == step else value
-
-
-def without_lead(step_text: str) -> str:
-    """A step without the token that led into it: how it was entered must not give a pair away."""
-    return step_text[len(_lead(step_text)) :]
-
-
-def _lead(step_text: str) -> str:
-    return next((token for token in LEADS if step_text.startswith(token)), "")
-
-
-def shared_prefix(
-    response: str, step_end: Sequence[int], step_text: Sequence[str], parent: int | None, first_child: int
-) -> str:
-    """The response up to the end of the parent, and the token by which a model goes on from there.
-
-    Where the first child follows its parent directly, prefix + that child's text is the response, byte for byte.
-    """
-    head = "" if parent is None else response[: step_end[parent]]
-    lead = _lead(step_text[first_child])
-    return head + (
-        t.PROCEED if lead == t.BACKTRACK and parent is not None else t.REASONING_START if lead == t.BACKTRACK else lead
-    )
-
-
-def look(
-    snapshot: Snapshot,
-    options: PreferenceOptions,
-    made: Iterator[Row],
-    count_tokens: Callable[[str], int],
-    estimated: bool,
-) -> Plan:
+def look(at: Looking) -> Plan:
     """Figures and warnings; the length of a pair is that of the prompt with the longer of its two answers."""
+    options: PreferenceOptions = at.options
     plan = Plan()
-    counts = {"verdict": 0, "branch": 0}
+    counts = {"pair": 0, "verdict": 0, "branch": 0}
     long = longest = bare = 0
-    for row in made:
+    for row in at.made:
         plan.rows += 1
         counts[row["source"]] += 1
-        length = count_tokens(row["prompt"]) + max(count_tokens(row["chosen"]), count_tokens(row["rejected"]))
+        length = at.count_tokens(row["prompt"]) + max(at.count_tokens(row["chosen"]), at.count_tokens(row["rejected"]))
         long += length > options.max_length
         longest = max(longest, length)
         bare += not row["chosen"].strip() or not row["rejected"].strip()
     figures: dict[str, Any] = {
+        "pairs_compared": counts["pair"],
         "pairs_of_traces": counts["verdict"],
         "pairs_of_branches": counts["branch"],
         "longest_row_tokens": longest,
-        "token_counts": "estimated" if estimated else "by tokenizer",
+        "token_counts": "estimated" if at.estimated else "by tokenizer",
     }
-    plan.figures = figures
+    plan.figures, plan.histogram = figures, counts
     if not plan.rows:
         plan.warnings.append(
-            "There is no pair to write: a pair needs two traces of one question with different verdicts, or two "
-            "branches from one "
-            "step with different ratings. Ties, unsure and unrated make no pair."
+            "There is no pair to write: a pair needs two traces that were compared, two traces of one question with different "
+            "verdicts, or two branches from one step with different ratings. Ties, unsure and unrated make no pair."
         )
         return plan
-    plan.warnings += _coverage(snapshot, options)
+    plan.warnings += _coverage(at, options)
     if long:
-        plan.warnings.append(
-            f"{long} of {plan.rows} pairs are longer than max_length={options.max_length} tokens "
-            f"({'estimated' if estimated else 'counted'}; the longest has {longest}): a trainer with that limit "
-            "would cut them. Raise its max_length."
-        )
+        plan.warnings.append(long_pairs(long, plan.rows, options.max_length, longest, at.estimated))
     if bare:
         plan.warnings.append(f"{bare} pairs have an empty side, which most trainers cannot use.")
     return plan
 
 
-def _coverage(snapshot: Snapshot, options: PreferenceOptions) -> list[str]:
+def _coverage(at: Looking, options: PreferenceOptions) -> list[str]:
     """What the ratings leave open: verdicts missing, branches rated on one side only."""
-    without_verdict = total = branches = open_branches = 0
-    for row in _wanted(snapshot, options, ("rating", "first_error", "parent", "verdict", "split")):
-        total += 1
-        without_verdict += row["verdict"] is None
-        children: dict[int | None, list[int]] = {}
-        for step, parent in enumerate(row["parent"]):
-            children.setdefault(parent, []).append(step)
-        for siblings in children.values():
-            if len(siblings) > 1:
-                branches += 1
-                open_branches += any(_rating(row, step) is None for step in siblings)
     found: list[str] = []
-    if options.source != "branch" and without_verdict:
-        found.append(f"{without_verdict} of {total} rated traces have no verdict and make no pair of whole traces.")
-    if options.source != "verdict" and open_branches:
-        found.append(
-            f"{open_branches} of {branches} branching points have an unrated or unsure branch, which makes no pair."
-        )
-    if options.source != "verdict":
-        found += recut_warning(_wanted(snapshot, options, ("rating", "cuts", "joined", "split")))
+    if options.source in ("all", "verdict"):
+        verdicts = [row["verdict"] for group in groups(at.snapshot, options, ("verdict",)) for row in group]
+        missing = sum(v is None for v in verdicts)
+        if missing:
+            found.append(f"{missing} of {len(verdicts)} rated traces have no verdict and make no pair of whole traces.")
+    if options.source in ("all", "branch"):
+        found += open_branches(at)
+        found += recut_warning(row for group in groups(at.snapshot, options, ("cuts", "joined")) for row in group)
     return found
 
 
@@ -267,7 +214,8 @@ FORMAT = Format(
     name="preference",
     summary="Pairs of a better and a worse continuation of the same prompt, for DPO and pairwise reward models.",
     options=PreferenceOptions,
-    choices={"source": ("both", "verdict", "branch"), "split": ("all", "train", "test")},
+    uses=("recovered_as", "min_raters", "adjudicated", "gold", "split"),
+    choices={"source": ("all", "pair", "verdict", "branch")},
     schema=schema,
     rows=rows,
     look=look,
@@ -275,6 +223,11 @@ FORMAT = Format(
         "prompt": "the question; for branch pairs followed by the shared part of the response (string)",
         "chosen": "the better continuation (string)",
         "rejected": "the worse continuation (string)",
-        "source": "verdict (whole traces) or branch (two siblings in one trace)",
+        "source": "pair (compared by raters), verdict (whole traces) or branch (two siblings in one trace)",
     },
+    cannot=(
+        "ties, unsure and both bad, criteria and notes of comparisons, which side was shown where",
+        "who gave which rating: raters are averaged, `raters` names them",
+        "ratings of single steps beyond which of two branches is better",
+    ),
 )

@@ -11,12 +11,13 @@ response.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from storage.exports.labels import by_trace, label_steps, majority, recut_warning
-from storage.exports.writing import Format, Plan, Row
+from storage.exports.labels import Labelled, label_steps, recut_warning, sources
+from storage.exports.policies import Policies
+from storage.exports.writing import Format, Looking, Plan, Row
 from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -25,21 +26,17 @@ if TYPE_CHECKING:
 LOPSIDED = 0.85  # the share of one class in common step data, where token accuracy already says nothing
 READ = (
     "trace_id", "problem_id", "prompt", "model", "solved", "rater_id", "assignment_id", "segmentation_id", "step_text",
-    "rating", "unsure", "first_error", "cuts", "joined", "prelabel_visible", "split",
+    "rating", "unsure", "first_error", "prelabel_visible", "split",
 )  # fmt: skip
+_KEPT = ("trace_id", "problem_id", "assignment_id", "segmentation_id", "rater_id", "model", "solved")
+_BEYOND = "ratings after a gap"  # counted beside the rows left out, and taken out again by `look`
+_DROPPED = "without a label for the first step: "
 
 
 @dataclass(frozen=True)
-class StepwiseOptions:
-    """neutral_as: what a neutral step becomes ("drop" ends the row there). raters: a row for each, or one by majority.
+class StepwiseOptions(Policies):
+    """separator and max_length are not written anywhere; they are what the trainer will use, and what is warned about."""
 
-    separator and max_length are not written anywhere; they are what the trainer will use, and what is warned about.
-    """
-
-    neutral_as: str = "positive"
-    stop_at_first_error: bool = True
-    raters: str = "each"
-    split: str = "all"
     separator: str = "\n"
     max_length: int = 1024
 
@@ -51,86 +48,63 @@ def schema() -> pa.Schema:
     return pa.schema(
         [
             ("prompt", text), ("completions", pa.list_(text)), ("labels", pa.list_(pa.bool_())),
-            ("trace_id", text), ("problem_id", text), ("assignment_id", text), ("segmentation_id", text),
+            ("step_gap", text), ("trace_id", text), ("problem_id", text), ("assignment_id", text), ("segmentation_id", text),
             ("rater_id", text), ("model", text), ("solved", pa.bool_()), ("n_steps", pa.int32()), ("ends_at", text),
             ("prelabel_visible", pa.bool_()), ("split", text), ("snapshot_id", text),
         ]
     )  # fmt: skip
 
 
-def _wanted(snapshot: Snapshot, options: StepwiseOptions) -> Iterator[Row]:
-    return (row for row in snapshot.rows(READ) if options.split in ("all", row["split"]))
-
-
-def _sources(snapshot: Snapshot, options: StepwiseOptions) -> Iterator[Row]:
-    """Snapshot rows, one for each rater or one for each trace."""
-    wanted = _wanted(snapshot, options)
-    if options.raters == "majority":
-        return (majority(group) for group in by_trace(wanted))
-    return wanted
-
-
-def rows(snapshot: Snapshot, options: StepwiseOptions) -> Iterator[Row]:
+def rows(snapshot: Snapshot, options: StepwiseOptions, left: Counter[str]) -> Iterator[Row]:
     """The rows of the export; snapshot rows without a first label are left out."""
-    for source in _sources(snapshot, options):
+    for source in sources(snapshot, options, READ, left):
         labelled = label_steps(source, options.neutral_as, options.stop_at_first_error)
-        n = len(labelled.labels)
-        if n:
-            yield {
-                "prompt": source["prompt"],
-                "completions": source["step_text"][:n],
-                "labels": labelled.labels,
-                **{
-                    k: source[k]
-                    for k in (
-                        "trace_id",
-                        "problem_id",
-                        "assignment_id",
-                        "segmentation_id",
-                        "rater_id",
-                        "model",
-                        "solved",
-                    )
-                },
-                "n_steps": len(source["step_text"]),
-                "ends_at": labelled.cut,
-                "prelabel_visible": source["prelabel_visible"],
-                "split": source["split"],
-                "snapshot_id": snapshot.snapshot_id,
-            }
+        if labelled.cut not in ("first error", "end"):
+            left[_BEYOND] += labelled.beyond
+        if labelled.labels:
+            yield _row(snapshot, source, labelled)
+        else:
+            left[_DROPPED + labelled.cut] += 1
 
 
-def look(
-    snapshot: Snapshot,
-    options: StepwiseOptions,
-    made: Iterator[Row],
-    count_tokens: Callable[[str], int],
-    estimated: bool,
-) -> Plan:
+def _row(snapshot: Snapshot, source: Row, labelled: Labelled) -> Row:
+    return {
+        "prompt": source["prompt"],
+        "completions": source["step_text"][: len(labelled.labels)],
+        "labels": labelled.labels,
+        "step_gap": "",
+        **{name: source[name] for name in _KEPT},
+        "n_steps": len(source["step_text"]),
+        "ends_at": labelled.cut,
+        "prelabel_visible": source["prelabel_visible"],
+        "split": source["split"],
+        "snapshot_id": snapshot.snapshot_id,
+    }
+
+
+def look(at: Looking) -> Plan:
     """Figures and warnings. Lengths are prompt + steps + one separator each, as the trainer joins them."""
+    options: StepwiseOptions = at.options
     plan = Plan()
     good = bad = long = lost = longest = separators = 0
-    for row in made:
+    cuts: Counter[str] = Counter()
+    for row in at.made:
         plan.rows += 1
+        cuts[row["ends_at"]] += 1
         good += sum(row["labels"])
         bad += len(row["labels"]) - sum(row["labels"])
         separators += sum(options.separator in text for text in row["completions"])
-        length = count_tokens(row["prompt"])
+        length = at.count_tokens(row["prompt"])
         cut = 0
         for text in row["completions"]:
-            length += count_tokens(text) + 1
+            length += at.count_tokens(text) + 1
             cut += length > options.max_length
         long += cut > 0
         lost += cut
         longest = max(longest, length)
-    cuts: Counter[str] = Counter()
-    dropped: Counter[str] = Counter()
-    beyond = 0
-    for source in _sources(snapshot, options):
-        labelled = label_steps(source, options.neutral_as, options.stop_at_first_error)
-        (cuts if labelled.labels else dropped)[labelled.cut] += 1
-        if labelled.cut not in ("first error", "end"):
-            beyond += labelled.beyond
+    beyond = at.left.pop(_BEYOND, 0)
+    dropped = {reason.removeprefix(_DROPPED): n for reason, n in at.left.items() if reason.startswith(_DROPPED)}
+    plan.histogram = {"good": good, "bad": bad}
     plan.figures = {
         "labels": good + bad,
         "positive": good,
@@ -140,10 +114,10 @@ def look(
         "rows_dropped": sum(dropped.values()),
         "labels_lost_in_gaps": beyond,
         "longest_row_tokens": longest,
-        "token_counts": "estimated" if estimated else "by tokenizer",
+        "token_counts": "estimated" if at.estimated else "by tokenizer",
     }
     plan.warnings = _warnings(plan, options, dropped, separators, long, lost)
-    plan.warnings += recut_warning(_wanted(snapshot, options))
+    plan.warnings += recut_warning(sources(at.snapshot, options, ("rating", "cuts", "joined")))
     return plan
 
 
@@ -152,7 +126,7 @@ def _balance(good: int, bad: int) -> str:
 
 
 def _warnings(
-    plan: Plan, options: StepwiseOptions, dropped: Counter[str], separators: int, long: int, lost: int
+    plan: Plan, options: StepwiseOptions, dropped: dict[str, int], separators: int, long: int, lost: int
 ) -> list[str]:
     f = plan.figures
     found: list[str] = []
@@ -166,7 +140,9 @@ def _warnings(
         found.append(
             f"{sum(dropped.values())} rated traces are left out, because their first step has no label ({why})."
         )
-    gaps = sum(f["rows_end_at"].get(k, 0) for k in ("unrated", "unsure", "raters tied", "neutral dropped"))
+    gaps = sum(
+        f["rows_end_at"].get(k, 0) for k in ("unrated", "unsure", "raters tied", "too few raters", "neutral dropped")
+    )
     if gaps:
         found.append(
             f"{gaps} of {plan.rows} rows end before the trace does, at the first step without a label (unrated, "
@@ -204,11 +180,18 @@ FORMAT = Format(
     name="stepwise",
     summary="Step labels for process reward models: prompt, steps, and whether each step is good (TRL's rows).",
     options=StepwiseOptions,
-    choices={
-        "neutral_as": ("positive", "negative", "drop"),
-        "raters": ("each", "majority"),
-        "split": ("all", "train", "test"),
-    },
+    uses=(
+        "neutral_as",
+        "recovered_as",
+        "stop_at_first_error",
+        "raters",
+        "ties",
+        "min_raters",
+        "adjudicated",
+        "gold",
+        "split",
+    ),
+    choices={},
     schema=schema,
     rows=rows,
     look=look,
@@ -217,4 +200,9 @@ FORMAT = Format(
         "completions": "the raw step texts, in order (list of strings)",
         "labels": "whether each step is good (list of booleans, as long as completions)",
     },
+    cannot=(
+        "neutral and unsure: a label is good or bad, as the policies say",
+        "steps after the first one without a label, and the answer after the steps",
+        "verdicts, notes, tags, judgements of backtracks, corrections of the tree, spans, error types, better steps",
+    ),
 )

@@ -12,12 +12,14 @@ correction was not necessarily looked at: only a corrected or rated step says th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from storage.exports.labels import by_trace
-from storage.exports.writing import Format, Plan, Row
+from storage.exports.labels import groups
+from storage.exports.policies import Policies
+from storage.exports.writing import Format, Looking, Plan, Row
 from storage.recut import agreed, corrections, n_recut, pieces, seen
 from storage.snapshots import Snapshot
 
@@ -35,14 +37,13 @@ _KEPT = ("trace_id", "problem_id", "assignment_id", "segmentation_id", "rater_id
 
 
 @dataclass(frozen=True)
-class TreeOptions:
-    """traces: those in which something was corrected, or all of the snapshot. raters: a row for each, or one by majority
-    (a boundary, parent or kind changes where more than half of those who saw the step want the same; ties change nothing).
+class TreeOptions(Policies):
+    """traces: those in which something was corrected, or all of the snapshot. With raters as majority or mean a boundary,
+    parent or kind changes where more than half of those who saw the step want the same; ties change nothing.
     """
 
+    adjudicated: str = "ignored"  # what a rater saw is that rater's own
     traces: str = "corrected"
-    raters: str = "each"
-    split: str = "all"
 
 
 def schema() -> pa.Schema:
@@ -63,13 +64,14 @@ def schema() -> pa.Schema:
     )  # fmt: skip
 
 
-def rows(snapshot: Snapshot, options: TreeOptions) -> Iterator[Row]:
+def rows(snapshot: Snapshot, options: TreeOptions, left: Counter[str]) -> Iterator[Row]:
     """One row a rater and trace, or one a trace."""
-    wanted = (row for row in snapshot.rows(READ) if options.split in ("all", row["split"]))
-    groups = by_trace(wanted) if options.raters == "majority" else ([row] for row in wanted)
-    for group in groups:
+    found = groups(snapshot, options, READ, left)
+    each = options.raters == "each"
+    for group in ([row] for together in found for row in together) if each else found:
         row = agreed(group)
         if options.traces == "corrected" and not _corrected(row):
+            left["without a correction"] += len(group)
             continue
         cuts, joined = corrections(row)
         mended = pieces(row)
@@ -93,13 +95,11 @@ def _corrected(row: Mapping[str, Any]) -> bool:
     return n_recut(row) > 0 or any(value is not None for value in said)
 
 
-def look(
-    snapshot: Snapshot, options: TreeOptions, made: Iterator[Row], count_tokens: Callable[[str], int], estimated: bool
-) -> Plan:
+def look(at: Looking) -> Plan:
     """How much was corrected."""
     plan = Plan()
     parents = kinds = seen_steps = steps = cuts = joins = mended = 0
-    for row in made:
+    for row in at.made:
         plan.rows += 1
         steps += len(row["steps"])
         parents += sum(p is not None for p in row["corrected_parent"])
@@ -112,6 +112,7 @@ def look(
         "steps": steps, "steps_seen": seen_steps, "parents_corrected": parents, "kinds_corrected": kinds, "cuts": cuts,
         "joins": joins, "steps_as_mended": mended,
     }  # fmt: skip
+    plan.histogram = {"parents corrected": parents, "kinds corrected": kinds, "cuts": cuts, "joins": joins}
     if not plan.rows:
         plan.warnings.append(
             "There is no row to write: nobody corrected a tree in this snapshot. Correct one on the Rate page, or "
@@ -129,7 +130,8 @@ FORMAT = Format(
     name="tree",
     summary="Search trees with people's corrections: steps, parents and kinds as inferred and as mended.",
     options=TreeOptions,
-    choices={"traces": ("corrected", "all"), "raters": ("each", "majority"), "split": ("all", "train", "test")},
+    uses=("raters", "min_raters", "gold", "split"),
+    choices={"traces": ("corrected", "all")},
     schema=schema,
     rows=rows,
     look=look,
@@ -151,4 +153,5 @@ FORMAT = Format(
         "mended_kind": "what it does, as corrected; empty for a new piece (list of strings)",
         "mended_from": "the inferred step it stands for, -1 where it is new (list of integers)",
     },
+    cannot=("ratings, verdicts and notes: only whether a step was seen",),
 )

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from core.trace import utc_now
 from storage import cards
 from storage.errors import ExportError
+from storage.exports.policies import CHOICES, Policies, in_words, sentence
 from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -23,7 +26,9 @@ if TYPE_CHECKING:
 DATA_PARQUET, DATA_JSONL = "data.parquet", "data.jsonl"
 MANIFEST_FORMAT = "worldline-export"
 CHARS_PER_TOKEN = 4  # the usual rule of thumb for English; the count of words is the other bound
-BATCH = 512  # rows held at a time while writing
+BATCH = 2048  # rows held at a time while writing
+SAMPLE = 3  # rows of the preview
+SAMPLE_CHARS, SAMPLE_ITEMS = 600, 40  # of each text and list in it: enough to see what a row is
 
 # Line breaks to some readers (`str.splitlines`), though not to JSONL: escaped, so that a row is one line to everybody.
 _LINE_BREAKS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
@@ -33,13 +38,19 @@ Row = dict[str, Any]
 
 @dataclass
 class Plan:
-    """What an export will hold. `figures` are numbers for people, `warnings` sentences; filled while the rows are
-    made.
+    """What an export will hold. `figures` are numbers for people, `histogram` counts labels by name, `warnings` are sentences,
+    `left_out` counts rows by reason, `sample` holds the first rows, shortened. `says` and `cannot` are the policies and the
+    format's limits in words.
     """
 
     rows: int = 0
     figures: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    histogram: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    sample: list[Row] = field(default_factory=list)
+    says: list[str] = field(default_factory=list)
+    cannot: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -61,37 +72,67 @@ class ExportReport:
 
 
 @dataclass(frozen=True)
+class Looking:
+    """What a format is given to look at: the rows as they pass by, how long a text is, and what was left out by reason
+    (whole only when the rows are through).
+    """
+
+    snapshot: Snapshot
+    options: Any
+    made: Iterator[Row]
+    count_tokens: Callable[[str], int]
+    estimated: bool
+    left: Counter[str]
+
+
+@dataclass(frozen=True)
 class Format:
     """One export format.
 
-    options: a frozen dataclass with a default for every field; `choices` names the values a field may have.
-    rows: makes the rows of a snapshot. look: reads them once more for figures and warnings.
+    options: a frozen dataclass made of `Policies`, with a default for every field; `uses` names the policies it honours,
+    `choices` the values that its own fields may have. rows: makes the rows of a snapshot and counts what is left out.
+    look: reads them as they pass for figures and warnings. cannot: what of a snapshot the format has no place for.
+    save: writes the files where they are not Parquet and JSONL of the rows; its answer is {file: rows}.
     """
 
     name: str
     summary: str
     options: type
+    uses: tuple[str, ...]
     choices: Mapping[str, tuple[Any, ...]]
     schema: Callable[[], pa.Schema]
-    rows: Callable[[Snapshot, Any], Iterator[Row]]
-    look: Callable[[Snapshot, Any, Iterator[Row], Callable[[str], int], bool], Plan]
+    rows: Callable[[Snapshot, Any, Counter[str]], Iterator[Row]]
+    look: Callable[[Looking], Plan]
     columns: Mapping[str, str]
+    cannot: tuple[str, ...] = ()
+    save: Callable[[Snapshot, Any, Path], dict[str, int]] | None = None
+
+
+def options_of(form: Format) -> list[tuple[str, Any, tuple[Any, ...]]]:
+    """(name, default, values it may have) of everything that can be chosen; no values where it is not a choice of few."""
+    policies = {f.name for f in fields(Policies)}
+    allowed = {**CHOICES, **form.choices}
+    return [
+        (f.name, f.default, tuple(allowed.get(f.name, ())))
+        for f in fields(form.options)
+        if f.name in form.uses or f.name not in policies
+    ]
 
 
 def read_options(form: Format, given: Mapping[str, Any]) -> Any:
     """Options from JSON or the command line. Raises ExportError naming the key, the value and what may stand there."""
-    known = {f.name: f for f in fields(form.options)}
+    known = {name: (default, allowed) for name, default, allowed in options_of(form)}
     values: dict[str, Any] = {}
     for key, value in given.items():
         if key not in known:
             raise ExportError(f'"{key}" is not an option of the {form.name} export; it has {", ".join(known)}.')
-        default = known[key].default
+        default, allowed = known[key]
         assert default is not MISSING  # every option has a default
-        values[key] = _converted(form, key, value, default)
+        values[key] = _converted(allowed, key, value, default)
     return form.options(**values)
 
 
-def _converted(form: Format, key: str, value: Any, default: Any) -> Any:
+def _converted(allowed: tuple[Any, ...], key: str, value: Any, default: Any) -> Any:
     if isinstance(default, bool):
         if isinstance(value, str) and value.lower() in ("true", "false"):
             value = value.lower() == "true"
@@ -106,7 +147,6 @@ def _converted(form: Format, key: str, value: Any, default: Any) -> Any:
             raise ExportError(f'"{key}" must be a whole number of at least 1.')
     elif not isinstance(value, str):
         raise ExportError(f'"{key}" is {value!r}; it must be text.')
-    allowed = form.choices.get(key)
     if allowed and value not in allowed:
         raise ExportError(f'"{key}" is {value!r}; it must be one of {", ".join(map(str, allowed))}.')
     return value
@@ -118,12 +158,37 @@ def estimate_tokens(text: str) -> int:
 
 
 def make_plan(
-    snapshot: Snapshot, form: Format, given: Mapping[str, Any], count_tokens: Callable[[str], int] | None
+    snapshot: Snapshot,
+    form: Format,
+    options: Any,
+    count_tokens: Callable[[str], int] | None,
+    each: Callable[[Row], None] | None = None,
 ) -> Plan:
-    options = read_options(form, given)
-    return form.look(
-        snapshot, options, form.rows(snapshot, options), count_tokens or estimate_tokens, count_tokens is None
-    )
+    """Look at every row once; `each` is given the rows on the way, to be written."""
+    left: Counter[str] = Counter()
+    sample: list[Row] = []
+
+    def passing() -> Iterator[Row]:
+        for row in form.rows(snapshot, options, left):
+            if len(sample) < SAMPLE:
+                sample.append(_shortened(row))
+            if each is not None:
+                each(row)
+            yield row
+
+    plan = form.look(Looking(snapshot, options, passing(), count_tokens or estimate_tokens, count_tokens is None, left))
+    plan.sample, plan.left_out = sample, dict(sorted(left.items()))
+    plan.says, plan.cannot = in_words(options, form.uses), list(form.cannot)
+    return plan
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= SAMPLE_CHARS else f"{value[:SAMPLE_CHARS]}… ({len(value):,} characters)"
+    if isinstance(value, list):
+        more = [f"… {len(value) - SAMPLE_ITEMS:,} more"] if len(value) > SAMPLE_ITEMS else []
+        return [_shortened(v) for v in value[:SAMPLE_ITEMS]] + more
+    return {k: _shortened(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def write(
@@ -135,48 +200,58 @@ def write(
 ) -> ExportReport:
     options = read_options(form, given)
     out_dir = out_dir.expanduser().absolute()
-    _refuse_foreign(out_dir)
-    plan = make_plan(snapshot, form, given, count_tokens)
-    if not plan.rows:
-        raise ExportError(f"Nothing was written. {' '.join(plan.warnings)}")
+    before = _refuse_foreign(out_dir)
     try:
         with cards.whole_folder(out_dir) as work:
-            _write_rows(form, form.rows(snapshot, options), work)
-            check = _schema_check(form, work / DATA_PARQUET, plan.rows)
-            manifest = _manifest(snapshot, form, options, plan, check, work)
+            if form.save is None:
+                with _table(form, work) as put:
+                    plan = make_plan(snapshot, form, options, count_tokens, put)
+            else:
+                plan = make_plan(snapshot, form, options, count_tokens)
+            if not plan.rows:
+                raise ExportError(f"Nothing was written. {' '.join(plan.warnings)}")
+            if form.save is None:
+                written = {DATA_PARQUET: plan.rows, DATA_JSONL: plan.rows}
+                check = _schema_check(form, work / DATA_PARQUET, plan.rows)
+            else:
+                written = form.save(snapshot, options, work)
+                check = f"written: {', '.join(f'{name} ({rows} rows)' for name, rows in written.items())}"
+            manifest = _manifest(snapshot, form, options, plan, check, work, list(written))
             cards.write_json(work / cards.MANIFEST, manifest)
-            (work / cards.CARD).write_text(_card(form, manifest), encoding="utf-8")
+            (work / cards.CARD).write_text(_card(form, options, manifest), encoding="utf-8")
+        files = [*written, cards.MANIFEST, cards.CARD]
+        for stale in before - set(files):
+            (out_dir / stale).unlink(missing_ok=True)
     except OSError as error:
         raise ExportError(f"The export could not be written to {out_dir}: {error.strerror or error}.") from None
-    files = [DATA_PARQUET, DATA_JSONL, cards.MANIFEST, cards.CARD]
     return ExportReport(form.name, out_dir, files, plan.rows, plan.warnings, plan.figures)
 
 
-def _refuse_foreign(out_dir: Path) -> None:
-    """Replace only what an export of ours left; nothing else is ever overwritten."""
+def _refuse_foreign(out_dir: Path) -> set[str]:
+    """The files of an earlier export there. Only such are ever replaced; anything else is refused."""
     if out_dir.is_file():
         raise ExportError(f"{out_dir} is a file; give a folder for the export.")
     if not out_dir.is_dir() or not any(out_dir.iterdir()):
-        return
+        return set()
     try:
         manifest = json.loads((out_dir / cards.MANIFEST).read_text(encoding="utf-8"))
         ours = isinstance(manifest, dict) and manifest.get("format") == MANIFEST_FORMAT
-    except (OSError, ValueError):
-        ours = False
-    others = {p.name for p in out_dir.iterdir() if not p.name.startswith(".")} - {
-        DATA_PARQUET,
-        DATA_JSONL,
-        cards.MANIFEST,
-        cards.CARD,
-    }
+        known = {cards.MANIFEST, cards.CARD, *(manifest["sha256"] if ours else ())}
+    except (OSError, ValueError, KeyError, TypeError):
+        ours, known = False, set()
+    there = {p.name for p in out_dir.iterdir() if not p.name.startswith(".")}
+    others = there - known
     if not ours or others:
         shown = ", ".join(sorted(others or {p.name for p in out_dir.iterdir()})[:3])
         raise ExportError(
             f"{out_dir} already holds other files ({shown}); nothing was written. Give a new or an empty folder."
         )
+    return there
 
 
-def _write_rows(form: Format, rows: Iterator[Row], work: Path) -> None:
+@contextmanager
+def _table(form: Format, work: Path) -> Iterator[Callable[[Row], None]]:
+    """Parquet and JSONL of the rows that are put."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -186,14 +261,25 @@ def _write_rows(form: Format, rows: Iterator[Row], work: Path) -> None:
         (work / DATA_JSONL).open("w", encoding="utf-8") as jsonl,
     ):
         batch: list[Row] = []
-        for row in rows:
-            jsonl.write(json.dumps(row, ensure_ascii=False).translate(_LINE_BREAKS) + "\n")
+
+        def flush() -> None:
+            if batch:
+                parquet.write_table(pa.Table.from_pylist(batch, schema=schema))
+                jsonl.writelines(json_line(row) for row in batch)
+                batch.clear()
+
+        def put(row: Row) -> None:
             batch.append(row)
             if len(batch) == BATCH:
-                parquet.write_table(pa.Table.from_pylist(batch, schema=schema))
-                batch = []
-        if batch:
-            parquet.write_table(pa.Table.from_pylist(batch, schema=schema))
+                flush()
+
+        yield put
+        flush()
+
+
+def json_line(row: Any) -> str:
+    """A row as one line, to every reader."""
+    return json.dumps(row, ensure_ascii=False).translate(_LINE_BREAKS) + "\n"
 
 
 def _schema_check(form: Format, path: Path, expected: int) -> str:
@@ -208,7 +294,10 @@ def _schema_check(form: Format, path: Path, expected: int) -> str:
     return f"read back: {expected} rows, columns {', '.join(form.columns)}, no nulls"
 
 
-def _manifest(snapshot: Snapshot, form: Format, options: Any, plan: Plan, check: str, work: Path) -> dict[str, Any]:
+def _manifest(
+    snapshot: Snapshot, form: Format, options: Any, plan: Plan, check: str, work: Path, written: list[str]
+) -> dict[str, Any]:
+    chosen = asdict(options)
     return {
         "format": MANIFEST_FORMAT,
         "format_version": 1,
@@ -224,36 +313,49 @@ def _manifest(snapshot: Snapshot, form: Format, options: Any, plan: Plan, check:
             "agreement": snapshot.manifest.get("agreement"),
             "excluded": snapshot.manifest.get("excluded"),
         },
-        "policies": asdict(options),
+        "policies": {name: chosen[name] for name, _, _ in options_of(form)},
+        "policies_in_words": plan.says,
+        "cannot_carry": plan.cannot,
+        "left_out": plan.left_out,
         "rows": plan.rows,
         "figures": plan.figures,
+        "histogram": plan.histogram,
         "warnings": plan.warnings,
         "schema_check": check,
-        "sha256": {name: cards.sha256_of(work / name) for name in (DATA_PARQUET, DATA_JSONL)},
+        "sha256": {name: cards.sha256_of(work / name) for name in written},
     }
 
 
-def _card(form: Format, manifest: Mapping[str, Any]) -> str:
+def _card(form: Format, options: Any, manifest: Mapping[str, Any]) -> str:
     snapshot = manifest["snapshot"]
     title = f"Worldline {form.name} export of snapshot {snapshot['name'] or snapshot['snapshot_id']}"
+    data = [name for name in manifest["sha256"] if name.endswith((".parquet", ".jsonl", ".json"))]
+    splits = {Path(n).stem: n for n in data} if form.save and len(data) > 1 else {"train": data[0]}
+    chosen = {
+        name: f"{json.dumps(value)}. {sentence(name, value)}".rstrip(" .") + "."
+        for name, value in manifest["policies"].items()
+    }
     lines = [
-        cards.front_matter(title, DATA_PARQUET),
+        cards.front_matter(title, splits),
         f"# {title}\n",
         form.summary + "\n",
         cards.table(dict(form.columns)),
         "\nFurther columns tell where a row comes from; trainers ignore them.\n",
         "## Policies\n",
-        cards.table(manifest["policies"]),
+        cards.table(chosen),
         "\n## Figures\n",
-        cards.table({"rows": manifest["rows"], **manifest["figures"]}),
+        cards.table({"rows": manifest["rows"], **manifest["figures"], "left_out": manifest["left_out"]}),
         "\n## Lineage\n",
         cards.table({k: v for k, v in snapshot.items() if k != "spec"}),
     ]
+    if form.cannot:
+        lines += ["\n## What this format cannot carry\n", *(f"- {what}" for what in form.cannot)]
     if manifest["warnings"]:
         lines += ["\n## Warnings\n", *(f"- {w}" for w in manifest["warnings"])]
+    kind = "parquet" if data[0].endswith(".parquet") else "json"
     lines += [
         "\n## Read it\n",
         "```python\nfrom datasets import load_dataset\n",
-        f'rows = load_dataset("parquet", data_files="{DATA_PARQUET}", split="train")\n```\n',
+        f'rows = load_dataset("{kind}", data_files="{data[0]}", split="train")\n```\n',
     ]
     return "\n".join(lines)

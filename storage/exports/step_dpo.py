@@ -1,0 +1,250 @@
+"""Step-level DPO (Lai et al. 2024, "Step-DPO"): `prompt`, `chosen`, `rejected`, where the two steps continue one prefix.
+
+Two sources, told apart in the column `source`:
+
+branch    two siblings in the tree of one trace that were rated apart. `prompt` is the question and the response up to and
+          with the step they share as parent, byte for byte, and the token that leads on; `chosen` and `rejected` are the
+          two steps. A sibling that was entered by a backtrack is so compared where its branch begins, not where the model
+          happened to be.
+better    a step that a rater called bad, and what that rater would have written in its place.
+
+Several raters are averaged first: one row a pair, `n_votes` says how many stand behind it. Ties and unsure make no pair.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from core.formats import steiner_tokens as t
+from storage.exports.labels import groups, mean_votes, recut_warning
+from storage.exports.policies import Policies
+from storage.exports.writing import Format, Looking, Plan, Row
+from storage.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+READ = (
+    "trace_id", "problem_id", "prompt", "response", "model", "rater_id", "segmentation_id", "step_text", "step_start",
+    "step_end", "rating", "first_error", "parent", "better", "prelabel_visible", "split",
+)  # fmt: skip
+LEADS = (t.REASONING_START, t.PROCEED, t.BACKTRACK)
+
+
+@dataclass(frozen=True)
+class StepDpoOptions(Policies):
+    """source: which pairs. max_length is not written anywhere; it is what the trainer will use, and what is warned about."""
+
+    source: str = "both"
+    max_length: int = 1024
+
+
+def schema() -> pa.Schema:
+    import pyarrow as pa
+
+    text, whole = pa.string(), pa.int32()
+    return pa.schema(
+        [
+            ("prompt", text), ("chosen", text), ("rejected", text), ("source", text), ("margin", pa.float64()),
+            ("n_votes", whole), ("question", text), ("prefix", text), ("problem_id", text), ("trace_id", text),
+            ("chosen_step", whole), ("rejected_step", whole), ("model", text), ("raters", text),
+            ("prelabel_visible", pa.bool_()), ("split", text), ("snapshot_id", text),
+        ]
+    )  # fmt: skip
+
+
+def rows(snapshot: Snapshot, options: StepDpoOptions, left: Counter[str]) -> Iterator[Row]:
+    """The pairs, trace by trace."""
+    for group in groups(snapshot, options, READ, left):
+        if options.source in ("both", "branch"):
+            yield from branch_pairs(snapshot, group, options.min_raters)
+        if options.source in ("both", "better"):
+            yield from _better_pairs(snapshot, group)
+
+
+def branch_pairs(snapshot: Snapshot, group: Sequence[Row], min_raters: int = 1) -> Iterator[Row]:
+    """Siblings of one trace that were rated apart, by the mean of its raters."""
+    first = group[0]
+    children: dict[int | None, list[int]] = {}
+    for step, parent in enumerate(first["parent"]):
+        children.setdefault(parent, []).append(step)
+    scores = [mean_votes(row["rating"][step] for row in group) for step in range(len(first["step_text"]))]
+    for parent, siblings in children.items():
+        prefix = shared_prefix(first["response"], first["step_end"], first["step_text"], parent, siblings[0])
+        for a, b in combinations(siblings, 2):
+            score_a, score_b = scores[a], scores[b]
+            if score_a is None or score_b is None or score_a[0] == score_b[0]:
+                continue
+            if min(score_a[1], score_b[1]) < min_raters:
+                continue
+            better, worse = (a, b) if score_a[0] > score_b[0] else (b, a)
+            chosen, rejected = without_lead(first["step_text"][better]), without_lead(first["step_text"][worse])
+            if chosen == rejected:
+                continue
+            _assert_prefix(first, prefix, parent, siblings[0])
+            yield {
+                **_common(snapshot, group, prefix), "chosen": chosen, "rejected": rejected, "source": "branch",
+                "margin": round(abs(score_a[0] - score_b[0]), 4), "n_votes": score_a[1] + score_b[1],
+                "chosen_step": better, "rejected_step": worse,
+            }  # fmt: skip
+
+
+def _better_pairs(snapshot: Snapshot, group: Sequence[Row]) -> Iterator[Row]:
+    """What raters would have written in the place of a step they called bad. Equal texts of several raters are one pair."""
+    first = group[0]
+    written: dict[tuple[int, str], list[Row]] = {}
+    for row in group:
+        for step, text in enumerate(row.get("better") or ()):
+            if text and text.strip() and row["rating"][step] == -1:
+                written.setdefault((step, text), []).append(row)
+    for (step, text), by in written.items():
+        body = without_lead(first["step_text"][step])
+        chosen = as_step(text, first["step_text"][step])
+        if chosen == body:
+            continue
+        prefix = first["response"][: first["step_start"][step]] + _lead(first["step_text"][step])
+        assert first["response"].startswith(prefix + body), (
+            "the prefix and the rejected step are the response, byte for byte"
+        )
+        yield {
+            **_common(snapshot, by, prefix), "chosen": chosen, "rejected": body, "source": "better", "margin": 2.0,
+            "n_votes": len(by), "chosen_step": None, "rejected_step": step,
+        }  # fmt: skip
+
+
+def _common(snapshot: Snapshot, group: Sequence[Row], prefix: str) -> dict[str, Any]:
+    first = group[0]
+    return {
+        "prompt": first["prompt"] + prefix, "question": first["prompt"], "prefix": prefix,
+        "problem_id": first["problem_id"], "trace_id": first["trace_id"], "model": first["model"],
+        "raters": "+".join(sorted(row["rater_id"] for row in group)),
+        "prelabel_visible": any(row["prelabel_visible"] for row in group), "split": first["split"],
+        "snapshot_id": snapshot.snapshot_id,
+    }  # fmt: skip
+
+
+def _assert_prefix(row: Row, prefix: str, parent: int | None, first_child: int) -> None:
+    """Our promise: both steps continue what the model wrote up to the end of their parent, byte for byte."""
+    head = row["response"][: row["step_end"][parent]] if parent is not None else ""
+    assert prefix.startswith(head) and prefix[len(head) :] in (*LEADS, ""), (
+        "a shared prefix is the response up to the parent"
+    )
+    if first_child == (parent + 1 if parent is not None else 0):
+        body = without_lead(row["step_text"][first_child])
+        lead = _lead(row["step_text"][first_child])
+        assert lead == t.BACKTRACK or row["response"].startswith(prefix + body), "the first child continues its parent"
+
+
+def as_step(text: str, instead_of: str) -> str:
+    """What a rater wrote as a step of the format of the one it stands for: in Steiner's format it becomes the thought."""
+    if t.STEP_START not in instead_of or t.STEP_START in text:
+        return without_lead(text)
+    return f"{t.STEP_START}{t.NAME_START}{t.NAME_END}{t.THOUGHT_START}{text}{t.THOUGHT_END}{t.SUMMARY_START}{t.SUMMARY_END}{t.REFLECTION_START}{t.REFLECTION_END}{t.STEP_END}"
+
+
+def without_lead(step_text: str) -> str:
+    """A step without the token that led into it: how it was entered must not give a pair away."""
+    return step_text[len(_lead(step_text)) :]
+
+
+def _lead(step_text: str) -> str:
+    return next((token for token in LEADS if step_text.startswith(token)), "")
+
+
+def shared_prefix(
+    response: str, step_end: Sequence[int], step_text: Sequence[str], parent: int | None, first_child: int
+) -> str:
+    """The response up to the end of the parent, and the token by which a model goes on from there.
+
+    Where the first child follows its parent directly, prefix + that child's text is the response, byte for byte.
+    """
+    head = "" if parent is None else response[: step_end[parent]]
+    lead = _lead(step_text[first_child])
+    return head + (
+        t.PROCEED if lead == t.BACKTRACK and parent is not None else t.REASONING_START if lead == t.BACKTRACK else lead
+    )
+
+
+def look(at: Looking) -> Plan:
+    """Figures and warnings; the length of a pair is that of the prompt with the longer of its two steps."""
+    options: StepDpoOptions = at.options
+    plan = Plan(histogram={"branch": 0, "better": 0})
+    long = longest = 0
+    for row in at.made:
+        plan.rows += 1
+        plan.histogram[row["source"]] += 1
+        length = at.count_tokens(row["prompt"]) + max(at.count_tokens(row["chosen"]), at.count_tokens(row["rejected"]))
+        long += length > options.max_length
+        longest = max(longest, length)
+    plan.figures = {
+        "pairs_of_branches": plan.histogram["branch"],
+        "pairs_with_a_better_step": plan.histogram["better"],
+        "longest_row_tokens": longest,
+        "token_counts": "estimated" if at.estimated else "by tokenizer",
+    }
+    if not plan.rows:
+        plan.warnings.append(
+            "There is no pair to write: a pair needs two branches from one step with different ratings, or a bad step with a "
+            "better one that a rater wrote. Ties, unsure and unrated make no pair."
+        )
+        return plan
+    if options.source != "better":
+        plan.warnings += open_branches(at)
+        plan.warnings += recut_warning(
+            row for group in groups(at.snapshot, options, ("cuts", "joined")) for row in group
+        )
+    if long:
+        plan.warnings.append(long_pairs(long, plan.rows, options.max_length, longest, at.estimated))
+    return plan
+
+
+def open_branches(at: Looking) -> list[str]:
+    """Branching points where a side has no rating, as a sentence."""
+    branches = unrated = 0
+    for group in groups(at.snapshot, at.options, ("rating", "parent")):
+        for row in group:
+            children: dict[int | None, list[int]] = {}
+            for step, parent in enumerate(row["parent"]):
+                children.setdefault(parent, []).append(step)
+            for siblings in children.values():
+                if len(siblings) > 1:
+                    branches += 1
+                    unrated += any(row["rating"][step] is None for step in siblings)
+    if not unrated:
+        return []
+    return [f"{unrated} of {branches} branching points have an unrated or unsure branch, which makes no pair."]
+
+
+def long_pairs(long: int, rows: int, max_length: int, longest: int, estimated: bool) -> str:
+    """The warning of pairs that a trainer would cut."""
+    return (
+        f"{long} of {rows} pairs are longer than max_length={max_length} tokens "
+        f"({'estimated' if estimated else 'counted'}; the longest has {longest}): a trainer with that limit "
+        "would cut them. Raise its max_length."
+    )
+
+
+FORMAT = Format(
+    name="step_dpo",
+    summary="Pairs of a better and a worse step that continue the same prefix, for step-level DPO.",
+    options=StepDpoOptions,
+    uses=("recovered_as", "min_raters", "adjudicated", "gold", "split"),
+    choices={"source": ("both", "branch", "better")},
+    schema=schema,
+    rows=rows,
+    look=look,
+    columns={
+        "prompt": "the question followed by the response up to the two steps, byte for byte (string)",
+        "chosen": "the better step (string)",
+        "rejected": "the worse step (string)",
+        "source": "branch (two siblings in one trace) or better (a rater's own step in the place of a bad one)",
+    },
+    cannot=(
+        "everything of a trace after the two steps, and steps without a sibling or a better step",
+        "who gave which rating: raters are averaged, `raters` names them",
+    ),
+)
