@@ -50,7 +50,13 @@ MIGRATIONS = {
             ),
             *(
                 created(name, "view")
-                for name in ("rating_latest", "rating_in_hand", "rating_current", "step_consensus")
+                for name in (
+                    "rating_latest",
+                    "rating_in_hand",
+                    "rating_current",
+                    "step_consensus",
+                    "adjudication_current",
+                )
             ),
             REBUILD,
         ]

@@ -102,7 +102,16 @@ create table standing(
 create table adjudication(
     adjudication_id varchar not null, queue_id varchar not null, trace_id varchar not null, segmentation_id varchar not null,
     target varchar not null, step_idx integer, dimension varchar not null, value double, value_text varchar,
-    adjudicator varchar not null, reason varchar not null, guideline_gap boolean not null, created_at timestamp not null);
+    adjudicator varchar not null, reason varchar not null, guideline_gap boolean not null, created_at timestamp not null,
+    pair_id varchar);                                                    -- of a pair: which; its trace is the left one
+
+-- A decision with neither value nor text takes back what was decided before.
+create view adjudication_current as
+select * exclude (rn) from (
+    select *, row_number() over (
+        partition by queue_id, trace_id, pair_id, target, step_idx, dimension order by created_at desc, adjudication_id desc) as rn
+    from adjudication)
+where rn = 1 and (value is not null or value_text is not null);
 
 -- Latest wins, by the client's order, then by order of commit. An undo is an event too: a clear, or a set of what was there before.
 create view rating_latest as
