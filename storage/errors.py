@@ -29,6 +29,10 @@ class CorruptFolder(ForeignFolder):
     """There is a `worldline.duckdb`, but DuckDB cannot read it."""
 
 
+class WrongValue(StoreError):
+    """A value that was given cannot be used. `str(error)` names the field and says how to mend it."""
+
+
 class NothingRated(StoreError):
     """A snapshot was asked for and there is no judgement to put in it."""
 

@@ -161,14 +161,24 @@ class RatingLog:
                     assignment_id,
                 ],
             )
+            if event.action == "submit":
+                self._see_if_late(con, assignment_id, now)
         for assignment_id, known in touched.items():
             lease = timedelta(minutes=known.lease_minutes)
             if known.lease_expires_at - now < lease / 2:  # not on every key press: an update costs more than an append
                 known.lease_expires_at = now + lease
                 con.execute(
-                    "update assignment set lease_expires_at = ? where assignment_id = ?",
+                    "update assignment set lease_expires_at = ?, status = if(status = 'offered', 'leased', status) "
+                    "where assignment_id = ?",
                     [known.lease_expires_at, assignment_id],
                 )
+
+    def _see_if_late(self, con: duckdb.DuckDBPyConnection, assignment_id: str, now: datetime) -> None:
+        """A lease may have ended and its place been taken: the work is kept, as an extra rating."""
+        from storage.queues.claims import lost_place  # which knows this module
+
+        late = lost_place(con, assignment_id, now)
+        con.execute("update assignment set late = ? where assignment_id = ? and late <> ?", [late, assignment_id, late])
 
     def _settle(self, con: duckdb.DuckDBPyConnection, events: list[RatingEvent], touched: dict[str, _Known]) -> None:
         """Where work ended, was taken up again, or was changed after its end. A key press in between costs nothing here."""

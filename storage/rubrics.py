@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 
-from storage.errors import StoreError
+from storage.errors import WrongValue
 from storage.events import format_utc
 from storage.ratings import utc_now
 
@@ -33,7 +33,7 @@ MOST_WORDS = 80  # characters of a choice on screen
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")  # as events name a criterion: preference.NAME
 
 
-class RubricError(StoreError):
+class RubricError(WrongValue):
     """A rubric that cannot be kept; the message is a sentence naming the field and the mend."""
 
 

@@ -99,12 +99,19 @@ def has_place(con: duckdb.DuckDBPyConnection, queue: Queue, assignment_id: str, 
     if queue.overlap is None:
         return True
     row = con.execute(
-        f"select count(*) from assignment where queue_id = $queue and assignment_id <> $mine and not late and "
-        f"gold is null and {HOLDS_A_PLACE} and (trace_id, pair_id) is not distinct from "
-        "(select (trace_id, pair_id) from assignment where assignment_id = $mine)",
+        f"select count(*) from assignment where queue_id = $queue and assignment_id <> $mine and not late and gold is null "
+        f"and {HOLDS_A_PLACE} and (trace_id, pair_id) is not distinct from (select (trace_id, pair_id) from assignment "
+        "where assignment_id = $mine and gold is null)",
         {"queue": queue.queue_id, "mine": assignment_id, "now": now},
     ).fetchone()
     return row is None or row[0] < queue.overlap
+
+
+def lost_place(con: duckdb.DuckDBPyConnection, assignment_id: str, now: datetime) -> bool:
+    """Whether an assignment's place was taken by others after its lease had ended: what is submitted then is extra."""
+    row = con.execute("select queue_id from assignment where assignment_id = ? limit 1", [assignment_id]).fetchone()
+    queue = read_queue(con, row[0]) if row else None
+    return queue is not None and not has_place(con, queue, assignment_id, now)
 
 
 def _touched(con: duckdb.DuckDBPyConnection, assignment_id: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 
-from storage.errors import StoreError
+from storage.errors import StoreError, WrongValue
 from storage.events import format_utc
 from storage.ratings import utc_now
 
@@ -31,7 +31,7 @@ SOLVED = ("any", "solved", "wrong", "unchecked")
 STRATA = ("length", "backtracks", "model")
 
 
-class SettingError(StoreError):
+class SettingError(WrongValue):
     """A setting that cannot be; the message is a sentence naming the field and the mend."""
 
 

@@ -15,20 +15,16 @@ from storage.sampling.base import SHORTLIST, Slice, Strategy, with_chance
 
 
 def rank(con: duckdb.DuckDBPyConnection, queue: Queue) -> list[str]:
-    """The traces whose raters differ, those that differ most first. Latest wins, by max over seq: the view would sort all."""
+    """The traces whose raters differ, those that differ most first."""
     sql, params = open_items(queue)
     rows = con.execute(
         f"""
-    with item as ({sql}), mine as (
-        select assignment_id, trace_id from assignment
-        where queue_id = $queue and status = 'submitted' and gold is null and trace_id in (select trace_id from item)
-    ), latest as (
-        select m.trace_id, e.assignment_id, e.step_idx, arg_max(if(e.action = 'set', {{v: e.value}}, {{v: null}}), (e.seq, e.server_seq)).v as value
-        from rating_event e join mine m using (assignment_id)
-        where e.target = 'step' and e.dimension = 'correctness' and e.action in ('set', 'clear')
-        group by all
+    with mine as (
+        select assignment_id, trace_id from assignment semi join ({sql}) using (trace_id)
+        where queue_id = $queue and status = 'submitted' and gold is null
     ), step as (
-        select trace_id, step_idx, max(value) - min(value) as spread from latest group by all having count(value) > 1
+        select trace_id, step_idx, max(value) - min(value) as spread from settled join mine using (assignment_id)
+        where target = 'step' and dimension = 'correctness' group by all having count(value) > 1
     )
     select trace_id from step group by trace_id having max(spread) > 0 order by avg(spread) desc, trace_id limit {SHORTLIST}""",
         {**params, "now": utc_now()},
