@@ -18,12 +18,29 @@ from typing import Any
 
 import duckdb
 
+from storage import rubrics
 from storage.database import insert
 from storage.errors import StoreError
 from storage.events import format_utc, parse_utc
 from storage.queues.items import HAD, HOLDS_A_PLACE
-from storage.queues.settings import Item, Queue
+from storage.queues.settings import Item, Queue, read_queue, save_queues
 
+DEFAULT_PAIR_QUEUE = "pairs"
+PAIR_RUBRIC = ("pairs", 1)
+PAIR_GUIDELINES = """Read both to the end, then say which you would rather have, and by how much: **much**, **clearly** or **slightly**.
+
+* What counts most is that the steps are true. A right answer reached by wrong steps is worth less than it looks.
+* Turning back is no fault: a search that leaves a dead end in time is better than one that walks on in it.
+* Longer is not better. Nor is shorter.
+
+**Tie**: both are as good. **Both bad**: you would want neither. **Unsure**: you cannot tell.
+
+Each criterion is judged by itself; it may point the other way."""
+PAIR_CRITERIA = (
+    ("correct", "Steps are true"),
+    ("search", "Explores and turns back well"),
+    ("clear", "Easy to follow"),
+)
 # In which order pairs come, by the queue's sampling; what cannot order pairs falls back to the least rated.
 ORDERS = {
     "least_rated": "taken, created_at, pair_id",
@@ -69,19 +86,22 @@ def side(pair_id: str, earlier: int) -> bool:
 # ---- keeping and reading
 
 
+def set_up_pairs(con: duckdb.DuckDBPyConnection, calls: Sequence[None]) -> list[None]:
+    """Writer's operation: the standard queue of pairs and its rubric, where they are not there yet."""
+    if rubrics.read_rubric(con, *PAIR_RUBRIC) is None:
+        asked = rubrics.Questions(criteria=PAIR_CRITERIA)
+        rubrics.add_versions(con, [rubrics.Rubric(*PAIR_RUBRIC, PAIR_GUIDELINES, asked)])
+    if read_queue(con, DEFAULT_PAIR_QUEUE) is None:
+        rubric_id, version = PAIR_RUBRIC
+        save_queues(con, [Queue(DEFAULT_PAIR_QUEUE, "Pairs", "pair", rubric_id=rubric_id, rubric_version=version)])
+    return [None] * len(calls)
+
+
 def add_pairs(con: duckdb.DuckDBPyConnection, calls: Sequence[Sequence[Pair]]) -> list[int]:
     """Writer's operation: how many of each call's pairs are new. A queue holds two traces as a pair once."""
     made = []
     for pairs in calls:
-        fresh = list({(p.queue_id, p.left_trace_id, p.right_trace_id): p for p in pairs}.values())
-        queues = sorted({p.queue_id for p in fresh})
-        known = set(
-            con.execute(
-                "select queue_id, left_trace_id, right_trace_id from pair where queue_id in (select unnest(?::varchar[]))",
-                [queues],
-            ).fetchall()
-        )
-        fresh = [p for p in fresh if (p.queue_id, p.left_trace_id, p.right_trace_id) not in known]
+        fresh = _new(con, pairs)
         made.append(len(fresh))
         if fresh:
             texts = ("pair_id", "queue_id", "problem_id", "left_trace_id", "right_trace_id", "source")
@@ -95,6 +115,22 @@ def add_pairs(con: duckdb.DuckDBPyConnection, calls: Sequence[Sequence[Pair]]) -
                 },
             )
     return made
+
+
+def count_new(con: duckdb.DuckDBPyConnection, pairs: Sequence[Pair]) -> int:
+    """How many `add_pairs` would add."""
+    return len(_new(con, pairs))
+
+
+def _new(con: duckdb.DuckDBPyConnection, pairs: Sequence[Pair]) -> list[Pair]:
+    distinct = {(p.queue_id, p.left_trace_id, p.right_trace_id): p for p in pairs}
+    known = con.execute(
+        "select queue_id, left_trace_id, right_trace_id from pair where queue_id in (select unnest(?::varchar[]))",
+        [sorted({p.queue_id for p in pairs})],
+    ).fetchall()
+    for row in known:
+        distinct.pop(row, None)
+    return list(distinct.values())
 
 
 _PAIR = (

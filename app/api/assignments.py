@@ -127,7 +127,7 @@ async def open_assignment(bench: Bench, asked: OpenIn, me: Me) -> dict[str, Any]
     summary="One assignment",
     response_model=Work,
     response_model_exclude_unset=True,
-    responses=refusals(403, 404),
+    responses=refusals(403, 404, 409),
 )
 async def one_assignment(bench: Bench, assignment_id: str, me: Me) -> dict[str, Any]:
     """The assignment with its trace and the ratings that count now."""
@@ -146,6 +146,11 @@ def _comments(events: list[RatingEvent]) -> list[dict[str, Any]]:
 
 
 async def _work(bench: Services, assignment: Assignment) -> dict[str, Any]:
+    if assignment.pair_id is not None:  # a trace of a pair is shown beside the other, and without names
+        raise Refused(
+            409, f"This is a comparison; open it on the Compare page: /ui/compare?assignment={assignment.assignment_id}"
+        )
+
     def read() -> dict[str, Any]:
         trace = bench.store.trace(assignment.trace_id)
         assert trace is not None  # an assignment is made for a stored trace, and traces are never removed
