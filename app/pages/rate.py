@@ -2,6 +2,7 @@
 
 NAME = "rate"
 TITLE = "Rate"
+ROLE = "rater"
 
 MARKUP = """
 <h1 class="wl-visually-hidden">Rate</h1>
@@ -26,12 +27,15 @@ MARKUP = """
 
   <div class="wl-rate-columns">
     <section class="wl-card list-card" aria-label="Steps to rate">
+      <div class="same-words" data-id="same" role="status"></div>
       <div id="wl-rate-list" data-id="list" data-keyzone></div>
+      <div class="step-panel" role="region" aria-label="Step" data-id="panel"></div>
     </section>
     <aside class="side">
       <section class="wl-card" aria-label="The whole trace" data-id="trace-card">
         <h2>The trace <kbd data-key="verdict"></kbd></h2>
         <div data-id="verdict"></div>
+        <div class="tags" role="group" aria-label="Tags of the trace" data-id="tags"></div>
         <label class="stack">Note<textarea data-id="note" rows="3" placeholder="Anything the next reader should know"></textarea></label>
         <label class="check"><input type="checkbox" data-id="show-all"> Show all steps at full strength</label>
         <div class="detail-tools" data-id="raw"></div>

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 # In the order of the cascade: a later sheet overrules an earlier one.
-SHEETS = ("reading", "refine", "asking", "theme", "pages", "rate")
+SHEETS = ("reading", "refine", "asking", "theme", "pages", "rate", "judging")
 
 # Gradio puts this up with a script of its own, twice when the app is mounted through mount_ui (once early, once with the
 # component): the browser fetches and runs a module once, and boot.js waits for the sheets, which nothing else does.
@@ -41,7 +41,7 @@ def mount_point(gr: ModuleType, page: str, markup: str) -> None:
     if forbidden:
         raise ValueError(f"the markup of the {page} page holds {forbidden[0]!r}, which gr.HTML would evaluate")
     gr.HTML(
-        html_template=f'<main class="wl-page" data-wl-page="{page}">{markup}</main>',
+        html_template=f'<div class="wl-page" data-wl-page="{page}">{markup}</div>',  # Gradio has put a <main> around it
         js_on_load="",
         head=HEAD,
         apply_default_css=False,

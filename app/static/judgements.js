@@ -14,14 +14,25 @@ export const QUESTIONS = [
   { dimension: "right_return", action: "place", short: "Right place?", words: "Did it return to the right place?" },
 ];
 
+// What is said of an error; it goes when the step is bad no more.
+export const DETAILS = ["span", "error_type", "severity", "rationale", "recovered"];
+
+export const COMMENT = "comment"; // a remark on a step: undone like a judgement, sent as an action of its own
+
 export class Judgements {
-  constructor(ratings = []) {
+  /** ratings and comments as the server gives them. */
+  constructor(ratings = [], comments = []) {
     this.now = new Map();
     this.rated = new Set(); // the steps with a rating
     this.firstError = null;
     this.done = [];
     this.undone = [];
     for (const r of ratings) this.#write({ target: r.target, step: r.step_idx ?? null, dimension: r.dimension, value: r.value, text: r.value_text });
+    for (const c of comments) this.replay({ action: "comment", ...c });
+  }
+
+  comment(step) {
+    return this.get("step", step, COMMENT)?.text ?? "";
   }
 
   get(target, step, dimension) {
@@ -74,6 +85,18 @@ export class Judgements {
     return [{ target: "step", step, dimension: "joined", value: this.joined(step) ? null : 1, text: null }];
   }
 
+  /** Rate a step (choice null: take the rating away). What was said of its error goes with the "bad" it was said of. */
+  rateChanges(step, choice) {
+    const cleared = (dimension) => ({ target: "step", step, dimension, value: null, text: null });
+    const gone = choice?.name === "bad" ? [] : DETAILS.filter((d) => this.get("step", step, d)).map(cleared);
+    return [{ ...cleared("correctness"), value: choice?.value ?? null, text: choice?.text ?? null }, ...gone];
+  }
+
+  /** The place of the error in a step: offsets into the response in code points, or null. */
+  span(step) {
+    return this.get("step", step, "span")?.text.split(" ").map(Number) ?? null;
+  }
+
   /** Everything as it was inferred. */
   inferredChanges(step) {
     return ["parent", "kind", "cuts", "joined"].filter((d) => this.get("step", step, d)).map((dimension) => ({ target: "step", step, dimension, value: null, text: null }));
@@ -108,6 +131,34 @@ export class Judgements {
     return group.map((g) => g.after);
   }
 
+  /**
+   * Take what an earlier page did as what can be undone, below what was done here. events: the log of that time. One press
+   * has one time; a press that took the one before back (an undo) leaves nothing of either.
+   */
+  remember(events) {
+    const past = new Map();
+    const groups = [];
+    const presses = new Map();
+    for (const e of [...events].sort((a, b) => a.seq - b.seq)) {
+      if (!changeOf(e)) continue;
+      const press = e.ts_client || e.event_id;
+      presses.set(press, [...(presses.get(press) ?? []), e]);
+    }
+    for (const press of presses.values()) {
+      const group = press.map((e) => {
+        const after = changeOf(e);
+        const key = id(after.target, after.step, after.dimension);
+        const before = past.get(key) ?? { ...after, value: null, text: null };
+        past.set(key, after);
+        return { after, before };
+      });
+      const last = groups.at(-1);
+      if (last?.length === group.length && last.every((g) => group.some(({ after }) => same(after, g.before)))) groups.pop();
+      else groups.push(group);
+    }
+    this.done = [...groups, ...this.done];
+  }
+
   /** Mark the first error: bad, and no other step is the first. Marking it again takes the mark away (the rating stays). */
   firstErrorChanges(step) {
     const old = this.firstError;
@@ -119,9 +170,8 @@ export class Judgements {
 
   /** An event of an earlier page that was not sent yet. */
   replay(event) {
-    if (event.action === "set" || event.action === "clear") {
-      this.#write({ target: event.target, step: event.step_idx ?? null, dimension: event.dimension, value: event.action === "clear" ? null : event.value, text: event.action === "clear" ? null : event.value_text });
-    }
+    const change = changeOf(event);
+    if (change) this.#write(change);
   }
 
   #write(change) {
@@ -134,6 +184,17 @@ export class Judgements {
     else if (change.dimension === "first_error" && !cleared && change.value === 1) this.firstError = change.step;
     else if (change.dimension === "first_error" && this.firstError === change.step) this.firstError = null;
   }
+}
+
+/** What an event of the log says of the judgements; null: nothing. A remark is kept by an action of its own. */
+function changeOf({ action, target, step_idx: step = null, dimension, value, value_text: text }) {
+  if (action === "comment") return step === null ? null : { target: "step", step, dimension: COMMENT, value: null, text: text || null };
+  if (action === "set") return { target, step, dimension, value: value ?? null, text: text ?? null };
+  return action === "clear" ? { target, step, dimension, value: null, text: null } : null;
+}
+
+function same(a, b) {
+  return a.target === b.target && a.step === b.step && a.dimension === b.dimension && a.value === b.value && (a.text ?? null) === (b.text ?? null);
 }
 
 function id(target, step, dimension) {

@@ -91,7 +91,7 @@ export class Desk {
     this.leaving(false);
     if (refused) return;
     if (action === "submit") this.#remember(id, prompt);
-    this.left = work;
+    this.left = Object.assign(work, { leftBy: action });
     await this.next();
     notice(this.notices, "submitted", "good", words, action === "submit" ? h("a", { class: "button secondary", href: `?assignment=${encodeURIComponent(id)}` }, "Look at it again") : null);
   }

@@ -3,7 +3,9 @@
 // Builds elements and names the act of every button in data attributes; rate.js does the acting.
 
 import { h } from "./dom.js";
+import { betterLine } from "./better-step.js";
 import { cutLine, piecesOf, readable } from "./cutter.js";
+import { detailLine } from "./error-details.js";
 import { CHOICES, QUESTIONS } from "./judgements.js";
 import { show } from "./keys.js";
 import { showsRaw } from "./reading.js";
@@ -75,7 +77,7 @@ export function answerName(held) {
 
 /**
  * {fields, chips, body, classes, tone} for StepList. view: {judgements, selected, reached, showAll, readOnly, saved(step),
- * comments, editing, scores, keyOf, texts, cutter, cutting (this step is being cut), cutsOf(step) -> units, textOf(step)}
+ * scores, keyOf, texts, cutter, cutting (this step is being cut), cutsOf(step) -> units, textOf(step), spanOf(step)}
  */
 export function rateRow(step, model, view) {
   const at = step.index;
@@ -90,7 +92,7 @@ export function rateRow(step, model, view) {
   const chips = [
     joined ? h("span", { class: "wl-chip join-mark" }, h("span", { class: "glyph", "aria-hidden": "true" }, "↑"), `joined with step ${at}`) : null,
     h("span", { class: `save-mark ${saved}` }, { waiting: "saving …", saved: "saved", none: "" }[saved]),
-    score === undefined ? null : scoreChip(score, view.scores.scorer),
+    score === undefined ? null : scoreChip(score, view.scores.scorer, checked),
     first === at ? h("span", { class: "wl-chip bad" }, "✗ first error") : after && !checked ? h("span", { class: "wl-chip quiet" }, "after the first error") : null,
     choiceGroup({ label: `Rate step ${at + 1}`, act: "rate", step: at, checked, tabbable: selected, disabled: view.readOnly, keyOf: selected && !view.readOnly ? view.keyOf : undefined }),
   ];
@@ -98,10 +100,15 @@ export function rateRow(step, model, view) {
   if (step.is_backtrack) body.append(questions(step, model, view, selected));
   const mends = mending(step, view);
   if (mends) body.append(mends);
-  const comment = view.comments.get(at);
-  if (view.editing === at) {
-    body.append(h("div", { class: "comment" }, h("textarea", { rows: 2, "aria-label": `Comment on step ${at + 1}`, dataset: { comment: at, focusKey: `comment-${at}` }, placeholder: "Enter keeps it, Escape leaves it", value: comment ?? "" })));
-  } else if (comment) body.append(h("p", { class: "comment-text" }, `“${comment}”`));
+  if (checked === "bad") {
+    const span = view.spanOf(at);
+    const line = detailLine(judgements, at, span ? view.textOf(at).slice(...span) : null, view.readOnly ? null : selected || at === view.selected - 1 ? show(view.keyOf("details")) : true);
+    if (line) body.append(line);
+  }
+  const better = judgements.get("step", at, "better")?.text;
+  if (better) body.append(betterLine(better));
+  const comment = judgements.comment(at);
+  if (comment) body.append(h("p", { class: "comment-text" }, `“${comment}”`));
   return {
     fields: textOf(step, view, selected),
     chips,

@@ -2,7 +2,7 @@
 
 import { CodePoints } from "./code-points.js";
 import { param } from "./dom.js";
-import { Judgements } from "./judgements.js";
+import { COMMENT, Judgements } from "./judgements.js";
 import { TraceModel } from "./trace-model.js";
 
 const UI_BUILD = "2";
@@ -17,20 +17,23 @@ export class Work {
     this.assignment = assignment;
     this.id = assignment.assignment_id;
     this.readOnly = assignment.status !== "leased";
+    this.asked = payload.rubric?.questions ?? {}; // what the rubric asks: kinds of error, tags
     this.remaining = payload.remaining ?? null;
     this.model = TraceModel.fromTrace(trace);
     this.response = trace.response;
-    this.judgements = new Judgements(ratings);
+    this.judgements = new Judgements(ratings, payload.comments ?? []);
     waiting.forEach((e) => this.judgements.replay(e));
     if (this.judgements.parents.size) this.model.correct(this.judgements.parents);
     this.lastSeq = Math.max(payload.events_seq ?? 0, ...ratings.map((r) => r.seq ?? 0), ...waiting.map((e) => e.seq), 0);
     this.marks = new Map(); // step (or "trace") -> {waiting: Set of event ids, saved}
     for (const r of ratings) this.marks.set(r.step_idx ?? "trace", { waiting: new Set(), saved: true });
     for (const e of waiting) this.#mark(e).waiting.add(e.event_id);
-    this.comments = this.#comments(payload.comments ?? []);
-    this.scores = scoresOf(payload);
-    this.sawScores = this.scores !== null || sessionStorage.getItem(this.#sawKey) !== null;
-    if (this.scores) sessionStorage.setItem(this.#sawKey, "1");
+    this.firstSeq = Math.max(payload.events_seq ?? -1, ...waiting.map((e) => e.seq)); // what this page found: undo may go below it
+    this.hadLog = this.firstSeq >= 0;
+    this.verifying = assignment.verify_mode === true;
+    this.scores = null;
+    this.sawScores = sessionStorage.getItem(this.#sawKey) !== null;
+    this.showScores(payload.scores ?? []);
     this.cursor = this.#start();
     this.reached = Math.max(this.cursor, 0, ...[...this.judgements.now.values()].map((r) => r.step ?? -1));
     this.look();
@@ -38,6 +41,15 @@ export class Work {
 
   get #sawKey() {
     return `worldline.saw.${this.id}`;
+  }
+
+  /** The scores of the reward model in use, from now on in the rater's sight; false where there are none. */
+  showScores(found) {
+    if (!found.length) return false;
+    this.scores = { scorer: found[0].scorer, values: found[0].values };
+    this.sawScores = true;
+    sessionStorage.setItem(this.#sawKey, "1");
+    return true;
   }
 
   /** The rater looks at something else from now on: the time until the next event is counted from here. */
@@ -49,12 +61,15 @@ export class Work {
 
   /** Send changes in their order; what the server says of them comes back to `settle`. */
   send(changes, method, action = null) {
+    const ts_client = new Date().toISOString(); // one press, one time: what belongs together is undone together, after a reload too
     const events = changes.map((c) => {
       this.lastSeq = Math.max(this.lastSeq + 1, Date.now());
+      const remark = c.target === "step" && c.dimension === COMMENT;
       const cleared = c.value === null && !c.text;
       return {
-        event_id: crypto.randomUUID(), assignment_id: this.id, rater_id: this.assignment.rater_id, seq: this.lastSeq, ts_client: new Date().toISOString(),
-        action: action ?? (cleared ? "clear" : "set"), target: c.target, step_idx: c.step, dimension: c.dimension, value: c.value, value_text: c.text ?? null,
+        event_id: crypto.randomUUID(), assignment_id: this.id, rater_id: this.assignment.rater_id, seq: this.lastSeq, ts_client,
+        action: action ?? (remark ? "comment" : cleared ? "clear" : "set"), target: c.target, step_idx: c.step, dimension: remark ? "" : c.dimension, value: c.value,
+        value_text: remark ? c.text ?? "" : c.text ?? null,
         input_method: method, dwell_ms: Math.min(DWELL_MOST_MS, Math.round(performance.now() - this.dwellFrom)), prelabel_visible: this.sawScores, ui_build: UI_BUILD,
       };
     });
@@ -79,28 +94,6 @@ export class Work {
     const key = event.step_idx ?? "trace";
     if (!this.marks.has(key)) this.marks.set(key, { waiting: new Set(), saved: false });
     return this.marks.get(key);
-  }
-
-  // ---------------------------------------------------------------- comments: kept here too, until they are in the log
-
-  #comments(logged) {
-    const out = new Map();
-    const kept = localStorage.getItem(this.#commentsKey);
-    if (kept) for (const [step, text] of JSON.parse(kept)) out.set(step, text);
-    for (const c of logged) if (c.step_idx !== null) c.value_text ? out.set(c.step_idx, c.value_text) : out.delete(c.step_idx);
-    return out;
-  }
-
-  get #commentsKey() {
-    return `worldline.comments.${this.id}`;
-  }
-
-  comment(step, text) {
-    if (text === (this.comments.get(step) ?? "")) return;
-    if (text) this.comments.set(step, text);
-    else this.comments.delete(step);
-    localStorage.setItem(this.#commentsKey, JSON.stringify([...this.comments]));
-    this.send([{ target: "step", step, dimension: "", value: null, text }], "key", "comment");
   }
 
   // ---------------------------------------------------------------- where the rater is
@@ -156,13 +149,13 @@ export class Work {
     return cuts.length ? cuts.map((at) => this.#points.toUnits(at) - this.#startOf(step)) : cuts;
   }
 
+  /** The place of the error in a step, [from, to] in units into its text; null where none is marked. */
+  spanOf(step) {
+    return this.judgements.span(step)?.map((at) => this.#points.toUnits(at) - this.#startOf(step)) ?? null;
+  }
+
   /** Units into a step's text -> code points into the response. */
   pointOf(step, unit) {
     return this.#points.toPoint(this.#startOf(step) + unit);
   }
-}
-
-function scoresOf(payload) {
-  const found = (payload.scores ?? [])[0];
-  return found ? { scorer: found.scorer, values: found.values } : null;
 }

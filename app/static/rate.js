@@ -1,127 +1,138 @@
-// The Rate page: the rows, the keys, and what stands around the list. A key changes the state on screen at once and is queued
-// in the order it came; "saved" appears when the server has committed it. Taking and leaving traces is in rate-desk.js, one
-// assignment in rate-work.js, what is judged in judgements.js, what waits to be sent in outbox.js.
+// The Rate page: the rows and the keys. A key changes the state on screen at once and is queued in the order it came; "saved"
+// appears when the server has committed it. `room` is the page as its parts see it: taking and leaving traces (rate-desk.js),
+// what stands around the list (rate-around.js), corrections (rate-mend.js), undo (rate-history.js), the scores (prelabels.js).
+// One assignment is in rate-work.js, what is judged in judgements.js, what waits to be sent in outbox.js.
 
+import { applyNext } from "./apply-next.js";
+import { betterStep } from "./better-step.js";
+import { commentStep } from "./comment-step.js";
 import { Cutter } from "./cutter.js";
-import { $, framed, h, notice, plural, say, setParams } from "./dom.js";
-import { CHOICES, QUESTIONS, UNSURE } from "./judgements.js";
-import { Keys, MOVES, show } from "./keys.js";
+import { $, notice, plural, say, setParams } from "./dom.js";
+import { ERROR_TYPES, errorDetails, selectedPlace } from "./error-details.js";
+import { CHOICES, COMMENT, QUESTIONS, UNSURE } from "./judgements.js";
+import { Keys, show } from "./keys.js";
 import { Outbox } from "./outbox.js";
 import { Overview } from "./overview.js";
+import { Panel } from "./panel.js";
+import { Prelabels } from "./prelabels.js";
+import { Around } from "./rate-around.js";
 import { Desk } from "./rate-desk.js";
-import { choiceGroup, rateRow } from "./rate-rows.js";
+import { History } from "./rate-history.js";
+import { TABLE } from "./rate-keys.js";
+import { Mending } from "./rate-mend.js";
+import { rateRow } from "./rate-rows.js";
 import { rawSwitch, setRaw, shownText, showsRaw } from "./reading.js";
+import { SameWords } from "./same-words.js";
 import { StepList } from "./steplist.js";
 import { StepTexts } from "./step-texts.js";
 
 const URL_AFTER_MS = 250; // browsers refuse more than about 100 URL changes in 30 s; a fast rater makes more
 const WHILE_CUTTING = new Set(["undo", "redo", "help", "cut"]); // what keys in the text that is being cut may do
-const TABLE = [
-  ...CHOICES.map((c, i) => [c.name, [String(i + 1)], `${c.glyph} ${c.word}`, "Rate the step"]),
-  ["first-error", ["x"], "first error: bad, later steps stay unrated", "Rate the step"],
-  ["clear", ["0", "Delete"], "take the rating away", "Rate the step"],
-  ["comment", ["c"], "comment on the step", "Rate the step"],
-  ["cut", ["s"], "cut the step (scissors)", "Rate the step"],
-  ["join", ["J"], "join with the step before, or no longer", "Rate the step"],
-  ["worth", ["w"], "worth exploring? yes", "At a backtrack"],
-  ["worth-no", ["W"], "… no", "At a backtrack"],
-  ["time", ["t"], "left in time? yes", "At a backtrack"],
-  ["time-no", ["T"], "… no", "At a backtrack"],
-  ["place", ["r"], "right place to return to? yes", "At a backtrack"],
-  ["place-no", ["R"], "… no", "At a backtrack"],
-  ["next-unrated", ["n"], "next unrated step", "Move"],
-  ...MOVES,
-  ["undo", ["z", "Ctrl+z"], "undo", "The trace"],
-  ["redo", ["Z", "Ctrl+Z"], "redo", "The trace"],
-  ["verdict", ["v"], "verdict on the trace: v, then 1–4", "The trace"],
-  ["submit", ["Ctrl+Enter"], "submit", "The trace"],
-  ["raw", ["m"], "Markdown and formulas rendered, or the raw text", "The trace"],
-  ["help", ["?"], "this sheet", "The trace"],
-];
 
 export async function mount(root) {
   // Found once: beyond a list of 5,000 steps a search in the page takes milliseconds, and every key asks for some.
   const named = new Map([...root.querySelectorAll("[data-id]")].map((element) => [element.dataset.id, element]));
   const at = (id) => named.get(id) ?? $(`[data-id="${id}"]`, root);
-  const verdictKeys = root.querySelectorAll('[data-key="verdict"]');
   const notices = at("notices");
   let work = null;
-  let editing = null; // the step whose comment is being written
   let sure = false; // the rater was told what is missing and submits nevertheless
+  let lastChoice = null; // the rating that was given last: what "the same for the next" gives
 
-  const outbox = new Outbox({
+  const room = { root, at, notices, act, apply, get work() { return work; } };
+  room.outbox = new Outbox({
     committed: (event) => settle(event, true),
     rejected: (event, sentence) => {
       settle(event, false);
       notice(notices, `rejected-${event.event_id}`, "error", `A rating was not kept: ${sentence}`);
     },
-    changed: drawSaveState,
+    changed: (state) => room.around ? room.around.saveState(state) : (room.firstState = state),
   });
-  const desk = new Desk(at, outbox, { shown, leaving, beforeLeaving: keepNote, keepNote: setNote });
-  const keys = new Keys(root, TABLE, act);
-  const list = new StepList(at("list"), {
+  const desk = (room.desk = new Desk(at, room.outbox, { shown, leaving, beforeLeaving: keepNote, keepNote: setNote }));
+  const keys = (room.keys = new Keys(root, TABLE, act));
+  const list = (room.list = new StepList(at("list"), {
     look: "full",
     label: "Steps to rate",
     decorate: (step) => rateRow(step, work.model, {
-      judgements: work.judgements, selected: list.selected, reached: work.reached, showAll: at("show-all").checked, readOnly: work.readOnly, comments: work.comments,
-      editing, scores: work.scores, saved: (index) => work.savedOf(index), keyOf: (action) => keys.label(action),
-      texts, cutter, cutting: cutter.index === step.index, cutsOf: (index) => work.cutsOf(index), textOf: (index) => work.textOf(index),
+      judgements: work.judgements, selected: list.selected, reached: work.reached, showAll: at("show-all").checked, readOnly: work.readOnly,
+      scores: work.scores, saved: (index) => work.savedOf(index), keyOf: (action) => keys.label(action),
+      texts, cutter, cutting: cutter.index === step.index, cutsOf: (index) => work.cutsOf(index), textOf: (index) => work.textOf(index), spanOf: (index) => work.spanOf(index),
     }),
     onSelect: (index) => {
       const before = work.cursor;
       work.cursor = index;
       const from = work.reached;
       work.reached = Math.max(from, index);
-      if (cutter.index !== null && cutter.index !== index) endCutting();
+      if (cutter.index !== null && cutter.index !== index) mending.endCutting();
       for (const i of new Set([before, index])) if (i >= 0) list.touch(i);
+      if (before > 0) list.touch(before - 1); // its hint names a key only beside the selected row
       for (let i = from + 1; i <= work.reached; i += 1) list.touch(i);
       work.look();
       overview.followTo(index);
       rememberCursor();
-      drawProgress();
+      around.progress();
     },
-  });
+  }));
   const texts = new StepTexts(at("list"));
-  const cutter = new Cutter({
-    cut: (unit, method) => cutAt(cutter.index, unit, method),
+  const cutter = (room.cutter = new Cutter({
+    cut: (unit, method) => mending.cutAt(cutter.index, unit, method),
     leave: () => {
-      endCutting();
-      at("list").focus({ preventScroll: true });
+      mending.endCutting();
+      focusList();
     },
-  });
-  const overview = new Overview(at("overview"), {
+  }));
+  const overview = (room.overview = new Overview(at("overview"), {
     toneOf: (step) => work.judgements.choice("step", step.index, "correctness") ?? "unrated",
     onSelect: (index) => {
       list.select(index, "mouse");
       list.reveal(index);
     },
+  }));
+  const panel = (room.panel = new Panel(at("panel"), (focus) => focus && focusList()));
+  const around = (room.around = new Around(room));
+  const mending = new Mending(room);
+  const history = new History(room);
+  const prelabels = new Prelabels(room);
+  const same = new SameWords(list, [at("prompt"), at("answer")], at("same"), {
+    at: () => work.cursor,
+    go: (index) => {
+      list.select(index, "key");
+      list.revealSoon();
+    },
   });
+  if (room.firstState) around.saveState(room.firstState);
+
+  function focusList() {
+    at("list").focus({ preventScroll: true });
+  }
 
   // ---------------------------------------------------------------- showing an assignment
 
   /** Another trace is there; null: there is none. */
   function shown(next) {
+    panel.drop();
+    cutter.close();
     work = next;
     if (!work) return;
     const { model, cursor } = work;
     sure = false;
-    editing = null;
-    cutter.close();
+    lastChoice = null;
     at("note").value = work.judgements.get("trace", null, "note")?.text ?? "";
     at("note").disabled = work.readOnly;
     drawTexts();
+    same.show(model);
     list.show(model);
     overview.show(model);
     list.select(cursor);
-    drawVerdict();
-    at("list").focus({ preventScroll: true });
+    around.trace();
+    prelabels.begin();
+    focusList();
     requestAnimationFrame(() => list.reveal(cursor, "center"));
   }
 
   /** The trace's last event is on its way (true), or has been answered. */
   function leaving(away) {
     at("submit").disabled = away;
-    endCutting();
+    mending.endCutting();
     list.touchAll();
   }
 
@@ -137,6 +148,7 @@ export async function mount(root) {
   function redrawTexts() {
     drawTexts();
     list.touchAll();
+    same.paint();
   }
 
   let urlTimer = null;
@@ -151,15 +163,8 @@ export async function mount(root) {
     if (event.assignment_id !== work?.id) return;
     work.settle(event, saved);
     if (event.step_idx !== null && event.step_idx !== undefined) list.touch(event.step_idx);
-    else drawVerdict();
-  }
-
-  function drawSaveState({ waiting, offline, kept, sentence }) {
-    const box = at("save-state");
-    box.className = `save${offline ? " waiting" : ""}`;
-    box.textContent = waiting === 0 ? "✓ All saved" : offline ? `${waiting} waiting` : `Saving ${waiting} …`;
-    box.title = sentence;
-    notice(notices, "offline", "warn", offline ? `${sentence} ${plural(waiting, "judgement")} ${waiting === 1 ? "waits" : "wait"} ${kept ? "in this browser and will be sent as soon as it is back." : "on this page only: keep it open."}` : null);
+    else around.trace();
+    prelabels.look();
   }
 
   // ---------------------------------------------------------------- acting
@@ -169,29 +174,22 @@ export async function mount(root) {
     const method = event ? "key" : "mouse";
     if (action === "help") return keys.openSheet("Keys for rating");
     if (event?.target.closest?.(".cutter") && !WHILE_CUTTING.has(action)) return;
-    const inVerdict = event?.target.closest?.('[data-id="verdict"]');
     const choice = CHOICES.find((c) => c.name === action);
-    if (choice && inVerdict) {
+    if (choice && event?.target.closest?.('[data-id="verdict"]')) {
       setVerdict(choice, method);
-      at("list").focus({ preventScroll: true });
-      return;
+      return focusList();
     }
     if (list.navigate(action)) return;
-    if (action === "submit") return submit();
-    if (action === "verdict") return $("[role=radio][tabindex='0']", at("verdict")).focus();
-    if (action === "next-unrated") return nextUnrated();
-    if (action === "raw") {
-      setRaw(!showsRaw());
-      redrawTexts();
-      return say(showsRaw() ? "Raw text" : "Rendered");
-    }
-    if (work.readOnly) {
-      say("This trace is submitted. Reopen it to change a rating.");
-      return;
-    }
+    if (action in LOOKS) return LOOKS[action](method);
+    if (action === "undo") return history.undo(method, event?.repeat);
+    if (action === "redo") return history.redo(method);
+    if (work.readOnly) return say(`This trace is submitted. ${show(keys.label("undo"))} takes that back.`);
     sure = false;
-    if (action === "undo") return apply(work.judgements.undo(), method, "Nothing to undo.", true);
-    if (action === "redo") return apply(work.judgements.redo(), method, "Nothing to redo.", true);
+    if (action === "exit") return void desk.exit();
+    if (action === "tags") return around.focusTags();
+    if (action === "apply-next") return openApply();
+    if (action === "details") return openDetails();
+    if (action === "better") return openBetter(judgedStep() ?? work.cursor);
     const step = work.model.steps[work.cursor];
     if (!step) {
       if (choice || action === "first-error") list.select(0, "key"); // on the question: a rating key begins with step 1
@@ -199,21 +197,35 @@ export async function mount(root) {
     }
     if (choice) return rate(step.index, choice, method);
     if (action === "first-error") return markFirstError(step.index, method);
-    if (action === "clear") return apply(work.judgements.change([{ target: "step", step: step.index, dimension: "correctness", value: null, text: null }]), method);
-    if (action === "comment") return editComment(step.index);
-    if (action === "cut") return cutting(step.index);
-    if (action === "join") return join(step.index, method);
+    if (action === "clear") return apply(work.judgements.change(work.judgements.rateChanges(step.index, null)), method);
+    if (action === "comment") return openComment(step.index);
+    if (action === "cut") return mending.cutting(step.index);
+    if (action === "join") return mending.join(step.index, method);
     const question = QUESTIONS.find((q) => action === q.action || action === `${q.action}-no`);
     if (question) return answer(step, question, action === question.action ? "yes" : "no", method);
   }
 
+  // What may be done with a trace that is submitted, too.
+  const LOOKS = {
+    submit: () => submit(),
+    verdict: () => around.focusVerdict(),
+    "next-unrated": () => nextUnrated(),
+    raw: () => {
+      setRaw(!showsRaw());
+      redrawTexts();
+      say(showsRaw() ? "Raw text" : "Rendered");
+    },
+    same: () => same.walk(1),
+    "same-previous-word": () => same.walk(-1),
+    "same-next": () => same.next(1),
+    "same-previous": () => same.next(-1),
+  };
+
   /** Paint and send what the judgements say has changed. `follow`: move to where it happened (undo). */
   function apply(changes, method, otherwise = "", follow = false) {
-    if (!changes) {
-      say(otherwise);
-      return;
-    }
+    if (!changes) return say(otherwise);
     work.send(changes, method);
+    if (!follow) history.judged();
     notice(notices, "submitted", "good", null);
     for (const c of changes) if (c.step !== null && c.step !== undefined) list.touch(c.step);
     const where = changes.find((c) => c.target !== "trace")?.step;
@@ -222,17 +234,19 @@ export async function mount(root) {
       list.revealSoon();
     }
     if (changes.some((c) => c.dimension === "first_error")) list.touchAll();
-    if (changes.some((c) => c.dimension === "parent")) redrawTree();
+    if (changes.some((c) => c.dimension === "parent")) mending.redrawTree();
     if (changes.some((c) => c.target === "trace")) {
-      drawVerdict();
+      around.trace();
       at("note").value = work.judgements.get("trace", null, "note")?.text ?? "";
     }
+    panel.update();
     overview.recolour();
-    drawProgress();
+    around.progress();
   }
 
   function rate(index, choice, method) {
-    apply(work.judgements.change([{ target: "step", step: index, dimension: "correctness", value: choice.value, text: choice.text }]), method);
+    lastChoice = choice;
+    apply(work.judgements.change(work.judgements.rateChanges(index, choice)), method);
     say(`Step ${index + 1} of ${work.model.steps.length} rated ${choice.word}`);
     if (index + 1 < work.model.steps.length) {
       list.select(index + 1, "key");
@@ -242,7 +256,7 @@ export async function mount(root) {
 
   function markFirstError(index, method) {
     apply(work.judgements.change(work.judgements.firstErrorChanges(index)), method);
-    say(work.judgements.firstError === index ? `Step ${index + 1} is the first error; later steps stay unrated. Ctrl+Enter submits.` : `Step ${index + 1} is no longer the first error.`);
+    say(work.judgements.firstError === index ? `Step ${index + 1} is the first error; later steps stay unrated. ${show(keys.label("details"))} says what is wrong, Ctrl+Enter submits.` : `Step ${index + 1} is no longer the first error.`);
   }
 
   function answer(step, question, name, method) {
@@ -253,68 +267,9 @@ export async function mount(root) {
     const value = { yes: 1, no: 0, unsure: null }[name];
     const text = name === "unsure" ? UNSURE : null;
     const held = work.judgements.get("decision", step.index, question.dimension);
-    const same = held && held.value === value && (held.text ?? null) === text;
-    apply(work.judgements.change([{ target: "decision", step: step.index, dimension: question.dimension, value: same ? null : value, text: same ? null : text }]), method);
-    say(`${question.short} ${same ? "no answer" : name}`);
-  }
-
-  /** A correction of the tree: `what` is parent or kind; value null takes both back. */
-  function mend(index, what, value) {
-    const step = work.model.steps[index];
-    const change = (dimension, number, text) => ({ target: "step", step: index, dimension, value: number, text });
-    let changes;
-    if (what === "none") changes = work.judgements.inferredChanges(index);
-    else if (what === "kind") changes = [change("kind", null, value === step.kind ? null : value)];
-    else {
-      const parent = Math.round(Number(value)) - 1;
-      if (!(parent >= -1 && parent < index)) {
-        say(`Step ${index + 1} can follow the question (0) or a step before it.`);
-        list.touch(index);
-        return;
-      }
-      const inferred = (step.inferred ?? step).parent ?? -1;
-      changes = [change("parent", parent === inferred ? null : parent, null)];
-    }
-    if (changes.length) apply(work.judgements.change(changes), "mouse");
-  }
-
-  // ---------------------------------------------------------------- cutting and joining steps
-
-  function cutting(index) {
-    if (cutter.index === index) return cutter.leave();
-    const text = work.textOf(index);
-    if (text.length < 2) return say("There is nothing to cut in this step.");
-    endCutting();
-    cutter.open(index, text);
-    list.touch(index);
-    list.reveal(index);
-    cutter.focus();
-  }
-
-  function endCutting() {
-    const { index } = cutter;
-    cutter.close();
-    if (index !== null) list.touch(index);
-  }
-
-  function cutAt(index, unit, method) {
-    const point = work.pointOf(index, unit);
-    apply(work.judgements.change(work.judgements.cutChanges(index, point)), method);
-    const parts = work.judgements.cuts(index).length + 1;
-    say(parts === 1 ? `Step ${index + 1} is not cut any more.` : `Step ${index + 1} is cut into ${parts} parts.`);
-  }
-
-  function join(index, method) {
-    if (index === 0) return say("The first step has no step before it to be joined with.");
-    apply(work.judgements.change(work.judgements.joinChanges(index)), method);
-    say(work.judgements.joined(index) ? `Step ${index + 1} is joined with step ${index}.` : `Step ${index + 1} stands by itself again.`);
-  }
-
-  /** Draw the tree as it is corrected now. */
-  function redrawTree() {
-    work.model.correct(work.judgements.parents);
-    list.update({ opened: null, changed: null, moved: true, other: false });
-    overview.update();
+    const again = held && held.value === value && (held.text ?? null) === text;
+    apply(work.judgements.change([{ target: "decision", step: step.index, dimension: question.dimension, value: again ? null : value, text: again ? null : text }]), method);
+    say(`${question.short} ${again ? "no answer" : name}`);
   }
 
   function nextUnrated() {
@@ -333,20 +288,65 @@ export async function mount(root) {
     say(`The trace: ${choice.word}`);
   }
 
-  function editComment(index) {
-    editing = index;
-    list.touch(index);
-    list.reveal(index);
-    root.querySelector(`[data-comment="${index}"]`)?.focus({ preventScroll: true });
+  // ---------------------------------------------------------------- what the panel asks
+
+  const isBad = (index) => work.judgements.choice("step", index, "correctness") === "bad";
+
+  /** The bad step that is meant: the current one, or the one that was just rated, behind which the cursor stands. */
+  function judgedStep() {
+    return [work.cursor, work.cursor - 1].find(isBad) ?? null;
   }
 
-  function keepComment(box, focusList = true) {
-    const index = Number(box.dataset.comment);
-    if (editing !== index) return;
-    editing = null;
-    work.comment(index, box.value.trim());
-    list.touch(index);
-    if (focusList) at("list").focus({ preventScroll: true });
+  function openDetails(asked = null) {
+    const place = asked === null ? selectedPlace(at("list"), (index) => work.textOf(index)) : null;
+    const step = asked ?? (place && isBad(place.step) ? place.step : judgedStep());
+    if (step === null) return say("Rate a step bad first; then say what is wrong with it.");
+    const content = errorDetails({
+      step, types: work.asked.error_types?.length ? work.asked.error_types : ERROR_TYPES,
+      room: { judgements: work.judgements, steps: work.model.steps, textOf: (i) => work.textOf(i), spanOf: (i) => work.spanOf(i), pointOf: (i, unit) => work.pointOf(i, unit) },
+      change: (changes, method) => apply(work.judgements.change(changes), method),
+    });
+    panel.show(content);
+    if (place?.step === step) content.mark(place.span);
+    list.revealSoon();
+  }
+
+  function openBetter(step) {
+    if (!work.model.steps[step]) return say("Choose a step first.");
+    panel.show(betterStep({
+      step, raw: work.textOf(step), held: () => work.judgements.get("step", step, "better")?.text ?? null,
+      change: (text) => apply(work.judgements.change([{ target: "step", step, dimension: "better", value: null, text }]), "key"),
+    }));
+    list.revealSoon();
+  }
+
+  function openComment(step) {
+    panel.show(commentStep({
+      step, held: () => work.judgements.comment(step), close: () => panel.close(),
+      change: (text) => apply(work.judgements.change([{ target: "step", step, dimension: COMMENT, value: null, text }]), "key"),
+    }));
+    list.revealSoon();
+  }
+
+  /** The last rating for the steps from the cursor on; where the current step is rated, for those after it. */
+  function openApply() {
+    const { judgements, model } = work;
+    const cursor = Math.max(0, work.cursor);
+    const here = judgements.choice("step", cursor, "correctness");
+    const name = here ?? lastChoice?.name ?? judgements.choice("step", cursor - 1, "correctness");
+    const choice = CHOICES.find((c) => c.name === name);
+    const from = here ? cursor + 1 : cursor;
+    if (!choice) return say("Rate a step first; then give the same rating to those that follow.");
+    if (from >= model.steps.length) return say("No step follows.");
+    panel.show(applyNext({
+      judgements, choice, from, total: model.steps.length, close: () => panel.close(),
+      apply: (steps, n) => {
+        if (steps.length) apply(judgements.change(steps.flatMap((step) => judgements.rateChanges(step, choice))), "key");
+        say(`${plural(steps.length, "step")} rated ${choice.word}`);
+        list.select(Math.min(from + n, model.steps.length - 1), "key");
+        list.revealSoon();
+      },
+    }));
   }
 
   function keepNote() {
@@ -361,8 +361,7 @@ export async function mount(root) {
 
   function submit() {
     if (work.readOnly) return desk.next();
-    const open = root.querySelector("[data-comment]");
-    if (open) keepComment(open, false);
+    if (!panel.close(false)) return;
     keepNote();
     if (work.judgements.count === 0 && !work.judgements.get("trace", null, "verdict")) {
       notice(notices, "submit", "warn", "Nothing is rated yet. Rate at least one step or the trace, or take one of the exits (skip, give up …).");
@@ -375,50 +374,6 @@ export async function mount(root) {
       return;
     }
     return desk.submit();
-  }
-
-  // ---------------------------------------------------------------- what stands around the list
-
-  const drawProgress = framed(() => {
-    if (!work) return;
-    const total = work.model.steps.length;
-    const rated = work.judgements.count;
-    at("progress").textContent = `Step ${Math.max(0, work.cursor + 1)} of ${total} · ${rated} rated${work.remaining === null ? "" : ` · ${plural(work.remaining, "trace")} to go`}`;
-    at("meter").style.width = `${total ? (100 * rated) / total : 0}%`;
-    at("submit").textContent = work.readOnly ? "Next trace" : work.missing && work.judgements.firstError === null ? `Submit (${work.missing} unrated)` : "Submit";
-    at("submit").title = "Ctrl+Enter";
-    at("submit").setAttribute("aria-keyshortcuts", "Control+Enter");
-  });
-
-  function drawVerdict() {
-    const held = work.judgements.choice("trace", null, "verdict");
-    const host = at("verdict");
-    const focused = host.contains(document.activeElement);
-    const saved = work.savedOf("trace");
-    host.replaceChildren(choiceGroup({ label: "Verdict on the trace", act: "verdict", checked: held, tabbable: true, disabled: work.readOnly }), h("span", { class: `save-mark ${saved}` }, { waiting: " saving …", saved: " saved", none: "" }[saved]));
-    if (focused) host.querySelector("[tabindex='0']")?.focus();
-    verdictKeys.forEach((k) => (k.textContent = show(keys.label("verdict"))));
-  }
-
-  function drawDock() {
-    at("dock-rates").replaceChildren(...CHOICES.map((c) => h("button", { type: "button", class: c.name, onclick: () => dock(c.name) }, h("span", { class: "glyph", "aria-hidden": "true" }, c.glyph), c.word, h("kbd", { "aria-hidden": "true" }, show(keys.label(c.name))))),
-      h("button", { type: "button", class: "bad", onclick: () => dock("first-error") }, h("span", { class: "glyph", "aria-hidden": "true" }, "✗"), "first error", h("kbd", { "aria-hidden": "true" }, show(keys.label("first-error")))));
-    const tool = (action, words) => h("button", { type: "button", class: "quiet", onclick: () => dock(action) }, words, h("kbd", { "aria-hidden": "true" }, show(keys.label(action))));
-    at("dock-tools").replaceChildren(tool("undo", "undo"), tool("next-unrated", "next unrated"), tool("jump", "jump"), tool("help", "keys"), h("span", { class: "keys-off", hidden: true }));
-  }
-
-  function dock(action) {
-    act(action);
-    if (action !== "help") at("list").focus({ preventScroll: true });
-  }
-
-  function drawFocus() {
-    const off = at("dock-tools").querySelector(".keys-off");
-    if (!off || !work) return;
-    const focused = document.activeElement?.closest?.("[data-keyzone]");
-    off.hidden = keys.settings.on && focused !== null && focused !== undefined;
-    off.textContent = keys.settings.on ? "Keys rest" : "Keys are off";
-    off.title = keys.settings.on ? "Single keys work while the step list has the focus: click it, or press Tab until it has." : "Single keys are switched off; “keys” switches them on.";
   }
 
   // ---------------------------------------------------------------- listeners
@@ -448,55 +403,28 @@ export async function mount(root) {
     if (what === "verdict") return setVerdict(choice, method);
     if (step !== list.selected) list.select(step, "mouse");
     if (what === "rate") {
-      if (stay) apply(work.judgements.change([{ target: "step", step, dimension: "correctness", value: choice.value, text: choice.text }]), method);
+      if (stay) apply(work.judgements.change(work.judgements.rateChanges(step, choice)), method);
       else rate(step, choice, method);
     } else answer(work.model.steps[step], QUESTIONS.find((q) => q.dimension === what), name, method);
-    if (!stay) at("list").focus({ preventScroll: true });
+    if (!stay) focusList();
   }
 
-  at("list").addEventListener("change", (event) => {
-    const { mend: what, step } = event.target.dataset;
-    if (what && work && !work.readOnly) mend(Number(step), what, event.target.value);
-  });
   at("list").addEventListener("click", (event) => {
-    const button = event.target.closest("button[data-mend], button[data-recut], button[data-uncut]");
-    if (!button || !work || work.readOnly) return;
-    const { mend: what, recut, uncut, step } = button.dataset;
-    if (what) mend(Number(step), what, null);
-    else if (uncut) cutAt(Number(step), Number(uncut), "mouse");
-    else if (recut === "cut") cutting(Number(step));
-    else join(Number(step), "mouse");
-    if (cutter.index === Number(step)) cutter.focus();
-    else at("list").focus({ preventScroll: true }); // where the keys work: the button may be gone
+    const button = event.target.closest("button[data-details]");
+    if (button && work && !work.readOnly) openDetails(Number(button.dataset.details));
   });
   at("list").addEventListener("keydown", (event) => {
-    const box = event.target.closest("[data-comment]");
-    if (!box || event.isComposing) return;
-    if (event.key === "Escape") {
-      editing = null;
-      list.touch(Number(box.dataset.comment));
-      at("list").focus({ preventScroll: true });
-    } else if (event.key === "Enter" && !event.shiftKey && !event.ctrlKey && !event.metaKey) {
-      event.preventDefault();
-      keepComment(box);
-    }
+    if (event.key === "Escape" && same.word !== null && !event.isComposing && !event.target.closest(".cutter")) same.clear();
   });
-  at("list").addEventListener("focusout", (event) => {
-    const box = event.target.closest?.("[data-comment]");
-    if (box && box.isConnected && work) keepComment(box, false);
-  });
-  at("verdict").dataset.keyzone = "";
   at("note").addEventListener("blur", keepNote);
   at("show-all").addEventListener("change", () => list.touchAll());
   at("submit").addEventListener("click", submit);
-  root.addEventListener("focusin", drawFocus);
-  root.addEventListener("focusout", () => setTimeout(drawFocus));
   root.addEventListener("keyschanged", () => {
-    drawDock();
-    drawFocus();
+    around.dock();
+    around.focus();
     if (work) list.touchAll();
   });
 
-  drawDock();
+  around.dock();
   await desk.start();
 }

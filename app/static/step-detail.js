@@ -74,6 +74,8 @@ export function scoreBand(value) {
   return Math.max(0, Math.min(4, Math.floor(value * 5)));
 }
 
-export function scoreChip(value, scorer = "the reward model") {
-  return h("span", { class: `wl-chip score s${scoreBand(value)}`, title: `Score by ${scorer}: ${value.toFixed(3)}` }, `PRM ${value.toFixed(2)}`);
+/** rated: the rater's own choice, where the score stands beside it; the two are at odds when the score lies on the other side. */
+export function scoreChip(value, scorer = "the reward model", rated = null) {
+  const odds = (rated === "good" && value < 0.5) || (rated === "bad" && value >= 0.5);
+  return h("span", { class: `wl-chip score s${scoreBand(value)}${odds ? " odds" : ""}`, title: `Score by ${scorer}: ${value.toFixed(3)}${odds ? ", at odds with your rating" : ""}` }, `PRM ${value.toFixed(2)}${odds ? " ≠" : ""}`);
 }

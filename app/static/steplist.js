@@ -63,7 +63,7 @@ export class StepList {
       const row = event.target.closest(".wl-row");
       const turn = event.target.closest("button.fold");
       if (turn) this.fold(Number(row.dataset.row) - 1, turn.dataset.fold === "yes");
-      else if (row && !event.target.closest("button, input, label, a, textarea")) this.select(Number(row.dataset.row) - 1, "mouse");
+      else if (row && !event.target.closest("button, input, label, a, textarea") && !selects(row)) this.select(Number(row.dataset.row) - 1, "mouse");
     });
     host.addEventListener("scroll", () => {
       const following = host.scrollHeight - host.scrollTop - host.clientHeight < FOLLOW_SLACK_PX;
@@ -495,6 +495,12 @@ export class StepList {
     }
     return go(next);
   }
+}
+
+/** Whether the click ends a drag over text of the row: that selects the text, not the row, which would be drawn anew under it. */
+function selects(row) {
+  const selection = getSelection();
+  return !selection.isCollapsed && row.contains(selection.anchorNode);
 }
 
 function foldChoice() {

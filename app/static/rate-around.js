@@ -1,0 +1,93 @@
+// What stands around the list of the Rate page: progress, verdict, tags, the dock with its buttons, whether keys work, what is
+// saved. `room` is the page: {root, at, keys, work, act, apply, notices}; see rate.js.
+
+import { $, framed, h, notice, plural } from "./dom.js";
+import { CHOICES } from "./judgements.js";
+import { show } from "./keys.js";
+import { choiceGroup } from "./rate-rows.js";
+import { TAGS, drawTags } from "./tags.js";
+
+export class Around {
+  constructor(room) {
+    this.room = room;
+    this.verdictKeys = room.root.querySelectorAll('[data-key="verdict"]');
+    this.progress = framed(() => this.#progress());
+    room.root.addEventListener("focusin", () => this.focus());
+    room.root.addEventListener("focusout", () => setTimeout(() => this.focus()));
+    room.at("verdict").dataset.keyzone = "";
+  }
+
+  #progress() {
+    const { work, at } = this.room;
+    if (!work) return;
+    const total = work.model.steps.length;
+    const rated = work.judgements.count;
+    at("progress").textContent = `Step ${Math.max(0, work.cursor + 1)} of ${total} · ${rated} rated${work.remaining === null ? "" : ` · ${plural(work.remaining, "trace")} to go`}`;
+    at("meter").style.width = `${total ? (100 * rated) / total : 0}%`;
+    at("submit").textContent = work.readOnly ? "Next trace" : work.live ? "Still writing …" : work.missing && work.judgements.firstError === null ? `Submit (${work.missing} unrated)` : "Submit";
+    at("submit").title = "Ctrl+Enter";
+    at("submit").setAttribute("aria-keyshortcuts", "Control+Enter");
+  }
+
+  /** The verdict and the tags. */
+  trace() {
+    const { work, at, keys, apply } = this.room;
+    const held = work.judgements.choice("trace", null, "verdict");
+    const host = at("verdict");
+    const focused = host.contains(document.activeElement);
+    const saved = work.savedOf("trace");
+    host.replaceChildren(choiceGroup({ label: "Verdict on the trace", act: "verdict", checked: held, tabbable: true, disabled: work.readOnly }), h("span", { class: `save-mark ${saved}` }, { waiting: " saving …", saved: " saved", none: "" }[saved]));
+    if (focused) host.querySelector("[tabindex='0']")?.focus();
+    this.verdictKeys.forEach((k) => (k.textContent = show(keys.label("verdict"))));
+    drawTags(at("tags"), {
+      offered: work.asked.tags?.length ? work.asked.tags : TAGS,
+      text: work.judgements.get("trace", null, "tags")?.text ?? null,
+      readOnly: work.readOnly,
+      change: (text, method) => apply(work.judgements.change([{ target: "trace", step: null, dimension: "tags", value: null, text }]), method),
+    });
+  }
+
+  dock() {
+    const { at, keys } = this.room;
+    const key = (action) => h("kbd", { "aria-hidden": "true" }, show(keys.label(action)));
+    const press = (action) => () => this.#press(action);
+    at("dock-rates").replaceChildren(...CHOICES.map((c) => h("button", { type: "button", class: c.name, onclick: press(c.name) }, h("span", { class: "glyph", "aria-hidden": "true" }, c.glyph), c.word, key(c.name))),
+      h("button", { type: "button", class: "bad", onclick: press("first-error") }, h("span", { class: "glyph", "aria-hidden": "true" }, "✗"), "first error", key("first-error")));
+    const tool = (action, words) => h("button", { type: "button", class: "quiet", onclick: press(action) }, words, key(action));
+    at("dock-tools").replaceChildren(tool("undo", "undo"), tool("redo", "redo"), tool("apply-next", "same for next"), tool("details", "what is wrong"), tool("better", "better step"), tool("comment", "comment"),
+      tool("next-unrated", "next unrated"), tool("jump", "jump"), tool("help", "keys"), h("span", { class: "keys-off", hidden: true }));
+  }
+
+  #press(action) {
+    const { act, at, panel } = this.room;
+    act(action);
+    if (action !== "help" && panel.name === null) at("list").focus({ preventScroll: true });
+  }
+
+  focus() {
+    const { at, keys, work } = this.room;
+    const off = at("dock-tools").querySelector(".keys-off");
+    if (!off || !work) return;
+    const focused = document.activeElement?.closest?.("[data-keyzone]");
+    off.hidden = keys.settings.on && focused !== null && focused !== undefined;
+    off.textContent = keys.settings.on ? "Keys rest" : "Keys are off";
+    off.title = keys.settings.on ? "Single keys work while the step list has the focus: click it, or press Tab until it has." : "Single keys are switched off; “keys” switches them on.";
+  }
+
+  saveState({ waiting, offline, kept, sentence }) {
+    const { at, notices } = this.room;
+    const box = at("save-state");
+    box.className = `save${offline ? " waiting" : ""}`;
+    box.textContent = waiting === 0 ? "✓ All saved" : offline ? `${waiting} waiting` : `Saving ${waiting} …`;
+    box.title = sentence;
+    notice(notices, "offline", "warn", offline ? `${sentence} ${plural(waiting, "judgement")} ${waiting === 1 ? "waits" : "wait"} ${kept ? "in this browser and will be sent as soon as it is back." : "on this page only: keep it open."}` : null);
+  }
+
+  focusVerdict() {
+    $("[role=radio][tabindex='0']", this.room.at("verdict")).focus();
+  }
+
+  focusTags() {
+    this.room.at("tags").querySelector("button, input")?.focus();
+  }
+}

@@ -1,0 +1,81 @@
+// Undo and redo on the Rate page, beyond what the page itself has seen: what an earlier page did is read from the log of the
+// assignment, and when nothing is left to undo, the last submission (or exit) is taken back. `room` is the page: {work, desk,
+// outbox, notices, apply}; see rate.js.
+
+import { ApiError, get } from "./api.js";
+import { notice, say } from "./dom.js";
+
+export class History {
+  constructor(room) {
+    this.room = room;
+    this.reading = false; // the log is being read
+    this.wanted = 0; // undo presses since then
+    this.resting = false; // a held key undoes nothing more once a submission was taken back
+    this.takenBack = null; // the assignment whose submission was taken back: redo submits it again
+  }
+
+  undo(method, repeat = false) {
+    const { work, desk, apply } = this.room;
+    if (repeat && this.resting) return;
+    this.resting = false;
+    if (this.reading) {
+      this.wanted += 1;
+      return;
+    }
+    if (work.readOnly) return repeat ? undefined : this.#takeBack(work, method);
+    const changes = work.judgements.undo();
+    if (changes) return apply(changes, method, "", true);
+    if (work.hadLog) return this.#read(method);
+    if (desk.left && !repeat) return this.#takeBack(desk.left, method);
+    say("Nothing to undo.");
+  }
+
+  redo(method) {
+    const { work, desk, apply } = this.room;
+    if (work.readOnly) return say("This trace is submitted: there is nothing to redo in it.");
+    const changes = work.judgements.redo();
+    if (changes) return apply(changes, method, "", true);
+    if (this.takenBack === work.id) {
+      this.takenBack = null;
+      return desk.submit();
+    }
+    say("Nothing to redo.");
+  }
+
+  /** Something was judged: a submission that was taken back is not redone over it. */
+  judged() {
+    this.takenBack = null;
+  }
+
+  async #read(method) {
+    const { work, outbox } = this.room;
+    this.reading = true;
+    this.wanted = 1;
+    try {
+      const log = await get(`/api/ratings/${encodeURIComponent(work.id)}/events`);
+      const known = new Set(log.map((e) => e.event_id));
+      const waiting = outbox.waitingFor(work.id).filter((e) => !known.has(e.event_id));
+      work.judgements.remember([...log, ...waiting].filter((e) => e.seq <= work.firstSeq));
+      work.hadLog = false;
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      this.wanted = 0;
+      say(`What was done before this page cannot be undone now: ${error.message}`);
+      notice(this.room.notices, "undo", "warn", `What was done before this page cannot be undone now: ${error.message}`);
+    } finally {
+      this.reading = false;
+    }
+    if (work !== this.room.work) return;
+    for (; this.wanted > 0; this.wanted -= 1) this.undo(method, true);
+  }
+
+  async #takeBack(work, method) {
+    this.resting = true;
+    const exit = work.leftBy === "skip" || work.assignment.status === "skipped";
+    await this.room.desk.reopen(work, method);
+    if (this.room.work?.id !== work.id || this.room.work.readOnly) return;
+    this.takenBack = exit ? null : work.id;
+    notice(this.room.notices, "submitted", "good", exit ? "The exit is taken back. Undo once more takes back your last judgement." : "The submission is taken back: change what you like and submit again. Undo once more takes back your last judgement, redo submits.");
+    say(exit ? "The exit is taken back." : "The submission is taken back.");
+  }
+}
