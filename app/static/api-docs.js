@@ -103,7 +103,7 @@ function section(method, path, operation) {
     if (media.schema?.description) box.append(prose(media.schema.description));
     box.append(fieldsOf(media.schema?.anyOf ? media.schema.anyOf[0] : media.schema) ?? "");
   }
-  box.append(el("pre", {}, curl(method, path, operation, body)));
+  box.append(el("pre", { tabindex: 0 }, curl(method, path, operation, body)));
   for (const [status, response] of Object.entries(operation.responses ?? {})) {
     const [type, content] = Object.entries(response.content ?? {})[0] ?? [null, null];
     const label = el("summary", {}, el("strong", {}, status), ` ${response.description ?? ""} `, el("span", { class: "muted" }, type ?? "no body"));
@@ -111,7 +111,7 @@ function section(method, path, operation) {
     if (content) {
       inside.push(fieldsOf(content.schema) ?? "");
       const shown = content.example ?? example(content.schema);
-      if (shown !== null) inside.push(el("pre", {}, typeof shown === "string" ? shown : JSON.stringify(shown, null, 2)));
+      if (shown !== null) inside.push(el("pre", { tabindex: 0 }, typeof shown === "string" ? shown : JSON.stringify(shown, null, 2)));
     }
     const details = el("details", {}, label, ...inside);
     if (status.startsWith("2")) details.open = true;

@@ -27,6 +27,12 @@ export class Overview {
     this.stale = true;
     this.drawn = null; // the layout and what of it is in the page: {runs, runOf, boxes: Map of run -> element, …}
     host.classList.add("wl-overview");
+    if (!host.hasAttribute("tabindex")) {
+      // It scrolls, so the keyboard has to get there (axe: scrollable-region-focusable).
+      host.tabIndex = 0;
+      host.setAttribute("role", "group");
+      host.setAttribute("aria-label", "Overview of the tree");
+    }
     host.addEventListener("click", (event) => {
       const box = event.target.closest("[data-step]");
       if (box) this.onSelect(Number(box.dataset.step));

@@ -48,7 +48,7 @@ TEXT_ON = {
 }
 # dots, lines, frames and rings -> what they are drawn on
 SHAPES_ON = {
-    **{name: ("card", "soft") for name in JUDGEMENTS},
+    **dict.fromkeys(JUDGEMENTS, ("card", "soft")),
     "jump": ("page", "card", "soft"),
     "edge": ("card", "soft"),
     "line-strong": ("page", "card", "sunken"),
