@@ -18,6 +18,7 @@ from app.commands import collect as collect_command
 from app.commands import pocket as pocket_command
 from app.commands import serve as serve_command
 from app.commands import train as train_command
+from app.commands import users as users_command
 from app.commands.common import VERSION, DataOption, KeyOption, data_folder, failing_softly
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def _version(wanted: bool) -> None:
 @app.callback(invoke_without_command=True)
 def workbench(
     context: typer.Context,
-    host: Annotated[str, typer.Option(help="Address to listen on. Without accounts, only this machine.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Any but this machine's own needs accounts.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 7860,
     data: DataOption = None,
     endpoint: Annotated[
@@ -63,6 +66,27 @@ def workbench(
         ),
     ] = None,
     api_key_env: KeyOption = "OPENAI_API_KEY",
+    public_host: Annotated[
+        str,
+        typer.Option(
+            help="Another name under which browsers reach it, such as worldline.example.org.", show_default=False
+        ),
+    ] = "",
+    login_header: Annotated[
+        str,
+        typer.Option(
+            help="A trusted reverse proxy says in this header who is logged in, such as X-Forwarded-User.",
+            show_default=False,
+        ),
+    ] = "",
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Address or network of a reverse proxy, whose X-Forwarded headers are believed. May be repeated. "
+            "With --login-header: 127.0.0.1 where none is given.",
+            show_default=False,
+        ),
+    ] = None,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in the default browser.")
     ] = True,
@@ -74,11 +98,21 @@ def workbench(
     if context.invoked_subcommand is not None:
         return
     with failing_softly():
+        from app.login import Proxy
         from app.server import serve
 
+        proxy = Proxy.of(login_header, trusted_proxy or [])
         folder = data_folder(data)
         with _engines(endpoint or [], model, api_key_env, folder) as engines:
-            serve(host=host, port=port, data_dir=folder, open_browser=browser, engines=engines)
+            serve(
+                host=host,
+                port=port,
+                data_dir=folder,
+                open_browser=browser,
+                engines=engines,
+                proxy=proxy,
+                public_host=public_host,
+            )
 
 
 @contextmanager
@@ -107,6 +141,7 @@ app.command("export")(collect_command.export)
 app.command("serve", context_settings={"allow_extra_args": True})(serve_command.serve)
 app.command("train")(train_command.train)
 app.add_typer(pocket_command.app, name="pocket")
+app.add_typer(users_command.app, name="users")
 
 
 def main() -> None:

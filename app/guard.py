@@ -1,10 +1,10 @@
 """The gate in front of everything: who may ask, how much they may send, what a browser may do with the answer.
 
-Worldline has no accounts and listens on this machine only. Two ways remain in which a foreign web page could reach
-it: a form or script that posts to our address (so a write must come from our own origin or from a script), and a
-host name that is made to point at this machine (DNS rebinding; so the Host header must be ours). A body is measured
-before anything reads it. Pure ASGI, because a buffering middleware would break event streams. Knows no route but the
-few with limits of their own.
+Who somebody is is no concern of this file (app/login.py). There are two ways in which a foreign web page
+could reach us: a form or script that posts to our address (so a write must come from our own origin or from a script),
+and a host name that is made to point at this machine (DNS rebinding; so the Host header must be ours). A body is measured
+before anything reads it (by `Measured`, which stands behind the login: what comes from nobody is not even measured).
+Pure ASGI, because a buffering middleware would break event streams. Knows no route but the few with limits of their own.
 """
 
 from __future__ import annotations
@@ -58,11 +58,14 @@ class TooLarge(Exception):
 class Guard:
     """Wraps the application.
 
-    bound_host: what the server listens on. closing: set when the server is told to stop; streams of the pages then
+    bound_host: what the server listens on. public_host: one more name under which browsers know it (a reverse proxy's, or
+    this machine's in its network). closing: set when the server is told to stop; streams of the pages then
     see their client hang up, and end (those of our own runs end by themselves, with `done`).
     """
 
-    def __init__(self, app: ASGIApp, bound_host: str = "127.0.0.1", closing: asyncio.Event | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, bound_host: str = "127.0.0.1", closing: asyncio.Event | None = None, public_host: str = ""
+    ) -> None:
         self.app = app
         self.closing = closing or asyncio.Event()
         self.hosts = set(LOCAL_NAMES)
@@ -71,6 +74,8 @@ class Guard:
             self.hosts.add(socket.gethostname().lower())
         else:
             self.hosts.add(bound_host.lower().strip("[]"))
+        if public_host:
+            self.hosts.add(public_host.lower())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -95,9 +100,7 @@ class Guard:
             if refusal is not None:
                 await refusal(scope, receive, send_guarded)
                 return
-            if scope["method"] not in SAFE_METHODS and scope["path"].startswith("/api"):
-                receive = await self._measured(scope, receive)
-            elif scope["method"] == "GET" and not scope["path"].startswith("/api"):
+            if scope["method"] == "GET" and not scope["path"].startswith("/api"):
                 receive = self._until_closing(receive)
             await self.app(scope, receive, send_guarded)
         except TooLarge as problem:
@@ -134,6 +137,31 @@ class Guard:
         name = (found[1] or found[2]).lower()
         return name in self.hosts or (self.any_address and _is_address(name))
 
+    def _until_closing(self, receive: Receive) -> Receive:
+        async def receive_or_end() -> Message:
+            message = asyncio.ensure_future(receive())
+            closing = asyncio.ensure_future(self.closing.wait())
+            try:
+                await asyncio.wait({message, closing}, return_when=asyncio.FIRST_COMPLETED)
+                return message.result() if message.done() else {"type": "http.disconnect"}
+            finally:
+                message.cancel()
+                closing.cancel()
+
+        return receive_or_end
+
+
+class Measured:
+    """Wraps the application, inside Guard, which answers for TooLarge."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] not in SAFE_METHODS and scope["path"].startswith("/api"):
+            receive = await self._measured(scope, receive)
+        await self.app(scope, receive, send)
+
     async def _measured(self, scope: Scope, receive: Receive) -> Receive:
         """Read the body up to its limit, then hand it on. Raises TooLarge before anything has looked into it."""
         path = scope["path"].rstrip("/")
@@ -160,19 +188,6 @@ class Guard:
         if size > limit:
             raise TooLarge(_too_large(path, limit))
         return _replay([{"type": "http.request", "body": bytes(body), "more_body": False}], receive)
-
-    def _until_closing(self, receive: Receive) -> Receive:
-        async def receive_or_end() -> Message:
-            message = asyncio.ensure_future(receive())
-            closing = asyncio.ensure_future(self.closing.wait())
-            try:
-                await asyncio.wait({message, closing}, return_when=asyncio.FIRST_COMPLETED)
-                return message.result() if message.done() else {"type": "http.disconnect"}
-            finally:
-                message.cancel()
-                closing.cancel()
-
-        return receive_or_end
 
 
 def _replay(messages: list[Message], then: Receive | None = None) -> Receive:

@@ -39,3 +39,8 @@ def active_file(data_dir: Path) -> Path:
 def owner_file(data_dir: Path) -> Path:
     """Who serves this folder: `{"pid", "url"}` while somebody does."""
     return data_dir / "owner.json"
+
+
+def token_file(data_dir: Path) -> Path:
+    """What a command shows to the server that owns this folder; only the owner of the folder can read it."""
+    return data_dir / "owner.token"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import logging
 import os
 import signal
@@ -16,7 +17,7 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,8 @@ from fastapi.staticfiles import StaticFiles
 from app import api
 from app.api import errors
 from app.commands.common import VERSION
-from app.guard import WILDCARDS, Guard
+from app.guard import WILDCARDS, Guard, Measured
+from app.login import Login, Proxy
 from app.preload import Preload
 from app.runs import MAX_RUNNING
 from app.services import Services
@@ -61,8 +63,13 @@ Everything the pages do goes through these routes, and a script can do the same:
 3. `POST /api/snapshots` freezes them, `POST /api/snapshots/{snapshot_id}/exports` writes files for other trainers.
 4. `POST /api/jobs` trains, `GET /api/jobs/{job_id}/metrics` watches, `POST /api/jobs/{job_id}/use` uses the result.
 
-Every error is `{"error": "a sentence"}`. There are no accounts: the server answers on this machine only, and changes
-nothing for pages of other addresses."""
+Every error is `{"error": "a sentence"}`. Without accounts the server answers on this machine only; with them, everyone
+logs in (`POST /api/login`), and a route that needs a higher role than one's own answers 403. Nothing is changed for pages
+of other addresses."""
+DOOR_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
 
 
 class CannotServe(ValueError):
@@ -78,11 +85,13 @@ def create_app(
     port: int = 7860,
     store: Store | None = None,
     max_running: int = MAX_RUNNING,
+    proxy: Proxy | None = None,
+    public_host: str = "",
 ) -> FastAPI:
     """The application. The store opens when it starts and closes when it ends.
 
     engines: models by id instead of the shipped one. ui: False leaves out Gradio (seconds of import). store: an open
-    store of `data_dir` to take over. Starting raises StoreError when the folder cannot be had.
+    store of `data_dir` to take over. proxy: a reverse proxy in front. public_host: another name that browsers use. Starting raises StoreError when the folder cannot be had.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -116,13 +125,18 @@ def create_app(
     errors.install(app)
     app.state.closing = asyncio.Event()
     app.add_middleware(Preload)
-    app.add_middleware(Guard, bound_host=host, closing=app.state.closing)
+    app.add_middleware(Measured)
+    app.add_middleware(Login, proxy=proxy)
+    app.add_middleware(Guard, bound_host=host, public_host=public_host, closing=app.state.closing)
     app.include_router(api.router())
     app.mount("/static", _Static(directory=STATIC), name="static")
 
     @app.get("/", include_in_schema=False)
     async def home() -> Response:
         return RedirectResponse("/ui/")
+
+    for name in ("login", "join"):
+        app.add_api_route(f"/{name}", _door(name), include_in_schema=False)
 
     @app.get("/favicon.ico", include_in_schema=False)
     async def icon() -> Response:
@@ -133,6 +147,16 @@ def create_app(
 
         mount_ui(app)
     return app
+
+
+def _door(name: str) -> Callable[[], Awaitable[Response]]:
+    """The page of the login, or of an invitation: ours alone, because nobody who opens it has logged in yet."""
+
+    async def page() -> Response:
+        headers = {"content-security-policy": DOOR_POLICY, "cache-control": "no-cache"}
+        return FileResponse(STATIC / f"{name}.html", media_type="text/html", headers=headers)
+
+    return page
 
 
 class _Static(StaticFiles):
@@ -158,13 +182,16 @@ def serve(
     *,
     engines: Mapping[str, Engine] | None = None,
     ui: bool = True,
+    proxy: Proxy | None = None,
+    public_host: str = "",
 ) -> None:
-    """Run until stopped (Ctrl-C, SIGTERM); `engines` and `ui` as in `create_app`.
+    """Run until stopped (Ctrl-C, SIGTERM); `engines`, `ui`, `proxy` and `public_host` as in `create_app`.
 
     Raises CannotServe and StoreError before anything heavy is loaded.
     """
     import uvicorn
 
+    from storage.people import accounts_exist
     from storage.store import Store
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
@@ -174,9 +201,25 @@ def serve(
         url = url_of(host, port)
         store = Store.open(data_dir)
         try:
+            if not _only_this_machine(listening) and not store.read(accounts_exist):
+                raise CannotServe(
+                    f"There are no accounts yet, so whoever reaches {host} could do everything. Make an admin with "
+                    "`worldline users add NAME --role admin`, or leave --host out to serve this machine alone."
+                )
             print(f"Worldline opens {data_dir} …", flush=True)
-            app = create_app(data_dir, engines=engines, ui=ui, host=host, port=port, store=store)
-            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_S, lifespan="on")
+            app = create_app(
+                data_dir,
+                engines=engines,
+                ui=ui,
+                host=host,
+                port=port,
+                store=store,
+                proxy=proxy,
+                public_host=public_host,
+            )
+            config = uvicorn.Config(
+                app, log_level="warning", timeout_graceful_shutdown=GRACE_S, lifespan="on", proxy_headers=False
+            )
             _Server(config, app, url, open_browser).run(sockets=[listening])
         finally:
             store.close()
@@ -261,6 +304,10 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
         yield listening
     finally:
         listening.close()
+
+
+def _only_this_machine(listening: socket.socket) -> bool:
+    return ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def _why_not(host: str, port: int, error: Exception) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.models import Models
-from app.paths import owner_file, runs_dir
+from app.paths import owner_file, runs_dir, token_file
+from app.people import People
 from app.refining import Refining
 from app.runs import MAX_RUNNING, RunManager
 from app.scoring import Scoring
@@ -34,6 +35,7 @@ class Services:
     scoring: Scoring
     runs: RunManager
     refining: Refining
+    people: People
 
     @classmethod
     async def open(
@@ -48,7 +50,8 @@ class Services:
         """Raises StoreError when the folder cannot be had."""
         store = await asyncio.to_thread(open_store, data_dir)
         try:
-            _write_owner(data_dir, url)
+            people = People(store)
+            _write_owner(data_dir, url, people.owner_token)
             models = Models(data_dir, engines)
             scoring = Scoring(store, models)
             runs = RunManager(store, runs_dir(data_dir), on_trace=scoring.enqueue, max_running=max_running)
@@ -58,7 +61,7 @@ class Services:
             store.close()
             _remove_owner(data_dir)
             raise
-        return cls(data_dir, store, models, scoring, runs, Refining(store))
+        return cls(data_dir, store, models, scoring, runs, Refining(store), people)
 
     async def close(self) -> None:
         """Runs first, so that their traces are stored; the store last."""
@@ -72,7 +75,12 @@ class Services:
             _remove_owner(self.data_dir)
 
 
-def _write_owner(data_dir: Path, url: str) -> None:
+def _write_owner(data_dir: Path, url: str, token: str) -> None:
+    secret = token_file(data_dir).with_suffix(".new")
+    secret.unlink(missing_ok=True)  # or it would keep the mode it has
+    with open(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(token)
+    os.replace(secret, token_file(data_dir))
     fresh = owner_file(data_dir).with_suffix(".new")
     fresh.write_text(json.dumps({"pid": os.getpid(), "url": url}) + "\n", encoding="utf-8")
     os.replace(fresh, owner_file(data_dir))
@@ -82,5 +90,6 @@ def _remove_owner(data_dir: Path) -> None:
     try:
         if json.loads(owner_file(data_dir).read_text(encoding="utf-8"))["pid"] == os.getpid():
             owner_file(data_dir).unlink()
+            token_file(data_dir).unlink(missing_ok=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         log.warning("owner.json could not be removed: %s", error)

@@ -5,8 +5,10 @@ One process owns the DuckDB file; a command that finds it owned does its work th
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
@@ -14,6 +16,8 @@ from urllib.parse import quote
 from core.trace import Trace
 
 if TYPE_CHECKING:
+    from app.people import People
+    from storage.people import Account, Invite
     from storage.traces import Held
 
 
@@ -25,6 +29,11 @@ class Workbench(Protocol):
     def trace(self, trace_id: str) -> Trace | None: ...
     def preview(self, spec: dict[str, Any]) -> dict[str, Any]: ...
     def freeze(self, spec: dict[str, Any], name: str) -> dict[str, Any]: ...
+    def users(self) -> list[dict[str, Any]]: ...
+    def add_user(self, name: str, role: str, password: str) -> dict[str, Any]: ...
+    def change_user(self, name: str, **changes: Any) -> dict[str, Any]: ...
+    def invites(self) -> list[dict[str, Any]]: ...
+    def invite(self, role: str, days: int) -> str: ...
     def close(self) -> None: ...
     def __enter__(self) -> Workbench: ...
     def __exit__(self, *_: object) -> None: ...
@@ -41,7 +50,7 @@ def workbench_at(folder: Path) -> Workbench:
         url = _owner_url(folder)
         if url is None:
             raise
-        return _Remote(url)
+        return _Remote(url, _owner_token(folder))
 
 
 def _owner_url(folder: Path) -> str | None:
@@ -50,10 +59,18 @@ def _owner_url(folder: Path) -> str | None:
 
     try:
         url = json.loads((folder / "owner.json").read_text())["url"]
-        httpx.get(f"{url}/api/health", timeout=5).raise_for_status()
+        httpx.get(f"{url}/api/health", timeout=5, headers=_owner_token(folder)).raise_for_status()
     except (OSError, ValueError, KeyError, TypeError, httpx.HTTPError):
         return None
     return url
+
+
+def _owner_token(folder: Path) -> dict[str, str]:
+    """What shows the workbench that this command is of the folder's owner; it asks for that where there are accounts."""
+    try:
+        return {"authorization": f"Bearer {(folder / 'owner.token').read_text()}"}
+    except OSError:
+        return {}
 
 
 def _portions(traces: Sequence[Trace]) -> Iterator[list[Trace]]:
@@ -115,21 +132,61 @@ class _Owned(_Closing):
             ).snapshot_id
         }
 
+    def users(self) -> list[dict[str, Any]]:
+        from storage.people import accounts
+
+        return [_user(account) for account in self.store.read(accounts)]
+
+    def add_user(self, name: str, role: str, password: str) -> dict[str, Any]:
+        return _user(asyncio.run(self._people().add(name, role, password)))
+
+    def change_user(self, name: str, **changes: Any) -> dict[str, Any]:
+        return _user(asyncio.run(self._people().change(name, **changes)))
+
+    def invites(self) -> list[dict[str, Any]]:
+        from storage.people import invites
+
+        return [_invite(one) for one in self.store.read(invites) if one.open]
+
+    def invite(self, role: str, days: int) -> str:
+        _, token = asyncio.run(self._people().invite(role, "local", timedelta(days=days)))
+        return f"http://127.0.0.1:7860/join#{token}"
+
+    def _people(self) -> People:
+        from app.people import People
+
+        return People(self.store)
+
     def close(self) -> None:
         self.store.close()
 
 
+def _user(account: Account) -> dict[str, Any]:
+    at = account.created_at.isoformat()
+    return {"name": account.rater_id, "role": account.role, "active": account.active, "created_at": at}
+
+
+def _invite(one: Invite) -> dict[str, Any]:
+    return {"invite_id": one.invite_id, "role": one.role, "expires_at": one.expires_at.isoformat()}
+
+
 class _Remote(_Closing):
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, headers: dict[str, str]) -> None:
         import httpx
 
-        self.client = httpx.Client(base_url=url, timeout=120)
+        self.client = httpx.Client(base_url=url, timeout=120, headers=headers)
 
-    def _post(self, path: str, body: Any) -> Any:
-        return self._send(path, json.dumps(body).encode(), "application/json")
+    def _get(self, path: str) -> Any:
+        answer = self.client.get(path)
+        if answer.is_error:
+            raise ValueError(self._refusal(answer))
+        return answer.json()
 
-    def _send(self, path: str, body: bytes, kind: str = "application/octet-stream") -> Any:
-        answer = self.client.post(path, content=body, headers={"content-type": kind})
+    def _post(self, path: str, body: Any, method: str = "POST") -> Any:
+        return self._send(path, json.dumps(body).encode(), "application/json", method)
+
+    def _send(self, path: str, body: bytes, kind: str = "application/octet-stream", method: str = "POST") -> Any:
+        answer = self.client.request(method, path, content=body, headers={"content-type": kind})
         if answer.is_error:
             raise ValueError(self._refusal(answer))
         return answer.json()
@@ -177,6 +234,22 @@ class _Remote(_Closing):
 
     def freeze(self, spec: dict[str, Any], name: str) -> dict[str, Any]:
         return self._post("/api/snapshots", {"spec": spec, "name": name})
+
+    def users(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._get("/api/users")
+        return found
+
+    def add_user(self, name: str, role: str, password: str) -> dict[str, Any]:
+        return self._post("/api/users", {"name": name, "role": role, "password": password})
+
+    def change_user(self, name: str, **changes: Any) -> dict[str, Any]:
+        return self._post(f"/api/users/{quote(name, safe='')}", changes, "PATCH")
+
+    def invites(self) -> list[dict[str, Any]]:
+        return [one for one in self._get("/api/invites") if one["open"]]
+
+    def invite(self, role: str, days: int) -> str:
+        return str(self._post("/api/invites", {"role": role, "days": days})["link"])
 
     def close(self) -> None:
         self.client.close()

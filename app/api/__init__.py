@@ -13,7 +13,10 @@ from app.api import (
     imports,
     jobs,
     models,
+    pairs,
+    people,
     problems,
+    queues,
     ratings,
     refinements,
     runs,
@@ -28,6 +31,7 @@ from app.api.common import refusals
 # The order is the one of the documentation: the loop from question to trained model.
 NOUNS = (
     health,
+    people,
     models,
     problems,
     runs,
@@ -37,8 +41,10 @@ NOUNS = (
     turns,
     refinements,
     scores,
+    queues,
     assignments,
     ratings,
+    pairs,
     stats,
     snapshots,
     exports,
@@ -53,4 +59,5 @@ def router() -> APIRouter:
     api = APIRouter(prefix="/api", responses=refusals(422))
     for noun in NOUNS:
         api.include_router(noun.router)
+    api.include_router(queues.strategies_router)
     return api

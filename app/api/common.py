@@ -38,7 +38,8 @@ class Problem(BaseModel):
 
 _REASONS = {
     400: "The body is not JSON.",
-    403: "Asked from a foreign page or under a foreign host name.",
+    401: "Nobody is logged in.",
+    403: "Asked from a foreign page or under a foreign host name, or without the role that it takes.",
     404: "There is no such thing.",
     409: "Not possible in the present state.",
     413: "The body is too large.",
@@ -63,10 +64,12 @@ Bench = Annotated[Services, Depends(_services)]
 
 
 async def _person(request: Request) -> Person:
-    """Set by whatever knows accounts (app/people.py); without accounts, the one person there is."""
+    """Set by app/login.py where there are accounts; without, the one person there is."""
     found: Person | None = getattr(request.state, "person", None)
     if found is not None:
         return found
+    if getattr(request.state, "accounts", False):
+        raise Refused(401, "You are not logged in; open /login.")
     name = _name(request.cookies.get(RATER_COOKIE) or LOCAL_RATER)
     return Person(name, name, "admin", alone=True)
 

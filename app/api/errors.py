@@ -10,8 +10,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from app.people import LoginRefused, Unusable
 from core.engines.base import EngineError
-from storage.errors import ExportError, ImportProblem, NothingRated, SnapshotError, StoreError
+from storage.errors import ExportError, ImportProblem, NothingRated, SnapshotError, StoreError, WrongValue
+from storage.people import AccountError
 
 log = logging.getLogger("worldline.api")
 
@@ -39,6 +41,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(LoginRefused, _not_let_in)
     app.add_exception_handler(StoreError, _store)
     app.add_exception_handler(EngineError, _engine)
     app.add_exception_handler(UnicodeEncodeError, _surrogate)
@@ -74,10 +77,18 @@ async def _http(request: Request, problem: Exception) -> JSONResponse:
     )
 
 
+async def _not_let_in(_: Request, refusal: Exception) -> JSONResponse:
+    assert isinstance(refusal, LoginRefused)
+    answer = error(401 if refusal.wait_s is None else 429, str(refusal))
+    if refusal.wait_s is not None:
+        answer.headers["retry-after"] = str(refusal.wait_s)
+    return answer
+
+
 async def _store(_: Request, problem: Exception) -> JSONResponse:
-    if isinstance(problem, NothingRated | ExportError | ImportProblem):
+    if isinstance(problem, NothingRated | ExportError | ImportProblem | Unusable | WrongValue):
         return error(422, str(problem))
-    if isinstance(problem, SnapshotError):
+    if isinstance(problem, SnapshotError | AccountError):
         return error(409, str(problem))
     log.error("the store refused: %s", problem)
     return error(503, str(problem))

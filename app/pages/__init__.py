@@ -7,28 +7,49 @@ passes through Gradio: gr.HTML evaluates its templates. Knows nothing about trac
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from app.pages import compare, data, rate, solve, train
 
 if TYPE_CHECKING:
     import gradio as gr
     from fastapi import FastAPI
 
+    from app.people import Person
+
 UI_PATH = "/ui"
+# In the order of the navigation. Each says the least ROLE of those who may open it.
+PAGES = (solve, rate, compare, data, train)
 # Gradio looks a thousand times a second whether one of its events has come, for 6 % of a core; our pages have none.
 QUEUE_LOOKS_S = 1.0
+
+
+def address(page: ModuleType) -> str:
+    """Where a page is."""
+    return f"{UI_PATH}/" if page is solve else f"{UI_PATH}/{page.NAME}"
+
+
+def least_role(path: str) -> str | None:
+    """The role that the page at this path needs; None: there is no page of ours."""
+    return next((page.ROLE for page in PAGES if address(page).rstrip("/") == path.rstrip("/")), None)
+
+
+def open_to(person: Person) -> list[str]:
+    """The addresses of the pages that somebody may open, in the order of the navigation."""
+    return [address(page) for page in PAGES if person.may(page.ROLE)]
 
 
 def build_ui() -> gr.Blocks:
     """The pages Solve (`/`), Rate, Data and Train, ready to be mounted."""
     import gradio as gr
 
-    from app.pages import data, rate, solve, train
     from app.pages.shell import mount_point, navigation
 
     with gr.Blocks(title="Worldline", analytics_enabled=False, fill_width=True) as demo:
         navigation(gr)
         mount_point(gr, "solve", solve.MARKUP)
-    for page in (rate, data, train):
+    for page in PAGES[1:]:
         with demo.route(page.TITLE, f"/{page.NAME}"):
             navigation(gr)
             mount_point(gr, page.NAME, page.MARKUP)

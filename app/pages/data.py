@@ -2,6 +2,7 @@
 
 NAME = "data"
 TITLE = "Data"
+ROLE = "researcher"
 
 MARKUP = """
 <h1 class="wl-visually-hidden">Data</h1>

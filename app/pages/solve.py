@@ -1,5 +1,9 @@
 """The Solve page: ask, watch the steps appear, read the tree. Markup only; the behaviour is in app/static/solve.js."""
 
+NAME = "solve"
+TITLE = "Solve"
+ROLE = "researcher"
+
 MARKUP = """
 <h1 class="wl-visually-hidden">Solve</h1>
 <div class="wl-notices" data-id="notices"></div>

@@ -2,6 +2,7 @@
 
 NAME = "train"
 TITLE = "Train"
+ROLE = "researcher"
 
 MARKUP = """
 <h1 class="wl-visually-hidden">Train</h1>
