@@ -73,19 +73,19 @@ def _cell(value: Any) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def front_matter(title: str, data_files: Mapping[str, str]) -> str:
-    """The head of a Hugging Face dataset card, so that `load_dataset(FOLDER)` takes the Parquet file and not the JSON
-    beside it.
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
+
+
+def front_matter(title: str, configs: Mapping[str, Mapping[str, str]], rows: int) -> str:
+    """The head of a Hugging Face dataset card, so that `load_dataset(FOLDER)` takes these files and no other beside them.
+
+    configs: {configuration: {split: file}}; the first is the default one.
     """
-    return "\n".join(
-        [
-            "---",
-            f"pretty_name: {json.dumps(title, ensure_ascii=False)}",
-            "configs:",
-            "- config_name: default",
-            "  data_files:",
-            *(line for split, path in data_files.items() for line in (f"  - split: {split}", f"    path: {path}")),
-            "---",
-            "",
-        ]
-    )
+    size = next((name for most, name in SIZES if rows < most), "n>10M")
+    lines = ["---", f"pretty_name: {json.dumps(title, ensure_ascii=False)}"]
+    lines += ["tags:", "- worldline", "- process-reward-model", "- human-feedback", f"size_categories:\n- {size}", "configs:"]
+    for i, (config, files) in enumerate(configs.items()):
+        lines += [f"- config_name: {config}", *(["  default: true"] if not i else []), "  data_files:"]
+        for split, path in files.items():
+            lines += [f"  - split: {split}", f"    path: {path}"]
+    return "\n".join([*lines, "---", ""])

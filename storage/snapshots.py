@@ -432,7 +432,7 @@ def _count(values: Iterator[str] | Sequence[str]) -> dict[str, int]:
 def _card(manifest: Mapping[str, Any]) -> str:
     title = f"Worldline snapshot {manifest['name'] or manifest['snapshot_id']}"
     lines = [
-        cards.front_matter(title, {"train": DATA}),
+        cards.front_matter(title, {"default": {"train": DATA}}, manifest["counts"]["rows"]),
         f"# {title}\n",
         "Reasoning traces with human ratings of their steps, frozen by Worldline. One row is one trace as one "
         "rater judged it.\n",

@@ -17,6 +17,7 @@ from typing import Any
 
 from core.formats import steiner_tokens as t
 from core.scoring.encoding import EncodingError, encode_prompt, encode_steps
+from storage.exports.prm800k import way_to_the_end
 from training.recipe import PrmRecipe, SftRecipe
 
 IGNORE = -100
@@ -226,16 +227,6 @@ def wanted(trace: JudgedTrace, choose: str) -> bool:
     )
     solved = trace.solved is True and no_bad
     return {"approved": approved, "solved": solved, "either": approved or solved}[choose]
-
-
-def way_to_the_end(parents: Sequence[int | None]) -> list[int]:
-    """The steps from the question to the last step, along the tree; the others belong to abandoned branches."""
-    way: list[int] = []
-    step: int | None = len(parents) - 1 if parents else None
-    while step is not None and step not in way:
-        way.append(step)
-        step = parents[step]
-    return way[::-1]
 
 
 def response_pieces(trace: JudgedTrace, backtracks: str) -> list[tuple[str, bool]]:

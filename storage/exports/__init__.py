@@ -11,11 +11,34 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import ExportError
-from storage.exports import preference, stepwise, tree
+from storage.exports import (
+    argilla,
+    hf_folder,
+    kto,
+    label_studio,
+    preference,
+    prm800k,
+    sft,
+    step_dpo,
+    stepwise,
+    tree,
+)
 from storage.exports.writing import ExportReport, Format, Plan, make_plan, options_of, read_options, write
 from storage.snapshots import Snapshot
 
-FORMATS: dict[str, Format] = {"stepwise": stepwise.FORMAT, "preference": preference.FORMAT, "tree": tree.FORMAT}
+# In the order in which they are offered.
+FORMATS: dict[str, Format] = {
+    "stepwise": stepwise.FORMAT,
+    "prm800k": prm800k.FORMAT,
+    "preference": preference.FORMAT,
+    "step_dpo": step_dpo.FORMAT,
+    "kto": kto.FORMAT,
+    "sft": sft.FORMAT,
+    "argilla": argilla.FORMAT,
+    "label_studio": label_studio.FORMAT,
+    "tree": tree.FORMAT,
+    "hf_folder": hf_folder.FORMAT,
+}
 
 CountTokens = Callable[[str], int]
 
@@ -55,7 +78,8 @@ def export(
     *,
     count_tokens: CountTokens | None = None,
 ) -> ExportReport:
-    """Write data.parquet, data.jsonl, manifest.json and README.md into `out_dir`, whole or not at all.
+    """Write the data (data.parquet and data.jsonl, or what the format has instead), manifest.json and README.md into
+    `out_dir`, whole or not at all.
 
     An earlier export in `out_dir` is replaced; a folder with anything else in it is refused. `count_tokens` gives the
     true length

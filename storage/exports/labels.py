@@ -145,7 +145,7 @@ def together(rows: Sequence[Row], policies: Policies) -> Row:
         if 0 < len(given) < policies.min_raters:
             few.add(i)
             given = []
-        value = _agreed(given, policies.raters)
+        value = agreed_value(given, policies.raters)
         if given and value is None:
             value = {"drop": None, "bad": -1, "good": 1}[policies.ties]
             if value is None:
@@ -161,7 +161,7 @@ def together(rows: Sequence[Row], policies: Policies) -> Row:
     }  # fmt: skip
 
 
-def _agreed(votes: Sequence[int], how: str) -> int | None:
+def agreed_value(votes: Sequence[int], how: str) -> int | None:
     """The value that stands for these votes; None for no votes and for a tie."""
     if how == "mean" and votes:
         total = sum(votes)

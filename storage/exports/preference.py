@@ -49,7 +49,7 @@ class _Judged:
     votes: int
 
 
-def schema() -> pa.Schema:
+def schema(options: Any) -> pa.Schema:
     import pyarrow as pa
 
     text = pa.string()

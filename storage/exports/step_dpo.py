@@ -43,7 +43,7 @@ class StepDpoOptions(Policies):
     max_length: int = 1024
 
 
-def schema() -> pa.Schema:
+def schema(options: Any) -> pa.Schema:
     import pyarrow as pa
 
     text, whole = pa.string(), pa.int32()
@@ -106,7 +106,7 @@ def _better_pairs(snapshot: Snapshot, group: Sequence[Row]) -> Iterator[Row]:
         chosen = as_step(text, first["step_text"][step])
         if chosen == body:
             continue
-        prefix = first["response"][: first["step_start"][step]] + _lead(first["step_text"][step])
+        prefix = first["response"][: first["step_start"][step]] + lead_of(first["step_text"][step])
         assert first["response"].startswith(prefix + body), (
             "the prefix and the rejected step are the response, byte for byte"
         )
@@ -135,7 +135,7 @@ def _assert_prefix(row: Row, prefix: str, parent: int | None, first_child: int) 
     )
     if first_child == (parent + 1 if parent is not None else 0):
         body = without_lead(row["step_text"][first_child])
-        lead = _lead(row["step_text"][first_child])
+        lead = lead_of(row["step_text"][first_child])
         assert lead == t.BACKTRACK or row["response"].startswith(prefix + body), "the first child continues its parent"
 
 
@@ -148,10 +148,10 @@ def as_step(text: str, instead_of: str) -> str:
 
 def without_lead(step_text: str) -> str:
     """A step without the token that led into it: how it was entered must not give a pair away."""
-    return step_text[len(_lead(step_text)) :]
+    return step_text[len(lead_of(step_text)) :]
 
 
-def _lead(step_text: str) -> str:
+def lead_of(step_text: str) -> str:
     return next((token for token in LEADS if step_text.startswith(token)), "")
 
 
@@ -163,7 +163,7 @@ def shared_prefix(
     Where the first child follows its parent directly, prefix + that child's text is the response, byte for byte.
     """
     head = "" if parent is None else response[: step_end[parent]]
-    lead = _lead(step_text[first_child])
+    lead = lead_of(step_text[first_child])
     return head + (
         t.PROCEED if lead == t.BACKTRACK and parent is not None else t.REASONING_START if lead == t.BACKTRACK else lead
     )

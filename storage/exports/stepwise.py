@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from storage.exports.labels import Labelled, label_steps, recut_warning, sources
 from storage.exports.policies import Policies
@@ -41,7 +41,7 @@ class StepwiseOptions(Policies):
     max_length: int = 1024
 
 
-def schema() -> pa.Schema:
+def schema(options: Any) -> pa.Schema:
     import pyarrow as pa
 
     text = pa.string()

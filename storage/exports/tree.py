@@ -46,7 +46,7 @@ class TreeOptions(Policies):
     traces: str = "corrected"
 
 
-def schema() -> pa.Schema:
+def schema(options: Any) -> pa.Schema:
     import pyarrow as pa
 
     text, whole, flag = pa.string(), pa.int32(), pa.bool_()

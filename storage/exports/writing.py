@@ -92,7 +92,8 @@ class Format:
     options: a frozen dataclass made of `Policies`, with a default for every field; `uses` names the policies it honours,
     `choices` the values that its own fields may have. rows: makes the rows of a snapshot and counts what is left out.
     look: reads them as they pass for figures and warnings. cannot: what of a snapshot the format has no place for.
-    save: writes the files where they are not Parquet and JSONL of the rows; its answer is {file: rows}.
+    save: writes the files where they are not Parquet and JSONL of the rows; its answer is {file: rows}. configs: of the
+    written files those that `load_dataset` reads, {configuration: {split: file}}; by default the first file.
     """
 
     name: str
@@ -100,12 +101,13 @@ class Format:
     options: type
     uses: tuple[str, ...]
     choices: Mapping[str, tuple[Any, ...]]
-    schema: Callable[[], pa.Schema]
+    schema: Callable[[Any], pa.Schema]
     rows: Callable[[Snapshot, Any, Counter[str]], Iterator[Row]]
     look: Callable[[Looking], Plan]
     columns: Mapping[str, str]
     cannot: tuple[str, ...] = ()
     save: Callable[[Snapshot, Any, Path], dict[str, int]] | None = None
+    configs: Callable[[list[str]], dict[str, dict[str, str]]] | None = None
 
 
 def options_of(form: Format) -> list[tuple[str, Any, tuple[Any, ...]]]:
@@ -204,7 +206,7 @@ def write(
     try:
         with cards.whole_folder(out_dir) as work:
             if form.save is None:
-                with _table(form, work) as put:
+                with _table(form.schema(options), work) as put:
                     plan = make_plan(snapshot, form, options, count_tokens, put)
             else:
                 plan = make_plan(snapshot, form, options, count_tokens)
@@ -212,7 +214,7 @@ def write(
                 raise ExportError(f"Nothing was written. {' '.join(plan.warnings)}")
             if form.save is None:
                 written = {DATA_PARQUET: plan.rows, DATA_JSONL: plan.rows}
-                check = _schema_check(form, work / DATA_PARQUET, plan.rows)
+                check = _schema_check(form, options, work / DATA_PARQUET, plan.rows)
             else:
                 written = form.save(snapshot, options, work)
                 check = f"written: {', '.join(f'{name} ({rows} rows)' for name, rows in written.items())}"
@@ -250,12 +252,11 @@ def _refuse_foreign(out_dir: Path) -> set[str]:
 
 
 @contextmanager
-def _table(form: Format, work: Path) -> Iterator[Callable[[Row], None]]:
+def _table(schema: pa.Schema, work: Path) -> Iterator[Callable[[Row], None]]:
     """Parquet and JSONL of the rows that are put."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = form.schema()
     with (
         pq.ParquetWriter(work / DATA_PARQUET, schema, compression="zstd") as parquet,
         (work / DATA_JSONL).open("w", encoding="utf-8") as jsonl,
@@ -282,13 +283,13 @@ def json_line(row: Any) -> str:
     return json.dumps(row, ensure_ascii=False).translate(_LINE_BREAKS) + "\n"
 
 
-def _schema_check(form: Format, path: Path, expected: int) -> str:
+def _schema_check(form: Format, options: Any, path: Path, expected: int) -> str:
     """Read back what was written: the columns, the number of rows, no null where trainers accept none."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
         assert file.metadata.num_rows == expected, "an export wrote another number of rows than it planned"
-        assert file.schema_arrow.equals(form.schema()), "an export wrote other columns than it declares"
+        assert file.schema_arrow.equals(form.schema(options)), "an export wrote other columns than it declares"
         for batch in file.iter_batches(columns=list(form.columns)):
             assert all(column.null_count == 0 for column in batch.columns), "an export wrote a null"
     return f"read back: {expected} rows, columns {', '.join(form.columns)}, no nulls"
@@ -330,13 +331,13 @@ def _card(form: Format, options: Any, manifest: Mapping[str, Any]) -> str:
     snapshot = manifest["snapshot"]
     title = f"Worldline {form.name} export of snapshot {snapshot['name'] or snapshot['snapshot_id']}"
     data = [name for name in manifest["sha256"] if name.endswith((".parquet", ".jsonl", ".json"))]
-    splits = {Path(n).stem: n for n in data} if form.save and len(data) > 1 else {"train": data[0]}
+    configs = form.configs(data) if form.configs else {"default": {"train": data[0]}}
     chosen = {
         name: f"{json.dumps(value)}. {sentence(name, value)}".rstrip(" .") + "."
         for name, value in manifest["policies"].items()
     }
     lines = [
-        cards.front_matter(title, splits),
+        cards.front_matter(title, configs, manifest["rows"]),
         f"# {title}\n",
         form.summary + "\n",
         cards.table(dict(form.columns)),

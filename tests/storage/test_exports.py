@@ -153,7 +153,7 @@ def test_an_export_without_rows_is_refused(store: Store, tmp_path: Path) -> None
     snapshot = _freeze(store, tmp_path)
     assert "There is no row to write" in preflight(snapshot, "stepwise")[0]
     assert "There is no pair to write" in preflight(snapshot, "preference")[0]
-    for name in FORMATS:
+    for name in ("stepwise", "preference", "step_dpo", "tree"):
         with pytest.raises(ExportError, match=r"Nothing was written. There is no"):
             export(snapshot, name, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -185,7 +185,8 @@ def test_an_export_never_overwrites_what_is_not_an_export(store: Store, tmp_path
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("kto", {}, "format 'kto' is not known; it must be one of stepwise, preference"),
+        ("ppo", {}, "format 'ppo' is not known; it must be one of stepwise, prm800k, preference"),
+        ("sft", {"neutral_as": "drop"}, '"neutral_as" is not an option of the sft export'),
         ("stepwise", {"neutral": "drop"}, '"neutral" is not an option of the stepwise export'),
         ("stepwise", {"neutral_as": "maybe"}, "must be one of positive, negative, drop"),
         ("stepwise", {"max_length": 0}, '"max_length" must be a whole number'),
@@ -274,6 +275,7 @@ def test_an_export_has_a_manifest_that_leads_back_to_the_ratings(store: Store, t
     hand.send("set", target="step", step_idx=1, dimension="parent", value=0)  # the tree export holds corrections alone
     hand.step(0, 1)
     hand.step(1, -1)
+    hand.verdict(1)
     hand.submit()
     snapshot = _freeze(store, tmp_path)
     for name in FORMATS:
@@ -287,12 +289,23 @@ def test_an_export_has_a_manifest_that_leads_back_to_the_ratings(store: Store, t
         assert json.dumps(report.to_json())
 
 
-def test_a_folder_of_an_export_loads_by_its_card_alone(store: Store, tmp_path: Path) -> None:
+def test_a_folder_of_any_format_loads_by_its_card_alone(store: Store, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
-    rate(store, make_trace(), "ann", [1, 1, -1])
-    export(_freeze(store, tmp_path), "stepwise", tmp_path / "out")
-    data = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
-    assert data["train"][0]["labels"] == [True, True, False]
+    trace = make_trace((None, None))
+    store.add_trace(trace).result()
+    hand = Rater(store, store.open_assignment("ann", trace.trace_id))
+    hand.send("set", target="step", step_idx=1, dimension="kind", value_text="verify")
+    hand.step(0, 1)
+    hand.step(1, -1)
+    hand.verdict(1)
+    hand.submit()
+    snapshot = _freeze(store, tmp_path)
+    for name, form in FORMATS.items():
+        report = export(snapshot, name, tmp_path / name)
+        data = datasets.load_dataset(str(tmp_path / name), cache_dir=str(tmp_path / "cache"))
+        assert sum(len(split) for split in data.values()) == report.rows, name
+        first = next(iter(data.values()))
+        assert set(form.columns) - {"rationale.responses"} <= set(first.column_names) | {"verdict.responses"}, name
 
 
 def test_a_corrected_tree_is_data_and_what_nobody_saw_is_marked(store: Store, tmp_path: Path) -> None:

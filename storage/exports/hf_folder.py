@@ -1,0 +1,145 @@
+"""A Hugging Face dataset folder of the snapshot itself: everything that was frozen, one file a split, and a card.
+
+    load_dataset(FOLDER)                     train and test, one row a trace and rater, all columns of the snapshot
+    load_dataset(FOLDER, "comparisons")      one row a comparison, where there are any
+
+The rows go from file to file inside DuckDB, never through Python: the size of a snapshot costs disk time alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage.exports.policies import Policies
+from storage.exports.writing import SAMPLE, Format, Looking, Plan, Row
+from storage.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+FILES = {"train": "train.parquet", "test": "test.parquet"}
+COMPARISONS = "comparisons.parquet"
+
+
+@dataclass(frozen=True)
+class HfFolderOptions(Policies):
+    """Only the common policies: rows are as they were frozen."""
+
+    gold: str = "keep"
+
+
+def schema(options: Any) -> pa.Schema:
+    raise AssertionError("the columns are the snapshot's own")
+
+
+def rows(snapshot: Snapshot, options: HfFolderOptions, left: Counter[str]) -> Iterator[Row]:
+    """The first rows, for the preview; writing does not go through here."""
+    with _ratings(snapshot, options) as con:
+        found = con.execute(f"select * from kept limit {SAMPLE}")
+        names = [column[0] for column in found.description]
+        yield from (dict(zip(names, row, strict=True)) for row in found.fetchall())
+
+
+def _ratings(snapshot: Snapshot, options: HfFolderOptions) -> duckdb.DuckDBPyConnection:
+    """A database in memory with the view `kept`."""
+    import duckdb
+
+    con = duckdb.connect()
+    con.execute(f"create view ratings as select * from read_parquet('{_quoted(snapshot.data_path)}')")
+    columns = {name for (name, *_) in con.execute("describe ratings").fetchall()}
+    where = ["true"]
+    if options.split != "all":
+        where.append(f"split = '{options.split}'")  # one of three words
+    if options.gold == "leave_out" and "gold" in columns:
+        where.append("gold is null")
+    few = (
+        f"qualify count(*) over (partition by segmentation_id) >= {options.min_raters}"
+        if options.min_raters > 1
+        else ""
+    )
+    con.execute(f"create view kept as select * from ratings where {' and '.join(where)} {few}")
+    return con
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def save(snapshot: Snapshot, options: HfFolderOptions, work: Path) -> dict[str, int]:
+    """A file for each split that has rows, and one for the comparisons."""
+    written: dict[str, int] = {}
+    with _ratings(snapshot, options) as con:
+        for split, file in FILES.items():
+            target = f"'{_quoted(work / file)}' (format parquet, compression zstd)"
+            n = con.execute("select count(*) from kept where split = ?", [split]).fetchall()[0][0]
+            if n:
+                con.execute(f"copy (select * from kept where split = '{split}') to {target}")
+                written[file] = n
+        if snapshot.pairs_path is not None:
+            target = f"'{_quoted(work / COMPARISONS)}' (format parquet, compression zstd)"
+            con.execute(f"copy (select * from read_parquet('{_quoted(snapshot.pairs_path)}')) to {target}")
+            written[COMPARISONS] = snapshot.info.n_pairs
+    return written
+
+
+def configs(files: list[str]) -> dict[str, dict[str, str]]:
+    """The files as `load_dataset` names them."""
+    ratings = {split: file for split, file in FILES.items() if file in files}
+    found = {"ratings": ratings} if ratings else {}
+    return {**found, **({"comparisons": {"train": COMPARISONS}} if COMPARISONS in files else {})}
+
+
+def look(at: Looking) -> Plan:
+    """Counts from the file's own columns."""
+    plan = Plan()
+    list(islice(at.made, SAMPLE))  # the preview
+    with _ratings(at.snapshot, at.options) as con:
+        n, traces, train, test = con.execute(
+            "select count(*), count(distinct trace_id), count(*) filter (split = 'train'), count(*) filter (split = 'test') from kept"
+        ).fetchall()[0]
+        all_rows = con.execute("select count(*) from ratings").fetchall()[0][0]
+        votes = dict(
+            con.execute("select r, count(*) from (select unnest(rating) as r from kept) group by r").fetchall()
+        )
+    plan.rows = n + at.snapshot.info.n_pairs
+    plan.histogram = {
+        "good": votes.get(1, 0),
+        "neutral": votes.get(0, 0),
+        "bad": votes.get(-1, 0),
+        "no rating": votes.get(None, 0),
+    }
+    plan.figures = {"traces": traces, "train_rows": train, "test_rows": test, "comparisons": at.snapshot.info.n_pairs}
+    if all_rows - n:
+        at.left["by the policies"] += all_rows - n
+    if not plan.rows:
+        plan.warnings.append("There is no row to write: nothing of this snapshot is left by the policies above.")
+    elif n and not (train and test):
+        plan.warnings.append(
+            f"All rows are in the {'train' if train else 'test'} split: there is no other side to measure on."
+        )
+    return plan
+
+
+FORMAT = Format(
+    name="hf_folder",
+    summary="The whole snapshot as a Hugging Face dataset: every rater's rows, all columns, a file a split.",
+    options=HfFolderOptions,
+    uses=("min_raters", "gold", "split"),
+    choices={},
+    schema=schema,
+    rows=rows,
+    look=look,
+    columns={
+        "prompt": "the question (string)",
+        "step_text": "the raw steps (list of strings); rating, unsure, rationale, … have an entry for each",
+        "rater_id": "who rated (string)",
+    },
+    save=save,
+    configs=configs,
+)
