@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from app.api.common import needs
+from app.api.common import Bench, In, needs, refusals
+from app.api.errors import Refused
 from core.tasks import countdown, countdown_text
+from storage.references import set_references
 
 router = APIRouter(prefix="/problems", tags=["problems"], dependencies=[needs("researcher")])
 
 # All solvable, all held out: none of them is in the pocket model's training data.
 EXAMPLES = (((4, 7, 8, 8), 24), ((5, 8, 11), 48), ((2, 10, 6, 3), 37), ((5, 9, 13), 74), ((8, 7, 6, 12), 16))
+
+
+class ReferenceIn(In):
+    """The right answer to a problem, or a worked solution."""
+
+    answer: str = Field(description="Empty takes it away.", examples=["(8 - 7) * 4 * 8 - 8"])
+
+
+class ReferenceKept(BaseModel):
+    """What is kept now."""
+
+    problem_id: str
+    answer: str
 
 
 class RandomProblem(BaseModel):
@@ -45,3 +61,14 @@ async def examples() -> list[str]:
         countdown_text.ask(countdown.Countdown(numbers, target), i % len(countdown_text.PHRASINGS))
         for i, (numbers, target) in enumerate(EXAMPLES)
     ]
+
+
+@router.put(
+    "/{problem_id}/reference", summary="Set a reference answer", response_model=ReferenceKept,
+    responses=refusals(400, 403, 404, 422, 503),
+)  # fmt: skip
+async def set_reference(bench: Bench, problem_id: str, sent: ReferenceIn) -> ReferenceKept:
+    """What raters are shown as the right answer, where their queue's policy lets them see it."""
+    if not await asyncio.wrap_future(bench.store.write(set_references, (problem_id, sent.answer))):
+        raise Refused(404, f'There is no problem "{problem_id[:100]}"; a problem begins with its first trace.')
+    return ReferenceKept(problem_id=problem_id, answer=sent.answer)
