@@ -9,6 +9,7 @@ schema text.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -18,7 +19,10 @@ from typing import Any
 import duckdb
 
 from storage.errors import CorruptFolder, FolderInUse, ForeignFolder, StoreError
+from storage.log_file import damage, log_of, tail
 from storage.migrations import MIGRATIONS, SCHEMA_VERSION
+
+log = logging.getLogger("worldline.storage")
 
 DATABASE = "worldline.duckdb"
 # Readable by every DuckDB from 1.5.0 on, 2.x included; a file in 2.0's own format could not be read by 1.5.
@@ -28,9 +32,11 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     # No request leaves the machine: without these two DuckDB may fetch an extension on its own.
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
+    # The log is written into the file when we say so (storage/connections.py): on a full disk a checkpoint ends the instance.
+    "wal_autocheckpoint": "1TB",
 }
 # What a data folder may hold before its database exists (a server may have made these first).
-_OURS = {"snapshots", "exports", "jobs", "models", "runs", "owner.json", DATABASE, DATABASE + ".wal"}
+_OURS = {"snapshots", "exports", "jobs", "models", "runs", "owner.json", "owner.token", DATABASE, DATABASE + ".wal"}
 _HOLDER = re.compile(r"Conflicting lock is held in (.*?) ?\(PID (\d+)")
 
 
@@ -53,10 +59,13 @@ def connect(folder: Path) -> duckdb.DuckDBPyConnection:
         raise ForeignFolder(
             f"{path} is a folder where the database file should be; choose another data folder with --data."
         )
-    if path.exists() and path.stat().st_size == 0 and not _wal(path).exists():
+    if path.exists() and path.stat().st_size == 0 and not log_of(path).exists():
         path.unlink()  # left by a process that was killed before it wrote anything: there is nothing in it to lose
     if path.exists():
         _look(folder, path)
+        torn = tail(log_of(path))
+        if torn is not None and torn.beyond:
+            log.warning(torn.sentence(log_of(path)))
     else:
         _refuse_others_files(folder)
     con = _open(folder, path, read_only=False)
@@ -100,10 +109,6 @@ def insert(con: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, tup
 def first_line(error: BaseException) -> str:
     """The first line of an error from DuckDB, which may add a page of context."""
     return str(error).strip().split("\n")[0]
-
-
-def _wal(path: Path) -> Path:
-    return path.with_name(path.name + ".wal")
 
 
 def _look(folder: Path, path: Path) -> None:
@@ -191,7 +196,8 @@ def in_use(folder: Path, detail: str = "", own_pid: int | None = None) -> Folder
 
 
 def _corrupt(path: Path, error: BaseException) -> CorruptFolder:
+    mend = "restore it from a backup" if damage(str(error)) is None else "`worldline doctor` says what can be saved"
     return CorruptFolder(
         f"{path} cannot be read as a database ({first_line(error)}). Nothing was changed; "
-        "restore it from a copy, or choose another data folder with --data. Snapshots beside it can be read without it."
+        f"{mend}, or choose another data folder with --data. Snapshots beside it can be read without it."
     )

@@ -27,7 +27,7 @@ select a.assignment_id, any_value(a.trace_id) as trace_id, any_value(a.rater_id)
     count(*) filter (r.dimension = 'correctness' and value is null) as unsure, count(r.assignment_id) as judgements
 from assignment a left join {rows} r using (assignment_id) where {chosen} group by a.assignment_id"""
 
-FINISHED = "status <> 'leased'"
+FINISHED = "status in ('submitted', 'skipped')"
 
 # Everything anew, from the events: what a migration and the doctor run.
 REBUILD = (

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +21,7 @@ import duckdb
 
 from core.trace import Trace
 from storage import database, ratings, refinements, traces
+from storage.connections import Connections
 from storage.errors import CorruptFolder, FolderInUse, ForeignFolder, NothingRated, StoreError
 from storage.events import CurrentRating, RatingEvent, format_utc
 from storage.queues import assignments, claims, progress
@@ -65,16 +65,12 @@ class StepScores:
 class Store:
     """The open data folder. Make it with `Store.open`, end it with `close` (or use it in a `with`)."""
 
-    def __init__(self, folder: Path, con: duckdb.DuckDBPyConnection) -> None:
-        self.folder = folder
-        self._con = con
-        self._cursors = threading.local()
-        self._all_cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()  # gone with their threads
-        self._cursor_lock = threading.Lock()
-        self._closed = False
+    def __init__(self, connections: Connections) -> None:
+        self.folder = connections.folder
+        self.connections = connections
         self._log = ratings.RatingLog()
         self._rankings = Rankings()
-        self._writer = Writer(con.cursor(), self._log.forget)
+        self._writer = Writer(connections, self._log.forget)
 
     @classmethod
     def open(cls, folder: Path) -> Store:
@@ -91,13 +87,14 @@ class Store:
                 raise database.in_use(folder, own_pid=os.getpid())
             _open_folders.add(key)
         try:
-            con = database.connect(folder)
+            connections = Connections(folder)
             try:
-                claims.set_up(con)
+                with connections.writing() as con:
+                    claims.set_up(con)
             except duckdb.Error as error:
-                con.close()
+                connections.close()
                 raise CorruptFolder(f"The database in {folder} cannot be read: {database.first_line(error)}.") from None
-            return cls(folder, con)
+            return cls(connections)
         except BaseException:
             with _open_lock:
                 _open_folders.discard(key)
@@ -105,15 +102,8 @@ class Store:
 
     def close(self) -> None:
         """Write what is queued, then let go of the folder. Closing twice is harmless."""
-        with self._cursor_lock:
-            if self._closed:
-                return
-            self._closed = True
         self._writer.close()
-        with self._cursor_lock:
-            for cursor in list(self._all_cursors):
-                cursor.close()
-        self._con.close()
+        self.connections.close()
         with _open_lock:
             _open_folders.discard(self.folder.resolve())
 
@@ -318,26 +308,7 @@ class Store:
 
     def read(self, read: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """Read with this thread's cursor; an error of the database becomes a StoreError with a sentence."""
-        try:
-            return read(self._cursor())
-        except duckdb.Error as error:
-            if self._closed:
-                raise StoreError("The store is closed.") from None
-            raise StoreError(
-                f"The database in {self.folder} could not be read: {database.first_line(error)}. "
-                "If this stays so, restore the folder from a copy; snapshots in it can be read without the database."
-            ) from None
-
-    def _cursor(self) -> duckdb.DuckDBPyConnection:
-        cursor: duckdb.DuckDBPyConnection | None = getattr(self._cursors, "cursor", None)
-        if cursor is None:
-            with self._cursor_lock:
-                if self._closed:
-                    raise StoreError("The store is closed.")
-                cursor = self._con.cursor()
-                self._all_cursors.add(cursor)
-            self._cursors.cursor = cursor
-        return cursor
+        return self.connections.read(read)
 
 
 def _add_scores(con: duckdb.DuckDBPyConnection, rows: Sequence[tuple[Any, ...]]) -> list[None]:

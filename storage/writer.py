@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -19,6 +20,7 @@ from typing import Any
 
 import duckdb
 
+from storage.connections import Connections
 from storage.database import first_line
 from storage.errors import StoreError
 
@@ -41,12 +43,12 @@ class _Job:
 
 
 class Writer:
-    """Owns `con`. `forget` is called after every rollback: operations drop what they remembered of the failed
-    transaction.
+    """Owns the writing side of `connections`. `forget` is called after every rollback: operations drop what they
+    remembered of the failed transaction.
     """
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, forget: Callable[[], None]) -> None:
-        self._con, self._forget = con, forget
+    def __init__(self, connections: Connections, forget: Callable[[], None]) -> None:
+        self._connections, self._forget = connections, forget
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
@@ -86,36 +88,66 @@ class Writer:
                     break
                 group.append(job)
             self._commit(group)
+            self._connections.checkpoint_if_due()
             if last:
                 return
 
     def _commit(self, group: list[_Job]) -> None:
         try:
-            self._con.execute("begin")
-            results: list[Any] = []
-            for operation, jobs in groupby(group, key=lambda job: job.operation):
-                results += operation(self._con, [job.payload for job in jobs])
-            self._con.execute("commit")
+            results = self._transact(group)
         except Exception as error:
-            self._roll_back()
-            if len(group) == 1:
-                group[0].future.set_exception(_in_a_sentence(error))
-            else:  # one bad apple: each gets a transaction of its own, so that only the culprit fails
-                for job in group:
-                    self._commit([job])
+            self._forget()
+            failure = error
+        else:
+            for job, result in zip(group, results, strict=True):
+                job.future.set_result(result)
             return
-        for job, result in zip(group, results, strict=True):
-            job.future.set_result(result)
+        if isinstance(failure, duckdb.FatalException):
+            self._start_over(group, failure)
+        elif len(group) == 1:
+            group[0].future.set_exception(_in_a_sentence(failure))
+        else:  # one bad apple: each gets a transaction of its own, so that only the culprit fails
+            for job in group:
+                self._commit([job])
 
-    def _roll_back(self) -> None:
-        self._forget()
-        with contextlib.suppress(duckdb.Error):  # there may be no transaction left to roll back
-            self._con.execute("rollback")
+    def _transact(self, group: list[_Job]) -> list[Any]:
+        with self._connections.writing() as con:
+            try:
+                con.execute("begin")
+                results: list[Any] = []
+                for operation, jobs in groupby(group, key=lambda job: job.operation):
+                    results += operation(con, [job.payload for job in jobs])
+                con.execute("commit")
+            except Exception:
+                with contextlib.suppress(duckdb.Error):  # there may be no transaction left to roll back
+                    con.execute("rollback")
+                raise
+            return results
+
+    def _start_over(self, group: list[_Job], failure: Exception) -> None:
+        """The instance has ended, before or after it wrote: nobody is told that it was saved, and what is sent again does
+        no harm.
+        """
+        told = StoreError(f"The database had to be opened again ({first_line(failure)}); send this once more.")
+        try:
+            self._connections.reopen()
+        except StoreError as error:
+            told = error
+        for job in group:
+            job.future.set_exception(told)
+
+
+_FULL = re.compile("no space left|file too large|quota exceeded", re.IGNORECASE)
 
 
 def _in_a_sentence(error: Exception) -> Exception:
     if isinstance(error, StoreError):
         return error
     if isinstance(error, duckdb.Error | OSError):
-        return StoreError(f"Nothing was saved: {first_line(error)}. Check that the disk is not full, then try again.")
+        if _FULL.search(str(error)):
+            return StoreError(
+                "Nothing was saved: the disk of the data folder is full. Make room on it, then try again; "
+                "what was acknowledged before is kept."
+            )
+        return StoreError(f"Nothing was saved: {first_line(error)}. Check the disk of the data folder, then try again.")
     return error

@@ -179,7 +179,7 @@ def test_an_operation_that_fails_leaves_no_trace_of_itself(store: Store, monkeyp
         patch.setattr(
             ratings.RatingLog, "_follow", lambda *_: (_ for _ in ()).throw(OSError("No space left on device"))
         )
-        with pytest.raises(StoreError, match="Nothing was saved: No space left on device"):
+        with pytest.raises(StoreError, match="Nothing was saved: the disk of the data folder is full"):
             store.add_rating_events([event]).result()
     assert store.events(hand.assignment.assignment_id) == []
     assert store.add_rating_events([event]).result() == [event.event_id]

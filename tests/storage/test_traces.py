@@ -175,4 +175,4 @@ def test_cursors_go_with_their_threads(store: Store) -> None:
         thread.start()
         thread.join()
     gc.collect()
-    assert len(store._all_cursors) <= 2, "a server that runs for weeks must not gather connections"
+    assert len(store.connections._cursors) <= 2, "a server that runs for weeks must not gather connections"
