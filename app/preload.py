@@ -19,7 +19,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.pages.shell import SHEETS
 
 STATIC = Path(__file__).parent / "static"
-PAGES = {"/ui": "solve", "/ui/": "solve", "/ui/rate": "rate", "/ui/data": "data", "/ui/train": "train"}
+PAGES = {
+    "/ui": "solve",
+    "/ui/": "solve",
+    "/ui/rate": "rate",
+    "/ui/compare": "compare",
+    "/ui/data": "data",
+    "/ui/train": "train",
+}
 _IMPORT = re.compile(r'^import [^;]*?from "\./([\w-]+\.js)";', re.MULTILINE)
 _TRACE = re.compile(r"[0-9A-Za-z]{1,64}")  # an id of ours; anything else has no business in a header
 

@@ -1,6 +1,8 @@
 // Starts the page's own module once Gradio has put the page's mount point on screen. The only module Gradio knows of.
 
-const PAGES = { solve: "./solve.js", rate: "./rate.js", data: "./data.js", train: "./train.js" };
+import { arrived } from "./account.js";
+
+const PAGES = { solve: "./solve.js", rate: "./rate.js", compare: "./compare.js", data: "./data.js", train: "./train.js" };
 const started = new WeakSet();
 
 /** A page measures itself as it starts (a list has no height, and cannot be scrolled, before its sheet is in force). Gradio adds
@@ -19,7 +21,7 @@ async function start() {
   started.add(host);
   host.dataset.wlReady = "loading";
   try {
-    const [page] = await Promise.all([import(PAGES[host.dataset.wlPage]), sheets()]);
+    const [page] = await Promise.all([import(PAGES[host.dataset.wlPage]), sheets(), arrived()]);
     await page.mount(host);
     host.dataset.wlReady = "yes";
   } catch (error) {

@@ -1,0 +1,198 @@
+// Taking a pair to compare, leaving it (submit, skip, …), coming back to one; the next pair is fetched while this one is read.
+// Owns what the page shows while there is none, and tells the names once they may be told. Knows no scale and no key.
+
+import { ApiError, get, post } from "./api.js";
+import { h, notice, param, plural, setParams } from "./dom.js";
+import { PairWork } from "./compare-work.js";
+
+const RATER = "worldline.rater";
+const QUEUE = "worldline.pair-queue";
+export const EXITS = [
+  ["skip", "Skip", "Not now: someone else may compare them"],
+  ["unsure", "Unsure", "I read both and cannot tell"],
+  ["give_up", "Give up", "I do not know the subject well enough"],
+  ["bad_problem", "Bad problem", "The question itself is wrong or unclear"],
+  ["bad_segmentation", "Bad steps", "The steps are cut in the wrong places"],
+];
+
+export class CompareDesk {
+  /** at(id): an element of the page; shown(work): another pair is there, or null; leaving(): its last event is on the way, or was refused. */
+  constructor(at, outbox, { shown, leaving }) {
+    Object.assign(this, { at, outbox, shown, leaving });
+    this.notices = at("notices");
+    this.work = null;
+    this.ahead = null; // the payload of the next pair
+    this.before = []; // ids of what was left on this page
+    at("queue").addEventListener("change", () => {
+      this.queue = at("queue").value;
+      sessionStorage.setItem(QUEUE, this.queue);
+      this.ahead = null;
+      this.next();
+    });
+  }
+
+  /** What the address asks for, else the next pair. me: who is here. */
+  async start(me) {
+    this.rater = me.accounts ? me.rater_id : localStorage.getItem(RATER) || me.rater_id;
+    this.queue = param("queue") ?? sessionStorage.getItem(QUEUE);
+    const asked = param("assignment");
+    await this.open(() => (asked ? get(`/api/pairs/work/${encodeURIComponent(asked)}`) : this.#take()));
+  }
+
+  async #take(more = {}) {
+    const queues = await get(`/api/pairs/queues?rater=${encodeURIComponent(this.rater)}`);
+    if (!queues.some((q) => q.queue_id === this.queue)) this.queue = null;
+    this.#drawQueues(queues);
+    return post("/api/pairs/next", { rater: this.rater, ...(this.queue ? { queue_id: this.queue } : {}), ...more });
+  }
+
+  next() {
+    return this.open(() => this.#take());
+  }
+
+  async open(load) {
+    this.at("work").setAttribute("aria-busy", "true");
+    try {
+      const payload = await load();
+      if (payload.assignment) this.#begin(payload);
+      else this.#showEmpty("All done", payload.reason);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      if (this.work) notice(this.notices, "open", "error", error.message);
+      else this.#showEmpty("Could not take a pair", error.message);
+    } finally {
+      this.at("work").removeAttribute("aria-busy");
+    }
+  }
+
+  #begin(payload) {
+    this.work = new PairWork(payload, this.outbox);
+    for (const key of ["open", "submit", "readonly"]) notice(this.notices, key, "warn", null);
+    this.at("empty").hidden = true;
+    this.at("work").hidden = false;
+    setParams({ assignment: this.work.id });
+    this.at("rater").textContent = payload.assignment.rater_id;
+    this.at("reference-box").hidden = !payload.reference;
+    this.#drawReadOnly();
+    this.shown(this.work);
+    this.#fetchAhead();
+  }
+
+  #showEmpty(title, text) {
+    this.work = null;
+    this.at("work").hidden = true;
+    this.at("empty").hidden = false;
+    this.at("empty-title").textContent = title;
+    this.at("empty-text").textContent = text;
+    const back = this.before.at(-1);
+    this.at("empty-actions").replaceChildren(h("button", { type: "button", class: "primary", onclick: () => this.next() }, "Look again"),
+      back ? h("button", { type: "button", class: "secondary", onclick: () => this.back() }, "The pair before") : "");
+    setParams({ assignment: null });
+    this.shown(null);
+  }
+
+  #drawQueues(queues) {
+    this.at("queue-pick").hidden = queues.length < 2;
+    this.at("queue").replaceChildren(...queues.map((q) => h("option", { value: q.queue_id, selected: q.queue_id === this.queue }, `${q.title} (${q.remaining})`)));
+  }
+
+  // ---------------------------------------------------------------- the next one, fetched while this one is read
+
+  async #fetchAhead() {
+    const { work } = this;
+    this.ahead = null;
+    if (work.readOnly || work.assignment.rater_id !== this.rater || !(work.remaining > 1)) return;
+    try {
+      const payload = await post("/api/pairs/next", { rater: this.rater, queue_id: work.assignment.queue_id, ahead: true });
+      if (this.work === work && payload.assignment) this.ahead = payload;
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error; // it is asked for again when it is needed
+    }
+  }
+
+  /** Show the pair that was fetched ahead at once; its lease begins meanwhile. False: there is none. */
+  #showAhead() {
+    const { ahead } = this;
+    if (!ahead) return false;
+    this.#begin({ ...ahead, remaining: this.work.remaining === null ? null : this.work.remaining - 1 });
+    const { work } = this;
+    post(`/api/pairs/work/${encodeURIComponent(work.id)}/begin`, { rater: this.rater }).then(({ held }) => {
+      if (held || this.work !== work) return;
+      notice(this.notices, "open", "info", "The pair that was ready for you has gone to somebody else meanwhile; here is another.");
+      this.next();
+    }, (error) => {
+      if (!(error instanceof ApiError)) throw error; // its events renew the lease when the server is back
+    });
+    return true;
+  }
+
+  // ---------------------------------------------------------------- leaving and coming back
+
+  submit() {
+    return this.#leave([{ target: "pair", step: null, dimension: "", value: null, text: null }], "submit");
+  }
+
+  skip(reason) {
+    return this.#leave([{ target: "trace", step: null, dimension: "exit", value: null, text: reason }], "skip");
+  }
+
+  async #leave(changes, action) {
+    const { work } = this;
+    const [event] = work.send(changes, "key", action);
+    work.readOnly = true;
+    this.before.push(work.id);
+    const refused = () => this.notices.querySelector(`[data-notice="rejected-${event.event_id}"]`) !== null;
+    if (this.#showAhead()) {
+      await this.outbox.drained(work.id);
+    } else {
+      this.leaving();
+      await this.outbox.drained(work.id);
+      work.readOnly = !refused();
+      this.leaving();
+      if (!refused()) await this.next();
+    }
+    if (!refused()) this.#tell(work, action);
+  }
+
+  /** Whose the two were. */
+  async #tell(work, action) {
+    const again = h("button", { type: "button", class: "secondary", onclick: () => this.open(() => get(`/api/pairs/work/${encodeURIComponent(work.id)}`)) }, "Look at it again");
+    if (action === "skip") {
+      notice(this.notices, "left", "good", "Left and saved.", again);
+      return;
+    }
+    let words = "Submitted and saved.";
+    try {
+      const { sides } = await get(`/api/pairs/work/${encodeURIComponent(work.id)}`);
+      const [a, b] = sides.map((side) => side.model || "a model without a name");
+      const hidden = sides.flatMap((side) => side.hidden ?? []);
+      words += ` A was ${a}, B was ${b}.${hidden.length ? ` ${plural(hidden.length, "name")} had been hidden in the text.` : ""}`;
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error; // the names can be looked up later
+    }
+    notice(this.notices, "left", "good", words, again);
+  }
+
+  back() {
+    const id = this.before.findLast((one) => one !== this.work?.id);
+    if (!id) return false;
+    this.open(() => get(`/api/pairs/work/${encodeURIComponent(id)}`));
+    return true;
+  }
+
+  async reopen() {
+    const { work } = this;
+    work.send([{ target: "pair", step: null, dimension: "", value: null, text: null }], "mouse", "reopen");
+    await this.outbox.drained(work.id);
+    await this.open(() => get(`/api/pairs/work/${encodeURIComponent(work.id)}`));
+  }
+
+  #drawReadOnly() {
+    const { assignment, readOnly } = this.work;
+    const own = assignment.rater_id === this.rater;
+    const words = assignment.status === "submitted" ? "You have submitted this comparison." : `This comparison was left (${assignment.status_reason || assignment.status}).`;
+    notice(this.notices, "readonly", "info", !readOnly ? null : own ? words : `This is the work of ${assignment.rater_id}.`,
+      own ? h("button", { type: "button", class: "secondary", onclick: () => this.reopen() }, "Reopen to change") : "",
+      h("button", { type: "button", class: "secondary", onclick: () => this.next() }, "Next pair"));
+  }
+}

@@ -1,0 +1,87 @@
+// One comparison while it is made: the two traces as they are shown, what was judged, what was sent and what the server has.
+// Judgements are kept and sent in the pair's own order; `shown` and `meant` are the way from there to the screen and back.
+// No DOM.
+
+import { Judgements } from "./judgements.js";
+import { TraceModel } from "./trace-model.js";
+import { firstDifferentStep } from "./first-difference.js";
+
+const UI_BUILD = "compare-1";
+const DWELL_MOST_MS = 2 ** 31 - 1;
+export const BOTH_BAD = "both_bad";
+export const UNSURE = "unsure";
+export const PREFERENCE = "preference";
+
+export class PairWork {
+  /** payload: what /api/pairs answers; outbox: takes the events, and may still hold some of an earlier page. */
+  constructor(payload, outbox) {
+    const { assignment, ratings, sides } = payload;
+    const waiting = outbox.waitingFor(assignment.assignment_id);
+    Object.assign(this, {
+      payload, outbox, assignment, sides, id: assignment.assignment_id, readOnly: !["leased", "offered"].includes(assignment.status), prompt: payload.prompt,
+      criteria: payload.criteria ?? [], shared: payload.shared_steps, remaining: payload.remaining ?? null, names: payload.names_visible,
+    });
+    // Whoever has seen the names once judges with them in mind, in this page or in an earlier one.
+    this.sawNames = payload.names_seen;
+    this.models = sides.map((side) => TraceModel.fromTrace({ ...side, trace_id: side.trace_id ?? null, prompt: payload.prompt }));
+    this.difference = firstDifferentStep(sides[0].steps, sides[1].steps, this.shared);
+    this.judgements = new Judgements(ratings);
+    waiting.forEach((e) => this.judgements.replay(e));
+    this.lastSeq = Math.max(payload.events_seq ?? 0, ...waiting.map((e) => e.seq), 0);
+    this.unsaved = new Set(waiting.map((e) => e.event_id));
+    this.look();
+  }
+
+  /** The time until the next event is counted from here. */
+  look() {
+    this.dwellFrom = performance.now();
+  }
+
+  /** A strength in the pair's own order as it is shown here, or the other way round. */
+  #flip(value) {
+    return value === null || !this.assignment.swapped ? value : 0 - value;
+  }
+
+  /** What was chosen for a dimension, as it is shown: a number from −3 (left) to 3, "both_bad", "unsure", or null. */
+  shown(dimension = PREFERENCE) {
+    const held = this.judgements.get("pair", null, dimension);
+    if (!held) return null;
+    return held.text === BOTH_BAD || held.text === UNSURE ? held.text : this.#flip(held.value);
+  }
+
+  /** The change that makes `choice` (as `shown` gives it; null: none) what counts. */
+  meant(dimension, choice) {
+    const word = choice === BOTH_BAD || choice === UNSURE;
+    return [{ target: "pair", step: null, dimension, value: word || choice === null ? null : this.#flip(choice), text: word ? choice : null }];
+  }
+
+  get note() {
+    return this.judgements.get("pair", null, "note")?.text ?? "";
+  }
+
+  noted(text) {
+    return [{ target: "pair", step: null, dimension: "note", value: null, text: text || null }];
+  }
+
+  /** Send changes in their order; what the server says of them comes back to `settle`. */
+  send(changes, method, action = null) {
+    const now = performance.now();
+    const events = changes.map((c) => {
+      this.lastSeq = Math.max(this.lastSeq + 1, Date.now());
+      return {
+        event_id: crypto.randomUUID(), assignment_id: this.id, rater_id: this.assignment.rater_id, seq: this.lastSeq, ts_client: new Date().toISOString(),
+        action: action ?? (c.value === null && !c.text ? "clear" : "set"), target: c.target, step_idx: null, dimension: c.dimension, value: c.value, value_text: c.text ?? null,
+        input_method: method, dwell_ms: Math.min(DWELL_MOST_MS, Math.round(now - this.dwellFrom)), prelabel_visible: this.sawNames, ui_build: UI_BUILD,
+      };
+    });
+    this.look();
+    for (const e of events) this.unsaved.add(e.event_id);
+    this.outbox.put(events);
+    return events;
+  }
+
+  /** The server answered for one event. */
+  settle(event) {
+    this.unsaved.delete(event.event_id);
+  }
+}
