@@ -58,7 +58,7 @@ MARKUP = """
   <footer class="wl-dock" data-keyzone data-id="dock">
     <div class="rates" role="group" aria-label="Rate the current step" data-id="dock-rates"></div>
     <div class="tools" data-id="dock-tools"></div>
-    <div class="save" data-id="save-state" role="status"></div>
+    <div class="save" data-id="save-state"></div>
     <button type="button" class="primary" data-id="submit">Submit</button>
   </footer>
 </div>

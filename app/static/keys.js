@@ -57,7 +57,8 @@ export class Keys {
     for (const [action, standard] of this.table) give(action, own(action) ? standard.slice(1) : standard);
     const changed = this.table.filter(([action]) => own(action));
     for (const [action] of changed) give(action, [own(action)]);
-    for (const [action, standard] of changed) if (!this.byKey.has(own(action)) || this.byKey.get(own(action)) !== action) give(action, [standard[0]]);
+    for (const [action, standard] of changed) if (this.byKey.get(own(action)) !== action) give(action, [standard[0]]);
+    this.region.classList.toggle("keys-are-off", !this.settings.on);
   }
 
   /** The key to show for an action; "" where it has none. */

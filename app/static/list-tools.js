@@ -19,14 +19,16 @@ export class ListTools {
     this.groups = new Map(JUMPS.map(([what, glyph, word, words]) => {
       const button = (side, arrow) => {
         const action = `${what}-${side}`;
-        return h("button", { type: "button", class: "quiet", "aria-label": `${side === "next" ? "Next" : "Previous"} ${words}`, title: `${side === "next" ? "Next" : "Previous"} ${words} (${keys.label(action)})`, dataset: { move: action }, onclick: () => list.navigate(action) }, arrow);
+        return h("button", { type: "button", class: "quiet", "aria-label": `${side === "next" ? "Next" : "Previous"} ${words}`, dataset: { move: action, words: `${side === "next" ? "Next" : "Previous"} ${words}` }, onclick: () => list.navigate(action) }, arrow);
       };
       return [what, h("span", { class: "jumps", role: "group", "aria-label": `Go to a ${words}` }, button("previous", "‹"), h("span", { class: "word" }, h("span", { "aria-hidden": "true", class: "glyph" }, glyph), word), button("next", "›"))];
     }));
-    this.fold = h("button", { type: "button", class: "quiet fold-runs", "aria-pressed": false, title: `Straight runs of steps in one row each (${keys.label("fold-all")})`, onclick: () => list.foldAll(!list.folds.all) },
+    this.fold = h("button", { type: "button", class: "quiet fold-runs", "aria-pressed": false, dataset: { move: "fold-all", words: "Straight runs of steps in one row each" }, onclick: () => list.foldAll(!list.folds.all) },
       h("span", { class: "glyph", "aria-hidden": "true" }), "Fold runs");
     list.host.addEventListener("fold", (event) => this.fold.setAttribute("aria-pressed", event.detail));
     $('[data-id="jumps"]', host).append(...this.groups.values(), this.fold);
+    this.#tellKeys();
+    keys.region.addEventListener("keyschanged", () => this.#tellKeys());
     this.box.addEventListener("input", () => this.search(this.box.value, true));
     this.box.addEventListener("keydown", (event) => this.#press(event));
     for (const side of ["previous", "next"]) $(`[data-id="find-${side}"]`, host).addEventListener("click", () => this.go(side === "next" ? 1 : -1));
@@ -86,6 +88,17 @@ export class ListTools {
       event.preventDefault();
       this.clear();
       this.list.host.focus({ preventScroll: true });
+    }
+  }
+
+  /** Which key each button has now: shown by the mouse, said by a screen reader. */
+  #tellKeys() {
+    for (const button of this.host.querySelectorAll("[data-move]")) {
+      const { move, words } = button.dataset;
+      const aria = this.keys.aria(move);
+      button.title = aria ? `${words} (${this.keys.label(move)})` : words;
+      if (aria) button.setAttribute("aria-keyshortcuts", aria);
+      else button.removeAttribute("aria-keyshortcuts");
     }
   }
 

@@ -8,6 +8,7 @@ import { Folds } from "./folds.js";
 import { gutterRow, gutterWidth } from "./gutter.js";
 import { WORDS, landmark } from "./landmarks.js";
 import { Lanes } from "./lanes.js";
+import { stepWord } from "./trace-model.js";
 import { backChip, decisionChip, foldButton, kindChip, kindCounts, oneLine } from "./row-parts.js";
 
 const COMPACT_ROW_PX = 32;
@@ -27,13 +28,15 @@ const FOLLOW_SLACK_PX = 60;
 // From this many steps on straight runs are folded at first, unless the reader has chosen.
 const FOLD_FROM = 400;
 const FOLD_CHOICE = "worldline.fold-runs";
+// As much of a step's text as is read out at once; all of it is in the row.
+const SPOKEN = 1200;
 // What stays visible above and below the selected row, so that the eye sees what comes next.
 const MARGIN_PX = 40;
 
 export class StepList {
   /**
    * host: an empty element. look: "compact" | "full". decorate(step) -> {chips: Node[], body: Node|null, classes: string, tone: string,
-   *   fields: Node[] (instead of the texts, in the full look)}, all of them optional
+   *   said: string (what is read out after the name of a full row), fields: Node[] (instead of the texts, in the full look)}, all of them optional
    * onSelect(index, how) after the selection changed; index -1 is the question.
    */
   constructor(host, { look = "compact", label = "Steps", decorate = () => ({}), onSelect = () => {} }) {
@@ -315,7 +318,7 @@ export class StepList {
     const dotY = compact ? COMPACT_DOT_Y : FULL_DOT_Y;
     const selected = this.selected !== null && this.folds.head(this.selected) === index;
     const common = {
-      role: "treeitem", id: `${this.host.id}-row-${row}`, "aria-selected": selected, "aria-posinset": (compact ? this.folds.place(index) : row) + 1,
+      role: "treeitem", id: `${this.host.id}-row-${row}`, "aria-selected": selected, "aria-description": selected ? this.#spoken(index) : null, "aria-posinset": (compact ? this.folds.place(index) : row) + 1,
       "aria-setsize": this.model.state === "running" ? -1 : compact ? this.folds.shown.length : this.model.steps.length + 1, dataset: { row },
     };
     if (index < 0) {
@@ -350,10 +353,16 @@ export class StepList {
       extra.fields ?? ["thought", "summary", "reflection"].filter((f) => step[f]).map((f) => h("p", { class: f }, step[f])), extra.body ?? null);
     return h(
       "div",
-      { ...common, class: classes.filter(Boolean).join(" "), "aria-level": this.model.depth(index) + 2, "aria-label": compact ? null : `Step ${index + 1}: ${step.name}` },
+      { ...common, class: classes.filter(Boolean).join(" "), "aria-level": this.model.depth(index) + 2, "aria-label": compact ? null : [`Step ${index + 1}: ${step.name}`, step.is_backtrack ? `goes back to ${stepWord(step.resumes ?? step.parent)}` : null, extra.said].filter(Boolean).join(", ") },
       gutterRow(this.lanes.rows[row], this.lanes.width, dotY, { kind: step.writing ? "writing" : "step", tone: extra.tone }),
       h("div", { class: "wl-cells" }, line, body),
     );
+  }
+
+  /** What a screen reader hears of the selected step after its name: the label of a full row stands for all that is in it. */
+  #spoken(index) {
+    const step = this.model.steps[index];
+    return this.look === "full" && step ? [step.thought, step.summary, step.reflection].filter(Boolean).join(" ").slice(0, SPOKEN) : null;
   }
 
   /** The last step while it is being written; its run is not folded. */
@@ -391,6 +400,7 @@ export class StepList {
       const element = at === null ? null : this.#element(at);
       element?.classList.toggle("selected", at === index);
       element?.setAttribute("aria-selected", at === index);
+      element?.setAttribute("aria-description", at === index ? this.#spoken(at) : "");
     }
     this.host.setAttribute("aria-activedescendant", `${this.host.id}-row-${this.folds.head(index) + 1}`);
     this.#light(index);
