@@ -7,6 +7,7 @@ import { PairWork } from "./compare-work.js";
 
 const RATER = "worldline.rater";
 const QUEUE = "worldline.pair-queue";
+const HISTORY = 20;
 export const EXITS = [
   ["skip", "Skip", "Not now: someone else may compare them"],
   ["unsure", "Unsure", "I read both and cannot tell"],
@@ -178,6 +179,17 @@ export class CompareDesk {
     if (!id) return false;
     this.open(() => get(`/api/pairs/work/${encodeURIComponent(id)}`));
     return true;
+  }
+
+  /** The last comparisons of this rater, latest first. */
+  async history() {
+    try {
+      return (await get(`/api/assignments?rater=${encodeURIComponent(this.rater)}&limit=50`)).filter((one) => one.pair_id).slice(0, HISTORY);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      notice(this.notices, "open", "error", error.message);
+      return [];
+    }
   }
 
   async reopen() {

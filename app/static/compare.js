@@ -8,7 +8,7 @@ import { makePairs } from "./compare-make.js";
 import { CHOICES, criterionScale, wholeScale, wordsOf } from "./compare-scale.js";
 import { CompareSide } from "./compare-side.js";
 import { BOTH_BAD, PREFERENCE, UNSURE } from "./compare-work.js";
-import { $, framed, h, notice, plural, say } from "./dom.js";
+import { $, framed, h, notice, plural, say, when } from "./dom.js";
 import { Keys, MOVES, show } from "./keys.js";
 import { Outbox } from "./outbox.js";
 import { Panel } from "./panel.js";
@@ -39,6 +39,7 @@ const TABLE = [
   ["redo", ["Z", "Ctrl+Z"], "redo", "The pair"],
   ["leave", ["x"], "leave it: skip, unsure …", "The pair"],
   ["back", ["p"], "the pair before", "The pair"],
+  ["history", ["h"], "what you compared last", "The pair"],
   ["submit", ["Ctrl+Enter"], "submit", "The pair"],
   ["help", ["?"], "this sheet", "The pair"],
 ];
@@ -124,7 +125,7 @@ export async function mount(root) {
     at("criteria").replaceChildren(...work.criteria.map((c) => criterionScale(c, work.shown(`${PREFERENCE}.${c.name}`), options)));
     if (focused !== undefined) scaleOf(focused)?.querySelector("[tabindex='0']")?.focus({ preventScroll: true });
     const tool = (action, words) => h("button", { type: "button", class: "quiet", onclick: () => act(action) }, words, keyHint(action));
-    at("tools").replaceChildren(tool("comment", work.note ? "note ✎" : "note"), tool("guidelines", "guidelines"), tool("leave", "leave …"), tool("help", "keys"));
+    at("tools").replaceChildren(tool("comment", work.note ? "note ✎" : "note"), tool("guidelines", "guidelines"), tool("history", "history"), tool("leave", "leave …"), tool("help", "keys"));
   }
 
   const scaleOf = (name) => root.querySelector(`[data-criterion="${CSS.escape(name)}"]`);
@@ -168,6 +169,7 @@ export async function mount(root) {
         redrawTexts();
         return say(showsRaw() ? "Raw text" : "Rendered");
       case "guidelines": return showGuidelines();
+      case "history": return showHistory();
       case "submit": return submit();
       case "criteria": return $("[role=radio][tabindex='0']", at("criteria")).focus();
     }
@@ -327,6 +329,13 @@ export async function mount(root) {
 
   function showGuidelines() {
     panel.show({ name: "guidelines", title: "Guidelines", body: shownText(work.payload.guidelines || "This queue has no guidelines."), focus: () => $("button", at("panel")).focus() });
+  }
+
+  async function showHistory() {
+    const done = await desk.history();
+    const line = (d) => h("li", {}, h("a", { href: `?assignment=${encodeURIComponent(d.assignment_id)}` }, h("span", { class: "muted" }, `${when(d.updated_at)} ${d.status} `), d.prompt));
+    const body = done.length ? h("ul", { class: "plain" }, done.map(line)) : h("p", { class: "muted" }, "You have not compared anything yet.");
+    panel.show({ name: "history", title: "What you compared last", body: [body], focus: () => $("a, button", at("panel")).focus() });
   }
 
   // ---------------------------------------------------------------- listeners
