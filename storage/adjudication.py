@@ -7,7 +7,7 @@ In snapshots an adjudicated value wins over every vote. A decision without value
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
@@ -57,7 +57,7 @@ def decide(con: duckdb.DuckDBPyConnection, decisions: Sequence[Decision]) -> lis
              decision.dimension, decision.value, decision.value_text, decision.adjudicator, decision.reason.strip(),
              decision.guideline_gap, now],
         )  # fmt: skip
-        kept.append(Decision(**{**decision.__dict__, "adjudication_id": made, "created_at": format_utc(now)}))
+        kept.append(replace(decision, adjudication_id=made, created_at=format_utc(now)))
     return kept
 
 
@@ -127,4 +127,7 @@ def _read(con: duckdb.DuckDBPyConnection, table: str, where: str, values: list[A
     rows = con.execute(
         f"select {_COLUMNS} from {table} where {where} order by created_at desc, adjudication_id desc", values
     ).fetchall()
-    return [Decision(*row[:10], format_utc(row[10])) for row in rows]
+    return [
+        Decision(queue, item, dimension, step, value, text, by, reason, gap, made, format_utc(at))
+        for queue, item, dimension, step, value, text, by, reason, gap, made, at in rows
+    ]

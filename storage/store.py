@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import duckdb
 
 from core.trace import Trace
-from storage import database, ratings, refinements, traces
+from storage import database, gold, ratings, refinements, traces
 from storage.connections import Connections
 from storage.errors import CorruptFolder, FolderInUse, ForeignFolder, NothingRated, StoreError
 from storage.events import CurrentRating, RatingEvent, format_utc
@@ -194,11 +194,19 @@ class Store:
     ) -> Assignment | None:
         """The rater's open lease, else the next item of the queue that they have not had; None when nothing is left.
 
-        ahead: an item to be shown later, beside the one in hand; `begin` starts its lease.
+        ahead: an item to be shown later, beside the one in hand; `begin` starts its lease. Raises OnHold (a StoreError) with
+        a sentence for a rater who is paused.
         """
         queue = self.read(lambda con: need_queue(con, queue_id))
         ranking = self._rankings.of(queue, self.read)
-        return self._claim(Claim(rater_id, queue_id, ahead=ahead, rankings=ranking.lists))
+        try:
+            return self._claim(Claim(rater_id, queue_id, ahead=ahead, rankings=ranking.lists))
+        except gold.OnHold as held:
+            if held.standing is not None:
+                self._soon(self._writer.submit(gold.set_standing, held.standing))
+            if ahead:
+                return None  # they are told when they ask for work to do now
+            raise
 
     def begin(self, assignment_id: str, rater_id: str) -> Assignment | None:
         """What was fetched ahead is shown now. None: it lapsed, and its place was taken. StoreError: another's."""

@@ -146,15 +146,15 @@ def first_errors(con: duckdb.DuckDBPyConnection, queue_id: str) -> FirstErrors:
         """
 with said as (
     select s.segmentation_id, s.assignment_id,
-        coalesce(min(step_idx) filter (dimension = 'first_error' and value = 1), min(step_idx) filter (value < 0), -1) as at
+        coalesce(min(step_idx) filter (dimension = 'first_error' and value = 1), min(step_idx) filter (value < 0), -1) as place
     from settled s join assignment a using (assignment_id)
     where a.queue_id = $queue and a.status = 'submitted' and a.gold is null and s.target = 'step'
         and s.dimension in ('correctness', 'first_error')
     group by all),
-position as (select segmentation_id, at, count(*) as n from said group by all),
+position as (select segmentation_id, place, count(*) as n from said group by all),
 met as (
-    select a.segmentation_id, a.at as one, b.at as other, if(a.at = b.at, a.n * (a.n - 1) // 2, a.n * b.n) as pairs
-    from position a join position b on a.segmentation_id = b.segmentation_id and a.at <= b.at)
+    select a.segmentation_id, a.place as one, b.place as other, if(a.place = b.place, a.n * (a.n - 1) // 2, a.n * b.n) as pairs
+    from position a join position b on a.segmentation_id = b.segmentation_id and a.place <= b.place)
 select case when one = -1 and other = -1 then 'none' when one = -1 then 'one' else 'both' end as kind,
     if(one = -1, 0, other - one) as apart, sum(pairs)::bigint as pairs,
     (select count(*) from (select 1 from position group by segmentation_id having sum(n) > 1)) as traces

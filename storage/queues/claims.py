@@ -17,6 +17,7 @@ import duckdb
 from core.trace import new_id
 from storage import rubrics, sampling
 from storage.errors import StoreError
+from storage.gold import gold_for
 from storage.queues.assignments import Assignment, read_assignment
 from storage.queues.items import HOLDS_A_PLACE, open_to
 from storage.queues.settings import DEFAULT_QUEUE, RUBRIC, Item, Queue, need_queue, read_queue, save_queues
@@ -88,7 +89,10 @@ def _in_hand(con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, now: dat
             return str(assignment_id)
         if wish.ahead:
             continue  # lapsed unseen: its trace is among the open ones again
-        if has_place(con, queue, assignment_id, now) or _touched(con, assignment_id):
+        if has_place(con, queue, assignment_id, now):
+            return str(assignment_id)
+        if _touched(con, assignment_id):  # work is not taken away; it goes on as an extra rating
+            con.execute("update assignment set late = true where assignment_id = ?", [assignment_id])
             return str(assignment_id)
         con.execute("update assignment set status = 'offered' where assignment_id = ?", [assignment_id])
     return None
@@ -187,7 +191,9 @@ def _next(con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, now: dateti
     """The next item for this rater. The places where other modules have their say, in this order: whether the rater may go
     on (a StoreError says why not), a gold item, then a pair or a trace.
     """
-    # Gold comes here, before ordinary sampling: `gold_for(con, wish.rater_id, queue, now) -> Item | None` (storage/gold.py).
+    known = gold_for(con, wish.rater_id, queue, now)
+    if known is not None:
+        return known
     if queue.unit == "pair":
         from storage.pairs import next_pair  # which knows queues
 
