@@ -29,7 +29,7 @@ COOKIE = "worldline_login"
 OPEN = ("/login", "/join", "/api/login", "/api/join", "/favicon.ico")
 OPEN_BELOW = "/static/"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-NOT_LOGGED_IN = "You are not logged in (any more); open /login, then come back: nothing on this page is lost by that."
+NOT_LOGGED_IN = "You are not logged in (any more); log in at /login."
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ export class ApiError extends Error {
   }
 }
 
+/** The event that tells of a request which nobody was logged in for. */
+export const LOGIN_NEEDED = "worldline-login-needed";
+
 const UNREACHABLE = "The server does not answer. Is Worldline still running?";
 
 async function request(method, path, body, { signal, raw = false, keepalive = false } = {}) {
@@ -31,6 +34,7 @@ async function request(method, path, body, { signal, raw = false, keepalive = fa
   } catch {
     /* not JSON: said below */
   }
+  if (response.status === 401) dispatchEvent(new Event(LOGIN_NEEDED));
   if (!response.ok) {
     throw new ApiError(sentence(json) ?? `The server answered ${response.status} to ${method} ${path.split("?")[0]}.`, response.status);
   }

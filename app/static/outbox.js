@@ -2,10 +2,12 @@
 // sent one batch at a time in order, tried again for as long as it takes. Sending an event twice is harmless (its id is
 // ours). Knows nothing about what an event means.
 
+import { me } from "./account.js";
 import { ApiError, post } from "./api.js";
 
 const PREFIX = "worldline.out.";
 const BATCH = 50;
+const LATER = [401, 403, 429]; // nobody is logged in, or somebody else, or too much at once: no fault of what was rated
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 8000;
 
@@ -64,7 +66,8 @@ export class Outbox {
     } catch {
       /* unreadable: nothing to take over */
     }
-    return found.sort((a, b) => a.seq - b.seq);
+    // What somebody else rated in this browser waits until they log in again.
+    return found.filter((event) => !me.accounts || event.rater_id === me.rater_id).sort((a, b) => a.seq - b.seq);
   }
 
   #tell() {
@@ -102,7 +105,7 @@ export class Outbox {
         if (batch.length > 1) this.oneByOne = false;
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
-        const refused = error.status >= 400 && error.status < 500;
+        const refused = error.status >= 400 && error.status < 500 && !LATER.includes(error.status);
         if (refused && batch.length === 1) {
           this.#drop(batch[0], () => this.callbacks.rejected(batch[0], error.message));
           continue;

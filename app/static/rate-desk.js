@@ -1,6 +1,7 @@
 // Taking a trace to rate, leaving it (submit, skip, …), coming back to one. Owns what the page shows while there is none,
 // the ways out, and the list of what was rated here. Knows no row and no key.
 
+import { me, raterName } from "./account.js";
 import { ApiError, get, post } from "./api.js";
 import { h, notice, param, setParams } from "./dom.js";
 import { askExit, exitButtons, exitWord } from "./exits.js";
@@ -16,7 +17,8 @@ export class Desk {
     this.notices = at("notices");
     this.work = null;
     this.left = null; // the work that was submitted or left last: undo takes that back
-    this.rater = localStorage.getItem("worldline.rater") || "local";
+    this.rater = raterName();
+    at("rater").disabled = me.accounts;
     at("rater").addEventListener("click", () => this.#rename());
   }
 
