@@ -57,31 +57,21 @@ class PairVerdict:
         return {**asdict(self), "raters": list(self.raters), "n_votes": self.n_votes}
 
 
-# As of one event: the latest set or clear of each dimension, of assignments whose latest step was a submit.
+# What counts now, of submitted comparisons (`settled.py` keeps it ready).
 _VOTES = """
-with ev as (
-    select * from rating_event where ($seq::bigint is null or server_seq <= $seq) and assignment_id in (
-        select assignment_id from assignment where pair_id is not null and ($queue::varchar is null or queue_id = $queue))),
-done as (
-    select assignment_id from (
-        select assignment_id, action from ev where action in ('submit', 'reopen', 'skip')
-        qualify row_number() over (partition by assignment_id order by seq desc, server_seq desc) = 1)
-    where action = 'submit'),
-votes as (
-    select a.pair_id, a.rater_id, a.swapped, e.dimension, e.value, e.value_text, e.prelabel_visible from (
-        select * from ev where action in ('set', 'clear') and target = 'pair'
-        qualify row_number() over (partition by assignment_id, dimension order by seq desc, server_seq desc) = 1) e
-    join done using (assignment_id) join assignment a using (assignment_id) where e.action = 'set')
+with votes as (
+    select a.pair_id, a.rater_id, a.swapped, s.dimension, s.value, s.value_text, s.prelabel_visible
+    from settled s join assignment a using (assignment_id)
+    where a.pair_id is not null and a.status = 'submitted' and s.target = 'pair'
+      and ($queue::varchar is null or a.queue_id = $queue)
+      and ($pairs::varchar[] is null or a.pair_id in (select unnest($pairs::varchar[]))))
 """
 
 
 def pair_rows(
-    con: duckdb.DuckDBPyConnection, *, queue_id: str | None = None, event_seq: int | None = None
+    con: duckdb.DuckDBPyConnection, *, queue_id: str | None = None, pair_ids: Sequence[str] | None = None
 ) -> list[PairVerdict]:
-    """Every pair that a submitted comparison says something of (the pairs of one queue, or of all), ordered by pair_id.
-
-    event_seq: as it stood when that event was the last; None: now.
-    """
+    """Every pair that a submitted comparison says something of (of one queue, of these, or of all), ordered by pair_id."""
     rows = con.execute(
         _VOTES
         + """,
@@ -108,7 +98,7 @@ def pair_rows(
     left join segmentation g on g.trace_id = p.left_trace_id and p.shared_steps > 0
     left join step s on s.segmentation_id = g.segmentation_id and s.step_idx = p.shared_steps - 1
     order by p.pair_id""",
-        {"queue": queue_id, "seq": event_seq},
+        {"queue": queue_id, "pairs": None if pair_ids is None else list(pair_ids)},
     ).fetchall()
     return [_verdict(row) for row in rows]
 
@@ -136,7 +126,7 @@ def position_bias(con: duckdb.DuckDBPyConnection, *, queue_id: str | None = None
     row = con.execute(
         _VOTES + "select count(*), count(*) filter ((value < 0) <> swapped) from votes "
         "where dimension = 'preference' and value <> 0 and swapped is not null",
-        {"queue": queue_id, "seq": None},
+        {"queue": queue_id, "pairs": None},
     ).fetchone()
     n, left = row or (0, 0)
     if not n:

@@ -254,6 +254,11 @@ async def _find(bench: Services, assignment_id: str) -> Assignment:
 
 
 async def _work(bench: Services, assignment: Assignment) -> dict[str, Any]:
+    if assignment.pair_id is not None:  # a trace of a pair is shown beside the other, and without names
+        raise Refused(
+            409, f"This is a comparison; open it on the Compare page: /ui/compare?assignment={assignment.assignment_id}"
+        )
+
     def read() -> dict[str, Any]:
         store = bench.store
         trace = store.trace(assignment.trace_id)

@@ -240,9 +240,9 @@ async def list_pairs(
     def read() -> dict[str, Any]:
         _pair_queue(bench.store, queue_id)
         pairs = bench.store.read(lambda con: read_pairs(con, queue_id, limit=limit + 1, after=after or ""))
-        known = {
-            v.pair_id: v.to_json() for v in bench.store.read(lambda con: verdicts.pair_rows(con, queue_id=queue_id))
-        }
+        ids = [p.pair_id for p in pairs[:limit]]
+        rows = bench.store.read(lambda con: verdicts.pair_rows(con, pair_ids=ids))
+        known = {row.pair_id: row.to_json() for row in rows}
         lines = [{**p.to_json(), "verdict": known.get(p.pair_id)} for p in pairs[:limit]]
         return {"pairs": lines, "next": lines[-1]["pair_id"] if len(pairs) > limit else None}
 
