@@ -166,6 +166,8 @@ class RatingLog:
         for assignment_id, known in touched.items():
             lease = timedelta(minutes=known.lease_minutes)
             if known.lease_expires_at - now < lease / 2:  # not on every key press: an update costs more than an append
+                if known.lease_expires_at < now:
+                    self._see_if_late(con, assignment_id, now)
                 known.lease_expires_at = now + lease
                 con.execute(
                     "update assignment set lease_expires_at = ?, status = if(status = 'offered', 'leased', status) "
