@@ -27,7 +27,7 @@ export function applyNext({ judgements, choice, from, total, apply, close }) {
 
   function check() {
     const n = wanted();
-    go.disabled = n === null;
+    go.disabled = n === null || stepsToRate(judgements, from, n, total).length === 0;
     if (n === null) {
       sentence.textContent = `Give a whole number from 1 to ${most}.`;
       return;

@@ -1,8 +1,8 @@
 // What is wrong with a bad step: the place in its text, the kind of error, how severe it is, why, and where it was put right.
 // Each answer is an event of its own, at once, and undone by itself. Asked for after the rating, never in its way.
 
+import { partsOf } from "./better-step.js";
 import { h, say } from "./dom.js";
-import { DETAILS } from "./judgements.js";
 
 // Where the rubric names none. After the error classes of MATH, BIG-Bench Mistake and PRMBench, in a rater's words.
 export const ERROR_TYPES = ["calculation", "logic", "misread the problem", "false fact", "contradiction", "gap", "off track", "other"];
@@ -20,7 +20,7 @@ export function detailLine(judgements, step, quote, edit) {
   const severity = SEVERITIES.find((s) => s.value === held("severity")?.value);
   const recovered = held("recovered")?.value;
   const words = [
-    held("error_type")?.text, severity?.word, quote ? `“${short(quote)}”` : null, held("rationale")?.text,
+    held("error_type")?.text, severity?.word, quote ? `“${short(readable(quote).text)}”` : null, held("rationale")?.text,
     recovered === undefined ? null : recovered < 0 ? "never put right" : `put right in step ${recovered + 1}`,
   ].filter(Boolean);
   if (!words.length && !edit) return null;
@@ -56,7 +56,7 @@ export function errorDetails({ step, types, room, change }) {
   const why = h("textarea", { rows: 2, maxlength: SAID_MOST, value: held("rationale")?.text ?? "", onblur: keepWhy });
   const where = spanBox(text, room.spanOf(step), (span, method) => {
     set("span", null, span ? span.map((unit) => room.pointOf(step, unit)).join(" ") : null, method);
-    say(span ? `Marked: ${short(text.slice(...span))}` : "No place is marked.");
+    say(span ? `Marked: ${short(readable(text.slice(...span)).text)}` : "No place is marked.");
   });
   const last = room.steps.length;
   const right = h("input", { type: "number", min: step + 2, max: last, placeholder: "–", "aria-label": `Step that puts step ${step + 1} right`, onchange: keepRight, disabled: step + 1 >= last });
@@ -119,15 +119,16 @@ export function errorDetails({ step, types, room, change }) {
 }
 
 /**
- * The step's text as it was written, to mark the place in: with the mouse, or with Shift and the arrows and then Enter. A text
- * area, because it brings selecting by every means there is; what is typed into it is refused.
+ * The step's text to mark the place in, without its special tokens: with the mouse, or with Shift and the arrows and then
+ * Enter. A text area, because it brings selecting by every means there is; what is typed into it is refused.
  */
-function spanBox(text, span, changed) {
+function spanBox(raw, span, changed) {
+  const { text, toRaw, toShown } = readable(raw);
   const hint = h("span", { class: "hint" });
   const clear = h("button", { type: "button", class: "quiet", onclick: () => take(null, "mouse") }, "take it away");
-  const box = h("textarea", { class: "span-text", rows: 3, value: text, spellcheck: "false", inputmode: "none", "aria-label": "The text of the step as it was written: select the place of the error, then Enter", autocomplete: "off" });
+  const box = h("textarea", { class: "span-text", rows: Math.min(6, Math.max(2, Math.ceil(text.length / 110) + text.split("\n").length - 1)), value: text, spellcheck: "false", inputmode: "none", "aria-label": "The text of the step: select the place of the error, then Enter", autocomplete: "off" });
   let now = span;
-  const chosen = () => (box.selectionStart < box.selectionEnd ? [box.selectionStart, box.selectionEnd] : null);
+  const chosen = () => (box.selectionStart < box.selectionEnd ? toRaw(box.selectionStart, box.selectionEnd) : null);
   const same = (a, b) => (a && b ? a[0] === b[0] && a[1] === b[1] : a === b);
 
   function take(next, method) {
@@ -137,10 +138,10 @@ function spanBox(text, span, changed) {
 
   function show(next) {
     now = next;
-    hint.textContent = next ? `Marked: “${short(text.slice(...next))}”` : "Select it: drag, or Shift + arrows and Enter";
+    hint.textContent = next ? `Marked: “${short(readable(raw.slice(...next)).text)}”` : "Select it: drag, or Shift + arrows and Enter";
     hint.classList.toggle("marked", next !== null);
     clear.hidden = next === null;
-    if (next && !same(chosen(), next)) box.setSelectionRange(...next);
+    if (next && !same(chosen(), next)) box.setSelectionRange(...toShown(...next));
   }
 
   for (const kind of ["beforeinput", "paste", "cut", "drop"]) box.addEventListener(kind, (event) => event.preventDefault());
@@ -155,6 +156,26 @@ function spanBox(text, span, changed) {
     say("Select the place first: Shift and the arrows.");
   });
   return { element: h("div", { class: "span-box" }, box, h("p", { class: "span-hint" }, hint, clear)), show, take };
+}
+
+/** The text of a step as it is read, its parts on lines of their own, and the way from its offsets to those in the raw text and back. */
+function readable(raw) {
+  let text = "";
+  const pieces = partsOf(raw).map(({ from, to }) => {
+    if (text) text += "\n";
+    const piece = { shown: text.length, from, to };
+    text += raw.slice(from, to);
+    return piece;
+  });
+  const rawOf = (offset) => {
+    const piece = pieces.findLast((p) => p.shown <= offset);
+    return Math.min(piece.from + offset - piece.shown, piece.to);
+  };
+  const shownOf = (offset) => {
+    const piece = pieces.findLast((p) => p.from <= offset) ?? pieces[0];
+    return piece.shown + Math.max(0, Math.min(offset, piece.to) - piece.from);
+  };
+  return { text, toRaw: (from, to) => [rawOf(from), rawOf(to)], toShown: (from, to) => [shownOf(from), shownOf(to)] };
 }
 
 /** What is selected on the page, as a place in the text of the row it lies in: {step, span} in units, or null. */
@@ -184,5 +205,3 @@ export function selectedPlace(list, textOf) {
   }
   return at < 0 ? null : { step, span: [at, at + wanted.length] };
 }
-
-export { DETAILS };

@@ -50,6 +50,6 @@ export function askExit(reason, remark) {
     document.body.append(dialog);
     dialog.showModal();
     ask();
-    if (reason) box.focus();
+    (reason ? box : dialog.querySelector("input:checked")).focus();
   });
 }

@@ -1,7 +1,7 @@
 // What stands around the list of the Rate page: progress, verdict, tags, the dock with its buttons, whether keys work, what is
 // saved. `room` is the page: {root, at, keys, work, act, apply, notices}; see rate.js.
 
-import { $, framed, h, notice, plural } from "./dom.js";
+import { $, framed, h, notice, plural, say } from "./dom.js";
 import { CHOICES } from "./judgements.js";
 import { show } from "./keys.js";
 import { choiceGroup } from "./rate-rows.js";
@@ -25,8 +25,8 @@ export class Around {
     at("progress").textContent = `Step ${Math.max(0, work.cursor + 1)} of ${total} · ${rated} rated${work.remaining === null ? "" : ` · ${plural(work.remaining, "trace")} to go`}`;
     at("meter").style.width = `${total ? (100 * rated) / total : 0}%`;
     at("submit").textContent = work.readOnly ? "Next trace" : work.live ? "Still writing …" : work.missing && work.judgements.firstError === null ? `Submit (${work.missing} unrated)` : "Submit";
-    at("submit").title = "Ctrl+Enter";
-    at("submit").setAttribute("aria-keyshortcuts", "Control+Enter");
+    at("submit").title = show(this.room.keys.label("submit"));
+    at("submit").setAttribute("aria-keyshortcuts", this.room.keys.aria("submit") ?? "");
   }
 
   /** The verdict and the tags. */
@@ -51,11 +51,11 @@ export class Around {
     const { at, keys } = this.room;
     const key = (action) => h("kbd", { "aria-hidden": "true" }, show(keys.label(action)));
     const press = (action) => () => this.#press(action);
-    at("dock-rates").replaceChildren(...CHOICES.map((c) => h("button", { type: "button", class: c.name, onclick: press(c.name) }, h("span", { class: "glyph", "aria-hidden": "true" }, c.glyph), c.word, key(c.name))),
-      h("button", { type: "button", class: "bad", onclick: press("first-error") }, h("span", { class: "glyph", "aria-hidden": "true" }, "✗"), "first error", key("first-error")));
-    const tool = (action, words) => h("button", { type: "button", class: "quiet", onclick: press(action) }, words, key(action));
-    at("dock-tools").replaceChildren(tool("undo", "undo"), tool("redo", "redo"), tool("apply-next", "same for next"), tool("details", "what is wrong"), tool("better", "better step"), tool("comment", "comment"),
-      tool("next-unrated", "next unrated"), tool("jump", "jump"), tool("help", "keys"), h("span", { class: "keys-off", hidden: true }));
+    at("dock-rates").replaceChildren(...CHOICES.map((c) => h("button", { type: "button", class: c.name, "aria-keyshortcuts": keys.aria(c.name), onclick: press(c.name) }, h("span", { class: "glyph", "aria-hidden": "true" }, c.glyph), c.word, key(c.name))),
+      h("button", { type: "button", class: "bad", "aria-keyshortcuts": keys.aria("first-error"), onclick: press("first-error") }, h("span", { class: "glyph", "aria-hidden": "true" }, "✗"), "first error", key("first-error")));
+    const tool = (action, words, name = words) => h("button", { type: "button", class: "quiet", "aria-label": name, "aria-keyshortcuts": keys.aria(action), title: name, onclick: press(action) }, words, key(action));
+    at("dock-tools").replaceChildren(tool("undo", "↶", "undo"), tool("redo", "↷", "redo"), tool("apply-next", "repeat", "the last rating for the next steps, too"), tool("next-unrated", "next unrated"), tool("jump", "jump"), tool("help", "keys"),
+      h("span", { class: "keys-off", hidden: true }));
   }
 
   #press(action) {
@@ -68,7 +68,7 @@ export class Around {
     const { at, keys, work } = this.room;
     const off = at("dock-tools").querySelector(".keys-off");
     if (!off || !work) return;
-    const focused = document.activeElement?.closest?.("[data-keyzone]");
+    const focused = document.activeElement?.closest?.("[data-keyzone], .step-panel");
     off.hidden = keys.settings.on && focused !== null && focused !== undefined;
     off.textContent = keys.settings.on ? "Keys rest" : "Keys are off";
     off.title = keys.settings.on ? "Single keys work while the step list has the focus: click it, or press Tab until it has." : "Single keys are switched off; “keys” switches them on.";
@@ -80,6 +80,9 @@ export class Around {
     box.className = `save${offline ? " waiting" : ""}`;
     box.textContent = waiting === 0 ? "✓ All saved" : offline ? `${waiting} waiting` : `Saving ${waiting} …`;
     box.title = sentence;
+    // Read out when it is over; that it began is a notice. "Saved" after every key would drown the steps.
+    if (this.wasOffline && !offline && waiting === 0) say("All is saved again.");
+    this.wasOffline = offline || (this.wasOffline && waiting > 0);
     notice(notices, "offline", "warn", offline ? `${sentence} ${plural(waiting, "judgement")} ${waiting === 1 ? "waits" : "wait"} ${kept ? "in this browser and will be sent as soon as it is back." : "on this page only: keep it open."}` : null);
   }
 

@@ -3,7 +3,7 @@
 // outbox, notices, apply}; see rate.js.
 
 import { ApiError, get } from "./api.js";
-import { notice, say } from "./dom.js";
+import { h, notice, say } from "./dom.js";
 
 export class History {
   constructor(room) {
@@ -25,8 +25,8 @@ export class History {
     if (work.readOnly) return repeat ? undefined : this.#takeBack(work, method);
     const changes = work.judgements.undo();
     if (changes) return apply(changes, method, "", true);
+    if (desk.left) return repeat ? undefined : this.#takeBack(desk.left, method); // the last thing done
     if (work.hadLog) return this.#read(method);
-    if (desk.left && !repeat) return this.#takeBack(desk.left, method);
     say("Nothing to undo.");
   }
 
@@ -40,6 +40,12 @@ export class History {
       return desk.submit();
     }
     say("Nothing to redo.");
+  }
+
+  /** The way back while no trace is on screen. */
+  takeBackButton() {
+    const { left } = this.room.desk;
+    return left && h("button", { type: "button", class: "secondary", onclick: () => this.#takeBack(left, "mouse") }, "Take the last one back");
   }
 
   /** Something was judged: a submission that was taken back is not redone over it. */

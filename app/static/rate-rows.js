@@ -12,12 +12,12 @@ import { showsRaw } from "./reading.js";
 import { scoreChip } from "./step-detail.js";
 import { stepWord } from "./trace-model.js";
 
-/** A radiogroup bad/neutral/good/unsure. act: what a click means; keyOf(name) -> key shown, or null. */
-export function choiceGroup({ label, act, step = "", checked, tabbable, keyOf = () => null, choices = CHOICES, disabled = false }) {
+/** A radiogroup bad/neutral/good/unsure. act: what a click means; keyOf(name) -> key shown, or null; ariaOf(name) -> aria-keyshortcuts. */
+export function choiceGroup({ label, act, step = "", checked, tabbable, keyOf = () => null, ariaOf = () => null, choices = CHOICES, disabled = false }) {
   const stop = checked ?? choices[0].name;
   return h("span", { class: "verdicts", role: "radiogroup", "aria-label": label, dataset: { act, step } },
     choices.map((c) => h("button", {
-      type: "button", role: "radio", class: c.name, "aria-checked": checked === c.name, "aria-label": `${label}: ${c.word}`, disabled,
+      type: "button", role: "radio", class: c.name, "aria-checked": checked === c.name, "aria-label": `${label}: ${c.word}`, "aria-keyshortcuts": ariaOf(c.name), disabled,
       tabindex: tabbable && c.name === stop ? 0 : -1, dataset: { choice: c.name, focusKey: `${act}-${step}-${c.name}` },
     }, h("span", { class: "glyph", "aria-hidden": "true" }, c.glyph), h("span", { class: "word" }, c.word), keyOf(c.name) ? h("kbd", { "aria-hidden": "true" }, show(keyOf(c.name))) : null)));
 }
@@ -45,11 +45,17 @@ function mending(step, view) {
     kinds ? h("label", {}, "kind", kinds) : null,
     recutButton("cut", "✂", "cut this step", cutting, step, view),
     step.index > 0 ? recutButton("join", "↑", `join with step ${step.index}`, view.judgements.joined(step.index), step, view) : null,
+    writeButton("better", "✎", "better step", step, view), writeButton("comment", "❝", "comment", step, view),
     parent || kind || recut ? h("button", { type: "button", class: "quiet", dataset: { mend: "none", step: step.index } }, "as inferred") : null);
 }
 
 function recutButton(action, glyph, words, pressed, step, view) {
   return h("button", { type: "button", class: "quiet recut", "aria-pressed": pressed, dataset: { recut: action, step: step.index, focusKey: `${action}-${step.index}` } },
+    h("span", { class: "glyph", "aria-hidden": "true" }, glyph), words, h("kbd", { "aria-hidden": "true" }, show(view.keyOf(action))));
+}
+
+function writeButton(action, glyph, words, step, view) {
+  return h("button", { type: "button", class: "quiet recut", dataset: { write: action, step: step.index, focusKey: `${action}-${step.index}` } },
     h("span", { class: "glyph", "aria-hidden": "true" }, glyph), words, h("kbd", { "aria-hidden": "true" }, show(view.keyOf(action))));
 }
 
@@ -75,9 +81,19 @@ export function answerName(held) {
   return held.text === "unsure" ? "unsure" : held.value === 1 ? "yes" : "no";
 }
 
+const SAVED = { waiting: "saving …", saved: "saved", none: "" };
+
+/** Say in a row that is on the page what is saved; what is selected in it, or focused, is left alone. */
+export function drawSaved(row, saved) {
+  const mark = row?.querySelector(".save-mark");
+  if (!mark) return;
+  mark.className = `save-mark ${saved}`;
+  mark.textContent = SAVED[saved];
+}
+
 /**
- * {fields, chips, body, classes, tone} for StepList. view: {judgements, selected, reached, showAll, readOnly, saved(step),
- * scores, keyOf, texts, cutter, cutting (this step is being cut), cutsOf(step) -> units, textOf(step), spanOf(step)}
+ * {fields, chips, body, classes, tone} for StepList. view: {judgements, selected, judged (the step that "what is wrong" means), reached, showAll, readOnly, saved(step),
+ * scores, keyOf, ariaOf, texts, cutter, cutting (this step is being cut), cutsOf(step) -> units, textOf(step), spanOf(step)}
  */
 export function rateRow(step, model, view) {
   const at = step.index;
@@ -91,10 +107,10 @@ export function rateRow(step, model, view) {
   const joined = judgements.joined(at);
   const chips = [
     joined ? h("span", { class: "wl-chip join-mark" }, h("span", { class: "glyph", "aria-hidden": "true" }, "↑"), `joined with step ${at}`) : null,
-    h("span", { class: `save-mark ${saved}` }, { waiting: "saving …", saved: "saved", none: "" }[saved]),
+    h("span", { class: `save-mark ${saved}` }, SAVED[saved]),
     score === undefined ? null : scoreChip(score, view.scores.scorer, checked),
     first === at ? h("span", { class: "wl-chip bad" }, "✗ first error") : after && !checked ? h("span", { class: "wl-chip quiet" }, "after the first error") : null,
-    choiceGroup({ label: `Rate step ${at + 1}`, act: "rate", step: at, checked, tabbable: selected, disabled: view.readOnly, keyOf: selected && !view.readOnly ? view.keyOf : undefined }),
+    choiceGroup({ label: `Rate step ${at + 1}`, act: "rate", step: at, checked, tabbable: selected, disabled: view.readOnly, ...(selected && !view.readOnly ? { keyOf: view.keyOf, ariaOf: view.ariaOf } : {}) }),
   ];
   const body = h("div", { class: "rating-body" });
   if (step.is_backtrack) body.append(questions(step, model, view, selected));
@@ -102,7 +118,7 @@ export function rateRow(step, model, view) {
   if (mends) body.append(mends);
   if (checked === "bad") {
     const span = view.spanOf(at);
-    const line = detailLine(judgements, at, span ? view.textOf(at).slice(...span) : null, view.readOnly ? null : selected || at === view.selected - 1 ? show(view.keyOf("details")) : true);
+    const line = detailLine(judgements, at, span ? view.textOf(at).slice(...span) : null, view.readOnly ? null : at === view.judged ? show(view.keyOf("details")) : true);
     if (line) body.append(line);
   }
   const better = judgements.get("step", at, "better")?.text;
@@ -115,6 +131,7 @@ export function rateRow(step, model, view) {
     body: body.childNodes.length ? body : null,
     classes: `${joined ? "joined " : ""}${at > view.reached && !view.showAll && !view.readOnly ? "ahead" : ""} ${checked ? "rated" : ""}`,
     tone: checked ?? (step.is_backtrack ? "back" : ""),
+    said: first === at ? "the first error" : checked ? `rated ${checked}` : "not rated",
   };
 }
 

@@ -20,7 +20,7 @@ import { Desk } from "./rate-desk.js";
 import { History } from "./rate-history.js";
 import { TABLE } from "./rate-keys.js";
 import { Mending } from "./rate-mend.js";
-import { rateRow } from "./rate-rows.js";
+import { drawSaved, rateRow } from "./rate-rows.js";
 import { rawSwitch, setRaw, shownText, showsRaw } from "./reading.js";
 import { SameWords } from "./same-words.js";
 import { StepList } from "./steplist.js";
@@ -37,6 +37,7 @@ export async function mount(root) {
   let work = null;
   let sure = false; // the rater was told what is missing and submits nevertheless
   let lastChoice = null; // the rating that was given last: what "the same for the next" gives
+  let lastRated = null; // the step it was given to, while the cursor stands behind it
 
   const room = { root, at, notices, act, apply, get work() { return work; } };
   room.outbox = new Outbox({
@@ -54,12 +55,13 @@ export async function mount(root) {
     label: "Steps to rate",
     decorate: (step) => rateRow(step, work.model, {
       judgements: work.judgements, selected: list.selected, reached: work.reached, showAll: at("show-all").checked, readOnly: work.readOnly,
-      scores: work.scores, saved: (index) => work.savedOf(index), keyOf: (action) => keys.label(action),
+      scores: work.scores, judged: judgedStep(), saved: (index) => work.savedOf(index), keyOf: (action) => keys.label(action), ariaOf: (action) => keys.aria(action),
       texts, cutter, cutting: cutter.index === step.index, cutsOf: (index) => work.cutsOf(index), textOf: (index) => work.textOf(index), spanOf: (index) => work.spanOf(index),
     }),
     onSelect: (index) => {
       const before = work.cursor;
       work.cursor = index;
+      if (index !== lastRated + 1) lastRated = null;
       const from = work.reached;
       work.reached = Math.max(from, index);
       if (cutter.index !== null && cutter.index !== index) mending.endCutting();
@@ -112,10 +114,13 @@ export async function mount(root) {
     panel.drop();
     cutter.close();
     work = next;
-    if (!work) return;
+    if (!work) {
+      at("empty-actions").append(history.takeBackButton() ?? "");
+      return;
+    }
     const { model, cursor } = work;
     sure = false;
-    lastChoice = null;
+    lastChoice = lastRated = null;
     at("note").value = work.judgements.get("trace", null, "note")?.text ?? "";
     at("note").disabled = work.readOnly;
     drawTexts();
@@ -162,7 +167,7 @@ export async function mount(root) {
   function settle(event, saved) {
     if (event.assignment_id !== work?.id) return;
     work.settle(event, saved);
-    if (event.step_idx !== null && event.step_idx !== undefined) list.touch(event.step_idx);
+    if (event.step_idx !== null && event.step_idx !== undefined) list.change(event.step_idx, (row) => drawSaved(row, work.savedOf(event.step_idx)));
     else around.trace();
     prelabels.look();
   }
@@ -232,6 +237,7 @@ export async function mount(root) {
     if (follow && where !== undefined && where !== null) {
       list.select(where, "key");
       list.revealSoon();
+      say(`Step ${where + 1}: ${work.judgements.choice("step", where, "correctness") ?? "not rated"} now`);
     }
     if (changes.some((c) => c.dimension === "first_error")) list.touchAll();
     if (changes.some((c) => c.dimension === "parent")) mending.redrawTree();
@@ -246,6 +252,7 @@ export async function mount(root) {
 
   function rate(index, choice, method) {
     lastChoice = choice;
+    lastRated = index;
     apply(work.judgements.change(work.judgements.rateChanges(index, choice)), method);
     say(`Step ${index + 1} of ${work.model.steps.length} rated ${choice.word}`);
     if (index + 1 < work.model.steps.length) {
@@ -256,7 +263,7 @@ export async function mount(root) {
 
   function markFirstError(index, method) {
     apply(work.judgements.change(work.judgements.firstErrorChanges(index)), method);
-    say(work.judgements.firstError === index ? `Step ${index + 1} is the first error; later steps stay unrated. ${show(keys.label("details"))} says what is wrong, Ctrl+Enter submits.` : `Step ${index + 1} is no longer the first error.`);
+    say(work.judgements.firstError === index ? `Step ${index + 1} is the first error; later steps stay unrated. ${show(keys.label("details"))} says what is wrong, ${show(keys.label("submit"))} submits.` : `Step ${index + 1} is no longer the first error.`);
   }
 
   function answer(step, question, name, method) {
@@ -275,7 +282,7 @@ export async function mount(root) {
   function nextUnrated() {
     const target = work.nextUnrated;
     if (target === undefined) {
-      say("Every step is rated. Ctrl+Enter submits.");
+      say(`Every step is rated. ${show(keys.label("submit"))} submits.`);
       return;
     }
     list.select(target, "key");
@@ -292,9 +299,14 @@ export async function mount(root) {
 
   const isBad = (index) => work.judgements.choice("step", index, "correctness") === "bad";
 
-  /** The bad step that is meant: the current one, or the one that was just rated, behind which the cursor stands. */
+  /** The bad step that is meant: the one that was just rated, behind which the cursor stands; else the current one, else the one before. */
   function judgedStep() {
-    return [work.cursor, work.cursor - 1].find(isBad) ?? null;
+    return [lastRated ?? -1, work.cursor, work.cursor - 1].find(isBad) ?? null;
+  }
+
+  /** The list is lower now: the step that the panel is about must be seen. */
+  function revealBesidePanel(step) {
+    requestAnimationFrame(() => list.reveal(step));
   }
 
   function openDetails(asked = null) {
@@ -308,7 +320,7 @@ export async function mount(root) {
     });
     panel.show(content);
     if (place?.step === step) content.mark(place.span);
-    list.revealSoon();
+    revealBesidePanel(step);
   }
 
   function openBetter(step) {
@@ -317,7 +329,7 @@ export async function mount(root) {
       step, raw: work.textOf(step), held: () => work.judgements.get("step", step, "better")?.text ?? null,
       change: (text) => apply(work.judgements.change([{ target: "step", step, dimension: "better", value: null, text }]), "key"),
     }));
-    list.revealSoon();
+    revealBesidePanel(step);
   }
 
   function openComment(step) {
@@ -325,7 +337,7 @@ export async function mount(root) {
       step, held: () => work.judgements.comment(step), close: () => panel.close(),
       change: (text) => apply(work.judgements.change([{ target: "step", step, dimension: COMMENT, value: null, text }]), "key"),
     }));
-    list.revealSoon();
+    revealBesidePanel(step);
   }
 
   /** The last rating for the steps from the cursor on; where the current step is rated, for those after it. */
@@ -410,8 +422,12 @@ export async function mount(root) {
   }
 
   at("list").addEventListener("click", (event) => {
-    const button = event.target.closest("button[data-details]");
-    if (button && work && !work.readOnly) openDetails(Number(button.dataset.details));
+    const button = event.target.closest("button[data-details], button[data-write]");
+    if (!button || !work || work.readOnly) return;
+    const { details, write, step } = button.dataset;
+    if (details) openDetails(Number(details));
+    else if (write === "better") openBetter(Number(step));
+    else openComment(Number(step));
   });
   at("list").addEventListener("keydown", (event) => {
     if (event.key === "Escape" && same.word !== null && !event.isComposing && !event.target.closest(".cutter")) same.clear();

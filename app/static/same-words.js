@@ -10,7 +10,7 @@ const NAME = "wl-same";
 const RANGES_MOST = 600; // in view at once; a page of text has fewer words
 // Words that every step has: the keys pass over them, a click does not.
 const COMMON = new Set("a an and are as at be but by can for from i if in is it let me my no not of on or so step that the then there this to we with you".split(" "));
-const TEXTS = ["name", "thought", "summary", "reflection"];
+const WRITTEN = ["thought", "summary", "reflection"];
 
 /** A pattern that finds a word by itself: 5 is not found in 15, in 5.2 or in x5. */
 export function wordPattern(word) {
@@ -31,6 +31,7 @@ export class SameWords {
 
   show(model) {
     this.model = model;
+    this.texts = model.format === "steiner" ? ["name", ...WRITTEN] : WRITTEN; // elsewhere the name is taken from the text: it would count twice
     this.clear();
   }
 
@@ -79,13 +80,13 @@ export class SameWords {
   }
 
   #words(step) {
-    const text = step ? TEXTS.map((name) => step[name]).join("\n") : this.model.prompt;
+    const text = step ? this.texts.map((name) => step[name]).join("\n") : this.model.prompt;
     return [...new Set((text.replace(TOKEN, " ").match(WORD) ?? []).map((w) => w.toLowerCase()))].filter((w) => !COMMON.has(w));
   }
 
   #within(step, word) {
     const pattern = wordPattern(word);
-    return step ? TEXTS.reduce((n, name) => n + (step[name].match(pattern)?.length ?? 0), 0) : (this.model.prompt.match(pattern)?.length ?? 0);
+    return step ? this.texts.reduce((n, name) => n + (step[name].match(pattern)?.length ?? 0), 0) : (this.model.prompt.match(pattern)?.length ?? 0);
   }
 
   #count(word) {

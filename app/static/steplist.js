@@ -131,6 +131,11 @@ export class StepList {
     this.flush();
   }
 
+  /** Change a row that is on the page by hand, where drawing it anew would cost more, or would end a selection in it. */
+  change(index, draw) {
+    if (!this.dirty.has(index + 1)) draw(this.#element(index));
+  }
+
   /** The steps that a search has found. */
   mark(indexes) {
     this.marked = new Set(indexes);

@@ -216,3 +216,44 @@ async def test_a_cut_outside_its_step_is_refused_in_words_and_one_inside_is_kept
         assert [(r["dimension"], r["value"], r["value_text"]) for r in again] == [
             ("cuts", None, str(step["start"] + 1)), ("joined", 1.0, None)
         ]  # fmt: skip
+
+
+async def test_scores_may_be_seen_after_the_first_own_pass_and_stay_seen(workbench: Opened) -> None:
+    async with workbench() as bench:
+        trace_id = await bench.finished()
+        store = bench.services.store
+        trace = store.trace(trace_id)
+        scores = [0.9, *[0.1] * (len(trace.steps) - 1)]
+        store.add_scores(trace_id, trace.segmentation_id, "prm-1", "v1", scores, "min").result()
+
+        async def seen(work: dict) -> dict:
+            return (await bench.get(f"/api/ratings/{work['assignment']['assignment_id']}/prelabels")).json()
+
+        work = await take(bench, rater="ada")
+        passes = [event(work, i, step_idx=i) for i in range(len(trace.steps))]
+        await bench.post("/api/ratings", json={"events": passes[1:]})
+        assert await seen(work) == {"visible": False, "missing": 1, "scores": []}
+        await bench.post("/api/ratings", json={"events": passes[:1]})
+        after = await seen(work)
+        assert (after["visible"], after["missing"], after["scores"][0]["values"]) == (True, 0, scores)
+        # A change of mind towards the model on step 1, away from it on step 0; taking a rating back hides nothing again.
+        changed = [
+            event(work, 1000, step_idx=1, value=-1, prelabel_visible=True),
+            event(work, 1001, step_idx=0, value=-1, prelabel_visible=True),
+            event(work, 1002, step_idx=2, action="clear", value=None, prelabel_visible=True),
+        ]
+        await bench.post("/api/ratings", json={"events": changed})
+        assert (await seen(work))["visible"] is True
+        assert (await bench.get("/api/ratings/changes-of-mind")).json() == [
+            {"rater_id": "ada", "judged": len(trace.steps), "changed": 2, "towards": 1, "away": 1}
+        ]
+        # Up to the first error is a whole pass, too: the later steps stay unrated.
+        other = await take(bench, rater="bob")
+        first = [event(other, 0, step_idx=0), event(other, 1, step_idx=1, value=-1)]
+        await bench.post("/api/ratings", json={"events": first})
+        assert (await seen(other))["visible"] is False
+        await bench.post("/api/ratings", json={"events": [event(other, 2, step_idx=1, dimension="first_error")]})
+        assert (await seen(other))["visible"] is True
+        log = (await bench.get(f"/api/ratings/{other['assignment']['assignment_id']}/events")).json()
+        assert [(e["step_idx"], e["dimension"]) for e in log][-1] == (1, "first_error")
+        assert (await bench.get("/api/ratings/nobodys/events")).status_code == 404
