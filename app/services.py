@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from app.models import Models
 from app.paths import owner_file, runs_dir, token_file
 from app.people import People
+from app.quality import Quality
 from app.refining import Refining
 from app.runs import MAX_RUNNING, RunManager
 from app.scoring import Scoring
@@ -36,6 +37,7 @@ class Services:
     runs: RunManager
     refining: Refining
     people: People
+    quality: Quality
 
     @classmethod
     async def open(
@@ -61,13 +63,14 @@ class Services:
             store.close()
             _remove_owner(data_dir)
             raise
-        return cls(data_dir, store, models, scoring, runs, Refining(store), people)
+        return cls(data_dir, store, models, scoring, runs, Refining(store), people, Quality(store))
 
     async def close(self) -> None:
         """Runs first, so that their traces are stored; the store last."""
         try:
             await self.runs.close()
             await self.refining.close()
+            await self.quality.close()
             await self.scoring.close()
             await self.models.close()
         finally:  # whatever went wrong above, the folder must be let go whole
