@@ -84,7 +84,6 @@ def needs(role: str) -> Any:
         if not me.may(role):
             raise Refused(403, f"This needs the role {role}; you are {me.role}. Ask an admin of this workbench for it.")
 
-    check.least_role = role  # type: ignore[attr-defined]  # the walk over all routes reads it
     return Depends(check)
 
 

@@ -18,7 +18,7 @@ from core.engines.base import Bounds, Sampling, Thinking
 from core.steer import fork
 from core.trace import ACTIONS, Origin, Problem, Trace
 
-router = APIRouter(prefix="/traces", tags=["forks"], dependencies=[needs("adjudicator")])
+router = APIRouter(prefix="/traces", tags=["forks"])
 
 MOST_FORKS = 32
 _EDIT_LIMIT = 64 * 1024
@@ -129,6 +129,7 @@ async def make_forks(bench: Bench, trace_id: TraceId, asked: ForkIn) -> list[Sta
 @router.get(
     "/{trace_id}/family",
     summary="All world lines of a trace",
+    dependencies=[needs("adjudicator")],
     response_model=list[WorldLineOut],
     responses=refusals(404),
 )

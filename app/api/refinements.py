@@ -16,7 +16,7 @@ from core import refine
 from core.trace import Trace
 from storage.refinements import Refinement
 
-router = APIRouter(prefix="/traces/{trace_id}/refinements", tags=["refinements"], dependencies=[needs("adjudicator")])
+router = APIRouter(prefix="/traces/{trace_id}/refinements", tags=["refinements"])
 
 
 class RefineIn(In):
@@ -84,7 +84,11 @@ async def start_refinement(bench: Bench, trace_id: str, asked: RefineIn) -> Refi
 
 
 @router.get(
-    "", summary="What models made of the tree", response_model=list[RefinementOut], responses=refusals(404, 409)
+    "",
+    summary="What models made of the tree",
+    response_model=list[RefinementOut],
+    responses=refusals(404, 409),
+    dependencies=[needs("adjudicator")],
 )
 async def list_refinements(
     bench: Bench,

@@ -13,7 +13,7 @@ from app.services import Services
 from core.scoring.prm import Aggregation, ScorerError, aggregate
 from storage.store import StepScores
 
-router = APIRouter(prefix="/traces/{trace_id}/scores", tags=["scores"], dependencies=[needs("adjudicator")])
+router = APIRouter(prefix="/traces/{trace_id}/scores", tags=["scores"])
 
 
 class ScoresOut(BaseModel):
@@ -54,7 +54,13 @@ async def read_scores(bench: Services, trace_id: str, how: Aggregation | None = 
     return scores_json(found, bench.models.scorer_job, how)
 
 
-@router.get("", summary="Scores of a trace", response_model=list[ScoresOut], responses=refusals(404, 409, 422))
+@router.get(
+    "",
+    summary="Scores of a trace",
+    response_model=list[ScoresOut],
+    responses=refusals(404, 409, 422),
+    dependencies=[needs("adjudicator")],
+)
 async def get_scores(
     bench: Bench,
     trace_id: str,

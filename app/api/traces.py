@@ -19,7 +19,7 @@ from core.trace import Trace, new_id, problem_id_of
 from storage.errors import StoreError
 from storage.traces import check_storable
 
-router = APIRouter(prefix="/traces", tags=["traces"], dependencies=[needs("adjudicator")])
+router = APIRouter(prefix="/traces", tags=["traces"])
 
 MOST_AT_ONCE = 10_000
 STORED_AT_ONCE = 200
@@ -110,7 +110,9 @@ class Imported(BaseModel):
 _ROW = {"prompt": "Reach 24 from 4, 7, 8 and 8.", "response": "<|reasoning_start|><|reasoning_step_start|>…"}
 
 
-@router.get("", summary="List traces", response_model=TracePage, responses=refusals(422))
+@router.get(
+    "", summary="List traces", response_model=TracePage, responses=refusals(422), dependencies=[needs("adjudicator")]
+)
 async def list_traces(
     bench: Bench,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
@@ -132,7 +134,13 @@ def line(row: Any) -> TraceLine:
     return TraceLine.model_validate(row, from_attributes=True)
 
 
-@router.get("/{trace_id}", summary="One trace", response_model=TraceOut, responses=refusals(404, 409))
+@router.get(
+    "/{trace_id}",
+    summary="One trace",
+    response_model=TraceOut,
+    responses=refusals(404, 409),
+    dependencies=[needs("adjudicator")],
+)
 async def one_trace(
     bench: Bench,
     trace_id: str,
@@ -232,6 +240,7 @@ def _steps(steps: Any, nodes: Any) -> list[dict[str, Any]]:
 @router.get(
     "/{trace_id}/graph",
     summary="The tree as a page",
+    dependencies=[needs("adjudicator")],
     response_class=HTMLResponse,
     responses={
         200: {"description": "One HTML page that needs no network.", "content": {"text/html": {}}},

@@ -1,0 +1,197 @@
+"""The walk over all routes as everybody: what a role may do is written out here, so a new route without a line fails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from app.pages import PAGES, address
+from app.people import ROLES
+from tests.app.people import Door, door
+from tests.app.scripted import WALK
+
+# The least role of each route; nobody: no login is needed.
+LEAST = {
+    "nobody": {"POST /api/login", "POST /api/join"},
+    "rater": {
+        "GET /api/health", "GET /api/me", "POST /api/me/password", "POST /api/logout",
+        "POST /api/assignments", "POST /api/assignments/next", "GET /api/assignments/{assignment_id}",
+        "GET /api/assignments", "POST /api/assignments/{assignment_id}/begin",
+        "POST /api/ratings", "GET /api/ratings/{assignment_id}/events", "GET /api/ratings/{assignment_id}/prelabels",
+        "GET /api/queues", "GET /api/queues/{queue_id}/guidelines", "GET /api/queues/{queue_id}/mine",
+        "GET /api/pairs/queues", "POST /api/pairs/next", "POST /api/pairs/work/{assignment_id}/begin",
+        "GET /api/pairs/work/{assignment_id}", "GET /api/assignments/{assignment_id}/feedback",
+    },
+    "adjudicator": {
+        "GET /api/traces", "GET /api/traces/{trace_id}", "GET /api/traces/{trace_id}/graph",
+        "GET /api/traces/{trace_id}/family", "GET /api/traces/{trace_id}/earlier",
+        "GET /api/traces/{trace_id}/refinements", "GET /api/traces/{trace_id}/scores", "GET /api/stats",
+        "GET /api/pairs", "GET /api/pairs/position-bias",
+        "GET /api/quality/disagreements", "GET /api/quality/disagreement", "GET /api/quality/history",
+        "GET /api/quality/adjudications", "POST /api/quality/adjudications",
+    },
+    "researcher": {
+        "GET /api/sampling", "POST /api/queues", "PATCH /api/queues/{queue_id}", "GET /api/queues/{queue_id}/progress",
+        "POST /api/queues/{queue_id}/guidelines", "GET /api/queues/{queue_id}/guidelines/versions",
+        "PUT /api/problems/{problem_id}/reference", "POST /api/imports/ratings", "GET /api/ratings/changes-of-mind",
+        "POST /api/pairs",
+        "GET /api/quality/agreement", "GET /api/quality/raters", "GET /api/quality/competence",
+        "GET /api/quality/gold", "POST /api/quality/gold",
+        "GET /api/models", "GET /api/problems/random", "GET /api/problems/examples",
+        "POST /api/runs", "GET /api/runs", "GET /api/runs/{run_id}", "GET /api/runs/{run_id}/events",
+        "POST /api/runs/{run_id}/stop", "POST /api/imports", "POST /api/traces", "POST /api/traces/{trace_id}/forks",
+        "POST /api/traces/{trace_id}/refinements", "POST /api/traces/{trace_id}/refinements/{refinement_id}/stop",
+        "POST /api/traces/{trace_id}/scores",
+        "GET /api/snapshots", "POST /api/snapshots", "POST /api/snapshots/preview", "GET /api/snapshots/{snapshot_id}",
+        "GET /api/export-formats", "POST /api/snapshots/{snapshot_id}/exports",
+        "POST /api/snapshots/{snapshot_id}/exports/preview",
+        "GET /api/snapshots/{snapshot_id}/exports/{format}/{file}",
+        "GET /api/jobs", "POST /api/jobs", "GET /api/jobs/{job_id}", "GET /api/jobs/{job_id}/metrics",
+        "GET /api/jobs/{job_id}/log", "POST /api/jobs/{job_id}/stop", "POST /api/jobs/{job_id}/resume",
+        "POST /api/jobs/{job_id}/use",
+    },
+    "admin": {
+        "POST /api/assignments/{assignment_id}/release",
+        "POST /api/quality/standing", "GET /api/backup", "GET /api/doctor", "POST /api/doctor/rebuild",
+        "GET /api/users", "POST /api/users", "PATCH /api/users/{name}",
+        "GET /api/invites", "POST /api/invites", "DELETE /api/invites/{invite_id}",
+    },
+}  # fmt: skip
+TABLE = {route: role for role, routes in LEAST.items() for route in routes}
+NASTY = (
+    "../../../../etc/passwd", "..\\..\\owner.token", "/etc/passwd", "' or '1'='1", "1; drop table rater; --", '"; select 1 --',
+    "read_text('/etc/passwd')", "\x00", "%", "\ufffd\u202e<script>alert(1)</script>", "a" * 4000,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    with door(tmp_path_factory.mktemp("roles") / "data") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def api(bench: Door) -> dict[str, Any]:
+    described: dict[str, Any] = bench.ask("GET", "/api/openapi.json", "admin").json()
+    return described
+
+
+def walk(api: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [(m.upper(), path, route) for path, methods in api["paths"].items() for m, route in methods.items()]
+
+
+def test_every_route_as_every_role_and_as_nobody(bench: Door, api: dict[str, Any]) -> None:
+    assert {f"{method} {path}" for method, path, _ in walk(api)} == set(TABLE)
+    for method, path, _ in walk(api):
+        route, least = f"{method} {path}", TABLE[f"{method} {path}"]
+        there = re.sub(r"\{\w+\}", "nothing", path)
+        nobody = bench.ask(method, there)
+        if least == "nobody":
+            assert nobody.status_code == 422, route  # it got as far as its missing body
+            continue
+        assert nobody.status_code == 401, route
+        assert set(nobody.json()) == {"error"}
+        for role in ROLES:
+            if role == least == "rater" and route == "POST /api/logout":
+                continue  # would end the login that walks
+            answer = bench.ask(method, there, role if route != "POST /api/logout" else None, bench.logged_in(role))
+            if ROLES.index(role) < ROLES.index(least):
+                assert answer.status_code == 403, (route, role)
+                assert f"needs the role {least}" in answer.json()["error"], (route, role)
+            else:
+                assert answer.status_code not in (401, 500), (route, role, answer.text)
+                assert "needs the role" not in answer.text, (route, role)
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/docs", "/api/openapi.json", "/ui/", "/ui/config", "/ui/gradio_api/info", "/", "/nothing"]
+)
+def test_what_is_no_route_of_ours_takes_a_login_too(bench: Door, path: str) -> None:
+    assert bench.ask("GET", path).status_code == 401
+    page = bench.ask("GET", f"{path}?a=1", headers={"accept": "text/html"})
+    if path.startswith("/api/"):
+        assert page.status_code == 401
+    else:
+        assert page.headers["location"] == f"/login?next={quote(path + '?a=1', safe='')}"
+    for open_path in ("/login", "/join", "/static/door.js", "/static/theme.css", "/favicon.ico"):
+        assert bench.ask("GET", open_path).status_code == 200, open_path
+
+
+def test_a_page_beyond_ones_role_leads_to_one_that_is_not(bench: Door) -> None:
+    assert {page.NAME: page.ROLE for page in PAGES if page.ROLE == "rater"}.keys() == {"rate", "compare"}
+    for page in PAGES:
+        for role in ROLES:
+            answer = bench.ask("GET", address(page), role, headers={"accept": "text/html"})
+            if ROLES.index(role) < ROLES.index(page.ROLE):
+                assert answer.headers["location"] == "/ui/rate", (page.NAME, role)
+            else:
+                assert answer.status_code == 404, (page.NAME, role)  # let through; there is no Gradio in this test
+    assert bench.ask("POST", "/ui/gradio_api/upload", "admin").status_code == 403
+    assert bench.ask("GET", "/api/me", "rater").json()["pages"] == ["/ui/rate", "/ui/compare"]
+
+
+def test_a_rater_reaches_only_what_was_given_to_them_and_rates_as_nobody_else(bench: Door, api: dict[str, Any]) -> None:
+    row = {"prompt": WALK.prompt, "response": WALK.response}
+    kept = bench.ask("POST", "/api/traces", "researcher", json=[row, {**row, "prompt": f"{WALK.prompt} Again."}])
+    first, second = kept.json()["trace_ids"]
+    work = bench.ask("POST", "/api/assignments", "adjudicator", json={"trace_id": first}).json()
+    theirs = work["assignment"]["assignment_id"]
+
+    assert bench.ask("POST", "/api/assignments", "rater", json={"trace_id": second}).status_code == 403
+    for method, path, _ in walk(api):  # whatever route there is to an assignment: not to another's
+        if "{assignment_id}" in path:
+            answer = bench.ask(method, path.replace("{assignment_id}", theirs), "rater")
+            assert answer.status_code in (403, 404), f"{method} {path} gave {answer.status_code}"
+            assert WALK.prompt not in answer.text
+    assert bench.ask("GET", f"/api/assignments/{theirs}", "researcher").status_code == 200
+
+    mine = bench.ask("POST", "/api/assignments/next", "rater").json()["assignment"]
+    assert mine["rater_id"] == "rater"
+    assert bench.ask("POST", "/api/assignments", "rater", json={"trace_id": mine["trace_id"]}).status_code == 200
+    assert bench.ask("POST", "/api/assignments/next", "rater", json={"rater": "adjudicator"}).status_code == 403
+
+    event = {
+        "event_id": "7d444840-9dc0-11d1-b245-5ffdce74fad2", "assignment_id": theirs, "rater_id": "adjudicator", "seq": 0,
+        "action": "set", "target": "step", "step_idx": 0, "dimension": "correctness", "value": 1, "value_text": None,
+        "ts_client": "2026-11-20T12:00:00Z", "input_method": "key", "dwell_ms": 1, "prelabel_visible": False, "ui_build": "",
+    }  # fmt: skip
+    as_another = bench.ask("POST", "/api/ratings", "rater", json={"events": [event]})
+    assert as_another.status_code == 403
+    in_anothers_work = bench.ask("POST", "/api/ratings", "rater", json={"events": [{**event, "rater_id": "rater"}]})
+    assert in_anothers_work.json()["committed"] == []
+    assert bench.store.events(theirs) == []
+
+
+def test_paths_and_sql_in_every_parameter_do_nothing(bench: Door, api: dict[str, Any]) -> None:
+    tables = "select table_name, estimated_size from duckdb_tables() order by all"
+    before = bench.store.query(tables)
+    secret = (bench.client.app.state.services.data_dir / "owner.token").read_text()  # type: ignore[attr-defined]
+    for method, path, route in walk(api):
+        parameters = [p for p in route.get("parameters", []) if p["in"] in ("path", "query")]
+        for value in NASTY if parameters else ():
+            there = re.sub(r"\{\w+\}", quote(value, safe=""), path)
+            query = {p["name"]: value for p in parameters if p["in"] == "query"}
+            answer = bench.ask(method, there, "admin", params=query)
+            assert answer.status_code < 500, (method, there, query, answer.text)
+            assert "root:" not in answer.text and secret not in answer.text, (method, there)
+    assert bench.store.query(tables) == before
+
+
+def test_sql_and_markup_in_every_text_that_can_be_sent_is_text(bench: Door, api: dict[str, Any]) -> None:
+    schemas = api["components"]["schemas"]
+    for method, path, route in walk(api):
+        body = route.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+        name = next((s["$ref"] for s in (body, *body.get("anyOf", [])) if "$ref" in s), "").rsplit("/", 1)[-1]
+        fields = schemas.get(name, {}).get("properties", {})
+        texts = [
+            f for f, s in fields.items() if "string" in {s.get("type"), *(x.get("type") for x in s.get("anyOf", []))}
+        ]
+        for value in NASTY if texts and "/login" not in path and "/join" not in path else ():
+            answer = bench.ask(method, re.sub(r"\{\w+\}", "nothing", path), "admin", json=dict.fromkeys(texts, value))
+            assert answer.status_code < 500, (method, path, value, answer.text)
+            assert "text/html" not in answer.headers.get("content-type", ""), (method, path)
+    assert len(bench.ask("GET", "/api/users", "admin").json()) == len(ROLES)
