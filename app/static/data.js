@@ -156,7 +156,7 @@ export async function mount(root) {
         t.model || "–", when(t.created_at), h("a", { href: `/ui/rate?trace=${encodeURIComponent(t.trace_id)}` }, "rate"),
       ]);
       const old = fresh ? null : at("traces").querySelector("tbody");
-      const made = table(["Question", "n:Steps", "n:Backtracks", "Checked", "n:Raters", "Model", "n:When", ""], rows, param("q") ? "No question contains this text." : "There are no traces yet.");
+      const made = table(["Question", "n:Steps", "n:Backtracks", "Checked", "n:Raters", "Model", "n:When", "Open"], rows, param("q") ? "No question contains this text." : "There are no traces yet.");
       made.classList.add("wide");
       made.querySelectorAll("tr td:first-child").forEach((cell) => cell.classList.add("prompt"));
       if (old) old.append(...made.querySelectorAll("tbody tr"));
