@@ -17,6 +17,7 @@ from core.trace import Trace
 
 if TYPE_CHECKING:
     from app.people import People
+    from storage.imports.keeping import Wanted
     from storage.people import Account, Invite
     from storage.traces import Held
 
@@ -25,10 +26,13 @@ class Workbench(Protocol):
     """What the terminal needs of a data folder, whoever owns it."""
 
     def add_traces(self, traces: Sequence[Trace]) -> None: ...
+    def add_ratings(self, ratings: Sequence[Wanted], name: str) -> list[str]: ...
     def held(self, traces: Sequence[Trace]) -> Held: ...
     def trace(self, trace_id: str) -> Trace | None: ...
     def preview(self, spec: dict[str, Any]) -> dict[str, Any]: ...
     def freeze(self, spec: dict[str, Any], name: str) -> dict[str, Any]: ...
+    def backup(self) -> Iterator[bytes]: ...
+    def doctor(self, *, rebuild: bool) -> dict[str, Any]: ...
     def users(self) -> list[dict[str, Any]]: ...
     def add_user(self, name: str, role: str, password: str) -> dict[str, Any]: ...
     def change_user(self, name: str, **changes: Any) -> dict[str, Any]: ...
@@ -108,6 +112,11 @@ class _Owned(_Closing):
         for waiting in [self.store.add_trace(t, source="import") for t in traces]:
             waiting.result()
 
+    def add_ratings(self, ratings: Sequence[Wanted], name: str) -> list[str]:
+        from storage.imports.keeping import keep
+
+        return keep(self.store, ratings, name).problems or []
+
     def held(self, traces: Sequence[Trace]) -> Held:
         held: Held = self.store.held(traces)
         return held
@@ -131,6 +140,17 @@ class _Owned(_Closing):
                 self.store, self.folder / "snapshots", spec, created_by="local", name=name
             ).snapshot_id
         }
+
+    def backup(self) -> Iterator[bytes]:
+        from storage.backup import stream
+
+        return stream(self.store)
+
+    def doctor(self, *, rebuild: bool) -> dict[str, Any]:
+        from storage import doctor
+
+        rebuilt = doctor.rebuild(self.store) if rebuild else []
+        return {**doctor.examine(self.store).to_json(), "rebuilt": rebuilt}
 
     def users(self) -> list[dict[str, Any]]:
         from storage.people import accounts
@@ -202,6 +222,16 @@ class _Remote(_Closing):
         for some in _portions(traces):
             self._post("/api/traces", [t.to_json() for t in some])
 
+    def add_ratings(self, ratings: Sequence[Wanted], name: str) -> list[str]:
+        """What could not be kept, in sentences."""
+        problems = []
+        for at in range(
+            0, len(ratings), 200
+        ):  # notes and better steps can be long: a request must stay below its limit
+            some = [one.to_json() for one in ratings[at : at + 200]]
+            problems += self._post("/api/imports/ratings", {"name": name, "ratings": some})["problems"]
+        return problems
+
     def held(self, traces: Sequence[Trace]) -> Held:
         """Asked by a dry run of our own rows: what it does not call new, the workbench has, or has another text for."""
         from storage.traces import Held, content_hash
@@ -231,6 +261,17 @@ class _Remote(_Closing):
 
     def preview(self, spec: dict[str, Any]) -> dict[str, Any]:
         return self._post("/api/snapshots/preview", {"spec": spec})
+
+    def backup(self) -> Iterator[bytes]:
+        with self.client.stream("GET", "/api/backup") as answer:
+            if answer.is_error:
+                answer.read()
+                raise ValueError(self._refusal(answer))
+            yield from answer.iter_raw()
+
+    def doctor(self, *, rebuild: bool) -> dict[str, Any]:
+        found: dict[str, Any] = self._post("/api/doctor/rebuild", {}) if rebuild else self._get("/api/doctor")
+        return found
 
     def freeze(self, spec: dict[str, Any], name: str) -> dict[str, Any]:
         return self._post("/api/snapshots", {"spec": spec, "name": name})

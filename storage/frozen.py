@@ -263,7 +263,8 @@ def select(store: Store, spec: SnapshotSpec) -> Selection:
     for row in store.query(_SUMMARY, then):
         if kept(_why_not(spec, *row[1:])):
             chosen.append(row[0])
-    for row in store.query(_PAIR_SUMMARY, then):
+    compared = store.query("select 1 from assignment where pair_id is not null limit 1")
+    for row in store.query(_PAIR_SUMMARY, then) if compared else ():
         if kept(_why_no_pair(spec, *row[1:11])):
             names = ("assignment_id", "rater_id", "preference", "both_bad", "rubric_id", "rubric_version", "problem_id")
             pairs.append(dict(zip(names, (*row[:2], *row[9:]), strict=True)))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +14,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
-from app.api.common import Bench, blocking, needs, refusals
+from app.api.common import Bench, In, blocking, needs, refusals
 from app.api.errors import Refused
 from app.services import Services
 from core.trace import Trace
@@ -40,6 +39,10 @@ class ImportReport(BaseModel):
     backtracks: int
     already_stored: int = Field(description="Same question and response as a stored trace, under whatever id.")
     twice_in_file: int
+    judgements: int = Field(description="What people said of traces in the file, known ones included.")
+    raters: dict[str, int] = Field(
+        description="Judged traces and comparisons by imported rater.", examples=[{"import:ann": 12}]
+    )
     n_errors: int
     errors: list[str] = Field(
         description="One sentence a broken row, the first hundred.",
@@ -71,16 +74,22 @@ async def import_file(
     dry_run: Annotated[bool, Query(description="Only say what is in it, and store nothing.")] = False,
     family: Annotated[
         str | None,
-        Query(description="Read every row as worldline, prm800k, trl, messages or prompt-response, not by its fields."),
+        Query(
+            description="Read every row as this family, not by its fields: worldline, prm800k, label_studio, argilla, kto, trl, "
+            "messages or prompt-response."
+        ),
     ] = None,
     format: Annotated[
         str | None, Query(description="Cut every response as this format, not as it begins (docs/formats.md).")
     ] = None,
+    rater: Annotated[
+        str, Query(description="Who rated, where the file names nobody (default: the file's name).", max_length=100)
+    ] = "",
 ) -> dict[str, Any]:
     """Read whole traces, prompt and response, chat logs, PRM800K or TRL rows, and store those that are new.
 
     A broken row costs only itself: it is listed by line with its mend. The same question and response again is counted
-    and not stored, under whatever id it comes. More than 64 MB: `worldline import` in the terminal has no limit.
+    and not stored, under whatever id it comes. Ratings in the file become those of imported raters ("import:NAME"). More than 64 MB: `worldline import` in the terminal has no limit.
     """
     from core.formats import known
     from storage.imports import known_family
@@ -113,19 +122,26 @@ async def import_file(
         def stored(trace: Trace) -> None:
             loop.call_soon_threadsafe(bench.scoring.enqueue, trace)
 
-        report = await blocking(lambda: _take(bench, path, shown, dry_run, family, format, stored))
+        report = await blocking(lambda: _take(bench, path, shown, dry_run, family, format, rater, stored))
     return {"dry_run": dry_run, **report}
 
 
 def _take(
-    bench: Services, path: Path, name: str, dry_run: bool, family: str | None, format: str | None, stored: Any
+    bench: Services,
+    path: Path,
+    name: str,
+    dry_run: bool,
+    family: str | None,
+    format: str | None,
+    rater: str,
+    stored: Any,
 ) -> dict[str, Any]:
     """In a thread: minutes of parsing must not hold up streams."""
+    from storage.imports.keeping import keep, wanted
     from storage.imports.report import Report, fresh
 
-    report = Report(name)
-    batches: Iterator[list[Trace]] = fresh(path, report, bench.store.held, family=family, format=format)
-    for traces in batches:
+    report = Report(name, rater=rater)
+    for traces, said in fresh(path, report, bench.store.held, family=family, format=format):
         if dry_run:
             continue
         waiting = [bench.store.add_trace(trace, source="import") for trace in traces]
@@ -136,4 +152,38 @@ def _take(
                 report.drop(trace, str(error))
             else:
                 stored(trace)
+        for problem in keep(bench.store, wanted(said, rater or name), name).problems or ():
+            report.note(problem)
     return report.to_json()
+
+
+class RatingsFileIn(In):
+    """Ratings that a file held, of traces that are stored (the terminal reads the file, the workbench keeps them)."""
+
+    name: str = Field(max_length=MOST_NAME_CHARS, description="The file's name; errors begin with it.")
+    ratings: list[dict[str, Any]] = Field(
+        max_length=1000, description="As `worldline import` makes them.", examples=[[]]
+    )
+
+
+class KeptOut(BaseModel):
+    """What became of them."""
+
+    assignments: int
+    judgements: int = Field(description="In the log now, new or not.")
+    problems: list[str]
+
+
+@router.post(
+    "/ratings", status_code=201, summary="Keep ratings that a file held", response_model=KeptOut,
+    responses=refusals(400, 403, 413, 422, 503),
+)  # fmt: skip
+async def keep_ratings(bench: Bench, asked: RatingsFileIn) -> dict[str, Any]:
+    """Ratings become events of imported raters. Sending them again changes nothing."""
+    from storage.imports.keeping import Wanted, keep
+
+    try:
+        wanted = [Wanted.from_json(row) for row in asked.ratings]
+    except StoreError as error:
+        raise Refused(422, str(error)) from None
+    return (await blocking(lambda: keep(bench.store, wanted, asked.name))).to_json()

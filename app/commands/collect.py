@@ -27,14 +27,18 @@ def import_(
     family: Annotated[
         str | None,
         typer.Option(
-            help="Read every row as this family: worldline, prm800k, trl, messages, prompt-response (default: by its fields).",
+            help="Read every row as this family: worldline, prm800k, label_studio, argilla, kto, trl, messages, prompt-response "
+            "(default: by its fields).",
             show_default=False,
         ),
     ] = None,
     format: FormatOption = None,
+    rater: Annotated[
+        str, typer.Option(help="Who rated, where the file names nobody (default: the file's name).", show_default=False)
+    ] = "",
     data: DataOption = None,
 ) -> None:
-    """Store traces from a file. Good rows are kept, broken ones are named with their mend, known ones are not stored twice.
+    """Store traces, and ratings of them, from a file. Good rows are kept, broken ones are named with their mend, known ones are not stored twice.
 
     Example: worldline import traces.jsonl --dry-run
     """
@@ -44,6 +48,7 @@ def import_(
         from app.workbench import workbench_at
         from core.formats import known
         from storage.imports import known_family
+        from storage.imports.keeping import wanted
         from storage.imports.report import Report, fresh
         from storage.traces import Held
 
@@ -56,13 +61,15 @@ def import_(
         folder = data_folder(data)
         # A dry run writes nothing: not even an empty data folder.
         empty = dry_run and not (folder / "worldline.duckdb").exists()
-        report = Report(file.name)
+        report = Report(file.name, rater=rater)
         bar, at = progress_bar("reading" if dry_run else "importing", None)
         with nullcontext() if empty else workbench_at(folder) as bench, bar:
             held = (lambda traces: Held()) if bench is None else bench.held
-            for traces in fresh(file, report, held, family=family, format=format):
+            for traces, said in fresh(file, report, held, family=family, format=format):
                 if bench is not None and not dry_run:
                     bench.add_traces(traces)
+                    for problem in bench.add_ratings(wanted(said, rater or file.name), file.name) if said else ():
+                        report.note(problem)
                 at(report.rows)
         _say(report, dry_run)
 
@@ -79,7 +86,8 @@ def _say(report: Report, dry_run: bool) -> None:
     else:
         already = report.known + report.repeated
         known = f"; {already} known already, not stored twice" if already else ""
-        typer.echo(f"{report.traces} traces imported from {report.name}{known}")
+        rated = f" and {report.judgements} judgements by {len(report.raters)} raters" if report.judgements else ""
+        typer.echo(f"{report.traces} traces{rated} imported from {report.name}{known}")
     for problem in report.errors[:SHOWN_ERRORS]:
         typer.echo(problem, err=True)
     if report.n_errors > SHOWN_ERRORS:

@@ -62,19 +62,32 @@ def pieces(
     answer: str = "",
     finish_reason: str = "stop",
     stats: dict[str, Any] | None = None,
+    gap: str | None = None,
+    tail: str = "",
 ) -> Trace:
     """A trace with exactly these steps; the response is their texts with an empty line between. Raises Unusable.
 
     straight: each step follows from the one before (the data say so); otherwise the tree is inferred from the texts.
+    gap: what stands between the steps instead of an empty line; rows that Worldline exported say so, and then the text is as
+    it was: where its format cuts it into the same steps, they get its names and tree. tail: what follows the last step.
     """
     check_prompt(prompt)
-    response = STEP_GAP.join(texts)
-    if not response.strip():
+    between = STEP_GAP if gap is None else gap
+    response = between.join(texts) + tail
+    if not texts or not response.strip():
         raise Unusable("the list of steps is empty; write the text of each step.")
+    if gap is not None:
+        whole = cut(prompt, response, model=model, answer=answer, finish_reason=finish_reason, stats=stats)
+        ends, end = [], 0
+        for i, text in enumerate(texts):
+            end += len(text) + (len(between) if i + 1 < len(texts) else 0)
+            ends.append(end)
+        if [s.end for s in whole.steps] == ends:
+            return whole
     steps, start = list[Step](), 0
     for i, text in enumerate(texts):
         last = i + 1 == len(texts)
-        end = start + len(text) + (0 if last else len(STEP_GAP))
+        end = start + len(text) + (0 if last else len(between))
         name = name_of(text) or f"Step {i + 1}"
         steps.append(Step(i, start, end, name, text, "", "", "finish" if last else "proceed"))
         start = end

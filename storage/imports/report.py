@@ -1,4 +1,4 @@
-"""One import from file to batches of new traces, with a count of everything on the way.
+"""One import from file to batches of new traces and of what people said, with a count of everything on the way.
 
 The same pass serves the dry run and the import: `fresh` yields what is neither stored nor met before in the file; the
 caller stores it, or does not. What is the same is told by content, SHA-256 of prompt and response, under whatever id.
@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.trace import Trace
 from storage.errors import ImportProblem
-from storage.imports import known_family, read, read_as
+from storage.imports import gathered, known_family, read, read_as
+from storage.imports.judged import Rated, rater_name
 from storage.imports.reading import rows
 from storage.traces import Held, content_hash
 
@@ -25,9 +26,19 @@ MOST_ERRORS = 100  # sentences that are kept; beyond that they are only counted
 SHOWN_ERRORS = 20  # of them, those that the terminal prints
 
 
+class Batch(NamedTuple):
+    """New traces, and what was said of these, of earlier or of stored ones."""
+
+    traces: list[Trace]
+    said: list[Rated]
+
+
 @dataclass
 class Report:
-    """What an import found. `traces`, `formats`, `steps`, `backtracks` count new traces only; `families` counts rows."""
+    """What an import found. `traces`, `formats`, `steps`, `backtracks` count new traces only; `families` counts rows,
+    `raters` judged traces (or comparisons) by rater, `judgements` what they said of them. rater: who is meant where the file
+    names nobody.
+    """
 
     name: str
     rows: int = 0
@@ -40,6 +51,9 @@ class Report:
     n_errors: int = 0
     errors: list[str] = field(default_factory=list)
     trace_ids: list[str] = field(default_factory=list)
+    rater: str = ""
+    raters: Counter[str] = field(default_factory=Counter)
+    judgements: int = 0
 
     @property
     def traces(self) -> int:
@@ -60,6 +74,12 @@ class Report:
         self.steps += len(trace.steps)
         self.backtracks += sum(n.is_backtrack for n in trace.nodes)
 
+    def count_said(self, said: Sequence[Rated]) -> None:
+        """Judgements that came with a row."""
+        for one in said:
+            self.raters[rater_name(one.rater, self.rater or self.name)] += 1
+            self.judgements += len(one.judgements)
+
     def drop(self, trace: Trace, why: str) -> None:
         """A trace that was counted as new and could not be stored after all."""
         self.trace_ids.remove(trace.trace_id)
@@ -73,7 +93,8 @@ class Report:
         return {
             "name": self.name, "rows": self.rows, "traces": self.traces, "families": dict(self.families),
             "formats": dict(self.formats), "steps": self.steps, "backtracks": self.backtracks,
-            "already_stored": self.known, "twice_in_file": self.repeated, "n_errors": self.n_errors,
+            "already_stored": self.known, "twice_in_file": self.repeated, "judgements": self.judgements,
+            "raters": dict(self.raters.most_common()), "n_errors": self.n_errors,
             "errors": self.errors, "trace_ids": self.trace_ids,
         }  # fmt: skip
 
@@ -87,6 +108,7 @@ class Report:
             ("rows read", f"{self.rows:,}"), *of(self.families),
             ("new traces", f"{self.traces:,}"), *of(self.formats),
             ("steps", f"{self.steps:,}"), ("backtracks", f"{self.backtracks:,}"),
+            ("judgements", f"{self.judgements:,}"), *of(self.raters),
             ("already stored", f"{self.known:,}"), ("twice in the file", f"{self.repeated:,}"),
             ("errors", f"{self.n_errors:,}"),
         ]  # fmt: skip
@@ -99,8 +121,8 @@ def fresh(
     *,
     family: str | None = None,
     format: str | None = None,
-) -> Iterator[list[Trace]]:
-    """Batches of new traces, while `report` fills. `held` says which of a batch are stored already.
+) -> Iterator[Batch]:
+    """Batches of new traces with what was said, while `report` fills. `held` says which of a batch are stored already.
 
     Raises ImportProblem where the file cannot be read at all, and ValueError for a family or format that is not known.
     """
@@ -109,9 +131,10 @@ def fresh(
     seen: dict[str, str] = {}  # trace id -> content hash
     contents: set[str] = set()
     waiting: list[tuple[str, Trace, str]] = []
+    said: list[Rated] = []
     chars = 0
 
-    def settled() -> list[Trace]:
+    def settled() -> Batch:
         nonlocal chars
         stored = held([trace for _, trace, _ in waiting])
         new = list[Trace]()
@@ -131,25 +154,30 @@ def fresh(
                 report.count(trace)
                 new.append(trace)
         waiting.clear()
+        batch = Batch(new, list(said))
+        said.clear()
         chars = 0
-        return new
+        return batch
 
-    for found in rows(path, report.name):
-        report.rows += 1
+    for found, n in gathered(rows(path, report.name), family):
+        report.rows += n
         if found.problem is not None:
             report.note(found.problem)
             continue
         try:
-            name, traces = read(found.row, found.where, family)
+            name, traces, judged = read(found.row, found.where, family)
         except ImportProblem as problem:
             report.note(problem)
             continue
-        report.families[name] += 1
+        report.families[name] += n
+        if format is None:  # ratings are of the steps that came with them
+            said += judged
+            report.count_said(judged)
         for trace in traces:
             made = trace if format is None else read_as(trace, format)
             waiting.append((found.where, made, content_hash(made.prompt, made.response)))
             chars += len(made.response)
-        if (len(waiting) >= BATCH or chars >= BATCH_CHARS) and (new := settled()):
-            yield new
-    if waiting and (new := settled()):
-        yield new
+        if (len(waiting) >= BATCH or chars >= BATCH_CHARS) and any(batch := settled()):
+            yield batch
+    if waiting and any(batch := settled()):
+        yield batch

@@ -1,7 +1,7 @@
 """TRL's rows: stepwise supervision (`completions`, `labels`), preferences (`chosen`, `rejected`) and conversational pairs.
 
-Completions become steps exactly as they are; labels stay with the trace, in `stats["labels"]`. A preference is two
-traces of one problem, with `stats["preference"]` saying which one was chosen.
+Completions become steps exactly as they are, their labels ratings of whoever is named in `rater_id` (or of the file). A
+preference is two traces of one problem that somebody compared; without a `margin` the liking is slight.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 
 from core.trace import Trace
 from storage.imports import messages
+from storage.imports.judged import Judgement, Rated, labels, step, texts
 from storage.imports.making import Row, Unusable, cut, kept, kind, pieces, short, texts_of
 
 
@@ -33,19 +34,38 @@ def to_traces(row: Row) -> list[Trace]:
     return [cut(prompt, response, model=short(row, "model"), stats=kept(row, "label"))]
 
 
+def ratings(row: Row, traces: list[Trace]) -> list[Rated]:
+    """Labels as ratings of steps; a pair as a comparison."""
+    rater = texts(row, "rater_id", "raters", "labeler")
+    if "completions" in row:
+        given = row.get("labels")
+        said = tuple(step(i, value) for i, value in labels(given)) if isinstance(given, list) else ()
+        return [Rated(traces[0], said, rater)] if said else []
+    if "chosen" in row or "rejected" in row:
+        margin = row.get("margin")
+        said_so = isinstance(margin, int | float) and not isinstance(margin, bool) and margin == margin
+        liked = -float(round(min(3, max(1, margin)))) if said_so and margin is not None else -1.0
+        return [Rated(traces[0], (Judgement("pair", "preference", None, liked),), rater, other=traces[1])]
+    return []
+
+
 def _stepwise(row: Row) -> Trace:
-    texts, labels = texts_of(row, "completions"), row.get("labels")
-    if labels is not None:
-        if not isinstance(labels, list):
-            raise Unusable(f'"labels" is {kind(labels)}; write it as a list with one entry a completion.')
-        if len(labels) != len(texts):
-            raise Unusable(f'"labels" has {len(labels)} entries for {len(texts)} completions; write one for each.')
-        for i, label in enumerate(labels):
+    steps, given = texts_of(row, "completions"), row.get("labels")
+    if given is not None:
+        if not isinstance(given, list):
+            raise Unusable(f'"labels" is {kind(given)}; write it as a list with one entry a completion.')
+        if len(given) != len(steps):
+            raise Unusable(f'"labels" has {len(given)} entries for {len(steps)} completions; write one for each.')
+        for i, label in enumerate(given):
             if not isinstance(label, bool | int | float | None):
                 raise Unusable(f'"labels[{i}]" is {kind(label)}; write true or false.')
     prompt = messages.text_of(row.get("prompt"), "prompt")
-    stats: dict[str, Any] = {} if labels is None else {**kept(row, "labels"), "labels_from": "trl"}
-    return pieces(prompt, texts, straight=False, model=short(row, "model"), answer=short(row, "answer"), stats=stats)
+    stats: dict[str, Any] = {} if given is None else {**kept(row, "labels"), "labels_from": "trl"}
+    gap = row.get("step_gap")
+    return pieces(
+        prompt, steps, straight=False, model=short(row, "model"), answer=short(row, "answer"), stats=stats,
+        gap=gap if isinstance(gap, str) else None,
+    )  # fmt: skip
 
 
 def _side(row: Row, side: str) -> Trace:

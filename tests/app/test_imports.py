@@ -168,7 +168,7 @@ def test_a_running_workbench_is_asked_what_it_has(tmp_path: Path, monkeypatch: p
     )
     server = create_app(tmp_path / "data", engines={"scripted": ScriptedEngine()}, ui=False)
     with TestClient(server, base_url="http://127.0.0.1:7860") as client:
-        remote = app.workbench._Remote("http://127.0.0.1:7860")
+        remote = app.workbench._Remote("http://127.0.0.1:7860", {})
         remote.close()
         remote.client = client
         monkeypatch.setattr(remote, "close", lambda: None)

@@ -17,7 +17,7 @@ from tests.storage.helpers import make_trace
 
 
 def one(row: Any, family: str) -> Trace:
-    name, (trace,) = read(row, "row")
+    name, (trace,), _ = read(row, "row")
     assert name == family
     whole(trace)
     return trace
@@ -121,7 +121,7 @@ def test_a_log_of_request_and_response_is_a_trace_for_each_choice() -> None:
         {**asked, **body},
         {"prompt": "q", "response": body},
     ):
-        name, traces = read(row, "row")
+        name, traces, _ = read(row, "row")
         assert name == "messages"
         assert [(t.prompt, t.response, t.finish_reason, t.model) for t in traces] == [
             ("q", "<think>\nHm\n</think>\n\n", "length", "m"), ("q", "B", "stop", "m"),
@@ -216,7 +216,7 @@ def test_trl_stepwise_and_preference() -> None:
         {"chosen": [user, good], "rejected": [user, bad]},
         {"prompt": "q", "chosen": [user, good], "rejected": [user, bad]},
     ):
-        name, traces = read(row, "row")
+        name, traces, _ = read(row, "row")
         assert name == "trl"
         assert [(t.prompt, t.response, t.stats["preference"]) for t in traces] == [
             ("q", "A", "chosen"), ("q", "B", "rejected"),
@@ -315,5 +315,5 @@ def test_the_store_knows_content_under_any_id(store: Store, tmp_path: Path) -> N
     path.write_text("\n".join(json.dumps(t.to_json()) for t in (again, other, other)))
     report = Report(path.name)
     (batch,) = fresh(path, report, store.held)
-    assert [t.trace_id for t in batch] == [other.trace_id]
+    assert [t.trace_id for t in batch.traces] == [other.trace_id]
     assert (report.rows, report.traces, report.known, report.repeated) == (3, 1, 1, 1)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from core.trace import Trace
 from storage.errors import ImportProblem
 from storage.imports import FAMILIES, messages, prompt_response, read
+from storage.imports.keeping import Wanted, wanted
 from storage.imports.making import Unusable
 from storage.imports.reading import rows
 from storage.imports.report import Report, fresh
@@ -63,7 +64,12 @@ def nearly(rng: random.Random) -> dict[str, Any]:
     row = json.loads(json.dumps(rng.choice((
         {"prompt": "q", "response": "r", "stats": {"n": 1}}, make_trace((None, 0, 0)).to_json(), prm(),
         {"prompt": "q", "completions": ["a", "b"], "labels": [True, False]},
-        {"prompt": "q", "chosen": "a", "rejected": "b"}, {"problem": "q", "steps": ["a", "", "c"]},
+        {"prompt": "q", "chosen": "a", "rejected": "b", "margin": 2}, {"prompt": "q", "completion": "c", "label": True},
+        {"prompt": "q", "step": "s", "trace_id": "t", "step_index": 0, "correctness.responses": ["bad"],
+         "correctness.responses.users": ["ann"], "correctness.responses.status": ["submitted"]},
+        {"data": {"prompt": "q", "steps": [{"text": "a"}]}, "annotations": [{"completed_by": {"email": "ann"}, "result": [
+            {"from_name": "correctness", "value": {"start": "0", "paragraphlabels": ["good"]}},
+            {"from_name": "note", "value": {"text": ["n"]}}]}]}, {"problem": "q", "steps": ["a", "", "c"]},
     ))))  # fmt: skip
     if rng.random() < 0.4:
         row = {rng.choice(("messages", "conversations", "chosen", "prompt")): chat(rng), "rejected": value(rng, 2)}
@@ -87,7 +93,9 @@ def check(row: Any) -> int:
         for chosen in (name, None):
             traces, refusal = list[Trace](), ""
             try:
-                _, traces = read(row, "f.jsonl:1", chosen)
+                _, traces, said = read(row, "f.jsonl:1", chosen)
+                for one in wanted(said, "f.jsonl"):
+                    assert Wanted.from_json(json.loads(json.dumps(one.to_json()))) == one
             except ImportProblem as problem:
                 refusal = str(problem)
             assert bool(refusal) != bool(traces)
@@ -117,7 +125,7 @@ def test_any_row_through_every_family() -> None:
 def test_exact_steps_hold_every_character(texts: Sequence[str]) -> None:
     row = {"prompt": "q", "completions": list(texts)}
     try:
-        _, (trace,) = read(row, "row")
+        _, (trace,), _ = read(row, "row")
     except ImportProblem:
         assert not "".join(texts).strip() or any("\ud800" <= c <= "\udfff" for t in texts for c in t)
         return
@@ -135,7 +143,7 @@ def test_any_bytes_are_read_to_their_end(tmp_path_factory: pytest.TempPathFactor
         for found in rows(path):
             assert found.where.startswith(path.name)
         report = Report(path.name)
-        assert sum(len(b) for b in fresh(path, report, lambda _: Held())) == report.traces
+        assert sum(len(b.traces) for b in fresh(path, report, lambda _: Held())) == report.traces
 
 
 def test_families_refuse_with_their_own_error_only() -> None:

@@ -1,0 +1,28 @@
+"""KTO's rows: `prompt`, `completion` and a `label` that says whether the completion is wanted. The label is a verdict."""
+
+from __future__ import annotations
+
+from core.trace import Trace
+from storage.imports.judged import Rated, texts, verdict
+from storage.imports.making import Row, Unusable, cut, kept, kind, short
+
+
+def fits(row: Row) -> bool:
+    """A completion with one label that is true or false."""
+    both = isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str)
+    return both and isinstance(row.get("label"), bool)
+
+
+def to_traces(row: Row) -> list[Trace]:
+    """One trace. Raises Unusable."""
+    for key in ("prompt", "completion"):
+        if not isinstance(row.get(key), str):
+            raise Unusable(f'"{key}" is {kind(row.get(key))}; write it as a string.')
+    if not isinstance(row.get("label"), bool):
+        raise Unusable(f'"label" is {kind(row.get("label"))}; write true or false.')
+    return [cut(row["prompt"], row["completion"], model=short(row, "model"), stats=kept(row, "label"))]
+
+
+def ratings(row: Row, traces: list[Trace]) -> list[Rated]:
+    """The verdict of whoever is named in `rater_id`."""
+    return [Rated(traces[0], (verdict(1 if row["label"] else -1),), texts(row, "rater_id", "labeler"))]
