@@ -7,7 +7,6 @@ none, for there is nothing to choose between.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import duckdb
 
@@ -110,43 +109,32 @@ def under_policy(
 
 
 def _made(con: duckdb.DuckDBPyConnection, queue_id: str, source: str, couples: Sequence[tuple[str, str]]) -> list[Pair]:
-    made, now = [], utc_now()
-    ordered = [canonical(*couple) for couple in couples]
-    facts = _facts(con, ordered)
-    for (left, right), (problem_id, shared) in zip(ordered, facts, strict=True):
-        made.append(Pair(new_id(), queue_id, problem_id, left, right, shared, source, now))
-    return made
-
-
-# Texts of so many traces are in memory at once.
-_AT_ONCE = 200
+    ordered, now = [canonical(*couple) for couple in couples], utc_now()
+    return [
+        Pair(new_id(), queue_id, problem_id, left, right, shared, source, now)
+        for (left, right), (problem_id, shared) in zip(ordered, _facts(con, ordered), strict=True)
+    ]
 
 
 def _facts(con: duckdb.DuckDBPyConnection, couples: Sequence[tuple[str, str]]) -> list[tuple[str, int]]:
-    """(problem_id, shared_steps) of each couple."""
-    out: list[tuple[str, int]] = []
-    for first in range(0, len(couples), _AT_ONCE):
-        part = couples[first : first + _AT_ONCE]
-        ids = sorted({trace_id for couple in part for trace_id in couple})
-        rows = con.execute(
-            "select t.trace_id, t.problem_id, t.response, coalesce(ends.at, []) from trace t left join ("
-            "select g.trace_id, list(s.char_end order by s.step_idx) as at from segmentation g join step s using (segmentation_id) "
-            "where g.trace_id in (select unnest($ids::varchar[])) group by g.trace_id) ends using (trace_id) "
-            "where t.trace_id in (select unnest($ids::varchar[]))",
-            {"ids": ids},
-        ).fetchall()
-        known: dict[str, Any] = {row[0]: row[1:] for row in rows}
-        for left, right in part:
-            (problem_id, response, ends), (_, other, other_ends) = known[left], known[right]
-            out.append((problem_id, shared_steps(response, ends, other, other_ends)))
-    return out
+    """(problem_id, shared_steps) of each couple: how many first steps are the same in both, byte for byte.
 
-
-def shared_steps(response: str, ends: Sequence[int], other: str, other_ends: Sequence[int]) -> int:
-    """How many first steps are the same in both, byte for byte. ends: where each step ends, in characters."""
-    shared = start = 0
-    for a, b in zip(ends, other_ends, strict=False):
-        if a != b or response[start:a] != other[start:b]:
-            break
-        shared, start = shared + 1, a
-    return shared
+    Steps follow one another without a gap, so two that end at the same place with the same hashes up to there are the same
+    text; no response is read.
+    """
+    return con.execute(
+        """
+        with couples as (
+            select unnest($lefts::varchar[]) as l, unnest($rights::varchar[]) as r, unnest(range(len($lefts))) as place),
+        cut as (
+            select trace_id, step_idx, char_end, text_sha256 from step join segmentation using (segmentation_id)
+            where trace_id in (select l from couples union select r from couples)),
+        shared as (
+            select place, coalesce(min(a.step_idx) filter (
+                b.step_idx is null or a.char_end <> b.char_end or a.text_sha256 <> b.text_sha256), count(*)) as n
+            from couples join cut a on a.trace_id = l left join cut b on b.trace_id = r and b.step_idx = a.step_idx
+            group by place)
+        select problem_id, coalesce(n, 0)::integer from couples join trace on trace_id = l left join shared using (place)
+        order by place""",
+        {"lefts": [couple[0] for couple in couples], "rights": [couple[1] for couple in couples]},
+    ).fetchall()

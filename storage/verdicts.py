@@ -5,14 +5,17 @@ Only submitted comparisons count, as everywhere. Unsure is no vote; "both bad" i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from math import sqrt
+from operator import itemgetter
 from typing import Any
 
 import duckdb
 
 LEFT, RIGHT, TIE, BOTH_BAD, SPLIT, NONE = "left", "right", "tie", "both_bad", "split", "none"
+_PREFERENCE = "preference"  # and preference.NAME of each criterion
 _Z = 1.96  # of a 95 % interval
 
 
@@ -74,47 +77,63 @@ def pair_rows(
     """Every pair that a submitted comparison says something of (of one queue, of these, or of all), ordered by pair_id."""
     rows = con.execute(
         _VOTES
-        + """,
-    counted as (
-        select pair_id,
-            count(*) filter (dimension = 'preference' and value < 0) as n_left,
-            count(*) filter (dimension = 'preference' and value > 0) as n_right,
-            count(*) filter (dimension = 'preference' and value = 0) as n_tie,
-            count(*) filter (dimension = 'preference' and value_text = 'both_bad') as n_both_bad,
-            count(*) filter (dimension = 'preference' and value_text = 'unsure') as n_unsure,
-            avg(value) filter (dimension = 'preference') as mean,
-            -avg(value) filter (dimension = 'preference' and value < 0) as left_strength,
-            avg(value) filter (dimension = 'preference' and value > 0) as right_strength,
-            list(distinct rater_id order by rater_id) as raters, bool_or(prelabel_visible) as names_seen
-        from votes where dimension = 'preference' or starts_with(dimension, 'preference.') group by pair_id),
-    by_criterion as (
-        select pair_id, list((name, mean) order by name) as criteria from (
-            select pair_id, dimension[12:] as name, avg(value) as mean from votes
-            where starts_with(dimension, 'preference.') and value is not null group by all)
-        group by pair_id)
-    select p.pair_id, p.queue_id, p.problem_id, p.left_trace_id, p.right_trace_id, p.shared_steps,
-        coalesce(s.char_end, 0), p.source, c.* exclude (pair_id), by_criterion.criteria
-    from counted c join pair p using (pair_id) left join by_criterion using (pair_id)
-    left join segmentation g on g.trace_id = p.left_trace_id and p.shared_steps > 0
-    left join step s on s.segmentation_id = g.segmentation_id and s.step_idx = p.shared_steps - 1
-    order by p.pair_id""",
+        + """
+    select pair_id, dimension, count(*) filter (value < 0), count(*) filter (value > 0), count(*) filter (value = 0),
+        count(*) filter (value_text = 'both_bad'), count(*) filter (value_text = 'unsure'), avg(value),
+        -avg(value) filter (value < 0), avg(value) filter (value > 0), list(distinct rater_id), bool_or(prelabel_visible)
+    from votes group by pair_id, dimension order by pair_id, dimension""",
         {"queue": queue_id, "pairs": None if pair_ids is None else list(pair_ids)},
     ).fetchall()
-    return [_verdict(row) for row in rows]
+    judged = {
+        pair_id: {row[1]: row[2:] for row in of_pair if row[1].startswith(_PREFERENCE)}
+        for pair_id, of_pair in groupby(rows, key=itemgetter(0))
+    }
+    pairs = con.execute(
+        "select pair_id, queue_id, problem_id, left_trace_id, right_trace_id, shared_steps, source from pair "
+        "where pair_id in (select unnest(?::varchar[])) order by pair_id",
+        [list(judged)],
+    ).fetchall()
+    ends = _ends(con, [pair[3] for pair in pairs if pair[5]])
+    return [_verdict(pair, ends.get((pair[3], pair[5] - 1), 0), judged[pair[0]]) for pair in pairs if judged[pair[0]]]
 
 
-def _verdict(row: Sequence[Any]) -> PairVerdict:
-    n_left, n_right, n_tie, n_both_bad, n_unsure, mean, left_strength, right_strength, raters, seen, criteria = row[8:]
+def _ends(con: duckdb.DuckDBPyConnection, trace_ids: Sequence[str]) -> dict[tuple[str, int], int]:
+    """Where each step of these traces ends. Two plain passes: joined to the pairs in one statement, a table of a million
+    steps was hashed whole, for 50 rows.
+    """
+    found = con.execute(
+        "select segmentation_id, trace_id from segmentation where trace_id in (select unnest(?::varchar[]))",
+        [trace_ids],
+    ).fetchall()
+    traces = dict(found)
+    steps = con.execute(
+        "select segmentation_id, step_idx, char_end from step where segmentation_id in (select unnest(?::varchar[]))",
+        [list(traces)],
+    ).fetchall()
+    return {(traces[segmentation_id], at): end for segmentation_id, at, end in steps}
+
+
+_NOBODY = (0, 0, 0, 0, 0, None, None, None)
+
+
+def _verdict(pair: Sequence[Any], shared_chars: int, judged: Mapping[str, Sequence[Any]]) -> PairVerdict:
+    """judged: by dimension, the figures of `pair_rows`."""
+    n_left, n_right, n_tie, n_both_bad, n_unsure, mean, left, right = judged.get(_PREFERENCE, _NOBODY)[:8]
     counts = {LEFT: n_left, RIGHT: n_right, TIE: n_tie, BOTH_BAD: n_both_bad}
-    most = max(counts.values())
+    votes, most = sum(counts.values()), max(counts.values())
     winners = [name for name, n in counts.items() if n == most]
     outcome = NONE if most == 0 else winners[0] if len(winners) == 1 else SPLIT
-    sides = {LEFT: (row[3], row[4], left_strength), RIGHT: (row[4], row[3], right_strength)}
+    sides = {LEFT: (pair[3], pair[4], left), RIGHT: (pair[4], pair[3], right)}
     chosen, rejected, strength = sides.get(outcome, (None, None, None))
-    votes = sum(counts.values())
-    found = (n_left, n_right, n_tie, n_both_bad, n_unsure, mean, outcome, chosen, rejected, strength)
-    agreement = most / votes if votes else None
-    return PairVerdict(*(*row[:8], *found, agreement, dict(criteria or ()), tuple(raters), seen))
+    criteria = {name.removeprefix(f"{_PREFERENCE}."): row[5] for name, row in judged.items() if name != _PREFERENCE}
+    counted = (n_left, n_right, n_tie, n_both_bad, n_unsure, mean, outcome, chosen, rejected, strength)
+    rest = (
+        most / votes if votes else None,
+        {name: value for name, value in criteria.items() if value is not None},
+        tuple(sorted({rater for row in judged.values() for rater in row[8]})),
+        any(row[9] for row in judged.values()),
+    )
+    return PairVerdict(*(*pair[:6], shared_chars, pair[6], *counted, *rest))
 
 
 def position_bias(con: duckdb.DuckDBPyConnection, *, queue_id: str | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.trace import Origin
-from storage.pairing import PairError, by_hand, shared_steps, under_policy
+from storage.pairing import PairError, by_hand, under_policy
 from storage.pairs import Pair, add_pairs, canonical, flipped, read_pairs
 from storage.queues.settings import Queue, save_queues
 from storage.store import Store
@@ -147,11 +147,21 @@ def test_pairs_under_a_policy(store: Store) -> None:
         store.read(lambda con: by_hand(con, "pairs", [(b, "nobody")]))
 
 
-@given(st.lists(st.text("ab", max_size=3), max_size=5), st.lists(st.text("ab", max_size=3), max_size=5))
-def test_shared_steps_are_the_same_characters(one: list[str], other: list[str]) -> None:
-    def ends(parts: list[str]) -> list[int]:
-        return [len("".join(parts[: i + 1])) for i in range(len(parts))]
+NAMES = st.lists(st.sampled_from("ab"), max_size=4)
 
-    n = shared_steps("".join(one), ends(one), "".join(other), ends(other))
-    assert one[:n] == other[:n]
-    assert n == min(len(one), len(other)) or one[n] != other[n]
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(NAMES, NAMES)
+def test_shared_steps_are_the_same_characters(store: Store, one: list[str], other: list[str]) -> None:
+    made = [
+        make_trace([None, *range(len(n) - 1)][: len(n)], names=n, answer="x" * at) for at, n in enumerate((one, other))
+    ]
+    if made[0].response == made[1].response:
+        return
+    for trace in made:
+        store.add_trace(trace).result()
+    (pair,) = store.read(lambda con: by_hand(con, "pairs", [(made[0].trace_id, made[1].trace_id)]))
+    n = pair.shared_steps
+    texts = [[trace.step_text(i) for i in range(len(trace.steps))] for trace in made]
+    assert texts[0][:n] == texts[1][:n]
+    assert n == min(map(len, texts)) or texts[0][n] != texts[1][n]
