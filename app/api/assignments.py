@@ -17,6 +17,7 @@ from app.api.traces import TraceOut
 from app.services import Services
 from core import layout
 from storage.events import RatingEvent
+from storage.gold import OnHold
 from storage.queues import claims, progress
 from storage.queues.assignments import has_had
 from storage.queues.settings import DEFAULT_QUEUE, Queue, need_queue
@@ -161,7 +162,10 @@ async def next_assignment(bench: Bench, me: Me, asked: NextIn | None = None) -> 
         raise Refused(422, f'The queue "{queue.title}" has pairs; take one with POST /api/pairs/next.')
     if queue.archived:
         return {"assignment": None, "reason": f"The queue “{queue.title}” is closed; choose another."}
-    assignment = await blocking(lambda: bench.store.next_assignment(rater, queue.queue_id, ahead=asked.prefetch))
+    try:
+        assignment = await blocking(lambda: bench.store.next_assignment(rater, queue.queue_id, ahead=asked.prefetch))
+    except OnHold as held:  # paused, or to be screened first: said where there would be work
+        return {"assignment": None, "reason": str(held)}
     if assignment is not None:
         return await _work(bench, assignment)
     any_trace = await blocking(lambda: bench.store.traces(limit=1))

@@ -14,6 +14,7 @@ from app.people import Person
 from core.scrub import scrub
 from core.trace import Trace
 from storage import verdicts
+from storage.gold import OnHold
 from storage.pairing import BY_HAND, MOST_A_PROBLEM, PairError, by_hand, under_policy
 from storage.pairs import DEFAULT_PAIR_QUEUE, Pair, add_pairs, count_new, read_pair, read_pairs, set_up_pairs
 from storage.queues.settings import Queue, read_queue, read_queues
@@ -185,10 +186,17 @@ async def next_pair(bench: Bench, me: Me, asked: NextPairIn | None = None) -> di
             wanted = [_pair_queue(store, queue_id).queue_id]
         else:
             wanted = [q.queue_id for q in _queues(store, rater) if q.remaining]
+        held = ""
         for one in wanted:
-            found = store.next_assignment(rater, one, ahead=ahead)
+            try:
+                found = store.next_assignment(rater, one, ahead=ahead)
+            except OnHold as said:
+                held = str(said)
+                continue
             if found is not None:
                 return _work(store, found)
+        if held:
+            return {"assignment": None, "reason": held}
         known = [q for q in store.read(read_queues) if q.unit == "pair"]
         reason = "You have compared every pair there is for you." if known else "There are no pairs yet."
         return {"assignment": None, "reason": f"{reason} A researcher can make more of them."}

@@ -1,0 +1,188 @@
+"""Agreement against published figures, aggregation against raters who are known to be bad, gold that pauses."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from storage import gold
+from storage.errors import StoreError
+from storage.quality import disputes, raters, votes
+from storage.quality.aggregate import METHODS, aggregate
+from storage.quality.figures import ALL_EQUAL, NO_UNIT, agreement, kappa, sums_of
+from storage.queues.settings import DEFAULT_QUEUE, need_queue, save_queues
+from storage.ratings import utc_now
+from storage.store import Store
+from tests.storage.helpers import Rater, make_trace, rate
+
+# Four observers, twelve units, "." where nothing was said: Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011),
+# section C; also Gwet's cac.raw4raters. Published: α ordinal 0.815; AC1 0.77544 and agreement 0.81818 (irrCAC).
+OBSERVERS = ("123321412...", "1233224125.3", ".3332342251.", "12332441251.")
+
+
+def by_unit(units: Sequence[Sequence[int]], n_values: int):
+    """Every unit as a trace of its own."""
+    import numpy as np
+
+    return np.stack([sums_of([unit], n_values) for unit in units])
+
+
+def test_figures_are_those_published() -> None:
+    units = [[sum(o[u] == str(v) for o in OBSERVERS) for v in range(1, 6)] for u in range(12)]
+    found = agreement(by_unit(units, 5), 5)
+    assert (found.n_units, found.n_ratings) == (11, 40)
+    assert found.alpha.value == pytest.approx(0.815, abs=5e-4)
+    assert found.ac1.value == pytest.approx(0.77544, abs=5e-6)
+    assert found.percent.value == pytest.approx(81.818, abs=5e-4)
+    for figure in (found.alpha, found.ac1, found.percent):
+        assert figure.low is not None and figure.high is not None
+        assert figure.low < figure.value < figure.high
+    assert found == agreement(by_unit(units, 5), 5), "the interval is drawn anew each time"
+    # Two readers of 50 proposals, of which both accept 20 and both reject 15: κ = 0.4 (the usual textbook example).
+    assert kappa([[20, 5], [10, 15]]) == pytest.approx(0.4)
+
+
+def test_what_is_undefined_says_why() -> None:
+    same = agreement(by_unit([[0, 0, 3]] * 4, 3), 3)
+    assert (same.percent.value, same.ac1.value, same.alpha.value) == (100, 1, None)
+    assert same.alpha.sentence == ALL_EQUAL
+    assert kappa([[0, 0], [0, 9]]) is None
+    single = agreement(by_unit([[0, 0, 1]], 3), 3)
+    assert (single.n_units, single.percent.sentence) == (0, NO_UNIT)
+    one_trace = agreement(by_unit([[1, 0, 2]], 3), 3)
+    assert one_trace.alpha.value is not None and one_trace.alpha.low is None
+    assert "there is one" in one_trace.alpha.sentence
+
+
+def test_aggregation_finds_who_is_bad_and_is_righter_than_a_majority() -> None:
+    dice = random.Random(7)
+    accuracy = {"ada": 0.95, "bob": 0.9, "cyd": 0.9, "dot": 0.0, "eve": 0.0}
+    truth = [dice.choice((-1.0, 0.0, 1.0, 1.0)) for _ in range(300)]
+
+    def say(unit: int, skill: float) -> float:
+        return truth[unit] if dice.random() < skill else dice.choice((-1.0, 0.0, 1.0))
+
+    cast = [((unit, "step"), who, say(unit, skill)) for unit in range(300) for who, skill in accuracy.items()]
+    right = {}
+    for method in METHODS:
+        found = aggregate(cast, method)
+        good, bad = ([found.competence[who] for who in names] for names in (("ada", "bob", "cyd"), ("dot", "eve")))
+        assert min(good) > max(bad) + 0.1, (method, found.competence)
+        right[method] = sum(found.labels.get((unit, "step")) == truth[unit] for unit in range(300))
+    assert min(right["dawid_skene"], right["mace"]) > max(right["majority"], 280)
+    assert aggregate([(1, "a", 1.0), (1, "b", -1.0)], "majority").labels == {}, "a tie has no majority"
+    assert "one rater" in aggregate([(1, "a", 1.0)], "mace").sentence
+    with pytest.raises(StoreError, match="dawid_skene"):
+        aggregate([], "guess")
+
+
+def test_a_queue_is_summed_as_its_votes_say(store: Store) -> None:
+    """The SQL against the arithmetic on the same votes: what is not submitted, unsure or gold is no vote."""
+    traces = [make_trace(prompt=f"Reach {n} from 1, 2 and 3.") for n in range(3)]
+    said = {"ada": (1, 0, -1), "bob": (1, -1, -1), "cyd": (1, "unsure", 1)}
+    for trace in traces[:2]:
+        for who, values in said.items():
+            rate(store, trace, who, values)
+    open_work = rate(store, traces[2], "ada", (1, 1, 1))
+    Rater(store, store.open_assignment("bob", traces[2].trace_id)).step(0, -1)  # not submitted
+    open_work.send("reopen")
+    steps = votes.JUDGED["correctness"]
+    found = store.read(lambda con: votes.agreement(con, DEFAULT_QUEUE, steps))
+    units = [[0, 0, 3], [1, 1, 0], [2, 0, 1]]
+    import numpy as np
+
+    expected = agreement(np.stack([sums_of(units, 3)] * 2), 3)
+    for name in ("percent", "alpha", "ac1"):
+        assert getattr(found, name).value == pytest.approx(getattr(expected, name).value)
+    assert (found.n_units, found.n_ratings, found.n_traces) == (6, 16, 2)
+    pairs = {(p.one, p.other): p for p in store.read(lambda con: votes.pairwise(con, DEFAULT_QUEUE, steps))}
+    assert {names: p.n for names, p in pairs.items()} == {("ada", "bob"): 6, ("ada", "cyd"): 4, ("bob", "cyd"): 4}
+    assert pairs["ada", "bob"].percent == pytest.approx(100 * 2 / 3)
+    errors = store.read(lambda con: votes.first_errors(con, DEFAULT_QUEUE))
+    # ada: step 2, bob: step 1, cyd: none; in both traces.
+    assert (errors.n_traces, errors.n_pairs, errors.same, errors.one_sided, errors.apart) == (2, 6, 0, 4, {1: 2})
+    widest = store.read(lambda con: disputes.disputes(con, DEFAULT_QUEUE, steps)).rows
+    assert [(d.step_idx, d.votes, d.unsure, d.spread) for d in widest] == [
+        (2, (2, 0, 1), 0, 2), (2, (2, 0, 1), 0, 2), (1, (1, 1, 0), 1, 1), (1, (1, 1, 0), 1, 1)
+    ]  # fmt: skip
+    empty = store.read(lambda con: votes.agreement(con, "nobody's", steps))
+    assert empty.alpha.sentence == NO_UNIT
+
+
+def work_on(store: Store, who: str, values: Sequence[int]) -> str:
+    """Take the next item, answer, submit; what it was: gold, screening or empty."""
+    found = store.next_assignment(who)
+    assert found is not None
+    hand = Rater(store, found)
+    for i, value in enumerate(values):
+        hand.step(i, value)
+    hand.submit()
+    ((kind,),) = store.query("select coalesce(gold, '') from assignment where assignment_id = ?", [found.assignment_id])
+    return kind
+
+
+def test_screening_comes_first_gold_is_mixed_in_and_failing_it_pauses(store: Store) -> None:
+    traces = [make_trace(prompt=f"Reach {n} from 1, 2 and 3.") for n in range(10)]
+    for n, trace in enumerate(traces):
+        store.add_trace(trace).result()
+        if n < 5:
+            hand = rate(store, trace, "boss", (1, 0, -1))
+            answers = store.read(lambda con, one=hand.assignment.assignment_id: gold.answers_of_assignment(con, one))
+            kind = "screening" if n == 0 else "gold"
+            made = gold.Gold(DEFAULT_QUEUE, trace.trace_id, kind, answers, "Step 3 adds wrongly.", True, "boss")
+            store.write(gold.add_gold, made).result()
+    queue = store.read(lambda con: need_queue(con, DEFAULT_QUEUE))
+    rules = replace(queue.config, pause_below=0.7, pause_after=2)
+    store.write(save_queues, replace(queue, gold_share=0.8, config=rules)).result()
+
+    assert work_on(store, "ada", (1, 0, -1)) == "screening"
+    kinds = [work_on(store, "ada", (1, 0, -1)) for _ in range(7)]
+    assert set(kinds) == {"", "gold"}
+
+    assert work_on(store, "eve", (1, 0, -1)) == "screening"
+    failed = 0
+    while failed < 2:
+        failed += work_on(store, "eve", (1, 1, 1)) == "gold"
+    with pytest.raises(gold.OnHold, match="33 % of your judgements on the last 2 items"):
+        store.next_assignment("eve")
+    assert store.next_assignment("eve", ahead=True) is None
+    states = {s.rater_id: s.state for s in store.read(lambda con: gold.standings(con, DEFAULT_QUEUE))}
+    assert states == {"ada": "passed", "eve": "paused"}
+    (eve,) = (r for r in store.read(lambda con: raters.raters(con, DEFAULT_QUEUE)) if r.rater_id == "eve")
+    assert (eve.n_gold, eve.state) == (3, "paused")
+    assert eve.gold == pytest.approx((1 + 1 / 3 + 1 / 3) / 3)
+
+    opened = gold.Standing("eve", DEFAULT_QUEUE, "open", "Read the guidelines.", "boss", utc_now())
+    store.write(gold.set_standing, opened).result()
+    assert store.next_assignment("eve") is not None, "what was wrong before does not count again"
+
+
+def test_a_failed_screening_stops_before_any_work_and_a_mended_answer_changes_nothing(store: Store) -> None:
+    first, second = (make_trace(prompt=f"Reach {n} from 1, 2 and 3.") for n in (1, 2))
+    hand = rate(store, first, "boss", (1, 0, -1))
+    store.add_trace(second).result()
+    answers = store.read(lambda con: gold.answers_of_assignment(con, hand.assignment.assignment_id))
+    store.write(
+        gold.add_gold, gold.Gold(DEFAULT_QUEUE, first.trace_id, "screening", answers, "", True, "boss")
+    ).result()
+    queue = store.read(lambda con: need_queue(con, DEFAULT_QUEUE))
+    store.write(save_queues, replace(queue, config=replace(queue.config, pause_below=0.9))).result()
+
+    found = store.next_assignment("eve")
+    assert found is not None
+    eve = Rater(store, found)
+    for i in range(3):
+        eve.step(i, 1)
+    assert store.next_assignment("eve", ahead=True) is None, "nothing is fetched ahead before the screening is done"
+    eve.submit()
+    eve.send("reopen")
+    eve.step(1, 0)
+    eve.step(2, -1)
+    eve.submit()
+    with pytest.raises(gold.OnHold, match="the screening were right, and 90 %"):
+        store.next_assignment("eve")
+    (score,) = store.read(lambda con: gold.scores(con, DEFAULT_QUEUE, "eve"))
+    assert [(c.step_idx, c.expected, c.given) for c in score.compared] == [(0, 1, 1), (1, 0, 1), (2, -1, 1)]
