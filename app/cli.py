@@ -15,6 +15,7 @@ import typer
 
 from app.commands import ask as ask_command
 from app.commands import collect as collect_command
+from app.commands import keep as keep_command
 from app.commands import pocket as pocket_command
 from app.commands import serve as serve_command
 from app.commands import train as train_command
@@ -140,6 +141,9 @@ app.command("snapshot")(collect_command.snapshot)
 app.command("export")(collect_command.export)
 app.command("serve", context_settings={"allow_extra_args": True})(serve_command.serve)
 app.command("train")(train_command.train)
+app.command("backup")(keep_command.backup)
+app.command("restore")(keep_command.restore)
+app.command("doctor")(keep_command.doctor)
 app.add_typer(pocket_command.app, name="pocket")
 app.add_typer(users_command.app, name="users")
 

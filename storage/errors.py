@@ -47,3 +47,7 @@ class ExportError(StoreError):
 
 class ImportProblem(StoreError):
     """A line of an imported file cannot be used. `str(error)` is `file.jsonl:17: what is wrong; how to mend it`."""
+
+
+class BackupError(StoreError):
+    """A backup cannot be made, read or restored; nothing was left half done."""

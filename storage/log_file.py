@@ -32,8 +32,8 @@ class Tail:
 
     def sentence(self, path: Path) -> str:
         return (
-            f"{path} ended in the midst of a commit ({self.beyond} bytes after the last whole one): the process that wrote it "
-            "was killed, or its disk was full. Everything acknowledged is there; the rest was left out."
+            f"{path} ended in the midst of a commit ({self.beyond} bytes after the last whole one), as happens when a process "
+            "is killed or its disk is full: nobody was told that this was saved, and it was left out. All before it is there."
         )
 
 

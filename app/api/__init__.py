@@ -12,6 +12,7 @@ from app.api import (
     health,
     imports,
     jobs,
+    keep,
     models,
     pairs,
     people,
@@ -51,6 +52,7 @@ NOUNS = (
     snapshots,
     exports,
     jobs,
+    keep,
     docs,
 )
 
