@@ -18,11 +18,19 @@ MARKUP = """
   <header class="wl-problem" data-id="problem-bar">
     <div class="problem-text"><span class="label">Problem</span><div class="text" data-id="prompt"></div></div>
     <div class="problem-text answer"><span class="label">Answer</span><div class="text" data-id="answer"></div></div>
+    <div class="problem-text answer" data-id="reference-box" hidden><span class="label">Reference</span><div class="text" data-id="reference"></div></div>
     <div class="progress">
       <span data-id="progress"></span>
       <span class="meter" aria-hidden="true"><span data-id="meter"></span></span>
       <span class="rater">Rater <button type="button" class="quiet" data-id="rater" title="Change the rater's name"></button></span>
     </div>
+    <div class="queue-head">
+      <label data-id="queue-pick" hidden>Queue <select data-id="queue"></select></label>
+      <button type="button" class="secondary" data-id="guidelines-button" aria-expanded="false" aria-controls="wl-guidelines">Guidelines</button>
+      <span class="muted" data-id="pace"></span>
+      <span class="muted" data-id="sampling-note" hidden></span>
+    </div>
+    <div class="guidelines" id="wl-guidelines" data-id="guidelines" role="region" aria-label="Guidelines" tabindex="0" hidden></div>
   </header>
 
   <div class="wl-rate-columns">
@@ -49,7 +57,7 @@ MARKUP = """
         <div class="exits" data-id="exits"></div>
       </section>
       <section class="wl-card" data-id="recent-card" hidden>
-        <h2>Rated by you</h2>
+        <h2 data-id="recent-title">Your last ones</h2>
         <ul class="plain" data-id="recent"></ul>
       </section>
     </aside>

@@ -1,14 +1,14 @@
-// Taking a trace to rate, leaving it (submit, skip, …), coming back to one. Owns what the page shows while there is none,
-// the ways out, and the list of what was rated here. Knows no row and no key.
+// Taking a trace to rate, leaving it (submit, skip, …), coming back to one; the next is fetched meanwhile. Owns what the page
+// shows while there is none, and the ways out. Knows no row and no key.
 
 import { me, raterName } from "./account.js";
+import { Ahead } from "./ahead.js";
 import { ApiError, get, post } from "./api.js";
 import { h, notice, param, setParams } from "./dom.js";
 import { askExit, exitButtons, exitWord } from "./exits.js";
+import { QueueHead } from "./rate-queue.js";
 import { Work } from "./rate-work.js";
 import { shortId } from "./step-detail.js";
-
-const RATED_KEPT = 8;
 
 export class Desk {
   /** at(id): an element of the page; shown(work): another trace is there; leaving(true): its last event is on the way, (false): it was answered. */
@@ -17,20 +17,38 @@ export class Desk {
     this.notices = at("notices");
     this.work = null;
     this.left = null; // the work that was submitted or left last: undo takes that back
+    this.ahead = new Ahead();
+    this.head = new QueueHead(at, { chosen: () => this.#another() });
     this.rater = raterName();
     at("rater").disabled = me.accounts;
     at("rater").addEventListener("click", () => this.#rename());
   }
 
   /** What the address asks for, else the next trace. */
-  start() {
+  async start() {
+    try {
+      await this.head.load();
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error; // taking a trace says what is wrong
+    }
     if (param("trace")) return this.open(() => post("/api/assignments", { trace_id: param("trace"), rater: this.rater }));
     if (param("assignment")) return this.open(() => get(`/api/assignments/${encodeURIComponent(param("assignment"))}`));
     return this.next();
   }
 
   next() {
-    return this.open(() => post("/api/assignments/next", { rater: this.rater }));
+    this.ahead.drop(); // the server hands it out, if it is still held
+    return this.open(() => post("/api/assignments/next", this.#wish));
+  }
+
+  get #wish() {
+    return { rater: this.rater, queue: this.head.queue };
+  }
+
+  /** Another queue was chosen, or another name given. */
+  #another() {
+    this.left = null;
+    return this.next();
   }
 
   async open(load) {
@@ -58,7 +76,29 @@ export class Desk {
     setParams({ assignment: id, trace: null, step: cursor >= 0 ? cursor + 1 : null });
     this.#drawAside();
     this.#drawReadOnly();
+    this.head.shown(payload);
     this.shown(this.work);
+    const { work } = this;
+    const mine = work.assignment.rater_id === this.rater && work.remaining !== 1;
+    if (!work.readOnly && mine) this.ahead.fetch(this.#wish, () => this.work === work && !work.readOnly, () => performance.now() - work.dwellFrom);
+    else this.ahead.drop();
+  }
+
+  /** What was fetched ahead, at once; its lease begins meanwhile. False: there is nothing. */
+  #showAhead() {
+    const payload = this.ahead.take();
+    if (!payload) return false;
+    payload.assignment.status = "leased";
+    if (payload.remaining) payload.remaining = Math.max(1, payload.remaining - 1); // the one before was still counted
+    this.#begin(payload);
+    const { work } = this;
+    post(`/api/assignments/${encodeURIComponent(work.id)}/begin`, { rater: this.rater }).catch((error) => {
+      if (!(error instanceof ApiError)) throw error;
+      if (error.status !== 409 || this.work !== work) return; // unreachable: the first judgement begins it, too
+      if (work.judgements.now.size === 0) this.next();
+      else notice(this.notices, "open", "info", "Another rater has this trace too, by now; what you rate in it is kept as an extra rating.");
+    });
+    return true;
   }
 
   #showEmpty(title, text, again = false) {
@@ -82,19 +122,28 @@ export class Desk {
   async #leave(changes, action, words) {
     const { work } = this;
     const { id } = work;
-    const { prompt } = work.model;
     const [event] = work.send(changes, "key", action);
     work.readOnly = true;
     this.leaving(true);
     notice(this.notices, "submit", "warn", null);
+    const shown = this.#showAhead();
+    if (shown) {
+      this.left = Object.assign(work, { leftBy: action });
+      this.leaving(false);
+    }
     await this.outbox.drained(id);
     const refused = this.notices.querySelector(`[data-notice="rejected-${event.event_id}"]`) !== null;
     work.readOnly = !refused;
-    this.leaving(false);
-    if (refused) return;
-    if (action === "submit") this.#remember(id, prompt);
-    this.left = Object.assign(work, { leftBy: action });
-    await this.next();
+    if (!shown) this.leaving(false);
+    if (refused) {
+      if (shown) this.left = null;
+      return;
+    }
+    if (shown) this.head.refresh();
+    else {
+      this.left = Object.assign(work, { leftBy: action });
+      await this.next();
+    }
     notice(this.notices, "submitted", "good", words, action === "submit" ? h("a", { class: "button secondary", href: `?assignment=${encodeURIComponent(id)}` }, "Look at it again") : null);
   }
 
@@ -123,16 +172,13 @@ export class Desk {
     if (!name || name === this.rater) return;
     this.rater = name.slice(0, 60);
     localStorage.setItem("worldline.rater", this.rater);
-    this.next();
+    this.#another();
   }
 
   #drawAside() {
     const { assignment } = this.work;
     this.at("rater").textContent = assignment.rater_id;
     this.at("exits").replaceChildren(...exitButtons((reason) => this.exit(reason)));
-    const mine = rated().filter((r) => r.rater === assignment.rater_id);
-    this.at("recent-card").hidden = mine.length === 0;
-    this.at("recent").replaceChildren(...mine.map((r) => h("li", {}, h("a", { href: `?assignment=${encodeURIComponent(r.id)}` }, r.prompt))));
   }
 
   /** Leave without rating it to the end: the reason is asked for where none is given, a remark is kept as the trace's note. */
@@ -145,13 +191,4 @@ export class Desk {
     this.keepNote(chosen.remark);
     await this.#leave([{ target: "trace", step: null, dimension: "exit", value: null, text: chosen.reason }], "skip", `Left: ${exitWord(chosen.reason)}.`);
   }
-
-  #remember(id, text) {
-    const kept = rated().filter((r) => r.id !== id);
-    localStorage.setItem("worldline.rated", JSON.stringify([{ id, prompt: text.slice(0, 120), rater: this.work.assignment.rater_id }, ...kept].slice(0, RATED_KEPT)));
-  }
-}
-
-function rated() {
-  return JSON.parse(localStorage.getItem("worldline.rated") ?? "[]");
 }
