@@ -107,7 +107,7 @@ export function errorDetails({ step, types, room, change }) {
     step,
     body: [
       line("Kind", kinds), line("Severity", severities),
-      line("Where", where.element),
+      text ? line("Where", where.element) : null, // while the model still writes there are no offsets yet
       h("label", { class: "detail-row" }, h("span", { class: "what" }, "Why"), why),
       line("Put right", h("span", { class: "picks" }, h("label", { class: "inline" }, "in step", right), never), sentence),
     ],

@@ -16,7 +16,7 @@ export class Prelabels {
   /** Another trace is there. */
   begin() {
     const { work, notices } = this.room;
-    this.settled = work.scores || work.readOnly ? work : null;
+    this.settled = work.scores || work.readOnly || work.live ? work : null;
     notice(notices, "prelabels", "info", work.verifying && work.scores && !work.readOnly
       ? `Verify mode: the scores of ${shortId(work.scores.scorer)} stand beside the steps from the start. Every judgement is kept as made with them in view.` : null);
     if (work.hadLog) this.#ask(); // they may have been seen in another window

@@ -28,6 +28,7 @@ const KINDS = ["setup", "plan", "derive", "verify", "explore", "backtrack", "con
 function mending(step, view) {
   const parent = view.judgements.get("step", step.index, "parent");
   const kind = view.judgements.get("step", step.index, "kind")?.text ?? null;
+  if (view.live) return null;
   if (view.selected !== step.index || view.readOnly) {
     if (!parent && !kind) return null;
     return h("p", { class: "mended" }, "✎ ", parent ? `follows ${stepWord(parent.value < 0 ? null : parent.value)}` : "", parent && kind ? ", " : "", kind ? `is “${kind}”` : "");
@@ -62,6 +63,7 @@ function writeButton(action, glyph, words, step, view) {
 /** The text of a step: to be cut, in the pieces it was cut into, or as it is. */
 function textOf(step, view, selected) {
   const cuts = view.cutsOf(step.index);
+  if (step.writing) return ["thought", "summary", "reflection"].filter((field) => step[field]).map((field) => h("p", { class: field }, step[field])); // it grows: not worth rendering
   if (view.cutting) return [view.cutter.element(cuts)];
   if (!cuts.length) return view.texts.fields(step);
   const text = view.textOf(step.index);

@@ -1,21 +1,19 @@
 // The Rate page: the rows and the keys. A key changes the state on screen at once and is queued in the order it came; "saved"
 // appears when the server has committed it. `room` is the page as its parts see it: taking and leaving traces (rate-desk.js),
-// what stands around the list (rate-around.js), corrections (rate-mend.js), undo (rate-history.js), the scores (prelabels.js).
+// what stands around the list (rate-around.js), what the panel asks (rate-asking.js), a run that is still written (live.js), corrections (rate-mend.js), undo (rate-history.js), the scores (prelabels.js).
 // One assignment is in rate-work.js, what is judged in judgements.js, what waits to be sent in outbox.js.
 
-import { applyNext } from "./apply-next.js";
-import { betterStep } from "./better-step.js";
-import { commentStep } from "./comment-step.js";
 import { Cutter } from "./cutter.js";
-import { $, notice, plural, say, setParams } from "./dom.js";
-import { ERROR_TYPES, errorDetails, selectedPlace } from "./error-details.js";
-import { CHOICES, COMMENT, QUESTIONS, UNSURE } from "./judgements.js";
+import { $, notice, param, plural, say, setParams } from "./dom.js";
+import { CHOICES, QUESTIONS, UNSURE } from "./judgements.js";
 import { Keys, show } from "./keys.js";
+import { Live, handOverOld } from "./live.js";
 import { Outbox } from "./outbox.js";
 import { Overview } from "./overview.js";
 import { Panel } from "./panel.js";
 import { Prelabels } from "./prelabels.js";
 import { Around } from "./rate-around.js";
+import { Asking } from "./rate-asking.js";
 import { Desk } from "./rate-desk.js";
 import { History } from "./rate-history.js";
 import { TABLE } from "./rate-keys.js";
@@ -27,6 +25,7 @@ import { StepList } from "./steplist.js";
 import { StepTexts } from "./step-texts.js";
 
 const URL_AFTER_MS = 250; // browsers refuse more than about 100 URL changes in 30 s; a fast rater makes more
+const ONCE_STORED = new Set(["cut", "join", "better", "apply-next", "exit"]); // need the whole trace
 const WHILE_CUTTING = new Set(["undo", "redo", "help", "cut"]); // what keys in the text that is being cut may do
 
 export async function mount(root) {
@@ -36,10 +35,8 @@ export async function mount(root) {
   const notices = at("notices");
   let work = null;
   let sure = false; // the rater was told what is missing and submits nevertheless
-  let lastChoice = null; // the rating that was given last: what "the same for the next" gives
-  let lastRated = null; // the step it was given to, while the cursor stands behind it
 
-  const room = { root, at, notices, act, apply, get work() { return work; } };
+  const room = { root, at, notices, act, apply, drawTexts, get work() { return work; } };
   room.outbox = new Outbox({
     committed: (event) => settle(event, true),
     rejected: (event, sentence) => {
@@ -53,15 +50,16 @@ export async function mount(root) {
   const list = (room.list = new StepList(at("list"), {
     look: "full",
     label: "Steps to rate",
+    follows: false, // a run that is still written is read at the rater's own pace
     decorate: (step) => rateRow(step, work.model, {
-      judgements: work.judgements, selected: list.selected, reached: work.reached, showAll: at("show-all").checked, readOnly: work.readOnly,
-      scores: work.scores, judged: judgedStep(), saved: (index) => work.savedOf(index), keyOf: (action) => keys.label(action), ariaOf: (action) => keys.aria(action),
+      judgements: work.judgements, selected: list.selected, reached: work.reached, showAll: at("show-all").checked, readOnly: work.readOnly, live: work.live === true,
+      scores: work.scores, judged: asking.judgedStep(), saved: (index) => work.savedOf(index), keyOf: (action) => keys.label(action), ariaOf: (action) => keys.aria(action),
       texts, cutter, cutting: cutter.index === step.index, cutsOf: (index) => work.cutsOf(index), textOf: (index) => work.textOf(index), spanOf: (index) => work.spanOf(index),
     }),
     onSelect: (index) => {
       const before = work.cursor;
       work.cursor = index;
-      if (index !== lastRated + 1) lastRated = null;
+      asking.moved(index);
       const from = work.reached;
       work.reached = Math.max(from, index);
       if (cutter.index !== null && cutter.index !== index) mending.endCutting();
@@ -92,8 +90,10 @@ export async function mount(root) {
   const panel = (room.panel = new Panel(at("panel"), (focus) => focus && focusList()));
   const around = (room.around = new Around(room));
   const mending = new Mending(room);
+  const asking = new Asking(room);
   const history = new History(room);
   const prelabels = new Prelabels(room);
+  const live = new Live(room);
   const same = new SameWords(list, [at("prompt"), at("answer")], at("same"), {
     at: () => work.cursor,
     go: (index) => {
@@ -120,7 +120,7 @@ export async function mount(root) {
     }
     const { model, cursor } = work;
     sure = false;
-    lastChoice = lastRated = null;
+    asking.begin();
     at("note").value = work.judgements.get("trace", null, "note")?.text ?? "";
     at("note").disabled = work.readOnly;
     drawTexts();
@@ -159,6 +159,7 @@ export async function mount(root) {
   let urlTimer = null;
   function rememberCursor() {
     const { id, cursor } = work;
+    if (work.live) return;
     work.remember();
     clearTimeout(urlTimer);
     urlTimer = setTimeout(() => setParams({ assignment: id, step: cursor >= 0 ? cursor + 1 : null }), URL_AFTER_MS);
@@ -190,11 +191,13 @@ export async function mount(root) {
     if (action === "redo") return history.redo(method);
     if (work.readOnly) return say(`This trace is submitted. ${show(keys.label("undo"))} takes that back.`);
     sure = false;
+    if (action === "stop") return work.live ? void live.stop() : say("No model is writing here.");
+    if (work.live && (ONCE_STORED.has(action) || work.model.steps[work.cursor]?.writing)) return say(ONCE_STORED.has(action) ? "That can be done when the model has ended." : "This step is still being written.");
     if (action === "exit") return void desk.exit();
     if (action === "tags") return around.focusTags();
-    if (action === "apply-next") return openApply();
-    if (action === "details") return openDetails();
-    if (action === "better") return openBetter(judgedStep() ?? work.cursor);
+    if (action === "apply-next") return asking.openApply();
+    if (action === "details") return asking.openDetails();
+    if (action === "better") return asking.openBetter(asking.judgedStep() ?? work.cursor);
     const step = work.model.steps[work.cursor];
     if (!step) {
       if (choice || action === "first-error") list.select(0, "key"); // on the question: a rating key begins with step 1
@@ -203,7 +206,7 @@ export async function mount(root) {
     if (choice) return rate(step.index, choice, method);
     if (action === "first-error") return markFirstError(step.index, method);
     if (action === "clear") return apply(work.judgements.change(work.judgements.rateChanges(step.index, null)), method);
-    if (action === "comment") return openComment(step.index);
+    if (action === "comment") return asking.openComment(step.index);
     if (action === "cut") return mending.cutting(step.index);
     if (action === "join") return mending.join(step.index, method);
     const question = QUESTIONS.find((q) => action === q.action || action === `${q.action}-no`);
@@ -251,8 +254,7 @@ export async function mount(root) {
   }
 
   function rate(index, choice, method) {
-    lastChoice = choice;
-    lastRated = index;
+    asking.rated(index, choice);
     apply(work.judgements.change(work.judgements.rateChanges(index, choice)), method);
     say(`Step ${index + 1} of ${work.model.steps.length} rated ${choice.word}`);
     if (index + 1 < work.model.steps.length) {
@@ -263,6 +265,7 @@ export async function mount(root) {
 
   function markFirstError(index, method) {
     apply(work.judgements.change(work.judgements.firstErrorChanges(index)), method);
+    if (work.live && work.judgements.firstError === index) live.offerStop(index);
     say(work.judgements.firstError === index ? `Step ${index + 1} is the first error; later steps stay unrated. ${show(keys.label("details"))} says what is wrong, ${show(keys.label("submit"))} submits.` : `Step ${index + 1} is no longer the first error.`);
   }
 
@@ -295,72 +298,6 @@ export async function mount(root) {
     say(`The trace: ${choice.word}`);
   }
 
-  // ---------------------------------------------------------------- what the panel asks
-
-  const isBad = (index) => work.judgements.choice("step", index, "correctness") === "bad";
-
-  /** The bad step that is meant: the one that was just rated, behind which the cursor stands; else the current one, else the one before. */
-  function judgedStep() {
-    return [lastRated ?? -1, work.cursor, work.cursor - 1].find(isBad) ?? null;
-  }
-
-  /** The list is lower now: the step that the panel is about must be seen. */
-  function revealBesidePanel(step) {
-    requestAnimationFrame(() => list.reveal(step));
-  }
-
-  function openDetails(asked = null) {
-    const place = asked === null ? selectedPlace(at("list"), (index) => work.textOf(index)) : null;
-    const step = asked ?? (place && isBad(place.step) ? place.step : judgedStep());
-    if (step === null) return say("Rate a step bad first; then say what is wrong with it.");
-    const content = errorDetails({
-      step, types: work.asked.error_types?.length ? work.asked.error_types : ERROR_TYPES,
-      room: { judgements: work.judgements, steps: work.model.steps, textOf: (i) => work.textOf(i), spanOf: (i) => work.spanOf(i), pointOf: (i, unit) => work.pointOf(i, unit) },
-      change: (changes, method) => apply(work.judgements.change(changes), method),
-    });
-    panel.show(content);
-    if (place?.step === step) content.mark(place.span);
-    revealBesidePanel(step);
-  }
-
-  function openBetter(step) {
-    if (!work.model.steps[step]) return say("Choose a step first.");
-    panel.show(betterStep({
-      step, raw: work.textOf(step), held: () => work.judgements.get("step", step, "better")?.text ?? null,
-      change: (text) => apply(work.judgements.change([{ target: "step", step, dimension: "better", value: null, text }]), "key"),
-    }));
-    revealBesidePanel(step);
-  }
-
-  function openComment(step) {
-    panel.show(commentStep({
-      step, held: () => work.judgements.comment(step), close: () => panel.close(),
-      change: (text) => apply(work.judgements.change([{ target: "step", step, dimension: COMMENT, value: null, text }]), "key"),
-    }));
-    revealBesidePanel(step);
-  }
-
-  /** The last rating for the steps from the cursor on; where the current step is rated, for those after it. */
-  function openApply() {
-    const { judgements, model } = work;
-    const cursor = Math.max(0, work.cursor);
-    const here = judgements.choice("step", cursor, "correctness");
-    const name = here ?? lastChoice?.name ?? judgements.choice("step", cursor - 1, "correctness");
-    const choice = CHOICES.find((c) => c.name === name);
-    const from = here ? cursor + 1 : cursor;
-    if (!choice) return say("Rate a step first; then give the same rating to those that follow.");
-    if (from >= model.steps.length) return say("No step follows.");
-    panel.show(applyNext({
-      judgements, choice, from, total: model.steps.length, close: () => panel.close(),
-      apply: (steps, n) => {
-        if (steps.length) apply(judgements.change(steps.flatMap((step) => judgements.rateChanges(step, choice))), "key");
-        say(`${plural(steps.length, "step")} rated ${choice.word}`);
-        list.select(Math.min(from + n, model.steps.length - 1), "key");
-        list.revealSoon();
-      },
-    }));
-  }
-
   function keepNote() {
     if (!work || work.readOnly) return;
     setNote(at("note").value.trim());
@@ -375,6 +312,7 @@ export async function mount(root) {
     if (work.readOnly) return desk.next();
     if (!panel.close(false)) return;
     keepNote();
+    if (work.live) return say(`The model is still writing: what you rate is kept here and sent when it has ended. ${show(keys.label("stop"))} stops it.`);
     if (work.judgements.count === 0 && !work.judgements.get("trace", null, "verdict")) {
       notice(notices, "submit", "warn", "Nothing is rated yet. Rate at least one step or the trace, or take one of the exits (skip, give up …).");
       return;
@@ -392,7 +330,7 @@ export async function mount(root) {
 
   root.addEventListener("click", (event) => {
     const button = event.target.closest("[role=radio]");
-    if (!button || !work || work.readOnly) return;
+    if (!button || !work || work.readOnly || work.model.steps[button.closest("[role=radiogroup]").dataset.step]?.writing) return;
     const group = button.closest("[role=radiogroup]");
     pick(group, button.dataset.choice, "mouse");
   });
@@ -421,14 +359,6 @@ export async function mount(root) {
     if (!stay) focusList();
   }
 
-  at("list").addEventListener("click", (event) => {
-    const button = event.target.closest("button[data-details], button[data-write]");
-    if (!button || !work || work.readOnly) return;
-    const { details, write, step } = button.dataset;
-    if (details) openDetails(Number(details));
-    else if (write === "better") openBetter(Number(step));
-    else openComment(Number(step));
-  });
   at("list").addEventListener("keydown", (event) => {
     if (event.key === "Escape" && same.word !== null && !event.isComposing && !event.target.closest(".cutter")) same.clear();
   });
@@ -442,5 +372,8 @@ export async function mount(root) {
   });
 
   around.dock();
-  await desk.start();
+  const run = param("run");
+  if (run) live.open(run, desk.rater, shown);
+  else await desk.start();
+  await handOverOld(room.outbox, run);
 }

@@ -415,11 +415,12 @@ export async function mount(root) {
     verdict.textContent = model.solved === true ? "✓ Solved" : model.solved === false ? "✗ Not solved" : "? Not checked";
     verdict.title = model.solved === null ? "There is no exact check for this question." : "Checked from the steps, not from what the answer claims.";
     const kept = !running && model.traceId;
-    for (const id of ["save", "rate"]) at(id).hidden = !kept;
+    at("save").hidden = !kept;
+    at("rate").hidden = !model.traceId;
+    at("rate").href = `/ui/rate?${running ? "run" : "trace"}=${encodeURIComponent(model.traceId ?? "")}`;
     at("score").hidden = !kept || scores !== null;
     if (kept) {
       at("save").href = `/api/traces/${encodeURIComponent(model.traceId)}/graph?download=1`;
-      at("rate").href = `/ui/rate?trace=${encodeURIComponent(model.traceId)}`;
     }
     notice(notices, "run", "error", model.error || (model.finishReason === "error" ? "The run failed without saying why; the log of the server may tell." : null));
     notice(notices, "notes", "info", model.stats.notes?.length ? model.stats.notes.join(" ") : null);

@@ -37,11 +37,13 @@ export class StepList {
   /**
    * host: an empty element. look: "compact" | "full". decorate(step) -> {chips: Node[], body: Node|null, classes: string, tone: string,
    *   said: string (what is read out after the name of a full row), fields: Node[] (instead of the texts, in the full look)}, all of them optional
+   * follows: whether a run that is still written scrolls its newest step into view, as long as the reader is at the end.
    * onSelect(index, how) after the selection changed; index -1 is the question.
    */
-  constructor(host, { look = "compact", label = "Steps", decorate = () => ({}), onSelect = () => {} }) {
+  constructor(host, { look = "compact", label = "Steps", follows = true, decorate = () => ({}), onSelect = () => {} }) {
     this.host = host;
     this.look = look;
+    this.follows = follows;
     this.decorate = decorate;
     this.onSelect = onSelect;
     this.model = null;
@@ -247,7 +249,7 @@ export class StepList {
 
   #paint() {
     if (!this.model) return;
-    const stick = this.following && this.model.state === "running";
+    const stick = this.follows && this.following && this.model.state === "running";
     this.host.setAttribute("aria-busy", this.model.state === "running");
     if (this.refold) this.#layoutFolds();
     if (this.#windowed) this.#paintWindow(this.folds.shown.length);

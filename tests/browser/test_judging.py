@@ -241,3 +241,31 @@ def test_scores_come_with_the_end_of_the_first_own_pass(open_tab: Any, bench: An
     assert [(e["step_idx"], e["value"], e["prelabel_visible"]) for e in log] == [
         (0, 1.0, False), (1, 1.0, False), (2, 1.0, False), (3, 1.0, False), (0, -1.0, True)
     ]  # fmt: skip
+
+
+def test_a_run_is_rated_while_it_is_written_and_stopped_at_the_first_error(open_tab: Any, bench: Any) -> None:
+    asked = {"prompt": "Reach 24 from 4, 7, 8 and 8.", "min_steps": 300, "max_steps": 400, "max_tokens": 16384}
+    run = bench.post("/api/runs", asked)["run_id"]
+    tab = open_tab(f"/ui/rate?run={run}")
+    page = tab.page
+    page.wait_for_selector(f"{LIST} .wl-row[data-row='4']")
+    page.focus(LIST)
+    keyboard(page, "3", "2", "k")
+    page.wait_for_function("document.querySelector('[data-id=save-state]').textContent.startsWith('2 judgements kept')")
+    visit(page, page.url)  # what was judged is still there, though the server knows nothing of it yet
+    page.wait_for_selector(f"{LIST} .wl-row[data-row='4']")
+    page.wait_for_function("document.querySelectorAll('#wl-rate-list .wl-row.rated').length === 2")
+    page.focus(LIST)
+    assert selected_row(page) == 1
+    keyboard(page, "j", "j", "x")
+    page.wait_for_selector('[data-notice="stop"]')
+    assert bench.get(f"/api/runs/{run}")["state"] == "running"
+    page.keyboard.press("p")
+    page.wait_for_url("**assignment=*")
+    settled(page)
+    assert bench.get(f"/api/traces/{run}")["finish_reason"] == "cancelled"
+    assignment = page.url.split("assignment=")[1].split("&")[0]
+    assert values(bench, assignment) == {0: 1.0, 1: 0.0, 2: -1.0}
+    assert judgement(bench, assignment, "first_error") == {2: 1.0}
+    assert selected_row(page) == 3
+    assert page.evaluate("Object.keys(localStorage).filter((name) => name.startsWith('worldline.live.'))") == []
