@@ -42,7 +42,7 @@ def _event(work: dict[str, Any], seq: int, **fields: Any) -> dict[str, Any]:
 
 async def test_two_raters_compare_a_pair_blind(workbench: Opened) -> None:
     async with workbench() as bench:
-        await _stored(bench)
+        better, _ = await _stored(bench)
         asked = {"policy": "outcome"}
         counted = (await bench.post("/api/pairs", json={**asked, "dry_run": True})).json()
         assert counted == {"found": 1, "new": 1, "sharing": 1}
@@ -82,7 +82,7 @@ async def test_two_raters_compare_a_pair_blind(workbench: Opened) -> None:
         assert (await bench.post("/api/pairs/next", json={"rater": "ben"})).json()["assignment"] is None
         (line,) = (await bench.get("/api/pairs")).json()["pairs"]
         assert line["verdict"]["outcome"] in ("left", "right")
-        assert line["verdict"]["chosen_trace_id"] == line["left_trace_id"]  # made first, so it is the left one
+        assert line["verdict"]["chosen_trace_id"] == better
         assert (line["verdict"]["n_votes"], line["verdict"]["strength"], line["verdict"]["agreement"]) == (2, 2.0, 1.0)
         bias = (await bench.get("/api/pairs/position-bias")).json()
         assert (bias["n"], bias["left"], bias["p_left"]) == (2, 1, 0.5)

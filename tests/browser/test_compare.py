@@ -22,6 +22,12 @@ def _letters(page: Any) -> list[str]:
     return ["sum" if "the sum" in page.inner_text(f"[data-id=side-{i}]") else "product" for i in (0, 1)]
 
 
+def _verdict(bench: Any, trace_id: str) -> dict[str, Any]:
+    """Of the only pair that this trace is in."""
+    lines = bench.get("/api/pairs")["pairs"]
+    return next(p["verdict"] for p in lines if trace_id in (p["left_trace_id"], p["right_trace_id"]))
+
+
 def test_two_raters_with_swapped_sides(open_tab: Any, bench: Any) -> None:
     rows = [
         _row("deepseek/r1", "Look at the numbers", f"Try the sum {HOSTILE}", "I am DeepSeek-R1"),
@@ -66,8 +72,7 @@ def test_two_raters_with_swapped_sides(open_tab: Any, bench: Any) -> None:
         assert f"A was {named[sides[0]]}, B was {named[sides[1]]}. 1 name had been hidden" in page.inner_text(
             "[data-notice=left]"
         )
-    lines = {line["left_trace_id"]: line["verdict"] for line in bench.get("/api/pairs")["pairs"]}
-    verdict = lines[ids[0]]
+    verdict = _verdict(bench, ids[0])
     assert (verdict["n_left"], verdict["n_right"], verdict["outcome"]) == (1, 1, "split")
     assert verdict["mean"] in (0.5, -0.5)  # −2 for one of them, 3 for the other
     assert verdict["criteria"] == {"correct": 0}
@@ -84,7 +89,7 @@ def test_two_raters_with_swapped_sides(open_tab: Any, bench: Any) -> None:
     page.keyboard.press("0")
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("[data-notice=left]")
-    verdict = next(line["verdict"] for line in bench.get("/api/pairs")["pairs"] if line["left_trace_id"] == ids[0])
+    verdict = _verdict(bench, ids[0])
     assert (verdict["n_both_bad"], verdict["n_votes"], verdict["names_seen"]) == (1, 2, True)
 
     # Narrow: one column with a switch, and nothing beside the screen.
