@@ -24,6 +24,7 @@ PAGES = {
     "/ui/": "solve",
     "/ui/rate": "rate",
     "/ui/compare": "compare",
+    "/ui/queues": "queues",
     "/ui/data": "data",
     "/ui/train": "train",
 }

@@ -130,7 +130,7 @@ class ProgressOut(BaseModel):
     """How far a queue is."""
 
     items: int
-    complete: int = Field(description="Items that have all their raters.")
+    complete: int = Field(description="Items that as many have submitted as the overlap asks for; without overlap: anybody.")
     under_way: int
     untouched: int
     raters: list[dict[str, Any]] = Field(

@@ -20,7 +20,7 @@ _SOLVED = {"any": "", "solved": "and t.solved", "wrong": "and not t.solved", "un
 
 
 def items(queue: Queue) -> tuple[str, dict[str, Any]]:
-    """A select of (trace_id, created_at, n_steps, n_backtracks, model, taken) for every trace of the queue, and its
+    """A select of (trace_id, created_at, n_steps, n_backtracks, model, taken, submitted) for every trace of the queue, and its
     parameters but `$now`. Traces without steps, and gold items (they come by another way), are not in it.
     """
     config = queue.config
@@ -33,9 +33,10 @@ def items(queue: Queue) -> tuple[str, dict[str, Any]]:
         where += " and contains(lower(t.prompt), lower($text))"
         params["text"] = config.text
     sql = f"""
-    select t.trace_id, t.created_at, t.n_steps, t.n_backtracks, t.model, coalesce(taken.n, 0) as taken
+    select t.trace_id, t.created_at, t.n_steps, t.n_backtracks, t.model, coalesce(taken.n, 0) as taken,
+        coalesce(taken.submitted, 0) as submitted
     from trace t left join (
-        select trace_id, count(*) as n from assignment where queue_id = $queue and gold is null and {HOLDS_A_PLACE}
+        select trace_id, count(*) as n, count(*) filter (status = 'submitted') as submitted from assignment where queue_id = $queue and gold is null and {HOLDS_A_PLACE}
         group by trace_id) taken using (trace_id)
     where t.n_steps > 0 {where} and t.trace_id not in (
         select item_id from gold where queue_id = $queue

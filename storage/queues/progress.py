@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from storage.events import format_utc
-from storage.queues.items import items, open_to
+from storage.queues.items import HOLDS_A_PLACE, items, open_to
 from storage.queues.settings import Queue, need_queue
 from storage.ratings import utc_now
 
@@ -64,7 +64,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class QueueProgress:
-    """Items of a queue by how many places are taken. complete: all of them (of a queue without overlap: any)."""
+    """Items of a queue. complete: as many have submitted as the overlap asks for (without overlap: anybody has)."""
 
     items: int
     complete: int
@@ -134,7 +134,7 @@ def queue_progress(con: duckdb.DuckDBPyConnection, queue: Queue) -> QueueProgres
     else:
         sql, params = items(queue)
         counts = con.execute(
-            "select count(*), count(*) filter (taken >= $full), count(*) filter (taken > 0 and taken < $full) "
+            "select count(*), count(*) filter (submitted >= $full), count(*) filter (taken > 0 and submitted < $full) "
             f"from ({sql})",
             {**params, "now": now, "full": queue.overlap or 1},
         ).fetchall()[0]
@@ -154,9 +154,9 @@ def queue_progress(con: duckdb.DuckDBPyConnection, queue: Queue) -> QueueProgres
 
 def _count_pairs(con: duckdb.DuckDBPyConnection, queue: Queue, now: datetime) -> tuple[int, int, int]:
     row = con.execute(
-        "select count(*), count(*) filter (n >= $full), count(*) filter (n > 0 and n < $full) from (select pair_id, "
-        "(select count(*) from assignment a where a.pair_id = pair.pair_id and (status = 'submitted' or "
-        "(status in ('leased', 'offered') and lease_expires_at > $now))) as n from pair where queue_id = $queue)",
+        "select count(*), count(*) filter (submitted >= $full), count(*) filter (n > 0 and submitted < $full) from ("
+        f"select pair_id, count(a.pair_id) filter ({HOLDS_A_PLACE}) as n, count(*) filter (status = 'submitted') as submitted "
+        "from pair p left join assignment a using (pair_id) where p.queue_id = $queue group by pair_id)",
         {"queue": queue.queue_id, "now": now, "full": queue.overlap or 1},
     ).fetchall()[0]
     return (row[0], row[1], row[2])

@@ -274,7 +274,7 @@ def test_progress_history_and_reference(store: Store) -> None:
     assert (mine.submitted, mine.skipped, mine.remaining, mine.submitted_today) == (1, 1, 1, 1)
     assert mine.minutes_each is not None
     whole = store.read(lambda con: progress.queue_progress(con, queue))
-    assert (whole.items, whole.complete, whole.untouched) == (3, 3, 0), "a skipped one went to bob"
+    assert (whole.items, whole.complete, whole.under_way, whole.untouched) == (3, 1, 2, 0), "a skipped one went to bob"
     assert [(lease.rater_id, lease.ahead) for lease in whole.leases] == [("ann", False), ("bob", True)]
     assert [(r.rater_id, r.submitted, r.skipped, r.open) for r in whole.raters] == [("ann", 1, 1, 1)]
     last = store.read(lambda con: progress.history(con, "ann", 20))
