@@ -20,9 +20,14 @@ NARROW = 320  # CSS px: 1280 px at 400 % (1.4.10)
 FINGER_PX = 24  # the least target (2.5.8)
 AXE = """async (rules) => (await axe.run(document, { runOnly: rules, resultTypes: ["violations"] })).violations
   .flatMap((v) => v.nodes.map((n) => `${v.id}: ${v.help}: ${n.target} ${n.html.slice(0, 120)}`))"""
-# What reaches beyond the right edge of the window, and is not in a box of its own that scrolls.
-BEYOND = """() => document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll("body *")]
-  .filter((e) => e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML.slice(0, 100)).slice(0, 5)"""
+# What reaches beyond the right edge of the window, and is not in a box of its own that scrolls sideways. The shell clips what
+# overflows, so the document's width alone would tell nothing.
+BEYOND = """() => [...document.querySelectorAll("body *")].filter((e) => {
+  const box = e.getBoundingClientRect();
+  if (box.width < 2 || box.right <= innerWidth + 1 || !e.checkVisibility({ visibilityProperty: true }) || e.closest("[class*=visually-hidden], .sr-only")) return false;
+  for (let up = e.parentElement; up && up !== document.body; up = up.parentElement) if (/auto|scroll|hidden/.test(getComputedStyle(up).overflowX)) return false;
+  return true;
+}).map((e) => e.outerHTML.slice(0, 120)).slice(0, 5)"""
 # Whether the focused element can be seen: in the window, and its middle under nothing else (2.4.11). A scrolled list counts as seen.
 FOCUS = """() => {
   const e = document.activeElement, r = e.getBoundingClientRect();
