@@ -16,6 +16,7 @@ import typer
 from app.commands import ask as ask_command
 from app.commands import collect as collect_command
 from app.commands import keep as keep_command
+from app.commands import lineage as lineage_command
 from app.commands import pocket as pocket_command
 from app.commands import serve as serve_command
 from app.commands import train as train_command
@@ -139,6 +140,7 @@ app.command("tree")(ask_command.tree)
 app.command("import")(collect_command.import_)
 app.command("snapshot")(collect_command.snapshot)
 app.command("export")(collect_command.export)
+app.command("lineage")(lineage_command.lineage)
 app.command("serve", context_settings={"allow_extra_args": True})(serve_command.serve)
 app.command("train")(train_command.train)
 app.command("backup")(keep_command.backup)

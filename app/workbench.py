@@ -29,6 +29,7 @@ class Workbench(Protocol):
     def add_ratings(self, ratings: Sequence[Wanted], name: str) -> list[str]: ...
     def held(self, traces: Sequence[Trace]) -> Held: ...
     def trace(self, trace_id: str) -> Trace | None: ...
+    def lineage(self, what: str) -> dict[str, Any]: ...
     def preview(self, spec: dict[str, Any]) -> dict[str, Any]: ...
     def freeze(self, spec: dict[str, Any], name: str) -> dict[str, Any]: ...
     def backup(self) -> Iterator[bytes]: ...
@@ -124,6 +125,11 @@ class _Owned(_Closing):
     def trace(self, trace_id: str) -> Trace | None:
         found: Trace | None = self.store.trace(trace_id)
         return found
+
+    def lineage(self, what: str) -> dict[str, Any]:
+        from storage.lineage import lineage
+
+        return lineage(self.store, self.folder, what).to_json()
 
     def preview(self, spec: dict[str, Any]) -> dict[str, Any]:
         from dataclasses import asdict
@@ -258,6 +264,12 @@ class _Remote(_Closing):
         if answer.is_error:
             raise ValueError(self._refusal(answer))
         return Trace.from_json(answer.json())
+
+    def lineage(self, what: str) -> dict[str, Any]:
+        from storage.lineage import name_in
+
+        found: dict[str, Any] = self._get(f"/api/lineage/{quote(name_in(what) or what[:100], safe='')}")
+        return found
 
     def preview(self, spec: dict[str, Any]) -> dict[str, Any]:
         return self._post("/api/snapshots/preview", {"spec": spec})

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from app.api import (
     assignments,
+    console,
     docs,
     exports,
     forks,
@@ -13,6 +14,7 @@ from app.api import (
     imports,
     jobs,
     keep,
+    lineage,
     models,
     pairs,
     people,
@@ -51,7 +53,9 @@ NOUNS = (
     stats,
     snapshots,
     exports,
+    console,
     jobs,
+    lineage,
     keep,
     docs,
 )

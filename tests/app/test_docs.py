@@ -40,7 +40,7 @@ PROMISED = {
     "GET /api/quality/adjudications", "POST /api/quality/adjudications", "GET /api/quality/gold", "POST /api/quality/gold",
     "POST /api/quality/standing", "GET /api/assignments/{assignment_id}/feedback",
     "GET /api/snapshots", "POST /api/snapshots", "POST /api/snapshots/preview", "GET /api/snapshots/{snapshot_id}",
-    "GET /api/export-formats", "POST /api/snapshots/{snapshot_id}/exports",
+    "POST /api/snapshots/{snapshot_id}/sql", "GET /api/lineage/{id}", "GET /api/export-formats", "POST /api/snapshots/{snapshot_id}/exports",
     "POST /api/snapshots/{snapshot_id}/exports/preview",
     "GET /api/snapshots/{snapshot_id}/exports/{format}/{file}",
     "GET /api/backup", "GET /api/doctor", "POST /api/doctor/rebuild",
