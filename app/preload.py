@@ -25,6 +25,7 @@ PAGES = {
     "/ui/rate": "rate",
     "/ui/compare": "compare",
     "/ui/queues": "queues",
+    "/ui/quality": "quality",
     "/ui/data": "data",
     "/ui/train": "train",
 }
