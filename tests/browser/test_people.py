@@ -1,0 +1,109 @@
+"""Logging in on screen: what a rater is shown, what happens to their work when the login ends, and an invitation on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from app.api.traces import _read
+from app.people import hashed, sha256
+from storage import people
+from storage.store import Store
+from tests.browser.conftest import Bench, workbench
+from tests.browser.traces import HOSTILE, hostile
+
+PASSWORD = "four unrelated words"
+RATER = "<img src=x onerror=window.__xss=1>"
+WAITING = "Object.keys(localStorage).filter((k) => k.startsWith('worldline.out.')).length"
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator[Bench]:
+    """A workbench with accounts and one trace."""
+    folder = tmp_path_factory.mktemp("guarded")
+
+    with Store.open(folder / "data") as store:
+        store.add_trace(_read(hostile(), None), source="import").result()
+        for name, role in (("root", "admin"), (RATER, "rater"), ("ben", "rater")):
+            store.write(people.add_accounts, people.NewAccount(name, name, role, hashed(PASSWORD))).result()
+        store.write(people.add_invites, (sha256("a-secret"), "rater", "root", timedelta(days=1))).result()
+    with workbench(folder) as running:
+        yield running
+
+
+def log_in(page: Any, name: str, password: str = PASSWORD) -> None:
+    page.wait_for_selector('form[data-door="login"]')
+    page.fill("[name=name]", name)
+    page.fill("[name=password]", password)
+    page.keyboard.press("Enter")
+
+
+def ready(page: Any) -> None:
+    page.wait_for_selector("[data-wl-ready=yes]", timeout=60_000)
+
+
+def test_a_raters_day_with_a_login_that_ends_in_the_middle(browser: Any, guarded: Bench) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.goto(f"{guarded.url}/ui/data?x=1")
+    log_in(page, RATER, "not the right one")
+    page.wait_for_selector("[data-error]:not([hidden])")
+    assert page.inner_text("[data-error]") == "The name or the password is not right."
+    log_in(page, RATER)
+    ready(page)
+    assert page.url.startswith(f"{guarded.url}/ui/rate")  # the Data page is not theirs
+    page.wait_for_selector(".wl-account")
+    shown = [a.inner_text() for a in page.locator(".nav-holder nav a").all() if a.is_visible()]
+    assert shown == ["Rate", "Compare"]
+    assert page.inner_text(".wl-account .name") == RATER
+    assert HOSTILE in page.inner_text('[data-id="prompt"]')
+
+    context.clear_cookies()
+    page.focus("#wl-rate-list")
+    page.keyboard.press("3")
+    page.wait_for_selector(".wl-logged-out")
+    assert page.evaluate(WAITING) == 1
+    with context.expect_page() as opening:
+        page.click(".wl-logged-out a")
+    other = opening.value
+    log_in(other, "ben")  # somebody else in this browser: not his to send, and not lost
+    ready(other)
+    other.wait_for_selector("text=another rater's work")  # the address names the work that the tab before was at
+    other.click("text=Try again")
+    other.wait_for_selector('[data-id="work"]:not([hidden])')
+    assert other.evaluate(WAITING) == 1
+    context.clear_cookies()
+    other.goto(f"{guarded.url}/login?next=//evil.example/ui/")
+    log_in(other, RATER)
+    ready(other)
+    assert other.url.startswith(f"{guarded.url}/ui/")
+    other.wait_for_function(f"{WAITING} === 0")
+
+    other.click(".wl-account")
+    other.wait_for_selector("dialog.account-sheet[open]")
+    assert RATER in other.inner_text("dialog.account-sheet h2")
+    for tab in (page, other):
+        assert tab.evaluate("window.__xss") is None and tab.locator("img[src=x]").count() == 0
+    other.click("text=Log out")
+    other.wait_for_selector('form[data-door="login"]')
+    other.goto(f"{guarded.url}/ui/rate")
+    other.wait_for_selector('form[data-door="login"]')
+    context.close()
+
+
+def test_an_invitation_taken_on_a_phone(browser: Any, guarded: Bench) -> None:
+    context = browser.new_context(viewport={"width": 320, "height": 640}, has_touch=True)
+    page = context.new_page()
+    page.goto(f"{guarded.url}/join#a-secret")
+    page.fill("[name=name]", "cleo")
+    page.fill("[name=password]", PASSWORD)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    page.tap("text=Make the account")
+    ready(page)
+    assert page.url.startswith(f"{guarded.url}/ui/rate")
+    page.wait_for_selector(".wl-account")
+    assert page.inner_text(".wl-account .name") == "cleo"
+    context.close()
