@@ -77,3 +77,12 @@ def add_traces(url: str, count: int) -> list[str]:
     rows = [{"trace_id": f"bench{i:021d}", "prompt": w.prompt, "response": w.response} for i, w in enumerate(found)]
     httpx.post(f"{url}/api/traces", json=rows, timeout=60).raise_for_status()
     return [row["trace_id"] for row in rows]
+
+
+def peak_memory(pid: int) -> float | None:
+    """Most memory that a process has held so far, in MB; None where the system does not tell (no /proc)."""
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        return None
+    (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) / 1000

@@ -1,0 +1,124 @@
+"""A store of 100,000 traces and 1,000,000 ratings, and what its pages wait for: `python -m benchmarks.big_store [--keep DIR]`.
+
+The store is made by SQL from a few hundred written searches (real text, steps and trees), so that making it takes less
+than a minute. Then a workbench opens it, and every request that the pages make is timed through the API, beside a rater
+who goes on rating; then everything is frozen and exported. `--keep DIR` leaves the store, and uses it when it is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.table import Row, percentile, show
+from benchmarks.workbench import peak_memory, started
+
+if TYPE_CHECKING:
+    import duckdb
+
+TRACES = 100_000
+RATINGS = 1_000_000
+WRITTEN = 500  # searches that are really written; the others are copies under their own ids and questions
+RATERS = 50
+ROUNDS = 20  # of each request
+P95_MS, EXPORT_S, MEMORY_MB = 100.0, 5.0, 1000.0  # what we promise
+
+_COPIES = "(select range as copy from range(1, $copies)) c"
+# A copy has its own id, question and time; its text and steps are those of the original.
+_TRACES = f"""
+insert into trace by name
+select t.* replace (
+    t.trace_id || lpad(copy::varchar, 4, '0') as trace_id, t.prompt || ' (' || copy || ')' as prompt,
+    left(md5(problem_id || copy), 16) as problem_id, ['pocket', 'small', 'large'][1 + copy % 3] as model,
+    created_at - to_minutes(copy) as created_at)
+from trace t, {_COPIES}"""
+_SEGMENTS = f"""
+insert into segmentation by name
+select t.* replace (segmentation_id || lpad(copy::varchar, 4, '0') as segmentation_id, t.trace_id || lpad(copy::varchar, 4, '0') as trace_id)
+from segmentation t, {_COPIES}"""
+_STEPS = f"""
+insert into {{}} by name
+select t.* replace (segmentation_id || lpad(copy::varchar, 4, '0') as segmentation_id) from {{}} t, {_COPIES}"""
+# Every third trace has two raters. Ratings: three quarters good, as people rate.
+_ASSIGNMENTS = """
+insert into assignment by name
+with work as (
+    select trace_id, segmentation_id, nth, row_number() over (order by trace_id, nth) as n,
+           sum(s.n_steps) over (order by trace_id, nth rows unbounded preceding) as so_far
+    from segmentation s, (select unnest([0, 1]) as nth) where s.n_steps > 0 and (nth = 0 or hash(trace_id) % 3 = 0))
+select lpad(n::varchar, 26, '0') as assignment_id, 'default' as queue_id, trace_id, segmentation_id,
+    'rater ' || (hash(trace_id) + 7 * nth) % $raters as rater_id, 'steps' as rubric_id, 1 as rubric_version,
+    'submitted' as status, '' as status_reason, 10000 as status_seq, timestamp '2026-01-01' + to_seconds(n) as leased_at,
+    timestamp '2026-01-02' + to_seconds(n) as lease_expires_at, timestamp '2026-01-01' + to_seconds(n + 300) as submitted_at,
+    timestamp '2026-01-01' + to_seconds(n + 300) as updated_at, false as late, 'least_rated' as sampled_by
+from work where so_far <= $ratings"""
+_SLOTS = """
+insert into slot by name
+select queue_id, trace_id as item_id, row_number() over (partition by trace_id order by assignment_id) - 1 as slot_no, rater_id
+from assignment"""
+_EVENTS = """
+insert into rating_event by name
+with acts as (
+    select a.assignment_id, a.rater_id, a.segmentation_id, a.submitted_at, st.step_idx,
+        hash(a.assignment_id || '/' || st.step_idx) % 100 as dice
+    from assignment a join step st using (segmentation_id)
+    union all
+    select assignment_id, rater_id, segmentation_id, submitted_at, null, null from assignment)
+select row_number() over (order by assignment_id, step_idx nulls last) as server_seq, uuid()::varchar as event_id,
+    assignment_id, rater_id, coalesce(step_idx, 10000) as seq, submitted_at as ts_client, submitted_at as ts_server,
+    if(step_idx is null, 'submit', 'set') as action, if(step_idx is null, 'trace', 'step') as target, segmentation_id,
+    step_idx, if(step_idx is null, '', 'correctness') as dimension,
+    case when dice < 75 then 1 when dice < 83 then 0 when dice < 97 then -1 end as value,
+    case when dice >= 97 then 'unsure' end as value_text, 'key' as input_method, 1500 as dwell_ms,
+    false as prelabel_visible, '' as ui_build
+from acts order by server_seq"""
+_SCORES = """
+insert into model_score by name
+select trace_id, segmentation_id, 'prm' as scorer, '1' as scorer_version, 'last' as aggregation, now()::timestamp as created_at,
+    [(hash(segmentation_id || i) % 1000) / 1000 for i in range(n_steps)] as step_values
+from segmentation"""
+
+
+def fill(folder: Path, traces: int = TRACES, ratings: int = RATINGS) -> None:
+    """Make the store in an empty folder."""
+    from storage import database
+    from storage.imports.making import cut
+    from storage.store import Store
+    from training.synthesis.countdown import walks
+
+    written = min(WRITTEN, traces)
+    stream = walks(1)
+    with Store.open(folder) as store:
+        found = [cut(w.prompt, w.response, model="pocket") for w in (next(stream) for _ in range(written))]
+        for waiting in [store.add_trace(trace, source="bench") for trace in found]:
+            waiting.result()
+    con = database.connect(folder)
+    run = _runner(con)
+    copies = traces // written
+    run("insert into rater by name select 'rater ' || range as rater_id, '' as display_name, 'rater' as role, "
+        "now()::timestamp as created_at, true as active from range($raters)", raters=RATERS)  # fmt: skip
+    run(_TRACES, copies=copies)
+    run("insert into problem by name select problem_id, any_value(prompt) as prompt, min(created_at) as created_at "
+        "from trace where problem_id not in (select problem_id from problem) group by problem_id")  # fmt: skip
+    run(_SEGMENTS, copies=copies)
+    for table in ("step", "tree_edge"):
+        run(_STEPS.format(table, table), copies=copies)
+    run(_ASSIGNMENTS, raters=RATERS, ratings=ratings)
+    run(_SLOTS)
+    run(_EVENTS)
+    run(_SCORES)
+    con.execute("checkpoint")
+    con.close()
+
+
+def _runner(con: duckdb.DuckDBPyConnection) -> Callable[..., None]:
+    def run(sql: str, **values: int) -> None:
+        con.execute(sql, values)
+
+    return run
