@@ -31,6 +31,7 @@ class _Known:
     rater_id: str
     segmentation_id: str
     n_steps: int
+    is_pair: bool
     lease_minutes: int
     status_seq: int
     lease_expires_at: datetime
@@ -64,7 +65,9 @@ class RatingLog:
             committed: list[str] = []
             for event in events:
                 known = self._assignment(con, event.assignment_id)
-                if known is None or refusal(con, event, known.rater_id, known.segmentation_id, known.n_steps):
+                if known is None or refusal(
+                    con, event, known.rater_id, known.segmentation_id, known.n_steps, known.is_pair
+                ):
                     continue
                 committed.append(event.event_id)
                 if event.event_id not in known.event_ids:
@@ -84,7 +87,7 @@ class RatingLog:
             self._known.move_to_end(assignment_id)
             return known
         row = con.execute(
-            "select a.rater_id, a.segmentation_id, g.n_steps, coalesce(q.lease_minutes, 60), a.status_seq, "
+            "select a.rater_id, a.segmentation_id, g.n_steps, a.pair_id is not null, coalesce(q.lease_minutes, 60), a.status_seq, "
             "a.lease_expires_at, t.assignment_id is not null "
             "from assignment a join segmentation g using (segmentation_id) left join queue q using (queue_id) "
             "left join tally t on t.assignment_id = a.assignment_id "
@@ -192,13 +195,16 @@ class RatingLog:
 
 
 def refusal(
-    con: duckdb.DuckDBPyConnection, event: RatingEvent, rater_id: str, segmentation_id: str, n_steps: int
+    con: duckdb.DuckDBPyConnection, event: RatingEvent, rater_id: str, segmentation_id: str, n_steps: int, is_pair: bool
 ) -> str:
-    """Why an event cannot be kept for an assignment of `rater_id` over `n_steps` steps; empty when it can."""
+    """Why an event cannot be kept for an assignment of `rater_id`, of a pair or over `n_steps` steps; empty when it can."""
     if event.rater_id != rater_id:
         return f"The assignment {event.assignment_id} is not that of {event.rater_id!r}; take one of your own."
     if event.step_idx is not None and event.step_idx >= n_steps:
         return f'"step_idx" is {event.step_idx}, but the trace has {n_steps} steps, counted from 0.'
+    if event.action in ("set", "clear") and (event.target == "pair") is not is_pair:
+        of = 'a pair; "target" must be "pair"' if is_pair else 'a trace; "target" must be step, decision or trace'
+        return f'"target" is "{event.target}", but the assignment is of {of}.'
     problem = problem_of(event)
     if problem or event.action != "set":
         return problem
@@ -237,7 +243,8 @@ def _outside(con: duckdb.DuckDBPyConnection, event: RatingEvent, segmentation_id
 def why_rejected(con: duckdb.DuckDBPyConnection, events: Sequence[RatingEvent]) -> dict[str, str]:
     """{event_id: sentence} for those events that the log would leave out."""
     rows = con.execute(
-        "select a.assignment_id, a.rater_id, a.segmentation_id, g.n_steps from assignment a join segmentation g using (segmentation_id) "
+        "select a.assignment_id, a.rater_id, a.segmentation_id, g.n_steps, a.pair_id is not null from assignment a "
+        "join segmentation g using (segmentation_id) "
         "where a.assignment_id in (select unnest(?::varchar[]))",
         [sorted({e.assignment_id for e in events})],
     ).fetchall()

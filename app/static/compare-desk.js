@@ -2,6 +2,7 @@
 // Owns what the page shows while there is none, and tells the names once they may be told. Knows no scale and no key.
 
 import { ApiError, get, post } from "./api.js";
+import { goldFeedback } from "./gold-feedback.js";
 import { h, notice, param, plural, setParams } from "./dom.js";
 import { PairWork } from "./compare-work.js";
 
@@ -24,12 +25,15 @@ export class CompareDesk {
     this.work = null;
     this.ahead = null; // the payload of the next pair
     this.before = []; // ids of what was left on this page
-    at("queue").addEventListener("change", () => {
-      this.queue = at("queue").value;
-      sessionStorage.setItem(QUEUE, this.queue);
-      this.ahead = null;
-      this.next();
-    });
+    at("queue").addEventListener("change", () => this.#choose(at("queue").value));
+  }
+
+  #choose(queueId) {
+    this.queue = queueId;
+    sessionStorage.setItem(QUEUE, queueId);
+    setParams({ queue: null });
+    this.ahead = null;
+    return this.next();
   }
 
   /** What the address asks for, else the next pair. me: who is here. */
@@ -72,6 +76,7 @@ export class CompareDesk {
     this.at("empty").hidden = true;
     this.at("work").hidden = false;
     setParams({ assignment: this.work.id });
+    this.at("queue").value = payload.assignment.queue_id;
     this.at("rater").textContent = payload.assignment.rater_id;
     this.at("reference-box").hidden = !payload.reference;
     this.#drawReadOnly();
@@ -85,14 +90,16 @@ export class CompareDesk {
     this.at("empty").hidden = false;
     this.at("empty-title").textContent = title;
     this.at("empty-text").textContent = text;
-    const back = this.before.at(-1);
-    this.at("empty-actions").replaceChildren(h("button", { type: "button", class: "primary", onclick: () => this.next() }, "Look again"),
-      back ? h("button", { type: "button", class: "secondary", onclick: () => this.back() }, "The pair before") : "");
+    const button = (act, kind, label) => h("button", { type: "button", class: kind, onclick: act }, label);
+    const others = (this.queues ?? []).filter((q) => q.remaining && q.queue_id !== this.queue);
+    this.at("empty-actions").replaceChildren(...others.map((q) => button(() => this.#choose(q.queue_id), "primary", `${q.title} (${q.remaining})`)),
+      button(() => this.next(), others.length ? "secondary" : "primary", "Look again"), ...(this.before.length ? [button(() => this.back(), "secondary", "The pair before")] : []));
     setParams({ assignment: null });
     this.shown(null);
   }
 
   #drawQueues(queues) {
+    this.queues = queues;
     this.at("queue-pick").hidden = queues.length < 2;
     this.at("queue").replaceChildren(...queues.map((q) => h("option", { value: q.queue_id, selected: q.queue_id === this.queue }, `${q.title} (${q.remaining})`)));
   }
@@ -153,6 +160,7 @@ export class CompareDesk {
       if (!refused()) await this.next();
     }
     if (!refused()) this.#tell(work, action);
+    if (!refused() && action === "submit") await goldFeedback(work.id);
   }
 
   /** Whose the two were. */

@@ -68,6 +68,9 @@ async def test_two_raters_compare_a_pair_blind(workbench: Opened) -> None:
             left_is_right = len(work["sides"][0]["steps"]) == 2
             shown = -2 if left_is_right else 2
             value = -shown if work["assignment"]["swapped"] else shown
+            astray = _event(work, 1, action="set", target="step", step_idx=0, dimension="correctness", value=1)
+            (refusal,) = (await bench.post("/api/ratings", json={"events": [astray]})).json()["rejected"]
+            assert '"target" must be "pair"' in refusal["error"]
             events = [
                 _event(work, 1, action="set", target="pair", dimension="preference", value=value),
                 _event(work, 2, action="set", target="pair", dimension="preference.clear", value=0),
