@@ -118,7 +118,9 @@ class Guard:
         host = headers.get("host", "")
         if not self._host_is_ours(host):
             return _error(
-                403, f'This server does not answer to the host name "{host[:100]}"; use http://127.0.0.1 and its port.'
+                403,
+                f'This server does not answer to the host name "{host[:100]}"; use http://127.0.0.1 and its port, '
+                "or start it with --public-host and that name.",
             )
         if scope["method"] in SAFE_METHODS:
             return None

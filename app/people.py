@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import logging
 import secrets
 import unicodedata
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
     from storage.store import Store
+
+log = logging.getLogger("worldline.server")
 
 # Each may do what those before it may: raters rate and compare; adjudicators also see and settle where raters differ;
 # researchers see, run, freeze, export and train; admins also keep the accounts.
@@ -203,10 +206,12 @@ class People:
         name = unicodedata.normalize("NFC", name).strip()
         async with self._guessing(name, address) as guess:
             account = await self._read(lambda con: rows.account(con, name))
-            stored = account.password_hash if account is not None else await asyncio.to_thread(_nobodys_hash)
+            nobodys = await asyncio.to_thread(_nobodys_hash)
+            stored = account.password_hash if account is not None else nobodys
             fits = await asyncio.to_thread(_fits, password[: LONGEST_PASSWORD + 1], stored)
             if not fits or account is None:
                 guess.wrong()
+                log.warning("a wrong try to log in as %r from %s", name[:LONGEST_NAME], address)
                 raise LoginRefused(WRONG)
             guess.right()
         if not account.active:

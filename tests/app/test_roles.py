@@ -38,7 +38,7 @@ LEAST = {
         "GET /api/sampling", "POST /api/queues", "PATCH /api/queues/{queue_id}", "GET /api/queues/{queue_id}/progress",
         "POST /api/queues/{queue_id}/guidelines", "GET /api/queues/{queue_id}/guidelines/versions",
         "PUT /api/problems/{problem_id}/reference", "POST /api/imports/ratings", "GET /api/ratings/changes-of-mind",
-        "POST /api/pairs",
+        "POST /api/pairs", "GET /api/lineage/{id}", "POST /api/snapshots/{snapshot_id}/sql",
         "GET /api/quality/agreement", "GET /api/quality/raters", "GET /api/quality/competence",
         "GET /api/quality/gold", "POST /api/quality/gold",
         "GET /api/models", "GET /api/problems/random", "GET /api/problems/examples",
