@@ -19,6 +19,7 @@ from storage import adjudication, gold
 from storage.adjudication import Decision
 from storage.errors import StoreError
 from storage.gold import Gold, Standing
+from storage.pairs import flipped
 from storage.quality import disputes, raters, votes
 from storage.quality.aggregate import METHODS
 from storage.queues.settings import DEFAULT_QUEUE, read_queue
@@ -320,7 +321,7 @@ async def feedback(bench: Bench, me: Me, assignment_id: str) -> dict[str, Any]:
     score = found[0]
     return {
         "gold": True, "kind": score.kind, "right": score.right, "of": len(score.compared), "feedback": score.feedback,
-        "compared": [asdict(one) for one in score.compared],
+        "compared": [_as_shown(asdict(one), assignment.swapped) for one in score.compared],
     }  # fmt: skip
 
 
@@ -368,6 +369,13 @@ def _rows(
 def _dated(report: Report) -> dict[str, Any]:
     value = report.value if isinstance(report.value, dict) else {}
     return {**value, "computed_at": report.computed_at, "took_s": report.took_s, "event_seq": report.event_seq, "fresh": report.fresh}  # fmt: skip
+
+
+def _as_shown(one: dict[str, Any], swapped: bool | None) -> dict[str, Any]:
+    """A preference as the rater saw it: the pair's right trace may have stood on the left."""
+    if one["dimension"].startswith("preference"):
+        one.update({name: flipped(one[name], bool(swapped)) for name in ("expected", "given")})
+    return one
 
 
 def _decided(decision: Decision | None) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 // Judgements are kept and sent in the pair's own order; `shown` and `meant` are the way from there to the screen and back.
 // No DOM.
 
+import { presentMs } from "./idle.js";
 import { Judgements } from "./judgements.js";
 import { TraceModel } from "./trace-model.js";
 import { firstDifferentStep } from "./first-difference.js";
@@ -34,7 +35,7 @@ export class PairWork {
 
   /** The time until the next event is counted from here. */
   look() {
-    this.dwellFrom = performance.now();
+    this.dwellFrom = presentMs();
   }
 
   /** A strength in the pair's own order as it is shown here, or the other way round. */
@@ -65,7 +66,7 @@ export class PairWork {
 
   /** Send changes in their order; what the server says of them comes back to `settle`. */
   send(changes, method, action = null) {
-    const now = performance.now();
+    const now = presentMs();
     const events = changes.map((c) => {
       this.lastSeq = Math.max(this.lastSeq + 1, Date.now());
       return {

@@ -6,6 +6,8 @@ import { Ahead } from "./ahead.js";
 import { ApiError, get, post } from "./api.js";
 import { h, notice, param, setParams } from "./dom.js";
 import { askExit, exitButtons, exitWord } from "./exits.js";
+import { goldFeedback } from "./gold-feedback.js";
+import { presentMs } from "./idle.js";
 import { QueueHead } from "./rate-queue.js";
 import { Work } from "./rate-work.js";
 import { shortId } from "./step-detail.js";
@@ -80,7 +82,7 @@ export class Desk {
     this.shown(this.work);
     const { work } = this;
     const mine = work.assignment.rater_id === this.rater && work.remaining !== 1;
-    if (!work.readOnly && mine) this.ahead.fetch(this.#wish, () => this.work === work && !work.readOnly, () => performance.now() - work.dwellFrom);
+    if (!work.readOnly && mine) this.ahead.fetch(this.#wish, () => this.work === work && !work.readOnly, () => presentMs() - work.dwellFrom);
     else this.ahead.drop();
   }
 
@@ -145,6 +147,7 @@ export class Desk {
       await this.next();
     }
     notice(this.notices, "submitted", "good", words, action === "submit" ? h("a", { class: "button secondary", href: `?assignment=${encodeURIComponent(id)}` }, "Look at it again") : null);
+    if (action === "submit") await goldFeedback(id);
   }
 
   /** Take a submission or an exit back: of the trace on screen, or of the one that was left last. */

@@ -2,6 +2,7 @@
 
 import { CodePoints } from "./code-points.js";
 import { param } from "./dom.js";
+import { presentMs } from "./idle.js";
 import { COMMENT, Judgements } from "./judgements.js";
 import { TraceModel } from "./trace-model.js";
 
@@ -54,7 +55,7 @@ export class Work {
 
   /** The rater looks at something else from now on: the time until the next event is counted from here. */
   look() {
-    this.dwellFrom = performance.now();
+    this.dwellFrom = presentMs();
   }
 
   // ---------------------------------------------------------------- events
@@ -70,7 +71,7 @@ export class Work {
         event_id: crypto.randomUUID(), assignment_id: this.id, rater_id: this.assignment.rater_id, seq: this.lastSeq, ts_client,
         action: action ?? (remark ? "comment" : cleared ? "clear" : "set"), target: c.target, step_idx: c.step, dimension: remark ? "" : c.dimension, value: c.value,
         value_text: remark ? c.text ?? "" : c.text ?? null,
-        input_method: method, dwell_ms: Math.min(DWELL_MOST_MS, Math.round(performance.now() - this.dwellFrom)), prelabel_visible: this.sawScores, ui_build: UI_BUILD,
+        input_method: method, dwell_ms: Math.min(DWELL_MOST_MS, Math.round(presentMs() - this.dwellFrom)), prelabel_visible: this.sawScores, ui_build: UI_BUILD,
       };
     });
     for (const e of events) this.#mark(e).waiting.add(e.event_id);
