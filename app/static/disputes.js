@@ -81,9 +81,11 @@ export class Disputes {
     const more = found.matching > this.rows.length && this.shown < 200 ? h("button", { type: "button", class: "secondary", onclick: () => { this.shown += PAGE; this.load().catch(this.failed); } }, "More") : null;
     if (!this.rows.length) {
       const words = !found.computed_at ? "Being computed …" : found.n_units === 0 ? "Nothing was judged by two raters yet. Set the queue's overlap to two or more." : this.state === "open" ? "Nothing is left to decide: raters agree, or it is decided." : "Nothing here.";
+      list.setAttribute("role", "group"); // a listbox holds options, not a sentence
       list.replaceChildren(h("p", { class: "muted pad" }, words));
       return;
     }
+    list.setAttribute("role", "listbox");
     list.replaceChildren(...this.rows.map((row, i) => h("div", { role: "option", id: `dispute-${i}`, class: "dispute-row", dataset: { at: i }, "aria-selected": keyOf(row) === this.selected },
       h("span", { class: "where" }, row.step_idx === null ? "whole" : `step ${row.step_idx + 1}`), this.#votes(row),
       h("span", { class: "prompt", title: row.prompt }, row.prompt), row.decision ? chip(this.chosen().dimension, row.decision.value, row.decision.value_text, "decided: ") : null)), more ?? "");

@@ -124,7 +124,7 @@ export async function mount(root) {
       h("p", {}, found.items === 0 ? `No ${items} is in it. ${items === "pair" ? "Make some on the Compare page." : "Loosen the filter, or run and import more."}`
         : `${plural(found.items, items)}: ${number(found.complete)} complete, ${number(found.under_way)} under way, ${number(found.untouched)} untouched.`),
       found.note ? h("p", { class: "muted" }, found.note) : "",
-      found.raters.length ? h("div", { class: "table" }, h("table", {},
+      found.raters.length ? h("div", { class: "table", tabindex: "0", role: "region", "aria-label": "Progress of the raters" }, h("table", {},
         h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Rater"), ...["Submitted", "Left", "Extra", "In hand", "Minutes each"].map((w) => h("th", { scope: "col", class: "n" }, w)), h("th", { scope: "col" }, "Last seen"))),
         h("tbody", {}, found.raters.map((r) => h("tr", {}, h("td", {}, r.rater_id), ...[r.submitted, r.skipped, r.late, r.open].map((n) => h("td", { class: "n" }, number(n))),
           h("td", { class: "n" }, r.minutes_each === null ? "–" : number(r.minutes_each, 1)), h("td", {}, when(r.last_at))))))) : h("p", { class: "muted" }, "Nobody has begun."));
@@ -135,7 +135,7 @@ export async function mount(root) {
   function drawLeases(leases) {
     const may = me.role === "admin";
     at("leases-card").hidden = leases.length === 0;
-    at("leases").replaceChildren(h("div", { class: "table" }, h("table", {},
+    at("leases").replaceChildren(h("div", { class: "table", tabindex: "0", role: "region", "aria-label": "What is in hand" }, h("table", {},
       h("thead", {}, h("tr", {}, ["Rater", "Question"].map((w) => h("th", { scope: "col" }, w)), h("th", { scope: "col", class: "n" }, "Done in it"), ["Since", "Held until"].map((w) => h("th", { scope: "col" }, w)), may ? h("th", { scope: "col" }, h("span", { class: "wl-visually-hidden" }, "Release")) : "")),
       h("tbody", {}, leases.map((l) => h("tr", {}, h("td", {}, l.rater_id), h("td", { class: "prompt", title: l.prompt }, l.prompt), h("td", { class: "n" }, l.ahead ? "ahead" : number(l.n_events)),
         h("td", {}, when(l.leased_at)), h("td", {}, when(l.lease_expires_at)),
