@@ -4,7 +4,7 @@
 // `room` is the page: {at, list, overview, outbox, desk, notices}; see rate.js.
 
 import { ApiError, get, post } from "./api.js";
-import { h, notice, plural, setParams } from "./dom.js";
+import { h, notice, setParams } from "./dom.js";
 import { show } from "./keys.js";
 import { Work } from "./rate-work.js";
 import { follow } from "./stream.js";
@@ -127,7 +127,8 @@ export class Live {
   #drawKept() {
     const { at } = this.room;
     const { length } = this.kept.events;
-    at("save-state").textContent = length ? `${plural(length, "judgement")} kept in this browser until the trace is stored` : "Live: the model is still writing";
+    at("save-state").textContent = length ? `${length} kept here` : "Live";
+    at("save-state").title = "The model is still writing. What you judge is kept in this browser, and sent when the trace is stored.";
   }
 
   async #done({ error }) {

@@ -36,7 +36,7 @@ export class Around {
     const host = at("verdict");
     const focused = host.contains(document.activeElement);
     const saved = work.savedOf("trace");
-    host.replaceChildren(choiceGroup({ label: "Verdict on the trace", act: "verdict", checked: held, tabbable: true, disabled: work.readOnly }), h("span", { class: `save-mark ${saved}` }, { waiting: " saving …", saved: " saved", none: "" }[saved]));
+    host.replaceChildren(choiceGroup({ label: "Verdict on the trace", act: "verdict", checked: held, tabbable: true, disabled: work.readOnly }), h("span", { class: `save-mark ${saved}` }, { waiting: " saving …", kept: " kept", saved: " saved", none: "" }[saved]));
     if (focused) host.querySelector("[tabindex='0']")?.focus();
     this.verdictKeys.forEach((k) => (k.textContent = show(keys.label("verdict"))));
     drawTags(at("tags"), {
@@ -54,7 +54,7 @@ export class Around {
     at("dock-rates").replaceChildren(...CHOICES.map((c) => h("button", { type: "button", class: c.name, "aria-keyshortcuts": keys.aria(c.name), onclick: press(c.name) }, h("span", { class: "glyph", "aria-hidden": "true" }, c.glyph), c.word, key(c.name))),
       h("button", { type: "button", class: "bad", "aria-keyshortcuts": keys.aria("first-error"), onclick: press("first-error") }, h("span", { class: "glyph", "aria-hidden": "true" }, "✗"), "first error", key("first-error")));
     const tool = (action, words, name = words) => h("button", { type: "button", class: "quiet", "aria-label": name, "aria-keyshortcuts": keys.aria(action), title: name, onclick: press(action) }, words, key(action));
-    at("dock-tools").replaceChildren(tool("undo", "↶", "undo"), tool("redo", "↷", "redo"), tool("apply-next", "repeat", "the last rating for the next steps, too"), tool("next-unrated", "next unrated"), tool("jump", "jump"), tool("help", "keys"),
+    at("dock-tools").replaceChildren(tool("undo", "↶", "undo"), tool("redo", "↷", "redo"), tool("apply-next", "repeat", "repeat the last rating for the next steps"), tool("next-unrated", "next unrated"), tool("jump", "jump"), tool("help", "keys"),
       h("span", { class: "keys-off", hidden: true }));
   }
 

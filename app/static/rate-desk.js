@@ -141,6 +141,7 @@ export class Desk {
       if (shown) this.left = null;
       return;
     }
+    if (shown && this.left !== work) return; // taken back, or followed by the next, meanwhile: that has its own words
     if (shown) this.head.refresh();
     else {
       this.left = Object.assign(work, { leftBy: action });

@@ -83,7 +83,7 @@ export function answerName(held) {
   return held.text === "unsure" ? "unsure" : held.value === 1 ? "yes" : "no";
 }
 
-const SAVED = { waiting: "saving …", saved: "saved", none: "" };
+const SAVED = { waiting: "saving …", kept: "kept", saved: "saved", none: "" }; // kept: in this browser, until the trace is stored
 
 /** Say in a row that is on the page what is saved; what is selected in it, or focused, is left alone. */
 export function drawSaved(row, saved) {

@@ -88,7 +88,7 @@ export class Work {
 
   savedOf(step) {
     const mark = this.marks.get(step);
-    return !mark ? "none" : mark.waiting.size ? "waiting" : mark.saved ? "saved" : "none";
+    return !mark ? "none" : mark.waiting.size ? (this.live ? "kept" : "waiting") : mark.saved ? "saved" : "none";
   }
 
   #mark(event) {

@@ -64,7 +64,7 @@ export async function mount(root) {
       work.reached = Math.max(from, index);
       if (cutter.index !== null && cutter.index !== index) mending.endCutting();
       for (const i of new Set([before, index])) if (i >= 0) list.touch(i);
-      if (before > 0) list.touch(before - 1); // its hint names a key only beside the selected row
+      if (before > 0 && work.judgements.choice("step", before - 1, "correctness") === "bad") list.touch(before - 1); // its hint names a key only beside the selected row
       for (let i = from + 1; i <= work.reached; i += 1) list.touch(i);
       work.look();
       overview.followTo(index);
@@ -146,7 +146,7 @@ export async function mount(root) {
     const { prompt, answer, steps } = work.model;
     texts.clear();
     at("prompt").replaceChildren(...shownText(prompt));
-    at("answer").replaceChildren(...shownText(answer || "(no answer)"));
+    at("answer").replaceChildren(...shownText(answer || (work.live ? "…" : "(no answer)")));
     at("raw").replaceChildren(rawSwitch([prompt, answer, ...steps.map((s) => s.thought)], redrawTexts) ?? "");
   }
 

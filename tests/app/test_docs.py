@@ -39,6 +39,7 @@ PROMISED = {
     "GET /api/quality/disagreements", "GET /api/quality/disagreement", "GET /api/quality/history",
     "GET /api/quality/adjudications", "POST /api/quality/adjudications", "GET /api/quality/gold", "POST /api/quality/gold",
     "POST /api/quality/standing", "GET /api/assignments/{assignment_id}/feedback",
+    "GET /api/ratings/{assignment_id}/events", "GET /api/ratings/{assignment_id}/prelabels", "GET /api/ratings/changes-of-mind",
     "GET /api/snapshots", "POST /api/snapshots", "POST /api/snapshots/preview", "GET /api/snapshots/{snapshot_id}",
     "POST /api/snapshots/{snapshot_id}/sql", "GET /api/lineage/{id}", "GET /api/export-formats", "POST /api/snapshots/{snapshot_id}/exports",
     "POST /api/snapshots/{snapshot_id}/exports/preview",

@@ -251,7 +251,7 @@ def test_a_run_is_rated_while_it_is_written_and_stopped_at_the_first_error(open_
     page.wait_for_selector(f"{LIST} .wl-row[data-row='4']")
     page.focus(LIST)
     keyboard(page, "3", "2", "k")
-    page.wait_for_function("document.querySelector('[data-id=save-state]').textContent.startsWith('2 judgements kept')")
+    page.wait_for_function("document.querySelector('[data-id=save-state]').textContent === '2 kept here'")
     visit(page, page.url)  # what was judged is still there, though the server knows nothing of it yet
     page.wait_for_selector(f"{LIST} .wl-row[data-row='4']")
     page.wait_for_function("document.querySelectorAll('#wl-rate-list .wl-row.rated').length === 2")
