@@ -43,7 +43,7 @@ INVITE_HOLDS = timedelta(days=7)
 # Wrong guesses. An office shares one address, so that limit is wider; a person who mistypes stays far below both.
 PER_NAME = "10/10 minutes"
 PER_ADDRESS = "50/10 minutes"
-HASHING_AT_ONCE = 2  # one hash takes 64 MiB and a core for 50 ms
+HASHING_AT_ONCE = 2  # one hash takes 64 MiB and 0.2 s of a core
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 256
 LONGEST_NAME = 60
 REMEMBERED = 10_000  # logins; what is beyond is read again
@@ -123,7 +123,7 @@ def _hasher() -> PasswordHasher:
 
 
 def hashed(password: str) -> str:
-    """argon2id, with a salt of its own. Takes 50 ms and 64 MiB."""
+    """argon2id, with a salt of its own: 64 MiB, and 0.2 s of a core on purpose."""
     return _hasher().hash(unicodedata.normalize("NFKC", password))
 
 

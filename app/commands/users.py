@@ -132,7 +132,11 @@ def invite(
     """
     with failing_softly(), _workbench(data) as bench:
         typer.echo(bench.invite(role, days))
-        typer.echo(f"Whoever opens this first becomes a {role} here; it holds for {days} days.", err=True)
+        typer.echo(
+            f"Whoever opens this first becomes a {role} here; it holds for {days} days. Where people reach the workbench "
+            "under another address, put that one before /join.",
+            err=True,
+        )
 
 
 def _workbench(data: Any) -> Any:
