@@ -62,7 +62,7 @@ def test_swapping_twice_is_nothing(value: float, swapped: bool) -> None:
     assert (flipped(value, True) == value) == (value == 0)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STRENGTHS, min_size=1, max_size=4))
 def test_a_vote_for_what_stood_on_the_right_of_a_swapped_pair_counts_for_the_left_trace(
     store: Store, shown: list[float]
