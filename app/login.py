@@ -12,12 +12,13 @@ import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, cast
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -29,6 +30,11 @@ COOKIE = "worldline_login"
 OPEN = ("/login", "/join", "/api/login", "/api/join", "/favicon.ico")
 OPEN_BELOW = "/static/"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+REFUSED = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
+    'initial-scale=1"><title>Worldline</title><link rel="stylesheet" href="/static/theme.css"><link rel="stylesheet" '
+    'href="/static/door.css"><main class="wl-page wl-door"><h1>Worldline</h1><p>{}</p></main></html>'
+)
 NOT_LOGGED_IN = "You are not logged in (any more); log in at /login."
 
 
@@ -117,7 +123,9 @@ def _refusal(scope: Scope, headers: Headers, person: Person | None, why_not: str
         return None
     is_page = scope["type"] == "http" and scope["method"] == "GET" and not path.startswith("/api/")
     if person is None:
-        if is_page and why_not == NOT_LOGGED_IN and "text/html" in headers.get("accept", ""):
+        if is_page and "text/html" in headers.get("accept", ""):
+            if why_not != NOT_LOGGED_IN:  # the proxy's name is no account: a password would not help
+                return HTMLResponse(REFUSED.format(escape(why_not)), 401)
             asked = path + (f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else "")
             return RedirectResponse(f"/login?next={quote(asked, safe='')}", 303)
         return JSONResponse({"error": why_not}, 401)

@@ -231,6 +231,9 @@ def test_a_proxys_header_counts_only_from_the_proxy(tmp_path: Path) -> None:
         assert asked.json()["rater_id"] == "rater"
         stranger = bench.ask("GET", "/api/me", headers={**there, "x-forwarded-user": "mallory"})
         assert stranger.status_code == 401 and 'no account "mallory"' in stranger.json()["error"]
+        hostile = {**there, "accept": "text/html", "x-forwarded-user": "<script>alert(1)</script>"}
+        page = bench.ask("GET", "/ui/", headers=hostile)
+        assert page.status_code == 401 and "&lt;script&gt;" in page.text and "<script" not in page.text
         assert bench.ask("GET", "/api/me", headers=there).status_code == 401
         twice = bench.client.get(
             "/api/me", headers=[*there.items(), ("x-forwarded-user", "rater"), ("x-forwarded-user", "admin")]
