@@ -198,9 +198,12 @@ class Store:
         a sentence for a rater who is paused.
         """
         queue = self.read(lambda con: need_queue(con, queue_id))
-        ranking = self._rankings.of(queue, self.read)
+        wish = Claim(rater_id, queue_id, ahead=ahead, rankings=self._rankings.of(queue, self.read).lists)
+        if queue.unit == "trace" and not queue.archived:
+            found = self.read(lambda con: claims.look_out(con, queue, wish, ratings.utc_now()))
+            wish = replace(wish, looked_out=found)
         try:
-            return self._claim(Claim(rater_id, queue_id, ahead=ahead, rankings=ranking.lists))
+            return self._claim(wish)
         except gold.OnHold as held:
             if held.standing is not None:
                 self._soon(self._writer.submit(gold.set_standing, held.standing))

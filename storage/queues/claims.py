@@ -19,19 +19,21 @@ from storage import rubrics, sampling
 from storage.errors import StoreError
 from storage.gold import gold_for
 from storage.queues.assignments import Assignment, read_assignment
-from storage.queues.items import HOLDS_A_PLACE, open_to
+from storage.queues.items import HOLDS_A_PLACE, items, open_to
 from storage.queues.settings import DEFAULT_QUEUE, RUBRIC, Item, Queue, need_queue, read_queue, save_queues
 from storage.ratings import utc_now
 
 # What is fetched ahead is held this long: about as long as a rater needs for the trace before it.
 AHEAD_MINUTES = 10
+# Traces that are looked out for one claim: more than there are claims in the same moment, few enough to be checked at once.
+LOOKED_OUT = 64
 
 
 @dataclass(frozen=True)
 class Claim:
     """A wish for work. `trace_id` None: the next one of the queue. ahead: to be shown later, beside the work in hand.
 
-    rankings: what `storage.sampling.rankings` has of the queue. draw: 0 to 1, which slice of the sampling it falls in.
+    rankings: what `storage.sampling.rankings` has of the queue. draw: 0 to 1, which slice of the sampling it falls in. looked_out: what `look_out` found beside the thread that writes.
     """
 
     rater_id: str
@@ -40,6 +42,7 @@ class Claim:
     ahead: bool = False
     rankings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     draw: float = field(default_factory=random.random)
+    looked_out: tuple[str, tuple[str, ...]] | None = None
 
 
 def claim(con: duckdb.DuckDBPyConnection, claims: Sequence[Claim]) -> list[Assignment | None]:
@@ -202,42 +205,76 @@ def _next(con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, now: dateti
 
 
 def _next_trace(con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, now: datetime) -> Item | None:
-    slices = sampling.STRATEGIES[queue.sampling].slices(queue)
-    for part in sampling.drawn(slices, wish.draw):
+    if wish.looked_out:  # what was found beside this thread, if it is still open
+        sampled_by, ids = wish.looked_out
+        part = next(p for p in _parts(queue, wish) if p.sampled_by == sampled_by)
+        trace_id = _still_open(con, queue, wish, part, ids, now)
+        if trace_id is not None:
+            return Item(trace_id, _named(con, trace_id).segmentation_id, sampled_by)
+    found = look_out(con, queue, wish, now, most=1)
+    return None if found is None else Item(found[1][0], _named(con, found[1][0]).segmentation_id, found[0])
+
+
+def _parts(queue: Queue, wish: Claim) -> list[sampling.Slice]:
+    return sampling.drawn(sampling.STRATEGIES[queue.sampling].slices(queue), wish.draw)
+
+
+def look_out(
+    con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, now: datetime, most: int = LOOKED_OUT
+) -> tuple[str, tuple[str, ...]] | None:
+    """What may come next for this rater: which rule chose, and the first traces by it. It passes over every trace of the
+    queue, so it is done beside the thread that writes; that one sees to it that a trace is still open.
+    """
+    for part in _parts(queue, wish):
         if part.rank and not wish.rankings.get(part.sampled_by):
             continue
-        trace_id = _first(con, queue, wish, part, now)
-        if trace_id is not None:
-            return Item(trace_id, _named(con, trace_id).segmentation_id, part.sampled_by)
+        ids = _first(con, queue, wish, part, now, most)
+        if ids:
+            return part.sampled_by, ids
         if not part.rank:
             return None  # an ordering passes over nothing: there is no open trace
     return None
 
 
 def _first(
-    con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, part: sampling.Slice, now: datetime
-) -> str | None:
+    con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, part: sampling.Slice, now: datetime, most: int
+) -> tuple[str, ...]:
     sql, params = open_to(queue, wish.rater_id, now)
     if part.rank:
-        ranked = list(wish.rankings[part.sampled_by])
+        return _in_order(con, queue, wish, wish.rankings[part.sampled_by], now, most)
+    if part.stratum:
         sql = (
-            f"with ranked as (select unnest($ranked::varchar[]) as trace_id, unnest(range({len(ranked)})) as place) "
-            f"select trace_id from ({sql} and t.trace_id in (select trace_id from ranked)) join ranked using (trace_id) "
-            "order by place limit 1"
+            f"with balance as (select {part.stratum} as stratum, sum(taken) as done from ({items(queue)[0]}) group by all) "
+            f"select * from (select *, {part.stratum} as stratum from ({sql})) join balance using (stratum)"
         )
-        params["ranked"] = ranked
-    elif part.stratum:
-        from storage.queues.items import items
+    rows = con.execute(f"select trace_id from ({sql}) order by {part.order} limit {most}", params).fetchall()
+    return tuple(row[0] for row in rows)
 
-        everything, _ = items(queue)
-        sql = (
-            f"with balance as (select {part.stratum} as stratum, sum(taken) as done from ({everything}) group by all) "
-            f"select trace_id from (select *, {part.stratum} as stratum from ({sql})) join balance using (stratum) "
-            f"order by {part.order} limit 1"
-        )
-    else:
-        sql = f"select trace_id from ({sql}) order by {part.order} limit 1"
-    row = con.execute(sql, params).fetchone()
+
+def _in_order(
+    con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, ids: Sequence[str], now: datetime, most: int
+) -> tuple[str, ...]:
+    """Of these traces, in this order, the first that are open to the rater."""
+    sql, params = open_to(queue, wish.rater_id, now, among=True)
+    rows = con.execute(
+        "with given as (select unnest($among::varchar[]) as trace_id, unnest($places::integer[]) as place) "
+        f"select trace_id from ({sql}) join given using (trace_id) order by place limit {most}",
+        {**params, "among": list(ids), "places": list(range(len(ids)))},
+    ).fetchall()
+    return tuple(row[0] for row in rows)
+
+
+def _still_open(
+    con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, part: sampling.Slice, ids: tuple[str, ...], now: datetime
+) -> str | None:
+    """The first of these that is open now, by the order itself where it is one of columns: others may have taken some."""
+    if part.rank or part.stratum or "random()" in part.order:
+        found = _in_order(con, queue, wish, ids, now, 1)
+        return found[0] if found else None
+    sql, params = open_to(queue, wish.rater_id, now, among=True)
+    row = con.execute(
+        f"select trace_id from ({sql}) order by {part.order} limit 1", {**params, "among": list(ids)}
+    ).fetchone()
     return None if row is None else row[0]
 
 

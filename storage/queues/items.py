@@ -19,12 +19,15 @@ HAD = "(status <> 'offered' or lease_expires_at > $now)"
 _SOLVED = {"any": "", "solved": "and t.solved", "wrong": "and not t.solved", "unchecked": "and t.solved is null"}
 
 
-def items(queue: Queue) -> tuple[str, dict[str, Any]]:
+def items(queue: Queue, *, among: bool = False) -> tuple[str, dict[str, Any]]:
     """A select of (trace_id, created_at, n_steps, n_backtracks, model, taken, submitted) for every trace of the queue, and its
-    parameters but `$now`. Traces without steps, and gold items (they come by another way), are not in it.
+    parameters but `$now`. among: only those in `$among`, a list of trace ids, which makes it a matter of few milliseconds.
+    Traces without steps, and gold items (they come by another way), are not in it.
     """
     config = queue.config
     where, params = _SOLVED[config.solved], {"queue": queue.queue_id}
+    if among:
+        where += " and t.trace_id in (select unnest($among::varchar[]))"
     for name in ("model", "source"):
         if value := getattr(config, name):
             where += f" and t.{name} = ${name}"
@@ -36,25 +39,26 @@ def items(queue: Queue) -> tuple[str, dict[str, Any]]:
     select t.trace_id, t.created_at, t.n_steps, t.n_backtracks, t.model, coalesce(taken.n, 0) as taken,
         coalesce(taken.submitted, 0) as submitted
     from trace t left join (
-        select trace_id, count(*) as n, count(*) filter (status = 'submitted') as submitted from assignment where queue_id = $queue and gold is null and {HOLDS_A_PLACE}
-        group by trace_id) taken using (trace_id)
+        select trace_id, count(*) as n, count(*) filter (status = 'submitted') as submitted from assignment
+        where queue_id = $queue and gold is null and {HOLDS_A_PLACE}
+        {"and trace_id in (select unnest($among::varchar[]))" if among else ""} group by trace_id) taken using (trace_id)
     where t.n_steps > 0 {where} and t.trace_id not in (
         select item_id from gold where queue_id = $queue
         qualify row_number() over (partition by item_id order by created_at desc, rowid desc) = 1 and active)"""
     return sql, params
 
 
-def open_items(queue: Queue) -> tuple[str, dict[str, Any]]:
+def open_items(queue: Queue, *, among: bool = False) -> tuple[str, dict[str, Any]]:
     """Those of `items` that have a free place."""
-    sql, params = items(queue)
+    sql, params = items(queue, among=among)
     if queue.overlap is not None:
         sql += " and coalesce(taken.n, 0) < $overlap"
         params["overlap"] = queue.overlap
     return sql, params
 
 
-def open_to(queue: Queue, rater_id: str, now: datetime) -> tuple[str, dict[str, Any]]:
+def open_to(queue: Queue, rater_id: str, now: datetime, *, among: bool = False) -> tuple[str, dict[str, Any]]:
     """Those that have a free place and that this rater has not had."""
-    sql, params = open_items(queue)
+    sql, params = open_items(queue, among=among)
     sql += f" and t.trace_id not in (select trace_id from assignment where queue_id = $queue and rater_id = $rater and {HAD})"
     return sql, {**params, "rater": rater_id, "now": now}
