@@ -18,12 +18,14 @@ import duckdb
 
 from storage.store import Store
 
-# What a small queue needs: with it nobody sees an old figure there, and a page of a large one is not held up.
-PATIENCE_S = 0.08
+# A report of a small queue is done in this time: it is waited for, so that nobody sees an old figure there.
+SHORT_S = 0.3
+# Of a large one the last is shown; a page must not be held up by the one that is being computed.
+PATIENCE_S = 0.05
 # A first report is waited for longer, since there is nothing to show instead.
 FIRST_PATIENCE_S = 2.0
-# A queue that is being rated changes every second; its report is not computed anew more often than this, in multiples of
-# what the last one took, so that reports take a twentieth of one core at most.
+# A large queue that is being rated changes every second; its report is not computed anew more often than this, in multiples
+# of what the last one took, so that reports take a twentieth of one core at most.
 REST = 20
 
 
@@ -60,7 +62,8 @@ class Quality:
         if task is None and due:
             task = self._running[key] = asyncio.create_task(self._compute(key, version, compute))
         if task is not None:
-            await asyncio.wait([task], timeout=FIRST_PATIENCE_S if held is None else PATIENCE_S)
+            short = held is None or held[0].took_s < SHORT_S
+            await asyncio.wait([task], timeout=FIRST_PATIENCE_S if short else PATIENCE_S)
             if task.done():
                 task.result()  # raises what went wrong
                 held = self._done[key]
@@ -71,18 +74,26 @@ class Quality:
 
     async def _compute(self, key: Hashable, version: Any, compute: Callable[[duckdb.DuckDBPyConnection], Any]) -> None:
         try:
+            await asyncio.to_thread(_load)
             began = time.monotonic()
             value = await asyncio.to_thread(self._store.read, compute)
             took = time.monotonic() - began
+            rests = key in self._done and took >= SHORT_S  # the first time includes loading what estimates competence
             now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
             report = Report(value, now, round(took, 3), version[0], fresh=True)
-            self._done[key] = (report, version, time.monotonic() + REST * took)
+            self._done[key] = (report, version, time.monotonic() + (REST * took if rests else 0))
         finally:
             del self._running[key]
 
     async def close(self) -> None:
         """Wait for what is being computed: a thread that reads cannot be stopped, and the store is closed next."""
         await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+
+def _load() -> None:
+    """What every report needs: to load it takes longer than most reports, and is not what a report takes."""
+    import numpy  # noqa: F401
+    import pandas  # noqa: F401
 
 
 def _version(con: duckdb.DuckDBPyConnection) -> tuple[Any, ...]:
