@@ -207,8 +207,8 @@ def _next(con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, now: dateti
 def _next_trace(con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, now: datetime) -> Item | None:
     if wish.looked_out:  # what was found beside this thread, if it is still open
         sampled_by, ids = wish.looked_out
-        part = next(p for p in _parts(queue, wish) if p.sampled_by == sampled_by)
-        trace_id = _still_open(con, queue, wish, part, ids, now)
+        part = next((p for p in _parts(queue, wish) if p.sampled_by == sampled_by), None)  # None: another order by now
+        trace_id = None if part is None else _still_open(con, queue, wish, part, ids, now)
         if trace_id is not None:
             return Item(trace_id, _named(con, trace_id).segmentation_id, sampled_by)
     found = look_out(con, queue, wish, now, most=1)

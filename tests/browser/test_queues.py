@@ -1,0 +1,58 @@
+"""Queues on screen: made and given guidelines by a researcher, rated from by a rater who waits for nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.browser.conftest import visit
+from tests.browser.traces import long_one
+
+LIST = "#wl-rate-list"
+
+
+def test_a_queue_is_made_read_and_rated_from_without_waiting(open_tab: Any, bench: Any) -> None:
+    rows = [{**long_one(4), "prompt": f"Question of the queue, number {i}: reach 24."} for i in range(3)]
+    bench.post("/api/traces", rows)
+    desk = open_tab("/ui/queues").page
+    desk.click("[data-id=new]")
+    desk.fill("[data-id=settings] [name=title]", "<b>First</b> pass")
+    desk.fill("[data-id=settings] [name='config.text']", "Question of the queue")
+    desk.fill("[data-id=settings] [name=lease_minutes]", "0")
+    desk.click("[data-id=settings] [type=submit]")
+    desk.wait_for_selector("[data-id=settings] .said.bad >> text=lease_minutes")
+    desk.fill("[data-id=settings] [name=lease_minutes]", "30")
+    desk.click("[data-id=settings] [type=submit]")
+    desk.wait_for_selector("[data-id=settings] .said >> text=The queue is made")
+    desk.wait_for_selector("[data-id=progress] >> text=3 traces")
+    desk.fill("[data-id=guidelines] [name=guidelines]", "Read **everything** <img src=x onerror=alert(1)>")
+    desk.wait_for_selector(".guide-preview strong >> text=everything")
+    desk.click("[data-id=guidelines] [type=submit]")
+    desk.wait_for_selector("[data-id=guidelines] >> text=Version 2 is in force")
+    assert desk.locator(".guide-preview img").count() == 0
+
+    tab = open_tab()
+    page = tab.page
+    with page.expect_response(lambda r: "prefetch" in (r.request.post_data or "")) as ahead:
+        visit(page, bench.url + desk.get_attribute("[data-id=rate]", "href"))
+    ahead.value.finished()
+    page.wait_for_selector(f"{LIST} .wl-row >> nth=1")
+    assert page.locator("[data-id=queue] option:checked").inner_text() == "<b>First</b> pass"
+    page.click("[data-id=guidelines-button]")
+    page.wait_for_selector("[data-id=guidelines] strong >> text=everything")
+    page.click("[data-id=guidelines-button]")
+    # The next one was fetched ahead: with the server's hand-out cut off, it is there all the same.
+    page.route("**/api/assignments/next", lambda route: route.abort())
+    before = page.inner_text("[data-id=prompt]")
+    page.focus(LIST)
+    for key in ("3", "3", "3", "3", "Control+Enter"):
+        page.keyboard.press(key)
+    page.wait_for_function("(before) => document.querySelector('[data-id=prompt]').innerText !== before", arg=before)
+    page.wait_for_selector(".wl-notice >> text=Submitted and saved")
+    page.wait_for_selector("[data-id=pace] >> text=1 of 3 submitted")
+    page.unroute("**/api/assignments/next")
+    # The way back: the last one, reopened.
+    page.click("[data-id=recent] a")
+    page.wait_for_selector("[data-notice=readonly]")
+    assert page.inner_text("[data-id=prompt]") == before
+    page.click("[data-notice=readonly] >> text=Reopen to change")
+    page.wait_for_selector("[data-notice=readonly]", state="detached")
