@@ -18,6 +18,7 @@ from app.commands import collect as collect_command
 from app.commands import keep as keep_command
 from app.commands import lineage as lineage_command
 from app.commands import pocket as pocket_command
+from app.commands import queues as queues_command
 from app.commands import serve as serve_command
 from app.commands import train as train_command
 from app.commands import users as users_command
@@ -147,6 +148,7 @@ app.command("backup")(keep_command.backup)
 app.command("restore")(keep_command.restore)
 app.command("doctor")(keep_command.doctor)
 app.add_typer(pocket_command.app, name="pocket")
+app.add_typer(queues_command.app, name="queues")
 app.add_typer(users_command.app, name="users")
 
 

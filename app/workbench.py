@@ -34,6 +34,8 @@ class Workbench(Protocol):
     def freeze(self, spec: dict[str, Any], name: str) -> dict[str, Any]: ...
     def backup(self) -> Iterator[bytes]: ...
     def doctor(self, *, rebuild: bool) -> dict[str, Any]: ...
+    def queues(self) -> list[dict[str, Any]]: ...
+    def add_queue(self, settings: dict[str, Any]) -> dict[str, Any]: ...
     def users(self) -> list[dict[str, Any]]: ...
     def add_user(self, name: str, role: str, password: str) -> dict[str, Any]: ...
     def change_user(self, name: str, **changes: Any) -> dict[str, Any]: ...
@@ -157,6 +159,20 @@ class _Owned(_Closing):
 
         rebuilt = doctor.rebuild(self.store) if rebuild else []
         return {**doctor.examine(self.store).to_json(), "rebuilt": rebuilt}
+
+    def queues(self) -> list[dict[str, Any]]:
+        from storage.queues.settings import read_queues
+
+        return [queue.to_json() for queue in self.store.read(lambda con: read_queues(con, archived=True))]
+
+    def add_queue(self, settings: dict[str, Any]) -> dict[str, Any]:
+        from core.trace import new_id
+        from storage.queues.making import NewQueue, make_queues
+        from storage.queues.settings import Queue
+
+        guidelines = settings.pop("guidelines", None)
+        made = self.store.write(make_queues, NewQueue(Queue(new_id(), **settings), guidelines, "local"))
+        return made.result().to_json()
 
     def users(self) -> list[dict[str, Any]]:
         from storage.people import accounts
@@ -287,6 +303,13 @@ class _Remote(_Closing):
 
     def freeze(self, spec: dict[str, Any], name: str) -> dict[str, Any]:
         return self._post("/api/snapshots", {"spec": spec, "name": name})
+
+    def queues(self) -> list[dict[str, Any]]:
+        queues: list[dict[str, Any]] = self._get("/api/queues?archived=true")
+        return queues
+
+    def add_queue(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return self._post("/api/queues", settings)
 
     def users(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._get("/api/users")

@@ -14,19 +14,14 @@ from app.api.errors import Refused
 from app.services import Services
 from core.trace import new_id
 from storage import rubrics
-from storage.pairs import PAIR_CRITERIA, PAIR_GUIDELINES
 from storage.queues import progress
-from storage.queues.settings import Config, Queue, check, read_queue, read_queues, save_queues
+from storage.queues.making import NewQueue, make_queues
+from storage.queues.settings import Config, Queue, read_queue, read_queues, save_queues
 from storage.rubrics import Questions, Rubric
 from storage.sampling import STRATEGIES
 
 router = APIRouter(prefix="/queues", tags=["queues"])
 RESEARCHER = [needs("researcher")]
-# What a new queue asks until somebody writes its own guidelines.
-STANDARD = {
-    "trace": (rubrics.GUIDELINES, Questions()),
-    "pair": (PAIR_GUIDELINES, Questions(criteria=PAIR_CRITERIA)),
-}
 
 
 class ConfigIn(In):
@@ -130,7 +125,9 @@ class ProgressOut(BaseModel):
     """How far a queue is."""
 
     items: int
-    complete: int = Field(description="Items that as many have submitted as the overlap asks for; without overlap: anybody.")
+    complete: int = Field(
+        description="Items that as many have submitted as the overlap asks for; without overlap: anybody."
+    )
     under_way: int
     untouched: int
     raters: list[dict[str, Any]] = Field(
@@ -170,13 +167,8 @@ async def queues(
 async def make(bench: Bench, me: Me, asked: NewQueueIn) -> dict[str, Any]:
     """A new queue over the traces that its filter lets in, with a rubric of its own."""
     queue = _changed(Queue(new_id(), asked.title, asked.unit), asked)
-    words, questions = STANDARD[queue.unit]
-    words = words if asked.guidelines is None else asked.guidelines
-    rubric = Rubric(f"rubric-{queue.queue_id}", 1, words, questions, me.rater_id)
-    check(queue)  # before the rubric is kept: a queue that cannot be must leave nothing behind
-    await asyncio.wrap_future(bench.store.write(rubrics.add_versions, rubric))
-    queue = replace(queue, rubric_id=rubric.rubric_id, rubric_version=1)
-    saved: Queue = await asyncio.wrap_future(bench.store.write(save_queues, queue))
+    new = NewQueue(queue, asked.guidelines, me.rater_id)
+    saved: Queue = await asyncio.wrap_future(bench.store.write(make_queues, new))
     return saved.to_json()
 
 
