@@ -70,7 +70,7 @@ create table slot(
 create table assignment(
     assignment_id varchar not null, queue_id varchar not null, trace_id varchar not null, segmentation_id varchar not null,
     rater_id varchar not null, rubric_id varchar not null, rubric_version integer not null,
-    status varchar not null, status_reason varchar not null,             -- status: leased, submitted, skipped
+    status varchar not null, status_reason varchar not null,             -- status: offered (fetched ahead), leased, submitted, skipped
     status_seq bigint not null,                                          -- client seq of the event that set the status; -1: none
     leased_at timestamp not null, lease_expires_at timestamp not null, submitted_at timestamp, updated_at timestamp not null,
     pair_id varchar, swapped boolean,                                    -- a pair: which, and whether its right trace stood on the left
