@@ -1,5 +1,5 @@
 // Runs inside the graph page (a sandboxed frame, or a saved file): colours by theme, the text of the chosen step, messages
-// to and from the workbench. A classic script: it finds pyvis's globals `network` and `nodes`. Text only by textContent.
+// to and from the workbench. A classic script: it finds pyvis's globals `network`, `nodes` and `edges`. Text only by textContent.
 (() => {
   const trace = JSON.parse(document.getElementById("wl-trace").textContent);
   const QUESTION = -1;
@@ -17,7 +17,8 @@
 
   const ink = dark ? "#e7ebf2" : "#17202e";
   const card = dark ? "#121826" : "#ffffff";
-  const line = dark ? "#66728a" : "#8a93a3";
+  const line = dark ? "#66728a" : "#7f889a";
+  const jump = dark ? "#e69f00" : "#c17a00"; // as --wl-jump: 3:1 on the page
   const chosen = dark ? "#14283b" : "#e6f1fa";
   const accent = dark ? "#6cbdf0" : "#0b5c9e";
   const group = (background, border, extra = {}) => ({
@@ -27,11 +28,13 @@
     groups: {
       question: group(ink, ink, { font: { color: card, size: 14, face: "system-ui, sans-serif" } }),
       step: group(card, line),
-      back: group(dark ? "#2b2413" : "#fff6e3", "#e69f00", { shapeProperties: { borderDashes: [4, 3] } }),
+      back: group(dark ? "#2b2413" : "#fff6e3", jump, { shapeProperties: { borderDashes: [4, 3] } }),
       finish: group(card, ink, { borderWidth: 3 }),
     },
     edges: { color: { color: dark ? "#76839a" : "#7b8698", highlight: accent, hover: accent, inherit: false }, font: { color: ink, strokeWidth: 0 } },
   });
+
+  if (!dark) edges.update(edges.get({ filter: (edge) => edge.dashes }).map(({ id }) => ({ id, color: jump })));
 
   const stepWord = (index) => (index === null || index === undefined ? "the question" : `step ${index + 1}`);
   const top = el("div", { id: "wl-top" });
