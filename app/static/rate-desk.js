@@ -141,13 +141,13 @@ export class Desk {
       if (shown) this.left = null;
       return;
     }
-    if (shown && this.left !== work) return; // taken back, or followed by the next, meanwhile: that has its own words
     if (shown) this.head.refresh();
     else {
       this.left = Object.assign(work, { leftBy: action });
       await this.next();
     }
-    notice(this.notices, "submitted", "good", words, action === "submit" ? h("a", { class: "button secondary", href: `?assignment=${encodeURIComponent(id)}` }, "Look at it again") : null);
+    const overtaken = shown && this.left !== work; // taken back, or followed by the next, meanwhile: that has its own words
+    if (!overtaken) notice(this.notices, "submitted", "good", words, action === "submit" ? h("a", { class: "button secondary", href: `?assignment=${encodeURIComponent(id)}` }, "Look at it again") : null);
     if (action === "submit") await goldFeedback(id);
   }
 

@@ -62,7 +62,9 @@ export class Work {
 
   /** Send changes in their order; what the server says of them comes back to `settle`. */
   send(changes, method, action = null) {
-    const ts_client = new Date().toISOString(); // one press, one time: what belongs together is undone together, after a reload too
+    // One press, one time, and no two the same: what belongs together is undone together, after a reload too.
+    this.lastPress = Math.max(Date.now(), (this.lastPress ?? 0) + 1);
+    const ts_client = new Date(this.lastPress).toISOString();
     const events = changes.map((c) => {
       this.lastSeq = Math.max(this.lastSeq + 1, Date.now());
       const remark = c.target === "step" && c.dimension === COMMENT;

@@ -45,7 +45,7 @@ export async function mount(root) {
     },
     changed: (state) => room.around ? room.around.saveState(state) : (room.firstState = state),
   });
-  const desk = (room.desk = new Desk(at, room.outbox, { shown, leaving, beforeLeaving: keepNote, keepNote: setNote }));
+  const desk = (room.desk = new Desk(at, room.outbox, { shown, leaving, beforeLeaving: keepWritten, keepNote: setNote }));
   const keys = (room.keys = new Keys(root, TABLE, act));
   const list = (room.list = new StepList(at("list"), {
     look: "full",
@@ -298,6 +298,13 @@ export async function mount(root) {
     say(`The trace: ${choice.word}`);
   }
 
+  /** What is written and not kept yet: in the panel, in the note. */
+  function keepWritten() {
+    if (!work || work.readOnly) return;
+    panel.close(false);
+    keepNote();
+  }
+
   function keepNote() {
     if (!work || work.readOnly) return;
     setNote(at("note").value.trim());
@@ -363,6 +370,7 @@ export async function mount(root) {
     if (event.key === "Escape" && same.word !== null && !event.isComposing && !event.target.closest(".cutter")) same.clear();
   });
   at("note").addEventListener("blur", keepNote);
+  addEventListener("pagehide", keepWritten);
   at("show-all").addEventListener("change", () => list.touchAll());
   at("submit").addEventListener("click", submit);
   root.addEventListener("keyschanged", () => {

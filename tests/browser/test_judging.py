@@ -146,11 +146,14 @@ def test_undo_goes_back_past_a_reload_and_past_a_submission(open_tab: Any, bench
     page.keyboard.type("a remark")
     page.keyboard.press("Enter")
     keyboard(page, "k", "x")  # bad and the first error are one press
+    page.keyboard.press("c")
+    page.keyboard.type("half a rem")  # not finished when the page goes
     settled(page)
     visit(page, page.url)
     page.wait_for_selector(f"{LIST} .selected")
     page.wait_for_function("document.activeElement.id === 'wl-rate-list'")
-    keyboard(page, "z", "z")  # the first error with its rating, then the remark
+    page.wait_for_selector(f"{LIST} .comment-text >> text=half a rem")
+    keyboard(page, "z", "z", "z")  # the half remark, the first error with its rating, then the remark
     page.wait_for_function("document.querySelectorAll('#wl-rate-list .comment-text').length === 0")
     settled(page)
     assert judgement(bench, assignment, "first_error") == {}
