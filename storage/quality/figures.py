@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SEED = 20_261_120  # the same ratings give the same interval
 RESAMPLES = 1000
-# Above this many traces 200 resamples settle the interval's second digit, and cost a fifth (100,000 traces: 0.6 s).
+# Above this many traces 200 resamples settle the interval's second digit, and cost a fifth.
 MANY_TRACES = 5000
 FEWER_RESAMPLES = 200
 LEAST_TRACES = 2

@@ -67,11 +67,11 @@ order by submitted desc, rater_id""",
 
 def competence(con: duckdb.DuckDBPyConnection, queue_id: str, judged: Judged, method: str) -> Aggregated:
     """What the votes of a queue come to under a method, and how far each rater can be relied on. Its units
-    are numbered: which is which is of no interest here.
+    are numbered: which is which is of no interest here. Units with one vote say nothing of anybody, and are left out.
     """
     frame = con.execute(
         f"{VOTE} select dense_rank() over (order by item, step_idx) as task, rater_id as worker, value as label "
-        "from vote where value is not null",
+        "from vote where value is not null qualify count(*) over (partition by item, step_idx) > 1",
         params(queue_id, judged),
     ).df()
     return of_frame(frame, method)

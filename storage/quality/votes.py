@@ -84,7 +84,8 @@ def _sums(judged: Judged) -> str:
     )
     agree = " + ".join(f"n_{k} * (n_{k} - 1)" for k in scale)
     return f"""{VOTE}, unit as (
-        select trace_id, item, step_idx, count(*) as m, {counts} from vote where value is not null group by all)
+        select any_value(trace_id) as trace_id, count(*) as m, {counts} from vote where value is not null
+        group by item, step_idx)
     select count(*) filter (m > 1) as units, coalesce(sum(m) filter (m > 1), 0) as ratings,
         coalesce(sum(({agree}) / (m * (m - 1))) filter (m > 1), 0) as agree, count(*) as rated, {shares}, {met}
     from unit group by trace_id order by trace_id"""
