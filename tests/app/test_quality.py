@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from storage.snapshots import SnapshotSpec, preview
+from storage.frozen import select
+from storage.snapshots import SnapshotSpec
 from tests.app.client import Bench
 from tests.app.conftest import Opened
 from tests.app.test_rating import event, take
@@ -61,8 +62,8 @@ async def test_a_dispute_is_decided_and_the_decision_wins_in_a_snapshot(workbenc
         (gap,) = (await bench.get("/api/quality/adjudications", params={"gaps": True})).json()
         assert gap["reason"] == "The sum is wrong."
         store = bench.services.store
-        adjudicated = preview(store, SnapshotSpec())
-        assert adjudicated.n_rows == 4
+        for frozen in select(store, SnapshotSpec()).rows:
+            assert frozen["adjudicated"][1] == -1
 
         history = (await bench.get("/api/quality/history", params=unit)).json()
         assert [(e["rater"], e["value"], e["dwell_ms"]) for e in history if e["action"] == "set"] == [
