@@ -104,7 +104,7 @@ def test_saved_is_said_only_after_the_commit_and_nothing_is_lost_without_a_serve
     page.unroute("**/api/ratings")
     settled(page)
     assert values(bench, assignment) == {0: 1.0, 1: 1.0, 2: -1.0, 3: 0.0}
-    assert page.locator(f"{LIST} .save-mark.saved").count() == 4
+    page.wait_for_function("document.querySelectorAll('#wl-rate-list .save-mark.saved').length === 4")  # a frame later
 
 
 def test_a_refused_rating_is_said(open_tab: Any, bench: Any) -> None:
