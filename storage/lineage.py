@@ -204,7 +204,7 @@ def _ratings(store: Store, assignment_id: str, seq: int | None = None) -> list[N
     for event_id, target, step, dimension, value, text, rater, at, server_seq, seen in rows:
         said = (
             f"{value:+g}"
-            if value is not None and dimension == "correctness"
+            if value and dimension == "correctness"
             else f"{value:g}"
             if value is not None
             else text or ""

@@ -40,6 +40,22 @@ MARKUP = """
 </section>
 
 <section class="wl-card"><h2>Snapshots</h2><div data-id="snapshots"></div></section>
+
+<details class="wl-card wl-fold wl-sql" data-id="sql-card"><summary><h2>Ask a snapshot in SQL</h2></summary>
+  <p class="muted">Read only, ten seconds, no files. Views: <code>ratings</code> (a row a trace and rater), <code>steps</code> (a row a step), <code>comparisons</code> (where there are any); <code>describe steps</code> lists columns. Ctrl+Enter runs it.</p>
+  <form data-id="sql">
+    <div class="fields"><label class="wide">Snapshot<select data-id="sql-snapshot"><option value="">Nothing is frozen yet</option></select></label></div>
+    <label class="wl-field">Query<textarea data-id="sql-text" rows="4" spellcheck="false" autocapitalize="off">select rater_id, rating, count(*) as steps from steps group by all order by all</textarea></label>
+    <div><button type="submit" class="primary" data-id="sql-go" disabled>Run</button></div>
+  </form>
+  <div data-id="sql-result"></div>
+</details>
+
+<details class="wl-card wl-fold" data-id="lineage-card"><summary><h2>Lineage</h2></summary>
+  <p class="muted">From a checkpoint to the single ratings behind it, and back: give the id of a job, a snapshot, a trace, an assignment or a rating.</p>
+  <form class="fields" data-id="lineage"><label class="wide long">Id<input type="text" data-id="lineage-id" spellcheck="false"></label><button class="secondary" type="submit">Follow</button></form>
+  <div data-id="lineage-result" aria-live="polite"></div>
+</details>
 <section class="wl-card"><h2>Traces</h2>
   <form class="fields" data-id="search"><label class="wide">Text in the question<input type="search" data-id="q"></label><button class="secondary" type="submit">Search</button></form>
   <div data-id="traces"></div>

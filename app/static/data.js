@@ -2,11 +2,14 @@
 // changed.
 
 import { ApiError, get, poll, post } from "./api.js";
+import { counter, histogram, table, warnings } from "./data-parts.js";
+import { openExport } from "./export-card.js";
 import { mountImport } from "./import-card.js";
+import { mountLineage } from "./lineage-card.js";
+import { mountSql } from "./sql-card.js";
 import { $, h, notice, number, plural, say, setParams, param, when } from "./dom.js";
 
 const REFRESH_MS = 5000;
-const LABELS = [["good", "✓"], ["neutral", "○"], ["bad", "✗"], ["unsure", "?"]];
 
 export async function mount(root) {
   const at = (id) => $(`[data-id="${id}"]`, root);
@@ -49,11 +52,11 @@ export async function mount(root) {
   async function loadPreview() {
     const found = await post("/api/snapshots/preview", { spec: spec() });
     at("preview").replaceChildren(h("div", { class: "preview" },
-      h("dl", { class: "counters" }, counter("Traces", found.n_traces), counter("Rows (trace × rater)", found.n_rows), counter("Steps", found.n_steps)),
+      h("dl", { class: "counters" }, counter("Traces", found.n_traces), counter("Rows (trace × rater)", found.n_rows), counter("Steps", found.n_steps), found.n_pairs ? counter("Comparisons", found.n_pairs) : null),
       found.n_rows ? histogram(found.histogram, "") : null,
       warnings(found.warnings, "Nothing to warn of.")));
-    at("freeze-go").disabled = found.n_rows === 0;
-    at("freeze-go").title = found.n_rows === 0 ? "There is nothing submitted to freeze." : "";
+    at("freeze-go").disabled = found.n_rows + found.n_pairs === 0;
+    at("freeze-go").title = found.n_rows + found.n_pairs === 0 ? "There is nothing submitted to freeze." : "";
   }
 
   at("freeze").addEventListener("change", () => loadPreview().catch((e) => failed("preview", e)));
@@ -76,6 +79,8 @@ export async function mount(root) {
 
   let formats = [];
   let shown = null;
+  const sql = mountSql(at);
+  const lineage = mountLineage(at);
 
   async function loadSnapshots() {
     const found = await get("/api/snapshots");
@@ -83,6 +88,7 @@ export async function mount(root) {
     if (ids === shown) return;
     const open = new Map([...at("snapshots").querySelectorAll(".snapshot")].map((e) => [e.dataset.snapshot, e.querySelector(".export")]));
     shown = ids;
+    sql.snapshots(found.filter((s) => !s.error));
     at("snapshots").replaceChildren(...(found.length ? found.map((s) => snapshotRow(s, open.get(s.snapshot_id))) : [h("p", { class: "muted" }, "Nothing is frozen yet.")]));
   }
 
@@ -90,55 +96,16 @@ export async function mount(root) {
     const row = h("div", { class: "snapshot", dataset: { snapshot: info.snapshot_id } },
       h("div", { class: "head" },
         h("b", {}, info.name || "(no name)"), h("span", { class: "muted" }, when(info.created_at)),
-        info.error ? h("span", { class: "wl-chip bad" }, "✗ cannot be read") : h("span", {}, `${plural(info.n_rows, "row")} · ${plural(info.n_steps, "step")}`),
+        info.error ? h("span", { class: "wl-chip bad" }, "✗ cannot be read") : h("span", {}, `${plural(info.n_rows, "row")} · ${plural(info.n_steps, "step")}${info.n_pairs ? ` · ${plural(info.n_pairs, "comparison")}` : ""}`),
         info.error ? null : h("span", { class: "hash", title: `id ${info.snapshot_id}, sha256 ${info.sha256}` }, `sha256 ${info.sha256.slice(0, 12)}`),
         info.error ? null : h("div", { class: "actions" },
-          formats.map((f) => h("button", { type: "button", class: "secondary", onclick: () => openExport(row, info, f) }, `Export ${f.format}`)),
+          h("button", { type: "button", class: "secondary", onclick: () => openExport(row, info, formats) }, "Export …"),
+          h("button", { type: "button", class: "secondary", onclick: () => sql.open(info.snapshot_id) }, "Ask in SQL"),
+          h("button", { type: "button", class: "secondary", onclick: () => lineage.show(info.snapshot_id) }, "Lineage"),
           h("a", { class: "button secondary", href: `/ui/train?snapshot=${encodeURIComponent(info.snapshot_id)}` }, "Train on it"))),
       info.error ? h("p", { class: "muted" }, info.error) : null);
     if (panel) row.append(panel);
     return row;
-  }
-
-  async function openExport(row, info, format) {
-    row.querySelector(".export")?.remove();
-    const optionsBox = h("div", { class: "fields" });
-    const plan = h("div", {}, h("p", { class: "muted" }, "Looking at what it would hold …"));
-    const done = h("div", { role: "status" });
-    const write = h("button", { type: "button", class: "primary", disabled: true }, `Write ${format.format} export`);
-    const panel = h("div", { class: "export" },
-      h("div", {}, h("b", {}, `Export ${format.format}`), h("span", { class: "muted" }, ` ${format.summary ?? ""}`)), optionsBox, plan,
-      h("div", { class: "files" }, write, h("button", { type: "button", class: "quiet", onclick: () => panel.remove() }, "Close")), done);
-    const inputs = (format.options ?? []).map((option) => optionInput(option, () => look()));
-    optionsBox.append(...inputs.map((i) => i.element));
-    const body = () => ({ format: format.format, options: Object.fromEntries(inputs.map((i) => [i.name, i.value()]).filter(([, v]) => v !== undefined)) });
-    const base = `/api/snapshots/${encodeURIComponent(info.snapshot_id)}/exports`;
-    async function look() {
-      try {
-        const found = await post(`${base}/preview`, body());
-        const figures = Object.entries(found.figures ?? {}).filter(([, v]) => typeof v === "number" || typeof v === "string");
-        plan.replaceChildren(h("dl", { class: "counters" }, counter("Rows", found.rows), figures.map(([k, v]) => counter(words(k), typeof v === "number" && !Number.isInteger(v) ? v.toFixed(3) : v))), warnings(found.warnings, "Nothing to warn of."));
-        write.disabled = found.rows === 0;
-      } catch (error) {
-        plan.replaceChildren(h("p", { class: "wl-notice error", role: "alert" }, error.message));
-        write.disabled = true;
-      }
-    }
-    write.addEventListener("click", async () => {
-      write.disabled = true;
-      try {
-        const made = await post(base, body());
-        done.replaceChildren(h("p", {}, `✓ ${plural(made.rows, "row")} written to `, h("code", {}, made.folder)),
-          h("div", { class: "files" }, made.files.map((f) => h("a", { class: "button secondary", href: `${base}/${format.format}/${encodeURIComponent(f)}`, download: "" }, `↓ ${f}`))));
-        say(`${made.rows} rows exported`);
-      } catch (error) {
-        done.replaceChildren(h("p", { class: "wl-notice error", role: "alert" }, error.message));
-      } finally {
-        write.disabled = false;
-      }
-    });
-    row.append(panel);
-    await look();
   }
 
   // ---------------------------------------------------------------- traces
@@ -185,65 +152,7 @@ export async function mount(root) {
     }
   }
   at("q").value = param("q") ?? "";
-  formats = await get("/api/export-formats").catch(() => [{ format: "stepwise" }, { format: "preference" }]);
+  formats = await get("/api/export-formats").catch((error) => (failed("formats", error), []));
   await loadTraces(true);
   poll(refresh, REFRESH_MS);
-}
-
-// ------------------------------------------------------------------ small pieces
-
-function counter(label, value) {
-  return h("div", {}, h("dt", {}, label), h("dd", {}, typeof value === "number" ? number(value) : value));
-}
-
-function words(name) {
-  const text = name.replaceAll("_", " ");
-  return text[0].toUpperCase() + text.slice(1);
-}
-
-function warnings(list, fine) {
-  return h("ul", { class: "warnings" }, list.length ? list.map((w) => h("li", {}, `! ${w}`)) : h("li", { class: "fine" }, `✓ ${fine}`));
-}
-
-function histogram(counts, empty) {
-  const total = Object.values(counts).reduce((a, b) => a + b, 0);
-  if (!total) return h("p", { class: "muted" }, empty || "No steps.");
-  const names = [...LABELS, ...(counts.unrated === undefined ? [] : [["unrated", "–"]])];
-  return h("div", { class: "bars" }, names.map(([name, glyph]) => {
-    const n = counts[name] ?? 0;
-    return h("div", { class: "bar" }, h("span", {}, `${glyph} ${name}`), h("span", { class: "track", "aria-hidden": "true" }, h("span", { class: `fill strip ${name}`, style: `width:${(100 * n) / total}%` })), h("span", { class: "count" }, `${number(n)} (${Math.round((100 * n) / total)} %)`));
-  }));
-}
-
-function table(heads, rows, empty) {
-  if (!rows.length) return h("p", { class: "muted" }, empty);
-  const numeric = heads.map((t) => t.startsWith("n:"));
-  return h("div", { class: "table" }, h("table", {},
-    h("thead", {}, h("tr", {}, heads.map((t, i) => h("th", { class: numeric[i] ? "n" : null, scope: "col" }, t.replace(/^n:/, ""))))),
-    h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((c, i) => h("td", { class: numeric[i] ? "n" : null }, c)))))));
-}
-
-/** One option of an export format: a choice, a yes/no, a number or a text. Untouched options are not sent. */
-function optionInput(option, changed) {
-  let touched = false;
-  const onchange = () => {
-    touched = true;
-    changed();
-  };
-  let input;
-  let value;
-  if (option.choices?.length) {
-    input = h("select", { onchange }, option.choices.map((c, i) => h("option", { value: i }, String(c))));
-    input.value = String(option.choices.indexOf(option.default));
-    value = () => option.choices[Number(input.value)];
-  } else if (typeof option.default === "boolean") {
-    input = h("select", { onchange }, h("option", { value: "true" }, "yes"), h("option", { value: "false" }, "no"));
-    input.value = String(option.default);
-    value = () => input.value === "true";
-  } else {
-    const isNumber = typeof option.default === "number";
-    input = h("input", { type: isNumber ? "number" : "text", value: option.default ?? "", onchange });
-    value = () => (isNumber ? Number(input.value) : input.value);
-  }
-  return { name: option.name, element: h("label", {}, words(option.name), input), value: () => (touched ? value() : undefined) };
 }

@@ -47,7 +47,7 @@ export function mountImport(at, imported) {
     const mine = ++turn;
     try {
       const made = await waiting(`Importing ${plural(report.traces, "trace")} from ${file.name}`, () => post(path(file, false), file, { raw: true }));
-      const words = `${plural(made.traces, "trace")} imported from ${file.name}.`;
+      const words = `${plural(made.traces, "trace")} ${made.judgements ? `and ${plural(made.judgements, "judgement")} ` : ""}imported from ${file.name}.`;
       if (mine === turn) out.replaceChildren(h("p", { class: "result", role: "status" }, `✓ ${words}`), errors(made));
       say(words);
     } catch (error) {
@@ -58,14 +58,14 @@ export function mountImport(at, imported) {
 
   function show(file, report) {
     const known = report.already_stored + report.twice_in_file;
-    const go = h("button", { type: "button", class: "primary", dataset: { id: "import-go" }, disabled: report.traces === 0, onclick: () => take(file, report) },
-      report.traces ? `Import ${plural(report.traces, "trace")}` : "Nothing new to import");
+    const go = h("button", { type: "button", class: "primary", dataset: { id: "import-go" }, disabled: report.traces + report.judgements === 0, onclick: () => take(file, report) },
+      report.traces ? `Import ${plural(report.traces, "trace")}` : report.judgements ? `Import ${plural(report.judgements, "judgement")}` : "Nothing new to import");
     out.replaceChildren(h("div", { class: "report", role: "group", "aria-label": `What is in ${file.name}` },
       h("p", {}, h("b", {}, file.name), h("span", { class: "muted" }, " nothing is stored yet")),
       h("dl", { class: "counters" },
         counter("Rows", report.rows), counter("New traces", report.traces), counter("Steps", report.steps), counter("Backtracks", report.backtracks),
-        known ? counter("Already stored", report.already_stored) : null, known ? counter("Twice in the file", report.twice_in_file) : null, counter("Errors", report.n_errors)),
-      listed("Rows read as", report.families), listed("Formats of the new traces", report.formats),
+        known ? counter("Already stored", report.already_stored) : null, known ? counter("Twice in the file", report.twice_in_file) : null, report.judgements ? counter("Judgements", report.judgements) : null, counter("Errors", report.n_errors)),
+      listed("Rows read as", report.families), listed("Formats of the new traces", report.formats), listed("Judged traces by imported rater", report.raters),
       errors(report),
       h("div", { class: "acts" }, go, h("button", { type: "button", class: "quiet", onclick: forget }, "Discard"))));
     say(`${file.name}: ${plural(report.traces, "new trace")}, ${known} known already, ${plural(report.n_errors, "error")}.`);

@@ -49,15 +49,15 @@ def test_a_file_is_looked_at_then_imported(open_tab: Any, bench: Any, tmp_path: 
     assert bench.get("/api/stats")["traces"] == before  # looking stores nothing
     page.focus("[data-id=import-go]")
     page.keyboard.press("Enter")
-    page.wait_for_selector("text=2 traces imported from logs.jsonl")
+    page.wait_for_selector("text=2 traces and 2 judgements imported from logs.jsonl")
     page.wait_for_selector("[data-id=traces] >> text=Imported two")
     page.wait_for_selector("[data-id=traces] >> text=Imported one <img src=x")
     assert bench.get("/api/stats")["traces"] == before + 2
     assert page.title() != "owned"
     page.set_input_files("[data-id=file]", str(path))  # the same file again
-    page.wait_for_selector("text=Nothing new to import")
+    page.wait_for_selector("text=Import 2 judgements")  # they are kept once; the traces are known
     assert counters(page)["Already stored"] == "3"
-    assert page.is_disabled("[data-id=import-go]")
+    assert "import:logs.jsonl 1" in page.inner_text("[data-id=import-result]")
 
 
 def test_a_text_is_pasted(open_tab: Any) -> None:

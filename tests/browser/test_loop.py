@@ -158,8 +158,10 @@ def test_rate_freeze_export_train_use(open_tab: Any, bench: Any, screenshots: Pa
     page.wait_for_selector("[data-notice=freeze].good", timeout=20_000)
     snapshot = bench.get("/api/snapshots")[0]
     assert snapshot["n_rows"] >= RATED
+    page.click(".snapshot >> text=Export …")
     for form in ("stepwise", "preference"):
-        page.click(f".snapshot >> text=Export {form}")
+        page.select_option(".export select >> nth=0", label=form.capitalize())
+        page.wait_for_selector(f".export:not(:has([aria-busy])) .primary >> text=Write {form.capitalize()} export")
         page.wait_for_selector(".export .warnings")  # warned before anything is written
         assert not list(bench.folder.glob(f"exports/{snapshot['snapshot_id']}/{form}/*"))
         if page.locator(".export .primary").is_disabled():
