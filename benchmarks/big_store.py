@@ -89,6 +89,7 @@ def fill(folder: Path, traces: int = TRACES, ratings: int = RATINGS) -> None:
     """Make the store in an empty folder."""
     from storage import database
     from storage.imports.making import cut
+    from storage.settled import REBUILD
     from storage.store import Store
     from training.synthesis.countdown import walks
 
@@ -113,6 +114,7 @@ def fill(folder: Path, traces: int = TRACES, ratings: int = RATINGS) -> None:
     run(_SLOTS)
     run(_EVENTS)
     run(_SCORES)
+    con.execute(REBUILD)
     con.execute("checkpoint")
     con.close()
 
@@ -122,3 +124,125 @@ def _runner(con: duckdb.DuckDBPyConnection) -> Callable[..., None]:
         con.execute(sql, values)
 
     return run
+
+
+def measure(keep: Path | None = None) -> list[Row]:
+    """Times of every request that a page makes, then of freezing and exporting everything; memory at its highest."""
+    from storage.database import DATABASE
+
+    with tempfile.TemporaryDirectory() as folder:
+        data = keep or Path(folder) / "data"
+        if not (data / DATABASE).exists():
+            fill(data)
+        with started("--data", str(data)) as (url, pid):
+            rows = _pages(url)
+            memory = peak_memory(pid) or 0.0
+            rows.append(Row("memory after all pages", memory, "MB", MEMORY_MB, "what we promise"))
+            rows += _out(url)
+            memory = peak_memory(pid) or 0.0
+            rows.append(Row("memory after the export", memory, "MB", MEMORY_MB, "what we promise"))
+    return rows
+
+
+def _pages(url: str) -> list[Row]:
+    import httpx
+
+    with httpx.Client(base_url=url, timeout=300) as http:
+
+        def get(path: str) -> Any:
+            return http.get(path).raise_for_status().json()
+
+        def post(path: str, body: Any) -> Any:
+            return http.post(path, json=body).raise_for_status().json()
+
+        traces = get("/api/traces?limit=50")
+        ids = [row["trace_id"] for row in traces["traces"] if row["n_steps"]] if isinstance(traces, dict) else [
+            row["trace_id"] for row in traces if row["n_steps"]
+        ]  # fmt: skip
+        work = post("/api/assignments/next", {"rater": "rater 1"})["assignment"]
+        seq = work["events_seq"]
+
+        def rate(action: str = "set") -> None:
+            nonlocal seq
+            seq += 1
+            event = {
+                "event_id": str(uuid.uuid4()), "assignment_id": work["assignment_id"], "rater_id": "rater 1", "seq": seq,
+                "action": action,
+            }  # fmt: skip
+            if action == "set":
+                event |= {"target": "step", "dimension": "correctness", "step_idx": 0, "value": seq % 3 - 1}
+            assert post("/api/ratings", {"events": [event]})["committed"] == [event["event_id"]]
+
+        def fresh(i: int) -> None:
+            assert post("/api/assignments/next", {"rater": f"new rater {i}"})["assignment"]
+
+        requests: dict[str, Callable[[int], Any]] = {
+            "Solve: recent traces": lambda i: get("/api/traces?limit=20"),
+            "Solve: a trace": lambda i: get(f"/api/traces/{ids[i]}?lean=true"),
+            "Solve: its family": lambda i: get(f"/api/traces/{ids[i]}/family"),
+            "Solve: its scores": lambda i: get(f"/api/traces/{ids[i]}/scores"),
+            "Rate: the next trace, a new rater": fresh,
+            "Rate: the next trace, in hand": lambda i: post("/api/assignments/next", {"rater": "rater 1"}),
+            "Rate: an assignment": lambda i: get(f"/api/assignments/{work['assignment_id']}"),
+            "Rate: a rating": lambda i: rate(),
+            "Rate: submit": lambda i: rate("submit"),
+            "Rate: my last ones": lambda i: get("/api/assignments?rater=rater%202"),
+            "Rate: my progress": lambda i: get("/api/queues/default/mine?rater=rater%202"),
+            "Queues: all": lambda i: get("/api/queues"),
+            "Queues: progress": lambda i: get("/api/queues/default/progress"),
+            "Data: figures": lambda i: get("/api/stats"),
+            "Data: a page of traces": lambda i: get(f"/api/traces?limit=50&after={ids[i]}"),
+            "Data: traces with a word": lambda i: get("/api/traces?limit=50&text=reach"),
+            "Data: traces with no such word": lambda i: get(f"/api/traces?limit=50&text=nothing{i}"),
+            "Data: preview of a snapshot": lambda i: post("/api/snapshots/preview", {"spec": {}}),
+            "Quality: agreement": lambda i: get("/api/quality/agreement?queue=default"),
+            "Quality: raters": lambda i: get("/api/quality/raters?queue=default"),
+            "Quality: disagreements": lambda i: get("/api/quality/disagreements?queue=default"),
+            "Quality: adjudications": lambda i: get("/api/quality/adjudications?queue=default"),
+            "Compare: queues of pairs": lambda i: get("/api/pairs/queues"),
+        }
+        rows = []
+        for name, ask in requests.items():
+            times = []
+            for i in range(ROUNDS):
+                began = time.perf_counter()
+                try:
+                    ask(i)
+                except httpx.HTTPError as error:
+                    print(f"{name}: {error}", file=sys.stderr)
+                    break
+                times.append((time.perf_counter() - began) * 1000)
+                if i >= 2 and sum(times) > 5_000:
+                    break  # far too slow already: three times are enough to say so
+            first = f"first {times[0]:.0f} ms, " if times else "refused, "
+            rows.append(Row(name + ", p95", percentile(times[1:], 0.95), "ms", P95_MS, "what we promise",
+                            f"{first}p50 {percentile(times[1:], 0.5):.1f} ms"))  # fmt: skip
+        return rows
+
+
+def _out(url: str) -> list[Row]:
+    import httpx
+
+    with httpx.Client(base_url=url, timeout=600) as http:
+        began = time.perf_counter()
+        frozen = http.post("/api/snapshots", json={"spec": {}, "name": "all"}).raise_for_status().json()
+        freezing = time.perf_counter() - began
+        began = time.perf_counter()
+        path = f"/api/snapshots/{frozen['snapshot_id']}/exports"
+        http.post(path, json={"format": "stepwise", "options": {}}).raise_for_status()
+        exporting = time.perf_counter() - began
+    return [
+        Row("freeze everything", freezing, "s", EXPORT_S, "what we promise", f"{frozen['n_rows']:,} rows"),
+        Row("export it as stepwise supervision", exporting, "s", EXPORT_S, "what we promise"),
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.big_store")
+    parser.add_argument("--keep", type=Path, help="the folder of the store: made if it is not there, and left")
+    show(measure(parser.parse_args().keep))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
