@@ -8,7 +8,8 @@ such number: of them the latest at the moment of freezing counts.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,18 +19,23 @@ from storage.ratings import utc_now
 from storage.store import Store
 
 if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
     from storage.snapshots import SnapshotSpec
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen: `rows` without their texts, the pair assignments, the reasons why others were not, and the event
-    and the moment (UTC) they are as of.
+    """What was chosen: `rows` with counts instead of texts and lists (one entry an assignment; a million ratings must not
+    become Python objects), `shared` the ratings of traces that several raters have, the pair assignments, the reasons why
+    others were not, and the event and the moment (UTC) they are as of.
     """
 
     event_seq: int
     as_of: datetime
     rows: list[dict[str, Any]]
+    shared: list[dict[str, Any]]
     pairs: list[dict[str, Any]]
     excluded: dict[str, int]
 
@@ -103,40 +109,48 @@ order by a.assignment_id
 
 _SPLIT = "case when ('0x' || left(sha256({}.problem_id), 8))::bigint % 1000 < $test then 'test' else 'train' end"
 
-_LIGHT = {
+# What the manifest and the warnings count of a row; `rated_to` is the number of steps up to the last rated one.
+_COUNTS = {
+    "good": "count(*) filter (rating > 0)", "neutral": "count(*) filter (rating = 0)", "bad": "count(*) filter (rating < 0)",
+    "unsure": "count(*) filter (unsure and rating is null)", "n_rated": "count(rating)",
+    "rated_to": "max(step_idx + 1) filter (rating is not null)",
+    "backtracks": "count(*) filter (coalesce(worth_exploring, left_in_time, right_return) is not null)",
+    "parents": "count(corrected_parent)", "kinds": "count(corrected_kind)", "cuts": "sum(len(cuts))",
+    "joins": "count(*) filter (joined)", "recut": "count(*) filter (joined or len(cuts) > 0)", "better": "count(better)",
+}  # fmt: skip
+_LIGHT = (
+    "trace_id", "problem_id", "model", "later", "rater_id", "assignment_id", "segmentation_id", "n_steps", "verdict",
+    "queue_id", "gold", "late", "prelabel_visible", "split", "rubric_id", "rubric_version", "adjudicated",
+)  # fmt: skip
+_SCALARS = (
+    _AS_OF
+    + f"""
+select t.trace_id, t.problem_id, t.model, t.earlier is not null, a.rater_id, a.assignment_id, a.segmentation_id, g.n_steps,
+    b.verdict, a.queue_id, a.gold, a.late, coalesce(b.prelabel_visible, false), {_SPLIT.format("t")}, a.rubric_id,
+    a.rubric_version, coalesce(d.n, 0), {", ".join(f"coalesce(c.{name}, 0)" for name in _COUNTS)}
+from assignment a join trace t using (trace_id) join segmentation g on g.segmentation_id = a.segmentation_id
+left join by_assignment b using (assignment_id)
+left join (select assignment_id, {", ".join(f"{sql} as {name}" for name, sql in _COUNTS.items())}
+    from by_step group by assignment_id) c using (assignment_id)
+left join (select segmentation_id, count(*) as n from settled where target = 'step' group by segmentation_id) d
+    on d.segmentation_id = a.segmentation_id
+where a.assignment_id in (select unnest($chosen::varchar[]))
+order by t.created_at, t.trace_id, a.rater_id, a.assignment_id"""
+)
+
+_SHARED = (
+    _AS_OF
+    + """
+select a.assignment_id, any_value(a.segmentation_id), any_value(a.rater_id), any_value(b.first_error),
+    list(r.step_idx) filter (r.rating is not null), list(r.rating) filter (r.rating is not null)
+from assignment a left join by_assignment b using (assignment_id) left join by_step r using (assignment_id)
+where a.assignment_id in (select unnest($shared::varchar[])) group by a.assignment_id"""
+)
+
+# The columns of data.parquet in their order: of an assignment, or (empty) with an entry for each step.
+_FULL = {
     "trace_id": "t.trace_id",
     "problem_id": "t.problem_id",
-    "model": "t.model",
-    "rater_id": "a.rater_id",
-    "assignment_id": "a.assignment_id",
-    "segmentation_id": "a.segmentation_id",
-    "rating": "s.rating",
-    "unsure": "s.unsure",
-    "first_error": "b.first_error",
-    "worth_exploring": "s.worth_exploring",
-    "left_in_time": "s.left_in_time",
-    "right_return": "s.right_return",
-    "corrected_parent": "s.corrected_parent",
-    "corrected_kind": "s.corrected_kind",
-    "cuts": "s.cuts",
-    "joined": "s.joined",
-    "better": "s.better",
-    "recovered": "s.recovered",
-    "adjudicated": "s.adjudicated",
-    "verdict": "b.verdict",
-    "earlier": "t.earlier",
-    "queue_id": "a.queue_id",
-    "gold": "a.gold",
-    "late": "a.late",
-    "prelabel_visible": "coalesce(b.prelabel_visible, false)",
-    "split": _SPLIT.format("t"),
-    "rubric_id": "a.rubric_id",
-    "rubric_version": "a.rubric_version",
-}
-
-_FULL = {
-    "trace_id": _LIGHT["trace_id"],
-    "problem_id": _LIGHT["problem_id"],
     "prompt": "t.prompt",
     "earlier": "t.earlier",
     "response": "t.response",
@@ -148,36 +162,36 @@ _FULL = {
     "rater_id": "a.rater_id",
     "assignment_id": "a.assignment_id",
     "segmentation_id": "a.segmentation_id",
-    "step_text": "s.step_text",
-    "step_start": "s.step_start",
-    "step_end": "s.step_end",
-    "rating": "s.rating",
-    "unsure": "s.unsure",
+    "step_text": "",
+    "step_start": "",
+    "step_end": "",
+    "rating": "",
+    "unsure": "",
     "first_error": "b.first_error",
-    "decision": "s.decision",
-    "parent": "s.parent",
-    "is_backtrack": "s.is_backtrack",
-    "resumes": "s.resumes",
-    "kind": "s.kind",
-    "corrected_parent": "s.corrected_parent",
-    "corrected_kind": "s.corrected_kind",
-    "cuts": "s.cuts",
-    "joined": "s.joined",
-    "span": "s.span",
-    "error_type": "s.error_type",
-    "severity": "s.severity",
-    "rationale": "s.rationale",
-    "better": "s.better",
-    "recovered": "s.recovered",
-    "adjudicated": "s.adjudicated",
-    "worth_exploring": "s.worth_exploring",
-    "left_in_time": "s.left_in_time",
-    "right_return": "s.right_return",
+    "decision": "",
+    "parent": "",
+    "is_backtrack": "",
+    "resumes": "",
+    "kind": "",
+    "corrected_parent": "",
+    "corrected_kind": "",
+    "cuts": "",
+    "joined": "",
+    "span": "",
+    "error_type": "",
+    "severity": "",
+    "rationale": "",
+    "better": "",
+    "recovered": "",
+    "adjudicated": "",
+    "worth_exploring": "",
+    "left_in_time": "",
+    "right_return": "",
     "verdict": "b.verdict",
     "adjudicated_verdict": "v.value",
     "note": "coalesce(b.note, '')",
     "tags": "coalesce(b.tags, '')",
-    "prelabel_visible": _LIGHT["prelabel_visible"],
+    "prelabel_visible": "coalesce(b.prelabel_visible, false)",
     "spent_ms": "spent.spent_ms",
     "queue_id": "a.queue_id",
     "rubric_id": "a.rubric_id",
@@ -186,11 +200,10 @@ _FULL = {
     "late": "a.late",
     "sampled_by": "a.sampled_by",
     "submitted_at": "strftime(status.ts_server, '%Y-%m-%dT%H:%M:%S.%gZ')",
-    "split": _LIGHT["split"],
+    "split": _SPLIT.format("t"),
 }
 
-_TEXTS = {
-    "step_text": "substr(t.response, st.char_start + 1, st.char_end - st.char_start)",
+_OF_STEP = {
     "step_start": "st.char_start",
     "step_end": "st.char_end",
     "decision": "st.decision",
@@ -198,8 +211,6 @@ _TEXTS = {
     "is_backtrack": "e.is_backtrack",
     "resumes": "e.resumes_idx",
     "kind": "coalesce(e.kind, '')",
-}
-_JUDGED = {
     "rating": "r.rating",
     "unsure": "coalesce(r.unsure, false)",
     "worth_exploring": "r.worth_exploring",
@@ -217,6 +228,31 @@ _JUDGED = {
     "recovered": "r.recovered",
     "adjudicated": "d.value",
 }
+
+_ORDER = "order by t.created_at, t.trace_id, a.rater_id, a.assignment_id"
+_HEADS = (
+    _AS_OF
+    + f"""
+select {", ".join(f"{sql} as {name}" for name, sql in _FULL.items() if sql)}, g.n_steps
+from assignment a join trace t using (trace_id) join segmentation g on g.segmentation_id = a.segmentation_id
+left join by_assignment b using (assignment_id) left join status using (assignment_id)
+left join spent using (assignment_id)
+left join settled v on v.segmentation_id = a.segmentation_id and v.target = 'trace'
+where a.assignment_id in (select unnest($chosen::varchar[]))
+{_ORDER}"""
+)
+_STEPS = (
+    _AS_OF
+    + f"""
+select a.assignment_id, {", ".join(f"{sql} as {name}" for name, sql in _OF_STEP.items())}
+from assignment a join trace t using (trace_id)
+join step st on st.segmentation_id = a.segmentation_id
+join tree_edge e on e.segmentation_id = st.segmentation_id and e.child_idx = st.step_idx
+left join by_step r on r.assignment_id = a.assignment_id and r.step_idx = st.step_idx
+left join settled d on d.segmentation_id = st.segmentation_id and d.step_idx = st.step_idx and d.target = 'step'
+where a.assignment_id in (select unnest($chosen::varchar[]))
+{_ORDER}, st.step_idx"""
+)
 
 _PAIRS = (
     _AS_OF
@@ -270,31 +306,115 @@ def select(store: Store, spec: SnapshotSpec) -> Selection:
             pairs.append(dict(zip(names, (*row[:2], *row[9:]), strict=True)))
     rows: list[dict[str, Any]] = []
     if chosen:
-        found = store.query(_statement(_LIGHT, _JUDGED), _params(seq, as_of, spec, chosen))
-        rows = [dict(zip(_LIGHT, row, strict=True)) for row in found]
-    return Selection(seq, as_of, rows, pairs, dict(sorted(excluded.items())))
+        found = store.query(_SCALARS, _params(seq, as_of, spec, chosen))
+        rows = [dict(zip((*_LIGHT, *_COUNTS), row, strict=True)) for row in found]
+    return Selection(seq, as_of, rows, _shared(store, rows, then), pairs, dict(sorted(excluded.items())))
+
+
+def _shared(store: Store, rows: Sequence[dict[str, Any]], then: dict[str, Any]) -> list[dict[str, Any]]:
+    """The ratings of those traces that several of the chosen raters have, as `agreement.of_rows` wants them."""
+    times = Counter(row["segmentation_id"] for row in rows)
+    of = {row["assignment_id"]: row["n_steps"] for row in rows if times[row["segmentation_id"]] > 1}
+    if not of:
+        return []
+    found = store.query(_SHARED, {**then, "shared": list(of)})
+    shared = []
+    for assignment_id, segmentation_id, rater_id, first_error, steps, values in found:
+        rating: list[int | None] = [None] * of[assignment_id]
+        for step, value in zip(steps or (), values or (), strict=True):
+            rating[step] = value
+        shared.append(
+            {"segmentation_id": segmentation_id, "rater_id": rater_id, "first_error": first_error, "rating": rating}
+        )
+    return shared
 
 
 def write_parquet(store: Store, spec: SnapshotSpec, selection: Selection, path: Path) -> None:
-    """The rows of a selection with their texts, streamed by the database itself: nothing has to fit in Python's
-    memory.
+    """The rows of a selection with their texts. Two sorted streams, one of assignments and one of their steps, are joined
+    batch by batch, and the lists are cut out of the second by their lengths: nothing has to fit in memory, and no list is
+    gathered by the database (22 sorted lists a row took it 40 s for a million steps).
     """
-    _copy(store, spec, selection, _statement(_FULL, {**_TEXTS, **_JUDGED}), selection.rows, path)
+    import pyarrow.parquet as pq
+
+    chosen = [row["assignment_id"] for row in selection.rows]
+    params = _params(selection.event_seq, selection.as_of, spec, chosen)
+
+    def stream(con: duckdb.DuckDBPyConnection) -> None:
+        with con.cursor() as heads, con.cursor() as steps:
+            flat = _Flat(
+                steps.execute(_STEPS, {k: v for k, v in params.items() if k != "test"}).to_arrow_reader(STEPS_AT_ONCE)
+            )
+            writer = None
+            try:
+                for batch in heads.execute(_HEADS, params).to_arrow_reader(ROWS_AT_ONCE):
+                    table = _with_lists(batch, flat)
+                    writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+                    writer.write_table(table)
+                assert writer is not None  # an empty result still comes as one batch, which carries the columns
+            finally:
+                if writer is not None:
+                    writer.close()
+
+    store.read(stream)
+
+
+ROWS_AT_ONCE = 4096
+STEPS_AT_ONCE = 65_536
+
+
+class _Flat:
+    """Rows of steps in order, taken n at a time."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+        self._batches = iter(batches)
+        self._held: pa.Table | None = None
+
+    def take(self, n: int) -> pa.Table:
+        import pyarrow as pa
+
+        while self._held is None or self._held.num_rows < n:
+            batch = next(self._batches, None)
+            assert batch is not None  # every assignment has as many steps as its segmentation says
+            table = pa.Table.from_batches([batch])
+            self._held = table if self._held is None else pa.concat_tables([self._held, table])
+        taken, self._held = self._held.slice(0, n), self._held.slice(n)
+        return taken
+
+
+def _with_lists(heads: pa.RecordBatch, flat: _Flat) -> pa.Table:
+    """A batch of assignments with a list for each column of their steps, and the steps' texts out of the response."""
+    import numpy as np
+    import pyarrow as pa
+
+    lengths = heads["n_steps"].to_numpy(zero_copy_only=False)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    steps = flat.take(int(offsets[-1])) if offsets[-1] or not len(lengths) else flat.take(0)
+    firsts = steps["assignment_id"].take(pa.array(offsets[:-1]))
+    assert firsts.to_pylist() == heads["assignment_id"].to_pylist(), "both streams are in one order"
+    starts, ends = steps["step_start"].to_pylist(), steps["step_end"].to_pylist()
+    texts = [
+        response[starts[i] : ends[i]]
+        for response, first, last in zip(heads["response"].to_pylist(), offsets[:-1], offsets[1:], strict=True)
+        for i in range(first, last)
+    ]
+    columns = {}
+    for name in _FULL:
+        if name == "step_text":
+            columns[name] = pa.ListArray.from_arrays(offsets, pa.array(texts, pa.string()))
+        elif name in _OF_STEP:
+            columns[name] = pa.ListArray.from_arrays(offsets, steps[name].combine_chunks())
+        else:
+            columns[name] = heads[name]
+    return pa.table(columns)
 
 
 def write_pairs(store: Store, spec: SnapshotSpec, selection: Selection, path: Path) -> None:
     """The pairs of a selection with both texts, one row a pair and rater."""
-    _copy(store, spec, selection, _PAIRS.replace("{split}", _SPLIT.format("p")), selection.pairs, path)
-
-
-def _copy(
-    store: Store, spec: SnapshotSpec, selection: Selection, statement: str, rows: Sequence[dict[str, Any]], path: Path
-) -> None:
-    chosen = [row["assignment_id"] for row in rows]
     target = str(path).replace("'", "''")
+    statement = _PAIRS.replace("{split}", _SPLIT.format("p"))
     store.query(
         f"copy ({statement}) to '{target}' (format parquet, compression zstd)",
-        _params(selection.event_seq, selection.as_of, spec, chosen),
+        _params(selection.event_seq, selection.as_of, spec, [row["assignment_id"] for row in selection.pairs]),
     )
 
 
@@ -365,25 +485,3 @@ def _unfinished(chosen: bool, action: str | None, reason: str) -> str:
 
 def _params(seq: int, as_of: datetime, spec: SnapshotSpec, chosen: Sequence[str]) -> dict[str, Any]:
     return {"seq": seq, "as_of": as_of, "test": 10 * spec.test_percent, "chosen": list(chosen)}
-
-
-def _statement(columns: dict[str, str], lists: dict[str, str]) -> str:
-    """One row an assignment, ordered so that rows of one trace stand together and the file is the same each time."""
-    gathered = ", ".join(f"list({expression} order by st.step_idx) as {name}" for name, expression in lists.items())
-    shown = ", ".join(f"{expression} as {name}" for name, expression in columns.items())
-    return f"""{_AS_OF},
-steps as (
-    select a.assignment_id, {gathered}
-    from assignment a join trace t using (trace_id)
-    join step st on st.segmentation_id = a.segmentation_id
-    join tree_edge e on e.segmentation_id = st.segmentation_id and e.child_idx = st.step_idx
-    left join by_step r on r.assignment_id = a.assignment_id and r.step_idx = st.step_idx
-    left join settled d on d.segmentation_id = st.segmentation_id and d.step_idx = st.step_idx and d.target = 'step'
-    where a.assignment_id in (select unnest($chosen::varchar[]))
-    group by a.assignment_id)
-select {shown}
-from assignment a join trace t using (trace_id) join steps s using (assignment_id)
-left join by_assignment b using (assignment_id) left join status using (assignment_id)
-left join spent using (assignment_id)
-left join settled v on v.segmentation_id = a.segmentation_id and v.target = 'trace'
-order by t.created_at, t.trace_id, a.rater_id, a.assignment_id"""

@@ -24,7 +24,6 @@ from core.trace import new_id, utc_now
 from storage import agreement, cards, frozen
 from storage.errors import NothingRated, SnapshotError, StoreError
 from storage.frozen import Selection
-from storage.recut import n_recut
 from storage.store import Store
 
 if TYPE_CHECKING:
@@ -269,7 +268,7 @@ def _preview(spec: SnapshotSpec, selection: Selection) -> Preview:
     return Preview(
         n_traces=len({row["trace_id"] for row in rows}),
         n_rows=len(rows),
-        n_steps=sum(len(row["rating"]) for row in rows),
+        n_steps=sum(row["n_steps"] for row in rows),
         histogram=_histogram(rows),
         warnings=_warnings(spec, selection),
         excluded=selection.excluded,
@@ -278,14 +277,8 @@ def _preview(spec: SnapshotSpec, selection: Selection) -> Preview:
 
 
 def _histogram(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    counts = {"good": 0, "neutral": 0, "bad": 0, "unsure": 0, "unrated": 0}
-    for row in rows:
-        for value, unsure in zip(row["rating"], row["unsure"], strict=True):
-            name = (
-                {1: "good", 0: "neutral", -1: "bad"}[value] if value is not None else "unsure" if unsure else "unrated"
-            )
-            counts[name] += 1
-    return counts
+    counts = {name: sum(row[name] for row in rows) for name in ("good", "neutral", "bad", "unsure")}
+    return {**counts, "unrated": sum(row["n_steps"] for row in rows) - sum(counts.values())}
 
 
 def _warnings(spec: SnapshotSpec, selection: Selection) -> list[str]:
@@ -303,7 +296,7 @@ def _warnings(spec: SnapshotSpec, selection: Selection) -> list[str]:
             "on the Rate page."
         ]
     found = [f"Left out: {left_out}."] if left_out else []
-    gaps = [row for row in rows if _has_gap(row)]
+    gaps = [row for row in rows if row["rated_to"] > row["n_rated"]]
     if gaps:
         found.append(
             f"{len(gaps)} of {len(rows)} rows have unrated or unsure steps before rated ones; stepwise exports "
@@ -321,13 +314,13 @@ def _warnings(spec: SnapshotSpec, selection: Selection) -> list[str]:
             found.append(
                 f"{histogram[name]} of {rated} rated steps are {name}: a scorer that always says so would look right."
             )
-    recut = sum(n_recut(row) for row in rows)
+    recut = sum(row["recut"] for row in rows)
     if recut:
         found.append(
             f"{recut} steps were re-cut: training and the stepwise and preference exports use the steps as they were "
             "rated; the tree export has them re-cut."
         )
-    later = sum(row["earlier"] is not None for row in rows)
+    later = sum(row["later"] for row in rows)
     if later:
         found.append(
             f"{later} of {len(rows)} rows are later turns of a conversation: exports and training give their question "
@@ -355,11 +348,6 @@ def _warnings(spec: SnapshotSpec, selection: Selection) -> list[str]:
     return found
 
 
-def _has_gap(row: Mapping[str, Any]) -> bool:
-    rated = [value is not None for value in row["rating"]]
-    return True in rated and False in rated[: len(rated) - rated[::-1].index(True)]
-
-
 def _manifest(
     snapshot_id: str, name: str, spec: SnapshotSpec, selection: Selection, shown: Preview, created_by: str, sha256: str
 ) -> dict[str, Any]:
@@ -382,10 +370,10 @@ def _manifest(
             "problems": len({row["problem_id"] for row in rows}),
             "steps": shown.n_steps,
             "rated_steps": rated,
-            "judged_backtracks": sum(any(v is not None for v in triple) for row in rows for triple in _decisions(row)),
+            "judged_backtracks": sum(row["backtracks"] for row in rows),
             "verdicts": sum(row["verdict"] is not None for row in rows),
-            "better_steps": sum(v is not None for row in rows for v in row["better"]),
-            "adjudicated_steps": sum(v is not None for row in rows for v in row["adjudicated"]),
+            "better_steps": sum(row["better"] for row in rows),
+            "adjudicated_steps": sum(row["adjudicated"] for row in rows),
             "gold_rows": sum(row["gold"] is not None for row in rows),
             "late_rows": sum(row["late"] for row in rows),
             "pairs": len(selection.pairs),
@@ -400,26 +388,28 @@ def _manifest(
         "by_rater": _count(row["rater_id"] for row in (*rows, *selection.pairs)),
         "by_model": _count(row["model"] for row in rows),
         "rubrics": _count(f"{row['rubric_id']} v{row['rubric_version']}" for row in (*rows, *selection.pairs)),
-        "agreement": agreement.of_rows(rows),
+        "agreement": _agreement(selection),
         "policies": POLICIES,
         "excluded": selection.excluded,
         "warnings": shown.warnings,
     }
 
 
-def _decisions(row: Mapping[str, Any]) -> Iterator[tuple[int | None, ...]]:
-    return zip(row["worth_exploring"], row["left_in_time"], row["right_return"], strict=True)
-
-
 def _corrections(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """How much of the trees and of the cutting raters corrected."""
-    return {
-        "parents": sum(v is not None for row in rows for v in row["corrected_parent"]),
-        "kinds": sum(v is not None for row in rows for v in row["corrected_kind"]),
-        "cuts": sum(len(cuts) for row in rows for cuts in row["cuts"]),
-        "joins": sum(joined for row in rows for joined in row["joined"]),
-        "steps_recut": sum(n_recut(row) for row in rows),
-    }
+    names = {"parents": "parents", "kinds": "kinds", "cuts": "cuts", "joins": "joins", "steps_recut": "recut"}
+    return {shown: sum(row[name] for row in rows) for shown, name in names.items()}
+
+
+def _agreement(selection: Selection) -> dict[str, Any] | str:
+    """Of the traces that several raters have; how many raters there are is counted over all rows."""
+    raters = {row["rater_id"] for row in selection.rows}
+    if len(raters) < 2:
+        return "undefined: one rater" if raters else "undefined: no rater"
+    found = agreement.of_rows(selection.shared)
+    if isinstance(found, str):  # nobody shares a trace with anybody
+        found = {"steps": agreement.step_agreement([]), "first_error": agreement.first_error_agreement([])}
+    return {**found, "n_raters": len(raters)}
 
 
 def _count(values: Iterator[str] | Sequence[str]) -> dict[str, int]:
