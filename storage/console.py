@@ -137,6 +137,7 @@ def _database(folder: Path) -> duckdb.DuckDBPyConnection:
         "autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "python_enable_replacements": "false",
         "memory_limit": MEMORY, "threads": 2, "temp_directory": "",
     })  # fmt: skip
+    con.execute("set enable_progress_bar = false")  # stdout is for the answer
     data = arrow.dataset(folder / DATA)
     con.register("ratings", data)
     if (folder / PAIRS).is_file():

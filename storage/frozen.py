@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -334,6 +334,7 @@ def write_parquet(store: Store, spec: SnapshotSpec, selection: Selection, path: 
     batch by batch, and the lists are cut out of the second by their lengths: nothing has to fit in memory, and no list is
     gathered by the database (22 sorted lists a row took it 40 s for a million steps).
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     chosen = [row["assignment_id"] for row in selection.rows]
@@ -344,16 +345,11 @@ def write_parquet(store: Store, spec: SnapshotSpec, selection: Selection, path: 
             flat = _Flat(
                 steps.execute(_STEPS, {k: v for k, v in params.items() if k != "test"}).to_arrow_reader(STEPS_AT_ONCE)
             )
-            writer = None
-            try:
-                for batch in heads.execute(_HEADS, params).to_arrow_reader(ROWS_AT_ONCE):
-                    table = _with_lists(batch, flat)
-                    writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
-                    writer.write_table(table)
-                assert writer is not None  # an empty result still comes as one batch, which carries the columns
-            finally:
-                if writer is not None:
-                    writer.close()
+            found = heads.execute(_HEADS, params).to_arrow_reader(ROWS_AT_ONCE)
+            none = pa.RecordBatch.from_pylist([], schema=found.schema)  # comparisons alone: the columns, and no row
+            with pq.ParquetWriter(path, _with_lists(none, flat).schema, compression="zstd") as writer:
+                for batch in found:
+                    writer.write_table(_with_lists(batch, flat))
 
     store.read(stream)
 
@@ -365,18 +361,17 @@ STEPS_AT_ONCE = 65_536
 class _Flat:
     """Rows of steps in order, taken n at a time."""
 
-    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+    def __init__(self, batches: pa.RecordBatchReader) -> None:
         self._batches = iter(batches)
-        self._held: pa.Table | None = None
+        self._held: pa.Table = batches.schema.empty_table()
 
     def take(self, n: int) -> pa.Table:
         import pyarrow as pa
 
-        while self._held is None or self._held.num_rows < n:
+        while self._held.num_rows < n:
             batch = next(self._batches, None)
             assert batch is not None  # every assignment has as many steps as its segmentation says
-            table = pa.Table.from_batches([batch])
-            self._held = table if self._held is None else pa.concat_tables([self._held, table])
+            self._held = pa.concat_tables([self._held, pa.Table.from_batches([batch])])
         taken, self._held = self._held.slice(0, n), self._held.slice(n)
         return taken
 
@@ -388,7 +383,7 @@ def _with_lists(heads: pa.RecordBatch, flat: _Flat) -> pa.Table:
 
     lengths = heads["n_steps"].to_numpy(zero_copy_only=False)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    steps = flat.take(int(offsets[-1])) if offsets[-1] or not len(lengths) else flat.take(0)
+    steps = flat.take(int(offsets[-1]))
     firsts = steps["assignment_id"].take(pa.array(offsets[:-1]))
     assert firsts.to_pylist() == heads["assignment_id"].to_pylist(), "both streams are in one order"
     starts, ends = steps["step_start"].to_pylist(), steps["step_end"].to_pylist()

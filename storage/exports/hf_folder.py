@@ -51,6 +51,7 @@ def _ratings(snapshot: Snapshot, options: HfFolderOptions) -> duckdb.DuckDBPyCon
     import duckdb
 
     con = duckdb.connect()
+    con.execute("set enable_progress_bar = false")
     con.execute(f"create view ratings as select * from read_parquet('{_quoted(snapshot.data_path)}')")
     columns = {name for (name, *_) in con.execute("describe ratings").fetchall()}
     where = ["true"]

@@ -77,7 +77,8 @@ def groups(
 ) -> Iterator[list[Row]]:
     """The rows of each trace, with `rating` and `verdict` as the policies have them. `left` counts rows left out, by reason."""
     left = Counter() if left is None else left
-    wanted = tuple(dict.fromkeys((*columns, *NEEDED)))
+    unneeded = _unneeded(snapshot, policies)
+    wanted = tuple(name for name in dict.fromkeys((*columns, *NEEDED)) if name not in unneeded)
     for rows in by_trace(snapshot.rows(wanted)):
         kept = []
         for row in rows:
@@ -91,6 +92,16 @@ def groups(
             left[f"of traces with fewer than {policies.min_raters} raters"] += len(kept)
         elif kept:
             yield [settled(row, policies) for row in kept]
+
+
+def _unneeded(snapshot: Snapshot, policies: Policies) -> set[str]:
+    """Columns that can change nothing and need not be read: a list of nulls costs as much as one of ratings."""
+    counts = snapshot.manifest["counts"]
+    return {
+        *(("recovered",) if policies.recovered_as == "bad" else ()),
+        *(("adjudicated",) if policies.adjudicated == "ignored" or not counts.get("adjudicated_steps") else ()),
+        *(("better",) if counts.get("better_steps") == 0 else ()),
+    }
 
 
 def sources(
@@ -176,8 +187,11 @@ def mean_votes(votes: Iterable[int | None]) -> tuple[float, int] | None:
     return (sum(given) / len(given), len(given)) if given else None
 
 
-def recut_warning(rows: Iterable[Row]) -> list[str]:
+def recut_warning(snapshot: Snapshot, policies: Policies) -> list[str]:
     """Labels are of the steps as they were rated, whatever was said about where they should be cut: a sentence, if so."""
+    if snapshot.manifest.get("corrections", {}).get("steps_recut") == 0:
+        return []
+    rows = (row for group in groups(snapshot, policies, ("cuts", "joined")) for row in group)
     counts = [n for n in map(n_recut, rows) if n]
     if not counts:
         return []

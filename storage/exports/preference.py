@@ -206,7 +206,7 @@ def _coverage(at: Looking, options: PreferenceOptions) -> list[str]:
             found.append(f"{missing} of {len(verdicts)} rated traces have no verdict and make no pair of whole traces.")
     if options.source in ("all", "branch"):
         found += open_branches(at)
-        found += recut_warning(row for group in groups(at.snapshot, options, ("cuts", "joined")) for row in group)
+        found += recut_warning(at.snapshot, at.options)
     return found
 
 

@@ -194,9 +194,7 @@ def look(at: Looking) -> Plan:
         return plan
     if options.source != "better":
         plan.warnings += open_branches(at)
-        plan.warnings += recut_warning(
-            row for group in groups(at.snapshot, options, ("cuts", "joined")) for row in group
-        )
+        plan.warnings += recut_warning(at.snapshot, at.options)
     if long:
         plan.warnings.append(long_pairs(long, plan.rows, options.max_length, longest, at.estimated))
     return plan

@@ -117,7 +117,7 @@ def look(at: Looking) -> Plan:
         "token_counts": "estimated" if at.estimated else "by tokenizer",
     }
     plan.warnings = _warnings(plan, options, dropped, separators, long, lost)
-    plan.warnings += recut_warning(sources(at.snapshot, options, ("rating", "cuts", "joined")))
+    plan.warnings += recut_warning(at.snapshot, at.options)
     return plan
 
 
