@@ -73,7 +73,13 @@ def _cell(value: Any) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
+SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
 
 
 def front_matter(title: str, configs: Mapping[str, Mapping[str, str]], rows: int) -> str:
@@ -83,7 +89,14 @@ def front_matter(title: str, configs: Mapping[str, Mapping[str, str]], rows: int
     """
     size = next((name for most, name in SIZES if rows < most), "n>10M")
     lines = ["---", f"pretty_name: {json.dumps(title, ensure_ascii=False)}"]
-    lines += ["tags:", "- worldline", "- process-reward-model", "- human-feedback", f"size_categories:\n- {size}", "configs:"]
+    lines += [
+        "tags:",
+        "- worldline",
+        "- process-reward-model",
+        "- human-feedback",
+        f"size_categories:\n- {size}",
+        "configs:",
+    ]
     for i, (config, files) in enumerate(configs.items()):
         lines += [f"- config_name: {config}", *(["  default: true"] if not i else []), "  data_files:"]
         for split, path in files.items():

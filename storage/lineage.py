@@ -203,11 +203,7 @@ def _ratings(store: Store, assignment_id: str, seq: int | None = None) -> list[N
     found = []
     for event_id, target, step, dimension, value, text, rater, at, server_seq, seen in rows:
         said = (
-            f"{value:+g}"
-            if value and dimension == "correctness"
-            else f"{value:g}"
-            if value is not None
-            else text or ""
+            f"{value:+g}" if value and dimension == "correctness" else f"{value:g}" if value is not None else text or ""
         )
         where = f"step {step}: " if step is not None else "comparison: " if target == "pair" else "trace: "
         facts = {"rater": rater, "at": format_utc(at), "event": server_seq, "assignment_id": assignment_id}
