@@ -48,7 +48,7 @@ def connect(folder: Path) -> duckdb.DuckDBPyConnection:
     """
     path = folder / DATABASE
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # it holds hashes of passwords
     except (FileExistsError, NotADirectoryError):
         raise ForeignFolder(f"{folder} is a file, not a folder; choose a folder for the data with --data.") from None
     except OSError as error:

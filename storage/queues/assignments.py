@@ -61,11 +61,12 @@ def read_assignment(con: duckdb.DuckDBPyConnection, assignment_id: str) -> Assig
 
 
 def has_had(con: duckdb.DuckDBPyConnection, rater_id: str, trace_id: str) -> bool:
-    """Whether this rater was ever given this trace, by itself or in a pair, in whatever queue."""
+    """Whether this rater was ever given this trace by itself, in whatever queue.
+
+    In a pair does not count: a rater who skipped a blind pair could open its trace alone, and read whose it is.
+    """
     found = con.execute(
-        "select 1 from assignment a left join pair p using (pair_id) where a.rater_id = $rater and "
-        "$trace in (a.trace_id, p.left_trace_id, p.right_trace_id) limit 1",
-        {"rater": rater_id, "trace": trace_id},
+        "select 1 from assignment where rater_id = ? and trace_id = ? and pair_id is null limit 1", [rater_id, trace_id]
     ).fetchone()
     return found is not None
 

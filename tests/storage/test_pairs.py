@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from core.trace import Origin
 from storage.pairing import PairError, by_hand, under_policy
 from storage.pairs import Pair, add_pairs, canonical, flipped, read_pairs
+from storage.queues.assignments import has_had
 from storage.queues.settings import Queue, save_queues
 from storage.store import Store
 from storage.verdicts import pair_rows, position_bias
@@ -114,6 +115,11 @@ def test_who_is_given_what(store: Store) -> None:
     assert (again.assignment_id, again.swapped) == (taken[0].assignment_id, taken[0].swapped)
     assert taken[1].swapped is not taken[0].swapped
     assert [store.remaining(rater, "pairs") for rater in ("a", "b", "c")] == [1, 1, 0]
+    # Having it in a blind pair does not let a rater open a trace alone, where its model can be read.
+    trace_id = taken[0].trace_id
+    assert not store.read(lambda con: has_had(con, "a", trace_id))
+    store.open_assignment("a", trace_id)
+    assert store.read(lambda con: has_had(con, "a", trace_id))
 
 
 def test_pairs_under_a_policy(store: Store) -> None:
