@@ -254,7 +254,9 @@ def test_skip_keeps_its_reason_and_hands_out_the_next(open_tab: Any, bench: Any)
     page.wait_for_function(f"!location.search.includes('{assignment}')")
     left = bench.get(f"/api/assignments/{assignment}")
     assert (left["assignment"]["status"], left["assignment"]["status_reason"]) == ("skipped", "bad_problem")
-    assert [r["value_text"] for r in left["ratings"] if r["dimension"] == "note"] == ["1 and 2 make 3, so what is asked?"]
+    assert [r["value_text"] for r in left["ratings"] if r["dimension"] == "note"] == [
+        "1 and 2 make 3, so what is asked?"
+    ]
 
 
 def test_a_wrong_parent_is_mended_drawn_anew_undone_and_kept_over_a_reload(
