@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from storage.frozen import select
-from storage.snapshots import SnapshotSpec
+from storage.snapshots import freeze, load_snapshot
 from tests.app.client import Bench
 from tests.app.conftest import Opened
 from tests.app.test_rating import event, take
@@ -32,7 +33,7 @@ async def refused(answer, status: int, *words: str) -> None:
         assert word in answer.json()["error"], answer.text
 
 
-async def test_a_dispute_is_decided_and_the_decision_wins_in_a_snapshot(workbench: Opened) -> None:
+async def test_a_dispute_is_decided_and_the_decision_wins_in_a_snapshot(workbench: Opened, tmp_path: Path) -> None:
     async with workbench() as bench:
         trace_id = await bench.finished()
         for rater, value in (("ada", 1), ("bob", -1), ("cyd", 1), ("dot", None)):
@@ -62,8 +63,9 @@ async def test_a_dispute_is_decided_and_the_decision_wins_in_a_snapshot(workbenc
         (gap,) = (await bench.get("/api/quality/adjudications", params={"gaps": True})).json()
         assert gap["reason"] == "The sum is wrong."
         store = bench.services.store
-        for frozen in select(store, SnapshotSpec()).rows:
-            assert frozen["adjudicated"][1] == -1
+        frozen = load_snapshot(tmp_path, freeze(store, tmp_path).snapshot_id)
+        for row in frozen.rows():
+            assert row["adjudicated"] == [-1 if i == 1 else None for i in range(len(row["rating"]))]
 
         history = (await bench.get("/api/quality/history", params=unit)).json()
         assert [(e["rater"], e["value"], e["dwell_ms"]) for e in history if e["action"] == "set"] == [

@@ -12,7 +12,7 @@ import pytest
 
 from app.pages import PAGES, address, rate
 from tests.browser.conftest import visit
-from tests.browser.test_rating import LIST, judgement, settled, values
+from tests.browser.test_rating import LIST, judgement, left, settled, values
 from tests.browser.traces import long_one, synthetic
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -118,7 +118,7 @@ def test_a_whole_rating_by_keyboard_alone_with_the_focus_always_in_sight(open_ta
     assert values(bench, assignment) == {0: 1.0, 1: 1.0, 2: 0.0, 3: -1.0, 4: None, 5: 1.0}
     assert judgement(bench, assignment, "verdict") == {None: -1.0}
     page.keyboard.press("Control+Enter")
-    page.wait_for_function(f"!location.search.includes('{assignment}')")
+    left(page, assignment)
     assert bench.get(f"/api/assignments/{assignment}")["assignment"]["status"] == "submitted"
 
 

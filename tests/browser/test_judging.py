@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.browser.conftest import visit
-from tests.browser.test_rating import LIST, judgement, open_trace, settled, values
+from tests.browser.test_rating import LIST, judgement, left, open_trace, settled, values
 from tests.browser.traces import long_one
 
 PARTS = (
@@ -164,7 +164,7 @@ def test_undo_goes_back_past_a_reload_and_past_a_submission(open_tab: Any, bench
     assert values(bench, assignment) == {0: 1.0, 1: 1.0}
     page.keyboard.press("Control+Enter")
     page.keyboard.press("Control+Enter")
-    page.wait_for_function(f"!location.search.includes('{assignment}')")
+    left(page, assignment)
     status = lambda: bench.get(f"/api/assignments/{assignment}")["assignment"]["status"]  # noqa: E731
     assert status() == "submitted"
     page.wait_for_selector('[data-notice="submitted"]')

@@ -38,6 +38,12 @@ def settled(page: Any) -> None:
     )
 
 
+def left(page: Any, assignment: str) -> None:
+    """The next trace is there at once, and what ended this one is on disk a moment later."""
+    page.wait_for_function(f"!location.search.includes('{assignment}')")
+    settled(page)
+
+
 def values(bench: Any, assignment: str) -> dict[int, float | None]:
     """Step → value, as the server has it."""
     ratings = bench.get(f"/api/assignments/{assignment}")["ratings"]
@@ -251,10 +257,10 @@ def test_skip_keeps_its_reason_and_hands_out_the_next(open_tab: Any, bench: Any)
     assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"
     page.keyboard.type("1 and 2 make 3, so what is asked?")
     page.keyboard.press("Enter")
-    page.wait_for_function(f"!location.search.includes('{assignment}')")
-    left = bench.get(f"/api/assignments/{assignment}")
-    assert (left["assignment"]["status"], left["assignment"]["status_reason"]) == ("skipped", "bad_problem")
-    assert [r["value_text"] for r in left["ratings"] if r["dimension"] == "note"] == [
+    left(page, assignment)
+    found = bench.get(f"/api/assignments/{assignment}")
+    assert (found["assignment"]["status"], found["assignment"]["status_reason"]) == ("skipped", "bad_problem")
+    assert [r["value_text"] for r in found["ratings"] if r["dimension"] == "note"] == [
         "1 and 2 make 3, so what is asked?"
     ]
 

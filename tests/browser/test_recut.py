@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.browser.conftest import visit
-from tests.browser.test_rating import LIST, open_trace, settled, values
+from tests.browser.test_rating import LIST, left, open_trace, settled, values
 
 PARTS = (
     "Step 1: Let me list the primes 😀 below 20: **2, 3, 5, 7, 11, 13, 17, 19**. I count them: $4 + 4 = 8$ primes.",
@@ -126,7 +126,7 @@ def test_cut_by_mouse_join_by_key_and_export(open_tab: Any, bench: Any, screensh
         page.keyboard.press(key)
     for _ in range(2):
         page.keyboard.press("Control+Enter")
-    page.wait_for_function(f"!location.search.includes('{assignment}')")
+    left(page, assignment)
     snapshot = bench.post("/api/snapshots", {"spec": {"trace_ids": [trace_id]}})
     where = f"/api/snapshots/{snapshot['snapshot_id']}/exports"
     shown = bench.post(f"{where}/preview", {"format": "stepwise"})
