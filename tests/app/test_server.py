@@ -102,18 +102,21 @@ def test_the_pages_do_not_keep_an_idle_processor_awake() -> None:
     assert queue.sleep_when_free >= 0.5 and queue.progress_update_sleep_when_free >= 0.5
 
 
-async def test_answers_do_not_wait_for_acknowledgements() -> None:
+def test_answers_do_not_wait_for_acknowledgements() -> None:
     """asyncio leaves Nagle's algorithm on where a socket's protocol is unsaid: 40 ms for every request."""
     from app.server import _listen
 
-    taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    async def nodelay() -> int:
+        taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-    async def take(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        taken.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-        writer.close()
-
-    with _listen("127.0.0.1", 0) as listening:
-        async with await asyncio.start_server(take, sock=listening):
-            _, writer = await asyncio.open_connection(*listening.getsockname())
-            assert await taken
+        async def take(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            taken.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             writer.close()
+
+        with _listen("127.0.0.1", 0) as listening:
+            async with await asyncio.start_server(take, sock=listening):
+                _, writer = await asyncio.open_connection(*listening.getsockname())
+                writer.close()
+                return await taken
+
+    assert asyncio.run(nodelay())
