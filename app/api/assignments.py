@@ -189,7 +189,7 @@ async def begin(bench: Bench, assignment_id: str, me: Me, asked: WhoIn | None = 
     if found.rater_id != rater:
         raise Refused(403, "This was handed to another rater; take the next one instead.")
     if found.pair_id is not None:  # the answer would name one of its traces
-        raise Refused(409, f"This is a comparison; begin it with POST /api/pairs/work/{assignment_id}/begin.")
+        raise Refused(409, f"This is a comparison; begin it with POST /api/pairs/assignments/{assignment_id}/begin.")
     begun = await blocking(lambda: bench.store.begin(assignment_id, rater))
     if begun is None:
         raise Refused(409, "This trace was held for you for too long, and somebody else has it now; take the next one.")

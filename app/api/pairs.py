@@ -205,7 +205,7 @@ async def next_pair(bench: Bench, me: Me, asked: NextPairIn | None = None) -> di
 
 
 @router.post(
-    "/work/{assignment_id}/begin", summary="A pair that was fetched ahead is shown now", response_model=Began,
+    "/assignments/{assignment_id}/begin", summary="A pair that was fetched ahead is shown now", response_model=Began,
     responses=refusals(403, 404, 422, 503),
 )  # fmt: skip
 async def begin(bench: Bench, me: Me, assignment_id: str, asked: BeginIn | None = None) -> Began:
@@ -218,7 +218,7 @@ async def begin(bench: Bench, me: Me, assignment_id: str, asked: BeginIn | None 
 
 
 @router.get(
-    "/work/{assignment_id}", summary="One comparison", response_model=PairWork, response_model_exclude_unset=True,
+    "/assignments/{assignment_id}", summary="One comparison", response_model=PairWork, response_model_exclude_unset=True,
     responses=refusals(403, 404),
 )  # fmt: skip
 async def one_comparison(bench: Bench, me: Me, assignment_id: str) -> dict[str, Any]:

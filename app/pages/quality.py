@@ -23,7 +23,10 @@ MARKUP = """
     <button type="button" class="quiet" data-id="keys">Keys <kbd>?</kbd></button>
   </div>
   <div class="disputes-columns">
-    <div class="dispute-list" data-id="list" data-keyzone role="listbox" tabindex="0" aria-label="Steps in dispute, the widest spread first"></div>
+    <div class="dispute-left">
+      <div class="dispute-list" data-id="list" data-keyzone role="listbox" tabindex="0" aria-label="Steps in dispute, the widest spread first"></div>
+      <div data-id="more"></div>
+    </div>
     <div class="dispute" data-id="dispute" data-keyzone></div>
   </div>
 </section>

@@ -41,7 +41,7 @@ export class CompareDesk {
     this.rater = me.accounts ? me.rater_id : localStorage.getItem(RATER) || me.rater_id;
     this.queue = param("queue") ?? sessionStorage.getItem(QUEUE);
     const asked = param("assignment");
-    await this.open(() => (asked ? get(`/api/pairs/work/${encodeURIComponent(asked)}`) : this.#take()));
+    await this.open(() => (asked ? get(`/api/pairs/assignments/${encodeURIComponent(asked)}`) : this.#take()));
   }
 
   async #take(more = {}) {
@@ -124,7 +124,7 @@ export class CompareDesk {
     if (!ahead) return false;
     this.#begin({ ...ahead, remaining: this.work.remaining === null ? null : this.work.remaining - 1 });
     const { work } = this;
-    post(`/api/pairs/work/${encodeURIComponent(work.id)}/begin`, { rater: this.rater }).then(({ held }) => {
+    post(`/api/pairs/assignments/${encodeURIComponent(work.id)}/begin`, { rater: this.rater }).then(({ held }) => {
       if (held || this.work !== work) return;
       notice(this.notices, "open", "info", "The pair that was ready for you has gone to somebody else meanwhile; here is another.");
       this.next();
@@ -165,14 +165,14 @@ export class CompareDesk {
 
   /** Whose the two were. */
   async #tell(work, action) {
-    const again = h("button", { type: "button", class: "secondary", onclick: () => this.open(() => get(`/api/pairs/work/${encodeURIComponent(work.id)}`)) }, "Look at it again");
+    const again = h("button", { type: "button", class: "secondary", onclick: () => this.open(() => get(`/api/pairs/assignments/${encodeURIComponent(work.id)}`)) }, "Look at it again");
     if (action === "skip") {
       notice(this.notices, "left", "good", "Left and saved.", again);
       return;
     }
     let words = "Submitted and saved.";
     try {
-      const { sides } = await get(`/api/pairs/work/${encodeURIComponent(work.id)}`);
+      const { sides } = await get(`/api/pairs/assignments/${encodeURIComponent(work.id)}`);
       const [a, b] = sides.map((side) => side.model || "a model without a name");
       const hidden = sides.flatMap((side) => side.hidden ?? []);
       words += ` A was ${a}, B was ${b}.${hidden.length ? ` ${plural(hidden.length, "name")} had been hidden in the text.` : ""}`;
@@ -185,7 +185,7 @@ export class CompareDesk {
   back() {
     const id = this.before.findLast((one) => one !== this.work?.id);
     if (!id) return false;
-    this.open(() => get(`/api/pairs/work/${encodeURIComponent(id)}`));
+    this.open(() => get(`/api/pairs/assignments/${encodeURIComponent(id)}`));
     return true;
   }
 
@@ -204,7 +204,7 @@ export class CompareDesk {
     const { work } = this;
     work.send([{ target: "pair", step: null, dimension: "", value: null, text: null }], "mouse", "reopen");
     await this.outbox.drained(work.id);
-    await this.open(() => get(`/api/pairs/work/${encodeURIComponent(work.id)}`));
+    await this.open(() => get(`/api/pairs/assignments/${encodeURIComponent(work.id)}`));
   }
 
   #drawReadOnly() {

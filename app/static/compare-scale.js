@@ -22,27 +22,27 @@ export const CHOICES = [...STRENGTHS, ...OTHERS];
 
 export const wordsOf = (value) => CHOICES.find((c) => c.value === value)?.words ?? "nothing";
 
-/** The radiogroup of the whole pair. keyOf(name) -> the key of a choice. */
-export function wholeScale(checked, { disabled, keyOf }) {
+/** The radiogroup of the whole pair. keyOf(name) -> the key of a choice; ariaOf(name) -> aria-keyshortcuts, or null. */
+export function wholeScale(checked, { disabled, keyOf, ariaOf }) {
   return h("div", { class: "scale whole", role: "radiogroup", "aria-label": "Which is better?", dataset: { criterion: "" } },
     h("span", { class: "end", "aria-hidden": "true" }, "A"),
-    h("span", { class: "strengths" }, STRENGTHS.map((c) => choice(c, checked, disabled, [c.word, h("kbd", { "aria-hidden": "true" }, show(keyOf(c.name)))]))),
+    h("span", { class: "strengths" }, STRENGTHS.map((c) => choice(c, checked, disabled, [c.word, h("kbd", { "aria-hidden": "true" }, show(keyOf(c.name)))], { keys: ariaOf(c.name) }))),
     h("span", { class: "end", "aria-hidden": "true" }, "B"),
-    h("span", { class: "others" }, OTHERS.map((c) => choice(c, checked, disabled, [c.word, h("kbd", { "aria-hidden": "true" }, show(keyOf(c.name)))]))));
+    h("span", { class: "others" }, OTHERS.map((c) => choice(c, checked, disabled, [c.word, h("kbd", { "aria-hidden": "true" }, show(keyOf(c.name)))], { keys: ariaOf(c.name) }))));
 }
 
 /** The small one of a criterion of the rubric. */
 export function criterionScale({ name, words }, checked, { disabled }) {
-  const dots = STRENGTHS.map((c) => choice(c, checked, disabled, [h("span", { class: "dot", "aria-hidden": "true" })], `${words}: ${c.words}`));
+  const dots = STRENGTHS.map((c) => choice(c, checked, disabled, [h("span", { class: "dot", "aria-hidden": "true" })], { label: `${words}: ${c.words}` }));
   return h("div", { class: "criterion" }, h("span", { class: "words" }, words),
     h("span", { class: "scale small", role: "radiogroup", "aria-label": words, dataset: { criterion: name } },
       h("span", { class: "end", "aria-hidden": "true" }, "A"), dots, h("span", { class: "end", "aria-hidden": "true" }, "B")));
 }
 
-function choice(c, checked, disabled, content, label = c.words) {
+function choice(c, checked, disabled, content, { label = c.words, keys = null } = {}) {
   const stop = checked === null ? c.value === 0 : checked === c.value; // where Tab comes to: the choice, or the middle
   return h("button", {
-    type: "button", role: "radio", class: c.value === 0 ? "tie" : typeof c.value === "number" ? "strength" : "other", "aria-checked": checked === c.value, "aria-label": label, title: label,
+    type: "button", role: "radio", class: c.value === 0 ? "tie" : typeof c.value === "number" ? "strength" : "other", "aria-checked": checked === c.value, "aria-label": label, "aria-keyshortcuts": keys, title: label,
     disabled, tabindex: stop ? 0 : -1, dataset: { choice: c.name },
   }, content);
 }

@@ -99,8 +99,16 @@ export async function mount(root) {
     at("shared").replaceChildren(h("span", { "aria-hidden": "true" }, folded ? "▸" : "▾"), `${plural(work.shared, "shared step")} ${folded ? "folded" : "shown"}`, keyHint("shared"));
     at("shared").setAttribute("aria-expanded", String(!folded));
     at("difference").replaceChildren("First difference", keyHint("difference"));
+    for (const action of ["shared", "difference", "together"]) names(action, action);
     const texts = work.models.flatMap((model) => [model.answer, ...model.steps.map((s) => s.thought)]);
     at("raw").replaceChildren(rawSwitch([work.prompt, ...texts], redrawTexts) ?? "");
+  }
+
+  /** Which keys do what a control of the page does, told to screen readers. */
+  function names(id, action) {
+    const keysOf = keys.aria(action);
+    if (keysOf) at(id).setAttribute("aria-keyshortcuts", keysOf);
+    else at(id).removeAttribute("aria-keyshortcuts");
   }
 
   const keyHint = (action) => h("kbd", { "aria-hidden": "true" }, show(keys.label(action)));
@@ -119,12 +127,12 @@ export async function mount(root) {
   function drawScales() {
     if (!work) return;
     const focused = document.activeElement?.closest?.("[data-criterion]")?.dataset.criterion;
-    const options = { disabled: work.readOnly, keyOf: (name) => keys.label(name) };
+    const options = { disabled: work.readOnly, keyOf: (name) => keys.label(name), ariaOf: (name) => keys.aria(name) };
     at("whole").replaceChildren(wholeScale(work.shown(), options));
     at("criteria").hidden = work.criteria.length === 0;
     at("criteria").replaceChildren(...work.criteria.map((c) => criterionScale(c, work.shown(`${PREFERENCE}.${c.name}`), options)));
     if (focused !== undefined) scaleOf(focused)?.querySelector("[tabindex='0']")?.focus({ preventScroll: true });
-    const tool = (action, words) => h("button", { type: "button", class: "quiet", onclick: () => act(action) }, words, keyHint(action));
+    const tool = (action, words) => h("button", { type: "button", class: "quiet", "aria-keyshortcuts": keys.aria(action), onclick: () => act(action) }, words, keyHint(action));
     at("tools").replaceChildren(tool("comment", work.note ? "note ✎" : "note"), tool("guidelines", "guidelines"), tool("history", "history"), tool("leave", "leave …"), tool("help", "keys"));
   }
 
@@ -134,8 +142,8 @@ export async function mount(root) {
     if (!work) return;
     at("submit").textContent = work.readOnly ? "Next pair" : "Submit";
     at("submit").disabled = work.readOnly && work.unsaved.size > 0;
-    at("submit").title = "Ctrl+Enter";
-    at("submit").setAttribute("aria-keyshortcuts", "Control+Enter");
+    at("submit").title = show(keys.label("submit"));
+    names("submit", "submit");
   }
 
   function settle(event) {
@@ -284,9 +292,8 @@ export async function mount(root) {
 
   /** Where the shared steps end in a list: up to there both scroll step by step, from there on by the share of what is left. */
   function shares(side) {
-    const row = side.host.querySelector(`.wl-row[data-row="${work.shared + 1}"]`);
     const most = Math.max(1, side.host.scrollHeight - side.host.clientHeight);
-    return { start: Math.min(most, side.folded || !row ? 0 : row.offsetTop), most };
+    return { start: Math.min(most, side.folded ? 0 : side.list.top(work.shared)), most };
   }
 
   function follow(place) {
@@ -365,7 +372,7 @@ export async function mount(root) {
   at("shared").addEventListener("click", () => foldShared(!sides[0].folded));
   at("difference").addEventListener("click", () => toDifference(true));
   at("submit").addEventListener("click", submit);
-  root.addEventListener("keyschanged", () => work && (drawTools(), drawScales()));
+  root.addEventListener("keyschanged", () => work && (drawTools(), drawScales(), drawSubmit()));
 
   const me = await get("/api/me");
   if (["researcher", "admin"].includes(me.role)) makePairs(at("make"), at("make-body"), () => desk.work || desk.next());

@@ -4,11 +4,12 @@
 import { get, post } from "./api.js";
 import { duration, h, number, plural, say, when } from "./dom.js";
 import { shownValue } from "./judged-values.js";
-import { Keys } from "./keys.js";
+import { Keys, show } from "./keys.js";
 import { shownText } from "./reading.js";
 
 const STATES = [["open", "Open"], ["settled", "Decided"], ["all", "All"]];
 const PAGE = 50;
+const MOST_SHOWN = 200; // what the server gives at once
 const MOST_CHOICES = 8; // seven strengths and unsure
 const WORDS = { error_type: "error", severity: "severity", rationale: "why", better: "better", recovered: "put right by step", span: "place", note: "note", comment: "comment" };
 const TABLE = [
@@ -78,7 +79,8 @@ export class Disputes {
 
   #drawList(found) {
     const list = this.at("list");
-    const more = found.matching > this.rows.length && this.shown < 200 ? h("button", { type: "button", class: "secondary", onclick: () => { this.shown += PAGE; this.load().catch(this.failed); } }, "More") : null;
+    const more = found.matching > this.rows.length && this.shown < MOST_SHOWN; // beside the listbox, which holds options alone
+    this.at("more").replaceChildren(more ? h("button", { type: "button", class: "secondary", onclick: () => { this.shown += PAGE; this.load().catch(this.failed); } }, "More") : "");
     if (!this.rows.length) {
       const words = !found.computed_at ? "Being computed …" : found.n_units === 0 ? "Nothing was judged by two raters yet. Set the queue's overlap to two or more." : this.state === "open" ? "Nothing is left to decide: raters agree, or it is decided." : "Nothing here.";
       list.setAttribute("role", "group"); // a listbox holds options, not a sentence
@@ -88,7 +90,7 @@ export class Disputes {
     list.setAttribute("role", "listbox");
     list.replaceChildren(...this.rows.map((row, i) => h("div", { role: "option", id: `dispute-${i}`, class: "dispute-row", dataset: { at: i }, "aria-selected": keyOf(row) === this.selected },
       h("span", { class: "where" }, row.step_idx === null ? "whole" : `step ${row.step_idx + 1}`), this.#votes(row),
-      h("span", { class: "prompt", title: row.prompt }, row.prompt), row.decision ? chip(this.chosen().dimension, row.decision.value, row.decision.value_text, "decided: ") : null)), more ?? "");
+      h("span", { class: "prompt", title: row.prompt }, row.prompt), row.decision ? chip(this.chosen().dimension, row.decision.value, row.decision.value_text, "decided: ") : null)));
     this.#mark();
   }
 
@@ -163,14 +165,14 @@ export class Disputes {
     const buttons = this.#choices.map(([value, text], i) => {
       const [glyph, word, tone] = shownValue(dimension, value, text);
       const key = this.keys.label(`choice-${i + 1}`);
-      return h("button", { type: "button", class: `secondary choice ${tone}`, "aria-pressed": this.choice === i, onclick: () => this.#choose(i) }, h("kbd", {}, key), `${glyph} ${word}`);
+      return h("button", { type: "button", class: `secondary choice ${tone}`, "aria-keyshortcuts": this.keys.aria(`choice-${i + 1}`), "aria-pressed": this.choice === i, onclick: () => this.#choose(i) }, h("kbd", {}, key), `${glyph} ${word}`);
     });
     const reason = h("textarea", { rows: 2, maxlength: 4000, dataset: { reason: "" }, placeholder: "Why, in a sentence: for the raters and for the guidelines", oninput: (e) => { this.reason = e.target.value; }, "aria-label": "The reason" });
     reason.value = this.reason;
     return h("div", { class: "decide", "aria-label": "Decide", role: "group" }, h("div", { class: "choices" }, buttons), reason,
       h("div", { class: "actions" }, h("label", { class: "check" }, h("input", { type: "checkbox", checked: this.gap, dataset: { gap: "" }, onchange: (e) => { this.gap = e.target.checked; } }), "The guidelines have a gap here ", h("kbd", {}, this.keys.label("gap"))),
-        h("button", { type: "button", class: "secondary", onclick: () => this.#history() }, "History ", h("kbd", {}, this.keys.label("history"))),
-        h("button", { type: "button", class: "primary", onclick: () => this.#decide(), title: "Ctrl+Enter" }, "Decide")), h("p", { class: "said", role: "alert" }));
+        h("button", { type: "button", class: "secondary", "aria-keyshortcuts": this.keys.aria("history"), onclick: () => this.#history() }, "History ", h("kbd", {}, this.keys.label("history"))),
+        h("button", { type: "button", class: "primary", "aria-keyshortcuts": this.keys.aria("decide"), onclick: () => this.#decide(), title: show(this.keys.label("decide")) }, "Decide")), h("p", { class: "said", role: "alert" }));
   }
 
   #decisions(dimension) {

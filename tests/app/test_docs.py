@@ -33,7 +33,7 @@ PROMISED = {
     "POST /api/assignments/{assignment_id}/begin", "POST /api/assignments/{assignment_id}/release",
     "POST /api/assignments/next", "POST /api/assignments", "GET /api/assignments/{assignment_id}",
     "GET /api/pairs", "POST /api/pairs", "GET /api/pairs/queues", "POST /api/pairs/next",
-    "GET /api/pairs/work/{assignment_id}", "POST /api/pairs/work/{assignment_id}/begin", "GET /api/pairs/position-bias",
+    "GET /api/pairs/assignments/{assignment_id}", "POST /api/pairs/assignments/{assignment_id}/begin", "GET /api/pairs/position-bias",
     "POST /api/ratings", "GET /api/stats",
     "GET /api/quality/agreement", "GET /api/quality/raters", "GET /api/quality/competence",
     "GET /api/quality/disagreements", "GET /api/quality/disagreement", "GET /api/quality/history",

@@ -77,7 +77,7 @@ async def test_two_raters_compare_a_pair_blind(workbench: Opened) -> None:
                 _event(work, 3, action="submit"),
             ]
             assert len((await bench.post("/api/ratings", json={"events": events})).json()["committed"]) == 3
-            told = (await bench.get(f"/api/pairs/work/{work['assignment']['assignment_id']}")).json()
+            told = (await bench.get(f"/api/pairs/assignments/{work['assignment']['assignment_id']}")).json()
             assert {side["model"] for side in told["sides"]} == {"deepseek/r1", "claude-3"}
             assert {words for side in told["sides"] for words in side["hidden"]} == {"DeepSeek-R1", "Claude"}
             assert told["names_seen"]
@@ -103,7 +103,7 @@ async def test_a_pair_fetched_ahead_is_held_until_it_is_shown(workbench: Opened)
         now = (await bench.post("/api/pairs/next")).json()
         ahead = (await bench.post("/api/pairs/next", json={"ahead": True})).json()
         assert ahead["assignment"]["pair_id"] != now["assignment"]["pair_id"]
-        path = f"/api/pairs/work/{ahead['assignment']['assignment_id']}"
+        path = f"/api/pairs/assignments/{ahead['assignment']['assignment_id']}"
         assert (await bench.get(path)).json()["assignment"]["status"] == "offered"
         assert (await bench.post(f"{path}/begin")).json() == {"held": True}
         assert (await bench.get(path)).json()["assignment"]["status"] == "leased"
@@ -125,6 +125,6 @@ async def test_refusals_are_sentences(workbench: Opened) -> None:
         ]:
             answer = await bench.post("/api/pairs", json=body)
             assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
-        for path in ("/api/pairs/work/nothing", "/api/pairs?queue_id=nothing"):
+        for path in ("/api/pairs/assignments/nothing", "/api/pairs?queue_id=nothing"):
             assert (await bench.get(path)).status_code == 404
         assert (await bench.post("/api/pairs/next", json={"queue_id": "default"})).status_code == 422

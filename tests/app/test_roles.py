@@ -23,8 +23,8 @@ LEAST = {
         "GET /api/assignments", "POST /api/assignments/{assignment_id}/begin",
         "POST /api/ratings", "GET /api/ratings/{assignment_id}/events", "GET /api/ratings/{assignment_id}/prelabels",
         "GET /api/queues", "GET /api/queues/{queue_id}/guidelines", "GET /api/queues/{queue_id}/mine",
-        "GET /api/pairs/queues", "POST /api/pairs/next", "POST /api/pairs/work/{assignment_id}/begin",
-        "GET /api/pairs/work/{assignment_id}", "GET /api/assignments/{assignment_id}/feedback",
+        "GET /api/pairs/queues", "POST /api/pairs/next", "POST /api/pairs/assignments/{assignment_id}/begin",
+        "GET /api/pairs/assignments/{assignment_id}", "GET /api/assignments/{assignment_id}/feedback",
     },
     "adjudicator": {
         "GET /api/traces", "GET /api/traces/{trace_id}", "GET /api/traces/{trace_id}/graph",
