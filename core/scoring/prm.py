@@ -1,7 +1,7 @@
-"""Score the steps of a trace with a trained process reward model: P(step is good), read at each step's separator.
+"""Score the steps of a trace with a process reward model: P(step is good), one number a step.
 
-The model is a Hugging Face `*ForTokenClassification` with two labels (0 bad, 1 good), as `training/prm.py` writes it.
-Knows nothing of ratings, stores or jobs. Simplified: on the CPU, in float32, without a cache between calls.
+How a model is asked and where its score is read is its family's business (`families/`); here are batching, windows and
+aggregation. Knows nothing of ratings, stores or jobs. Simplified: on the CPU, in float32, without a cache between calls.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from core.scoring.encoding import EncodedSteps, encode_windows, separator_id
+from core.scoring.encoding import EncodedSteps, EncodingError
 
 Aggregation = Literal["prod", "min", "last", "mean"]
 AGGREGATIONS: tuple[Aggregation, ...] = ("prod", "min", "last", "mean")
@@ -49,26 +49,23 @@ class PrmScorer:
 
     name = "prm"
 
-    def __init__(self, model_dir: Path, *, batch_tokens: int = BATCH_TOKENS) -> None:
-        """Load from a folder. Raises ScorerError when there is no such model or when it has not two labels."""
-        from transformers import AutoModelForTokenClassification, AutoTokenizer
+    def __init__(self, model_dir: Path, *, family: str | None = None, batch_tokens: int = BATCH_TOKENS) -> None:
+        """Load from a folder; the family is that of its configuration unless it is named. Raises ScorerError."""
+        from transformers import AutoTokenizer
         from transformers.utils import logging as hf_logging
 
-        self.model_dir = Path(model_dir)
-        if not (self.model_dir / "config.json").is_file():
-            raise ScorerError(
-                f"{self.model_dir} holds no model (config.json is missing). Train one: worldline train prm."
-            )
-        import torch
+        from core.scoring import families
 
+        self.model_dir = Path(model_dir)
         hf_logging.disable_progress_bar()
-        self.tokenizer = AutoTokenizer.from_pretrained(self.model_dir)
-        self.model = AutoModelForTokenClassification.from_pretrained(self.model_dir, dtype=torch.float32).eval()
-        if self.model.config.num_labels != 2:
-            raise ScorerError(
-                f"{self.model_dir} has {self.model.config.num_labels} labels; a step scorer has 2 (bad, good)."
-            )
-        separator_id(self.tokenizer)
+        try:
+            self.family = families.named(family) if family else families.family_of(self.model_dir)
+            families.read_config(self.model_dir)
+            self.tokenizer = AutoTokenizer.from_pretrained(self.model_dir)
+            self.model, self._z_of = self.family.load(self.model_dir)
+            self.family.encode(self.tokenizer, "", ["."])  # a tokenizer that does not fit is noticed now
+        except (families.FamilyError, EncodingError) as error:
+            raise ScorerError(str(error)) from error
         # RoPE reads further than it was trained; the limit of the configuration is what the base model was made for.
         self.max_tokens = int(getattr(self.model.config, "max_position_embeddings", 4096))
         self.batch_tokens = batch_tokens
@@ -91,7 +88,7 @@ class PrmScorer:
         """The same for many traces; those of similar length share a forward pass."""
         jobs: list[tuple[int, EncodedSteps]] = []
         for i, (prompt, texts) in enumerate(traces):
-            jobs += [(i, window) for window in encode_windows(self.tokenizer, prompt, texts, self.max_tokens)]
+            jobs += [(i, window) for window in self._windows(prompt, texts)]
         jobs.sort(key=lambda job: len(job[1].ids))
         out = [[math.nan] * len(texts) for _, texts in traces]
         batch: list[tuple[int, EncodedSteps]] = []
@@ -104,6 +101,12 @@ class PrmScorer:
             self._score_batch(batch, out)
         return out
 
+    def _windows(self, prompt: str, texts: Sequence[str]) -> list[EncodedSteps]:
+        try:
+            return self.family.windows(self.tokenizer, prompt, texts, self.max_tokens) if texts else []
+        except EncodingError as error:
+            raise ScorerError(str(error)) from error
+
     def _score_batch(self, batch: Sequence[tuple[int, EncodedSteps]], out: list[list[float]]) -> None:
         import torch
 
@@ -114,8 +117,7 @@ class PrmScorer:
             ids_BT[row, : len(window.ids)] = torch.tensor(window.ids)
         # Padding stands on the right of a causal model: nothing that is read here can see it, so no mask is needed.
         with torch.inference_mode():
-            logits_BT2 = self.model(input_ids=ids_BT, use_cache=False).logits
-        good_BT = torch.sigmoid(logits_BT2[..., 1] - logits_BT2[..., 0])
+            good_BT = torch.sigmoid(self._z_of(ids_BT))
         for row, (trace, window) in enumerate(batch):
             for offset, at in enumerate(window.separators):
                 out[trace][window.first + offset] = float(good_BT[row, at])

@@ -1,0 +1,156 @@
+"""What a family of process reward models must say of itself, and what several of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from core.scoring.encoding import EncodedSteps, EncodingError
+
+# How a server is asked: "labels" through pooling, "words" through the probability of the next token.
+Reads = Literal["labels", "words"]
+
+
+class FamilyError(ValueError):
+    """A sentence: this folder is not a model of that family, or of none."""
+
+
+class Family(Protocol):
+    """One family. `z_of` returns a function from token ids (B, T) to z (B, T); P(good) = sigmoid(z)."""
+
+    name: str
+    title: str
+    reads: Reads
+
+    def fits(self, config: Mapping[str, Any], folder: Path) -> bool:
+        """Whether a model's configuration says that it belongs here."""
+        ...
+
+    def encode(self, tokenizer: Any, prompt: str, step_texts: Sequence[str]) -> EncodedSteps:
+        """All steps, and the position at which each is scored. Raises EncodingError."""
+        ...
+
+    def windows(
+        self, tokenizer: Any, prompt: str, step_texts: Sequence[str], max_tokens: int
+    ) -> list[EncodedSteps]: ...
+
+    def words(self, tokenizer: Any) -> tuple[int, int]:
+        """Ids of the words for good and bad, where `reads` is "words"."""
+        ...
+
+    def load(self, folder: Path) -> tuple[Any, Callable[[Any], Any]]:
+        """The model (for its `config`) and z_of. Raises FamilyError."""
+        ...
+
+
+class Common:
+    """What most families do alike."""
+
+    name = title = ""
+    reads: Reads = "labels"
+
+    def encode(self, tokenizer: Any, prompt: str, step_texts: Sequence[str]) -> EncodedSteps:
+        raise NotImplementedError
+
+    def windows(self, tokenizer: Any, prompt: str, step_texts: Sequence[str], max_tokens: int) -> list[EncodedSteps]:
+        """Windows of at most `max_tokens` in which every step is scored once; later ones repeat what led to them."""
+        whole = self.encode(tokenizer, prompt, step_texts)
+        if len(whole.ids) <= max_tokens:
+            return [whole]
+        head = len(self.encode(tokenizer, prompt, []).ids)
+        sizes = [len(self.encode(tokenizer, prompt, [text]).ids) - head + 1 for text in step_texts]
+        room = max_tokens - head
+        if max(sizes) > room:
+            raise EncodingError(
+                f"Step {sizes.index(max(sizes))} with the question has more than {max_tokens} tokens, the most that this model reads."
+            )
+        found, done = [], 0
+        while done < len(sizes):
+            start, used = done, sizes[done]
+            while start > 0 and used + sizes[start - 1] <= room and used - sizes[done] < room // 2:
+                start -= 1
+                used += sizes[start]
+            end = done + 1
+            while end < len(sizes) and used + sizes[end] <= room:
+                used += sizes[end]
+                end += 1
+            part = self.encode(tokenizer, prompt, step_texts[start:end])
+            found.append(EncodedSteps(part.ids, part.separators[done - start :], done))
+            done = end
+        return found
+
+    def words(self, tokenizer: Any) -> tuple[int, int]:
+        raise FamilyError(f"{self.title} is read from labels, not from words.")
+
+
+def ids_of(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text, nothing added."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids
+    return ids
+
+
+def one_id(tokenizer: Any, text: str, what: str) -> int:
+    """The id of a text that must be one token. Raises FamilyError."""
+    ids = ids_of(tokenizer, text)
+    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+        raise FamilyError(f"This tokenizer does not know {text!r} as one token; {what} needs it.")
+    return ids[0]
+
+
+# ------------------------------------------------------------------------------------------------------------- models
+
+
+def load_labels(folder: Path) -> tuple[Any, Callable[[Any], Any]]:
+    """A `*ForTokenClassification` with two labels (0 bad, 1 good): z = logit₁ − logit₀, so sigmoid(z) = softmax₁."""
+    import torch
+    from transformers import AutoModelForTokenClassification
+
+    model = AutoModelForTokenClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    if model.config.num_labels != 2:
+        raise FamilyError(f"{folder} has {model.config.num_labels} labels; a step scorer has 2 (bad, good).")
+
+    def z_of(ids_BT: Any) -> Any:
+        logits_BT2 = model(input_ids=ids_BT, use_cache=False).logits
+        return logits_BT2[..., 1] - logits_BT2[..., 0]
+
+    return model, z_of
+
+
+def load_words(folder: Path, words: Callable[[Any], tuple[int, int]]) -> tuple[Any, Callable[[Any], Any]]:
+    """A causal language model that says one of two words: z = logit(good) − logit(bad) of the next token.
+
+    Only the difference of the two rows of the output matrix is multiplied: no logits of a whole vocabulary are made.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    good, bad = words(AutoTokenizer.from_pretrained(folder))
+    head = model.get_output_embeddings()
+    row_D = head.weight[good] - head.weight[bad]
+    bias = 0.0 if head.bias is None else head.bias[good] - head.bias[bad]
+
+    def z_of(ids_BT: Any) -> Any:
+        hidden_BTD = model.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state
+        return hidden_BTD @ row_D + bias
+
+    return model, z_of
+
+
+def load_body(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """The transformer without a head, and those weights that are not its own (the head's, by their names in the file)."""
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModel
+
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise FamilyError(f"{folder} has no *.safetensors; save the model in that format.")
+    body = AutoModel.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False).eval()
+    heads = {}
+    for file in files:
+        for name, tensor in load_file(file).items():
+            if not name.startswith(("model.", "lm_head.", "pretrained_model.")):
+                heads[name] = tensor.float()
+    return body, heads

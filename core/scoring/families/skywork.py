@@ -1,0 +1,76 @@
+"""Skywork-o1-Open-PRM 1.5B/7B: bos + problem + line break, a line break after each step, sigmoid of a value head there.
+
+`convert` writes the same model as two labels (bad: logit 0, good: logit v, so softmax₁ = sigmoid(v)), which vLLM serves.
+Layout: `prepare_input` of SkyworkAI/skywork-o1-prm-inference. Simplified: line breaks inside a step are not scored.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from core.scoring.encoding import EncodedSteps
+from core.scoring.families.base import Common, FamilyError, ids_of, load_body
+
+WEIGHT, BIAS = "v_head.summary.weight", "v_head.summary.bias"
+
+
+class _Skywork(Common):
+    name, title = "skywork", "Skywork-o1-Open-PRM"
+
+    def fits(self, config: Mapping[str, Any], folder: Path) -> bool:
+        return any(a.endswith("ForPrmModel") for a in config.get("architectures") or ())
+
+    def encode(self, tokenizer: Any, prompt: str, step_texts: Sequence[str]) -> EncodedSteps:
+        end = ids_of(tokenizer, "\n")[-1]
+        ids, at = ids_of(tokenizer, f"{tokenizer.bos_token or ''}{prompt}\n"), []
+        for text in step_texts:
+            ids += [*ids_of(tokenizer, text.strip("\n")), end]
+            at.append(len(ids) - 1)
+        return EncodedSteps(ids, at)
+
+    def load(self, folder: Path) -> tuple[Any, Callable[[Any], Any]]:
+        body, heads = load_body(folder)
+        weight_1D, bias_1 = _value_head(folder, heads)
+
+        def z_of(ids_BT: Any) -> Any:
+            hidden_BTD = body(input_ids=ids_BT, use_cache=False).last_hidden_state
+            return hidden_BTD @ weight_1D[0] + bias_1[0]
+
+        return body, z_of
+
+
+def _value_head(folder: Path, heads: Mapping[str, Any]) -> tuple[Any, Any]:
+    try:
+        return heads[WEIGHT], heads[BIAS]
+    except KeyError as error:
+        raise FamilyError(f"{folder} has no {error.args[0]}: it is not a Skywork-o1-Open-PRM.") from None
+
+
+def convert(folder: Path, out: Path) -> Path:
+    """Write a Skywork model as `*ForTokenClassification` with two labels into the new folder `out`."""
+    import torch
+    from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer
+
+    body, heads = load_body(folder)
+    weight_1D, bias_1 = _value_head(folder, heads)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    config.num_labels, config.classifier_dropout = 2, 0.0
+    config.id2label, config.label2id = {0: "bad", 1: "good"}, {"bad": 0, "good": 1}
+    model = AutoModelForTokenClassification.from_config(config).float()
+    model.base_model.load_state_dict(body.state_dict())
+    with torch.no_grad():
+        model.score.weight.copy_(torch.cat([torch.zeros_like(weight_1D), weight_1D]))
+        model.score.bias.copy_(torch.cat([torch.zeros_like(bias_1), bias_1]))
+    model.save_pretrained(out)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(out)
+    (out / "worldline.json").write_text(json.dumps({"family": FAMILY.name, "converted_from": str(folder)}) + "\n")
+    for extra in folder.glob("LICENSE*"):
+        shutil.copy(extra, out)
+    return out
+
+
+FAMILY = _Skywork()
