@@ -79,7 +79,8 @@ def test_every_command_is_documented_with_every_option_and_has_an_example(name: 
 
 
 def test_every_recipe_field_is_documented() -> None:
-    from training.recipe import KINDS, resolve_recipe
+    from training.kinds import KINDS
+    from training.recipe import resolve_recipe
 
     text = (ROOT / "docs/training.md").read_text()
     for kind in KINDS:

@@ -4,14 +4,14 @@
 
 A job needs its folder and its frozen snapshot, never the database (which belongs to one process). It survives the
 process that started it, and a kill: its newest complete checkpoint is where `resume_job` goes on, to bitwise the same
-weights as if nothing had happened. Knows no web, no rating semantics (rows.py), no loss (prm.py, sft.py).
+weights as if nothing had happened. One job at a time runs on a device (`devices.py`). Knows no web, no rating semantics
+(rows.py), and no kind of job but by its name (kinds/).
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,8 +23,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.trace import new_id, utc_now
+from training.checkpoints import Checkpoint, parent_of, record
+from training.devices import WAITING, turn
+from training.provenance import PACKAGE_ROOT, file_hashes, git_revision, version
 from training.recipe import Recipe, RecipeError, read_recipe, resolve_recipe
-from training.rows import RowsError, data_sha256, read_traces
+from training.rows import RowsError, data_sha256
 from training.run_folder import (
     JOB,
     LOG,
@@ -34,6 +37,7 @@ from training.run_folder import (
     JobError,
     JobState,
     JobStatus,
+    PeerDone,
     Run,
     RunFolder,
     Stopped,
@@ -57,7 +61,6 @@ __all__ = [
     "stop_job",
 ]  # fmt: skip
 
-PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 LOCK_FD = "WORLDLINE_JOB_LOCK_FD"
 # Processes that this process started, kept only so that the dead ones are reaped.
 _children: list[subprocess.Popen[bytes]] = []
@@ -65,27 +68,33 @@ _children: list[subprocess.Popen[bytes]] = []
 # --------------------------------------------------------------------------------------------------- making, watching
 
 
-def create_job(data_dir: Path, kind: str, snapshot_id: str, overrides: Sequence[str] = ()) -> Path:
+def create_job(
+    data_dir: Path, kind: str, snapshot_id: str = "", overrides: Sequence[str] = (), overlays: Sequence[Path | str] = ()
+) -> Path:
     """Make a queued job and return its folder; nothing runs yet.
 
     Raises RecipeError (a key, a value) and RowsError (no such snapshot, or not as it was frozen) and writes nothing.
     """
-    if not snapshot_id or "/" in snapshot_id or snapshot_id.startswith("."):
-        raise RowsError(
-            f'"{snapshot_id}" is not the id of a snapshot. `worldline snapshot` makes one and prints its id.'
-        )
-    recipe = resolve_recipe(kind, overrides, snapshot_id)
-    sha256 = data_sha256(data_dir / "snapshots" / snapshot_id)
+    from training.kinds import KINDS
+
+    recipe = resolve_recipe(kind, overrides, snapshot_id, overlays)
+    sha256 = None
+    if snapshot_id or KINDS[kind].needs_snapshot(recipe):
+        if not snapshot_id or "/" in snapshot_id or snapshot_id.startswith("."):
+            raise RowsError(
+                f'"{snapshot_id}" is not the id of a snapshot. `worldline snapshot` makes one and prints its id.'
+            )
+        sha256 = data_sha256(data_dir / "snapshots" / snapshot_id)
     job_id = f"{kind}-{new_id()}"
+    created_at = utc_now()
+    job = {
+        "job_id": job_id, "kind": kind, "created_at": created_at, "snapshot_id": snapshot_id, "snapshot_sha256": sha256,
+        "files": file_hashes(KINDS[kind].files(recipe)), "git_revision": git_revision(), "version": version(),
+    }  # fmt: skip
     jobs = data_dir / "jobs"
     jobs.mkdir(parents=True, exist_ok=True)
     making = jobs / f".{job_id}"
     making.mkdir()
-    created_at = utc_now()
-    job = {
-        "job_id": job_id, "kind": kind, "created_at": created_at, "snapshot_id": snapshot_id, "snapshot_sha256": sha256,
-        "git_revision": git_revision(), "version": _version(),
-    }  # fmt: skip
     write_atomically(making / JOB, json.dumps(job, indent=1))
     write_atomically(making / RECIPE, recipe.to_toml())
     (making / LOG).touch()
@@ -101,7 +110,8 @@ def read_status(folder: Path) -> JobStatus:
     status = run_folder.read_status()
     if alive:
         if status.state in ("queued", "running"):
-            state: JobState = "stopping" if run_folder.stop_requested() else "running"
+            waits = status.state == "queued" and status.phase.startswith(WAITING)
+            state: JobState = "stopping" if run_folder.stop_requested() else "queued" if waits else "running"
             return replace(status, state=state, phase=status.phase or "starting")
         return status
     launched = status.state == "queued" and status.started_at is not None
@@ -203,7 +213,7 @@ def resume_job(folder: Path) -> int:
     Raises FolderBusy and JobError as `start_job` does, and RowsError when the snapshot is gone.
     """
     job = RunFolder(folder).job()
-    _check_snapshot(folder, job)
+    _check_data(folder, job)
     return start_job(folder)
 
 
@@ -285,36 +295,64 @@ def _outcome(folder: Path, run: Run) -> JobStatus:
 
 
 def _work(folder: Path, run: Run) -> None:
+    from training.topology import peers
+
     recipe = read_recipe(folder / RECIPE)
+    with turn(run, recipe):
+        run.begin()
+        with peers(folder, recipe, run.folder.lock_fd):
+            _train(folder, recipe, run)
+
+
+def _train(folder: Path, recipe: Recipe, run: Run) -> None:
+    from training.kinds import KINDS
+
+    kind = KINDS[recipe.kind]
     job = run.folder.job()
-    run.phase("reading the snapshot")
-    snapshot = _check_snapshot(folder, job)
-    traces = read_traces(snapshot)
+    snapshot = _check_data(folder, job)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched: base models are folders
-    run.phase("loading the base model")
+    run.phase("starting")
     import torch
     from transformers.utils import logging as hf_logging
 
-    from training import prm, sft
     from training.base_model import base_folder, weights_sha256
-    from training.recipe import PrmRecipe, SftRecipe
 
     # The same number of threads adds in the same order: a resumed job must not differ in the last bit.
     torch.set_num_threads(recipe.threads)
     hf_logging.disable_progress_bar()
+    outcome = kind.train(snapshot, recipe, run)
+    run.publish(replace(run.status, figures=outcome.figures, seconds=run.seconds()))
     base = base_folder(recipe.base)
-    if isinstance(recipe, PrmRecipe):
-        figures, rows = prm.train(traces, base, recipe, run)
-    else:
-        assert isinstance(recipe, SftRecipe)
-        figures, rows = sft.train(traces, base, recipe, run)
-    run.publish(replace(run.status, figures=figures, seconds=run.seconds()))
+    data = {"data.parquet": job["snapshot_sha256"]} if job["snapshot_sha256"] else {}
+    made = Checkpoint(
+        job["job_id"], recipe.kind, kind.used_as, utc_now(), job["snapshot_id"], data | job.get("files", {}), recipe.base,
+        weights_sha256(base), weights_sha256(folder / "model"), parent_of(recipe.base), run.status.total_steps,
+        round(run.seconds(), 1), job["git_revision"], job["version"], outcome.figures,
+    )  # fmt: skip
     lineage = {
-        "snapshot": job["snapshot_id"], "data.parquet sha256": job["snapshot_sha256"], "base model": recipe.base,
-        "base weights sha256": weights_sha256(base), "git revision": job["git_revision"], "worldline": job["version"],
-        "torch": torch.__version__, "made at": utc_now(),
+        "snapshot": made.snapshot_id, **{f"{name} sha256": value for name, value in made.data.items()},
+        "base model": made.base, "base weights sha256": made.base_sha256, "weights sha256": made.weights_sha256,
+        "git revision": made.git_revision, "worldline": made.version, "torch": torch.__version__, "made at": made.made_at,
     }  # fmt: skip
-    _write_card(folder, run, recipe, lineage, rows.counts)
+    _write_card(folder, run, recipe, lineage, outcome.counts)
+    record(folder, made)
+
+
+def run_peer(folder: Path) -> int:
+    """A further process of a job (`topology.py`): computes its share and writes nothing. Returns an exit code."""
+    run_folder = RunFolder(folder)
+    run = Run(run_folder, replace(run_folder.read_status(), state="running"), leads=False)
+    # The first process decides when to stop, and says so to all in the same step.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        _train(folder, read_recipe(folder / RECIPE), run)
+    except (PeerDone, Stopped):
+        return 0
+    except Exception:  # the first process notices that this one is gone; why is in the log
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 def _write_card(folder: Path, run: Run, recipe: Recipe, lineage: dict, counts: dict[str, int]) -> None:
@@ -347,7 +385,13 @@ def explain(error: Exception, folder: Path) -> str:
     return f"{type(error).__name__}: {first}. The whole traceback is in log.txt."
 
 
-def _check_snapshot(folder: Path, job: dict) -> Path:
+def _check_data(folder: Path, job: dict) -> Path | None:
+    """The snapshot's folder, if the job has one; what the job was made for must still be what is there."""
+    for path, sha256 in job.get("files", {}).items():
+        if file_hashes([Path(path)])[path] != sha256:
+            raise RowsError(f"{path} is not the file this job was made for (another SHA-256). Make a new job.")
+    if not job["snapshot_id"]:
+        return None
     snapshot = folder.resolve().parents[1] / "snapshots" / job["snapshot_id"]
     if data_sha256(snapshot) != job["snapshot_sha256"]:
         raise RowsError(
@@ -376,40 +420,15 @@ def _stopping_by_signal(run: Run) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def git_revision() -> str | None:
-    """The revision of the source that runs, with "+" when files differ from it; None for an installed package."""
-    git = shutil.which("git")
-    if git is None or not (PACKAGE_ROOT / ".git").exists():
-        return None
-    try:
-        head = subprocess.run(
-            [git, "-C", str(PACKAGE_ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            [git, "-C", str(PACKAGE_ROOT), "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return head + ("+" if changed else "")
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("worldline")
-    except PackageNotFoundError:
-        return "from source"
-
-
 def main(arguments: Sequence[str]) -> int:
     """`run FOLDER`: exit code 0 done, 3 stopped, 1 failed, 2 wrong use."""
     if len(arguments) != 2 or arguments[0] != "run":
         print("usage: python -m training.jobs run FOLDER", file=sys.stderr)
         return 2
+    from training.topology import rank
+
+    if rank() > 0:
+        return run_peer(Path(arguments[1]))
     try:
         status = run_job(Path(arguments[1]))
     except (FolderBusy, OSError) as error:

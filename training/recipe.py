@@ -1,8 +1,9 @@
 """Recipes: everything that decides the weights of a job, typed, as flat TOML. An unknown key is an error that names it.
 
-The defaults live in `recipes/<kind>.toml` (each with the reason beside it), never here; `resolve_recipe` lays overrides
-over them and returns a frozen recipe, whose `to_toml()` is what a job's folder keeps. Knows no data and no trainer.
-After prime-rl's configuration: strict, resolved, written beside the result.
+The defaults live in `recipes/<kind>.toml` (each with the reason beside it), never here; `resolve_recipe` lays overlays
+(files of some keys) and then single keys over them and returns a frozen recipe, whose `to_toml()` is what a job's folder
+keeps. What the kinds have in common is here; what only one has is in `kinds/<kind>.py`. Knows no data and no trainer.
+After prime-rl's configuration: strict, layered, resolved, written beside the result.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ import os
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
-Kind = Literal["prm", "sft"]
-KINDS: tuple[Kind, ...] = ("prm", "sft")
 RECIPES = Path(__file__).parent / "recipes"
 # More threads than this do not help a model of a few million parameters on batches of a few thousand tokens.
 MOST_THREADS = 8
@@ -29,9 +29,10 @@ class RecipeError(ValueError):
 
 
 class Recipe(BaseModel):
-    """What PRM and SFT jobs have in common."""
+    """What jobs of all kinds have in common."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    kind: ClassVar[str]
 
     snapshot: str
     base: str
@@ -45,13 +46,27 @@ class Recipe(BaseModel):
     batch: Annotated[int, Field(ge=1)]
     accumulate: Annotated[int, Field(ge=1)]
     max_tokens: Annotated[int, Field(ge=16)]
+    packing: bool
+    dtype: Literal["float32", "bfloat16"]
+    gradient_checkpointing: bool
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+    processes: Annotated[int, Field(ge=1)]
+    parallel: Literal["ddp", "fsdp2"]
+    report_to: list[Literal["trackio", "tensorboard"]]
     checkpoint_every: Annotated[int, Field(ge=1)]
     log_every: Annotated[int, Field(ge=1)]
     threads: Annotated[int, Field(ge=0)]
 
-    @property
-    def kind(self) -> Kind:
-        raise NotImplementedError
+    @model_validator(mode="after")
+    def _processes_share_a_step(self) -> Self:
+        if self.accumulate % self.processes:
+            raise PydanticCustomError(
+                "share",
+                "the {a} forward passes of a step (accumulate) cannot be shared evenly among {p} processes; "
+                "make accumulate a multiple of processes",
+                {"a": self.accumulate, "p": self.processes},
+            )
+        return self
 
     @property
     def traces_per_step(self) -> int:
@@ -69,41 +84,24 @@ class Recipe(BaseModel):
         return "\n".join(lines) + "\n"
 
 
-class PrmRecipe(Recipe):
-    """A process reward model from step ratings."""
+def resolve_recipe(
+    kind: str, overrides: Sequence[str] = (), snapshot: str = "", overlays: Sequence[Path | str] = ()
+) -> Any:
+    """The shipped recipe of `kind` with overlays, then `key=value` overrides, then the snapshot laid over it.
 
-    neutral_as: Literal["good", "bad", "ignore"]
-    stop_at_first_error: bool
-    disagreement: Literal["soft", "drop"]
-
-    @property
-    def kind(self) -> Kind:
-        return "prm"
-
-
-class SftRecipe(Recipe):
-    """Supervised fine-tuning on traces that people approved."""
-
-    choose: Literal["approved", "solved", "either"]
-    backtracks: Literal["keep", "mask", "cut"]
-
-    @property
-    def kind(self) -> Kind:
-        return "sft"
-
-
-_CLASSES: dict[str, type[PrmRecipe] | type[SftRecipe]] = {"prm": PrmRecipe, "sft": SftRecipe}
-
-
-def resolve_recipe(kind: str, overrides: Sequence[str] = (), snapshot: str = "") -> PrmRecipe | SftRecipe:
-    """The shipped recipe of `kind` with `key=value` overrides and the snapshot laid over it.
-
+    overlays: TOML files with some of the keys, or names of shipped ones (`recipes/overlays/`); a later one wins.
     `threads = 0` becomes the number chosen for this machine, so that a job that is resumed computes as it began.
-    Raises RecipeError.
+    Returns the kind's own class of recipe. Raises RecipeError.
     """
-    if kind not in _CLASSES:
-        raise RecipeError(f'There is no "{kind}" recipe. Use one of: {", ".join(KINDS)}.')
+    cls = _class_of(kind)
     values = tomllib.loads((RECIPES / f"{kind}.toml").read_text(encoding="utf-8"))
+    for overlay in overlays:
+        path = _overlay_path(overlay)
+        found = _read_toml(path)
+        if found.pop("kind", kind) != kind:
+            raise RecipeError(f'{path} is for another kind of job than "{kind}".')
+        _refuse_unknown(cls, found, str(path))
+        values |= found
     for override in overrides:
         key, equals, text = override.partition("=")
         key = key.strip()
@@ -111,24 +109,54 @@ def resolve_recipe(kind: str, overrides: Sequence[str] = (), snapshot: str = "")
             raise RecipeError(f'"{override}" is not of the form key=value. Example: epochs=2.')
         values[key] = _override_value(text.strip())
     values["snapshot"] = snapshot or values.get("snapshot", "")
-    recipe = _validate(kind, values, f"the {kind} recipe")
+    recipe = _validate(cls, values, f"the {kind} recipe")
     if recipe.threads == 0:
         recipe = recipe.model_copy(update={"threads": sensible_threads()})
     return recipe
 
 
-def read_recipe(path: Path) -> PrmRecipe | SftRecipe:
+def read_recipe(path: Path) -> Any:
     """A resolved recipe file, as a job's folder holds it. Raises RecipeError that names the file."""
+    values = _read_toml(path)
+    kind = values.pop("kind", None)
+    if not isinstance(kind, str):
+        raise RecipeError(f'{path} has no "kind": is it the recipe of a job?')
+    return _validate(_class_of(kind, f"{path}: "), values, str(path))
+
+
+def shipped_overlays() -> list[str]:
+    """Names that `overlays` takes beside paths."""
+    return sorted(path.stem for path in (RECIPES / "overlays").glob("*.toml"))
+
+
+def _class_of(kind: str, where: str = "") -> type[Recipe]:
+    from training.kinds import KINDS
+
+    if kind not in KINDS:
+        near = difflib.get_close_matches(kind, KINDS, n=1)
+        hint = f' Did you mean "{near[0]}"?' if near else ""
+        raise RecipeError(f'{where}There is no kind of job "{kind}".{hint} Use one of: {", ".join(KINDS)}.')
+    return KINDS[kind].recipe
+
+
+def _overlay_path(overlay: Path | str) -> Path:
+    path = Path(overlay)
+    if path.suffix != ".toml" and not path.exists():
+        path = RECIPES / "overlays" / f"{overlay}.toml"
+        if not path.is_file():
+            raise RecipeError(
+                f'"{overlay}" is neither a TOML file nor a shipped overlay ({", ".join(shipped_overlays())}).'
+            )
+    return path
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror}.") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not valid TOML: {error}.") from error
-    kind = values.pop("kind", None)
-    if kind not in _CLASSES:
-        raise RecipeError(f'{path}: "kind" must be one of {", ".join(KINDS)}, not {kind!r}.')
-    return _validate(kind, values, str(path))
 
 
 def sensible_threads() -> int:
@@ -140,8 +168,7 @@ def sensible_threads() -> int:
     return max(1, min(MOST_THREADS, usable // 2))
 
 
-def _validate(kind: str, values: dict[str, Any], where: str) -> PrmRecipe | SftRecipe:
-    cls = _CLASSES[kind]
+def _refuse_unknown(cls: type[Recipe], values: dict[str, Any], where: str) -> None:
     known = list(cls.model_fields)
     for key in values:
         if key not in known:
@@ -149,6 +176,10 @@ def _validate(kind: str, values: dict[str, Any], where: str) -> PrmRecipe | SftR
             raise RecipeError(
                 f'"{key}" is not a key of {where}. Did you mean "{near}"? Known keys: {", ".join(known)}.'
             )
+
+
+def _validate(cls: type[Recipe], values: dict[str, Any], where: str) -> Recipe:
+    _refuse_unknown(cls, values, where)
     try:
         return cls.model_validate(values)
     except ValidationError as error:
@@ -157,6 +188,8 @@ def _validate(kind: str, values: dict[str, Any], where: str) -> PrmRecipe | SftR
         if first["type"] == "missing":
             raise RecipeError(f'"{key}" is missing in {where}.') from error
         message = first["msg"][0].lower() + first["msg"][1:]
+        if not key:  # about several keys: the message names them
+            raise RecipeError(f"In {where}, {message}.") from error
         raise RecipeError(f'"{key}" in {where} cannot be {first["input"]!r}: {message}.') from error
 
 
@@ -168,7 +201,9 @@ def _override_value(text: str) -> Any:
         return text
 
 
-def _toml_value(value: bool | int | float | str) -> str:
+def _toml_value(value: bool | int | float | str | list[Any]) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml_value, value))}]"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):

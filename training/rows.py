@@ -13,12 +13,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.formats import steiner_tokens as t
 from core.scoring.encoding import EncodingError, encode_prompt, encode_steps
 from storage.exports.prm800k import way_to_the_end
-from training.recipe import PrmRecipe, SftRecipe
+
+if TYPE_CHECKING:
+    from training.kinds.prm import PrmRecipe
+    from training.kinds.sft import SftRecipe
 
 IGNORE = -100
 NAN = math.nan

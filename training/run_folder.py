@@ -114,6 +114,11 @@ class RunFolder:
             os.close(self._lock)
             self._lock = None
 
+    @property
+    def lock_fd(self) -> int | None:
+        """For a child that must hold the lock as long as it lives."""
+        return self._lock
+
     def is_held(self) -> bool:
         """Does a live process run this job?"""
         try:
@@ -231,17 +236,23 @@ class Stopped(Exception):
     """Somebody asked the job to stop, and it did."""
 
 
+class PeerDone(Exception):
+    """A process that only helps another one has done its share."""
+
+
 class Run:
     """A job while it runs: the only place from which its status is written.
 
-    `notify` is called with every new status (a progress bar); `asked_to_stop` is set by a signal.
+    `notify` is called with every new status (a progress bar); `asked_to_stop` is set by a signal. One that does not
+    lead (a further process of the same job) says and writes nothing.
     """
 
     # Writing (and fsyncing) the status more often than this would cost more than the steps of a tiny model.
     STATUS_EVERY_S = 0.5
 
-    def __init__(self, folder: RunFolder, status: JobStatus, notify=None) -> None:
+    def __init__(self, folder: RunFolder, status: JobStatus, notify=None, *, leads: bool = True) -> None:
         self.folder = folder
+        self.leads = leads
         self.status = status
         self.asked_to_stop = False
         self._notify = notify
@@ -249,12 +260,19 @@ class Run:
         self._started = time.monotonic()
         self.seconds_before = 0.0  # of training in earlier lives of the job
 
+    def begin(self) -> None:
+        """The waiting is over: from here on time counts."""
+        self._started = time.monotonic()
+        self.publish(replace(self.status, state="running", phase="starting"))
+
     def seconds(self) -> float:
         return self.seconds_before + time.monotonic() - self._started
 
     def publish(self, status: JobStatus, *, now: bool = True) -> None:
         """Make this the status; `now=False` writes it only if the last writing was a while ago."""
         self.status = replace(status, seconds=round(self.seconds(), 1))
+        if not self.leads:
+            return
         if now or time.monotonic() - self._written > self.STATUS_EVERY_S:
             self.folder.write_status(self.status)
             self._written = time.monotonic()
@@ -263,9 +281,15 @@ class Run:
 
     def phase(self, text: str) -> None:
         """Say what comes next, and stop here if somebody asked for it. Raises Stopped."""
-        self.check_stop()
-        self.folder.say(text)
+        if self.leads:  # the others are told in the next step
+            self.check_stop()
+        self.say(text)
         self.publish(replace(self.status, phase=text))
+
+    def say(self, text: str) -> None:
+        """A line in the log."""
+        if self.leads:
+            self.folder.say(text)
 
     def stop_wanted(self) -> bool:
         return self.asked_to_stop or self.folder.stop_requested()

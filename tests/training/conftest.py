@@ -48,9 +48,10 @@ def learned_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _small_language_model(folder: Path) -> Path:
     import torch
 
+    from training.kinds.sft import NextToken
+    from training.packing import batch_of, outputs
     from training.pocket import PocketRecipe, new_model, save
     from training.rows import TokenRow
-    from training.sft import SftObjective
     from training.synthesis.pocket_tokenizer import build
 
     torch.set_num_threads(1)
@@ -62,12 +63,12 @@ def _small_language_model(folder: Path) -> Path:
         body = tokenizer(f"{example.walk.response}<|end|>").input_ids
         rows.append(TokenRow(head + body, [-100] * len(head) + body, "", ""))
     rows.sort(key=lambda row: len(row.ids))
-    objective = SftObjective(tokenizer.pad_token_id)
+    objective = NextToken()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(5)
     for start in (16 * torch.randperm(len(rows) // 16, generator=generator)).tolist():
-        batch = objective.collate(rows[start : start + 16])
-        (objective.loss_sum(model, batch) / objective.count(batch)).backward()
+        batch = batch_of(rows[start : start + 16], objective, packed=False)
+        (objective.loss_sum(outputs(model, batch, objective), batch.targets) / len(batch.at)).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

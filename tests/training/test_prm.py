@@ -11,7 +11,8 @@ import pytest
 from core.scoring.encoding import separator_id
 from core.scoring.prm import PrmScorer, ScorerError, aggregate
 from tests.training.synthetic import Labelled, examples, snapshot_rows, write_snapshot
-from training.prm import PrmObjective, held_out_figures, new_prm, score_rows, step_loss, train
+from training.kinds.prm import PrmObjective, held_out_figures, new_prm, score_rows, step_loss, train
+from training.packing import batch_of, outputs
 from training.recipe import resolve_recipe
 from training.rows import TokenRow, prm_rows, read_traces
 from training.run_folder import JobStatus, Run, RunFolder
@@ -37,26 +38,26 @@ def test_the_loss_is_softmax_cross_entropy_for_hard_labels() -> None:
     hard = torch.tensor([[1.0, NAN, 0.0, NAN, NAN], [NAN, 0.0, NAN, NAN, 1.0]])
     known = ~hard.isnan()
     expected = torch.nn.functional.cross_entropy(logits[known], hard[known].long(), reduction="sum")
-    assert step_loss(logits, hard).item() == pytest.approx(expected.item(), rel=1e-6)
+    assert step_loss(logits[known], hard[known]).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_a_soft_label_is_the_mean_of_the_hard_ones() -> None:
     import torch
 
-    logits = torch.tensor([[[0.3, -0.7]]])
-    losses = [step_loss(logits, torch.tensor([[y]])).item() for y in (0.0, 0.25, 1.0)]
+    logits = torch.tensor([[0.3, -0.7]])
+    losses = [step_loss(logits, torch.tensor([y])).item() for y in (0.0, 0.25, 1.0)]
     assert losses[1] == pytest.approx(0.75 * losses[0] + 0.25 * losses[2], rel=1e-6)
 
 
-def test_positions_without_a_label_get_no_gradient() -> None:
-    import torch
-
-    logits = torch.randn(3, 7, 2, requires_grad=True)
-    labels = torch.full((3, 7), NAN)
-    labels[0, 2], labels[1, 6] = 1.0, 0.0
-    step_loss(logits, labels).backward()
-    touched = logits.grad.abs().sum(-1) > 0
-    assert touched.nonzero().tolist() == [[0, 2], [1, 6]]
+def test_only_labelled_positions_are_judged_however_the_rows_lie() -> None:
+    objective = PrmObjective()
+    rows = [TokenRow([5, 6, 7], [NAN, 1.0, 0.0], "a", "p"), TokenRow([8, 9], [NAN, 0.25], "b", "p")]
+    packed, padded = (batch_of(rows, objective, packed=p) for p in (True, False))
+    assert packed.ids.tolist() == [[5, 6, 7, 8, 9]]
+    assert packed.at.tolist() == [1, 2, 4]
+    assert padded.ids.tolist() == [[5, 6, 7], [8, 9, 0]]
+    assert padded.at.tolist() == [1, 2, 4]  # in the flattened batch
+    assert packed.targets.tolist() == padded.targets.tolist() == [1.0, 0.0, 0.25]
 
 
 def test_padding_and_neighbours_in_a_batch_change_nothing(data_dir: Path, tiny_base: Path, tokenizer: Any) -> None:
@@ -65,12 +66,14 @@ def test_padding_and_neighbours_in_a_batch_change_nothing(data_dir: Path, tiny_b
     rows = sorted(some_rows(data_dir, tokenizer), key=lambda r: len(r.ids))
     short, long = rows[0], rows[-1]
     assert len(short.ids) < len(long.ids)
-    objective = PrmObjective(tokenizer.pad_token_id)
+    objective = PrmObjective()
     model = new_prm(tiny_base, tokenizer, seed=1)
     with torch.no_grad():
-        together = objective.loss_sum(model, objective.collate([short, long])).item()
-        alone = sum(objective.loss_sum(model, objective.collate([row])).item() for row in (short, long))
-    assert together == pytest.approx(alone, rel=1e-5)
+        together, *alone = (
+            outputs(model, batch_of(some, objective, packed=False), objective)
+            for some in ([short, long], [short], [long])
+        )
+    assert torch.allclose(together, torch.cat(alone), atol=1e-5)
 
 
 def test_no_dropout_in_the_head(tiny_base: Path, tokenizer: Any) -> None:
@@ -81,40 +84,6 @@ def test_no_dropout_in_the_head(tiny_base: Path, tokenizer: Any) -> None:
     ids = torch.tensor([tokenizer("Reach 24 from 4, 7, 8 and 8.").input_ids])
     with torch.no_grad():
         assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
-
-
-@pytest.mark.parametrize("recipe_kind", ["prm", "sft"])
-def test_a_batch_of_four_equals_two_accumulated_batches_of_two(
-    recipe_kind: str, tmp_path: Path, tiny_base: Path, tokenizer: Any
-) -> None:
-    """Labels are counted over the whole step, so that traces of different length weigh the same in both."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from training.loop import fit
-    from training.rows import sft_rows
-    from training.sft import SftObjective
-
-    data = snapshot_rows(examples(12, longest=6))
-    for row in data:
-        row["verdict"] = 1
-    traces = read_traces(write_snapshot(tmp_path, data))
-    trained = []
-    for batch, accumulate in ((4, 1), (2, 2)):
-        settings = [f"batch={batch}", f"accumulate={accumulate}", "epochs=2", "min_steps=1", "learning_rate=1e-2"]
-        recipe = resolve_recipe(recipe_kind, settings, "snap")
-        if recipe_kind == "prm":
-            rows, objective = prm_rows(traces, tokenizer, recipe).train, PrmObjective(tokenizer.pad_token_id)
-            model = new_prm(tiny_base, tokenizer, seed=1)
-        else:
-            rows, objective = sft_rows(traces, tokenizer, recipe).train, SftObjective(tokenizer.pad_token_id)
-            model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
-        trained.append(fit(model, rows, objective, recipe, a_run(tmp_path / f"run-{batch}")).state_dict())
-    for name, weights in trained[0].items():
-        assert torch.allclose(weights, trained[1][name], atol=2e-5), name
-    start = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32).state_dict()
-    moved = max((trained[0][name] - start[name]).abs().max().item() for name in start if name in trained[0])
-    assert moved > 1e-2  # there was something to compare
 
 
 def test_undefined_figures_are_said_and_not_numbered(data_dir: Path, tiny_base: Path, tokenizer: Any) -> None:
@@ -145,9 +114,9 @@ def test_a_reward_model_learns_which_steps_can_still_reach_the_target(
     Without skill the AUC is 0.5 whatever the base rate.
     """
     folder = write_snapshot(tmp_path, snapshot_rows(balanced(120, seed=21, longest=8), test_every=3))
-    recipe = resolve_recipe("prm", ["epochs=2", "threads=1"], "snap")
+    recipe = resolve_recipe("prm", ["epochs=2", "threads=1", f"base={learned_base}"], "snap")
     run = a_run(tmp_path / "jobs" / "one")
-    figures, _ = train(read_traces(folder), learned_base, recipe, run)
+    figures = train(folder, recipe, run).figures
     with capsys.disabled():
         print(
             f"\n    held-out AUC {figures['auc']} (95 %: {figures['auc_95']}), base rate {figures['base_rate']}, "

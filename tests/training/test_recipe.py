@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from training.recipe import KINDS, RecipeError, read_recipe, resolve_recipe, sensible_threads
+from training.kinds import KINDS
+from training.recipe import RecipeError, read_recipe, resolve_recipe, sensible_threads
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -49,8 +50,8 @@ def test_text_without_quotes_is_taken_as_it_is() -> None:
 
 
 def test_an_unknown_kind_names_the_known_ones() -> None:
-    with pytest.raises(RecipeError, match="prm, sft"):
-        resolve_recipe("dpo")
+    with pytest.raises(RecipeError, match=r'no kind of job "prn"\. Did you mean "prm"\? Use one of: prm, '):
+        resolve_recipe("prn")
 
 
 def test_a_broken_recipe_file_is_named(tmp_path: Path) -> None:

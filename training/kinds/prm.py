@@ -7,6 +7,8 @@ scorer with random weights learns little from a few hundred traces. Setup after 
 PRMTrainer.
 
 Knows rows and a run; knows no snapshot format and no process.
+
+A batch is padded only to be measured; in training rows lie end to end (`packing.py`).
 """
 
 from __future__ import annotations
@@ -15,53 +17,48 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from training.base_model import fit_vocabulary, load_tokenizer, save_model
+from training.base_model import base_folder, fit_vocabulary, load_tokenizer, save_model
+from training.kind import Card, Kind, Outcome
 from training.loop import fit
 from training.metrics import ScoredTrace, auc, auc_interval, first_error_f1, judged
-from training.recipe import PrmRecipe
-from training.rows import JudgedTrace, Rows, TokenRow, prm_rows
+from training.recipe import Recipe
+from training.rows import Rows, TokenRow, prm_rows, read_traces
 from training.run_folder import Run
 
 # Padded tokens in one forward pass of the evaluation.
 EVAL_TOKENS = 8192
 
 
+class PrmRecipe(Recipe):
+    """A process reward model from step ratings."""
+
+    kind: ClassVar[str] = "prm"
+    neutral_as: Literal["good", "bad", "ignore"]
+    stop_at_first_error: bool
+    disagreement: Literal["soft", "drop"]
+
+
 @dataclass(frozen=True)
 class PrmObjective:
-    """See `training.loop.Objective`."""
+    """See `training.packing.Objective`. Outputs (N, 2) at the labelled positions, targets (N,) in [0, 1]."""
 
-    pad_id: int
+    causal_lm: ClassVar[bool] = False
 
-    def collate(self, rows: Sequence[TokenRow]) -> dict[str, Any]:
-        """Labels are float32 (B, T), NaN where there is no loss, padding included."""
-        import torch
+    def targets(self, row: TokenRow) -> tuple[list[int], list[float]]:
+        at = [i for i, y in enumerate(row.labels) if not math.isnan(y)]
+        return at, [row.labels[i] for i in at]
 
-        longest = max(len(r.ids) for r in rows)
-        ids_BT = torch.full((len(rows), longest), self.pad_id)
-        labels_BT = torch.full((len(rows), longest), math.nan)
-        for i, row in enumerate(rows):
-            ids_BT[i, : len(row.ids)] = torch.tensor(row.ids)
-            labels_BT[i, : len(row.labels)] = torch.tensor(row.labels)
-        return {"ids": ids_BT, "labels": labels_BT}
-
-    def count(self, batch: dict[str, Any]) -> Any:
-        return (~batch["labels"].isnan()).sum()
-
-    def loss_sum(self, model: Any, batch: dict[str, Any]) -> Any:
-        # Padding is on the right of a causal model, where no labelled position can see it: no attention mask is needed,
-        # which keeps the fast attention path.
-        return step_loss(model(input_ids=batch["ids"]).logits, batch["labels"])
+    def loss_sum(self, outputs_NC: Any, targets_N: Any) -> Any:
+        return step_loss(outputs_NC, targets_N)
 
 
-def step_loss(logits_BT2: Any, labels_BT: Any) -> Any:
-    """Summed cross-entropy of P(good) = sigmoid(logit 1 − logit 0) with hard or soft labels; NaN takes no part."""
+def step_loss(logits_N2: Any, labels_N: Any) -> Any:
+    """Summed cross-entropy of P(good) = sigmoid(logit 1 − logit 0) with hard or soft labels."""
     from torch.nn.functional import binary_cross_entropy_with_logits
 
-    known_BT = ~labels_BT.isnan()
-    logits_N2 = logits_BT2[known_BT]
-    return binary_cross_entropy_with_logits(logits_N2[:, 1] - logits_N2[:, 0], labels_BT[known_BT], reduction="sum")
+    return binary_cross_entropy_with_logits(logits_N2[:, 1] - logits_N2[:, 0], labels_N, reduction="sum")
 
 
 def new_prm(base: Path, tokenizer: Any, seed: int) -> Any:
@@ -141,21 +138,29 @@ def held_out_figures(scored: Sequence[ScoredTrace]) -> dict[str, Any]:
     return figures
 
 
-def train(traces: Sequence[JudgedTrace], base: Path, recipe: PrmRecipe, run: Run) -> tuple[dict[str, Any], Rows]:
-    """Train on the train split, measure on the test split, save to the run's `model/`. Returns figures and rows."""
-    tokenizer = load_tokenizer(base)
+def train(snapshot: Path | None, recipe: PrmRecipe, run: Run) -> Outcome:
+    """Train on the train split, measure on the test split, save to the run's `model/`."""
     from core.scoring.encoding import separator_id
 
-    separator = separator_id(tokenizer)
+    assert snapshot is not None
+    run.phase("reading the snapshot")
+    traces = read_traces(snapshot)
+    base = base_folder(recipe.base)
+    tokenizer = load_tokenizer(base)
     rows = prm_rows(traces, tokenizer, recipe)
-    counts = rows.counts
-    run.folder.say(f"{len(rows.train)} traces to train on, {len(rows.test)} held out: {counts}")
+    return train_scorer(rows, base, tokenizer, separator_id(tokenizer), recipe, run)
+
+
+def train_scorer(rows: Rows, base: Path, tokenizer: Any, separator: int, recipe: Recipe, run: Run) -> Outcome:
+    """Train a two-label head on rows, and measure it at the separators of the held-out ones."""
+    run.say(f"{len(rows.train)} traces to train on, {len(rows.test)} held out: {rows.counts}")
     labels = [y for row in rows.train for y in row.labels if not math.isnan(y)]
     warnings = warn(rows, labels, tokenizer)
     for warning in warnings:
-        run.folder.say(f"warning: {warning}")
+        run.say(f"warning: {warning}")
+    run.phase("loading the base model")
     model = new_prm(base, tokenizer, recipe.seed)
-    model = fit(model, rows.train, PrmObjective(tokenizer.pad_token_id), recipe, run)
+    model = fit(model, rows.train, PrmObjective(), recipe, run)
     run.phase("measuring on held-out steps")
     figures = held_out_figures(score_rows(model, rows.test, separator, run))
     figures |= {
@@ -167,7 +172,7 @@ def train(traces: Sequence[JudgedTrace], base: Path, recipe: PrmRecipe, run: Run
         figures["warnings"] = warnings
     run.phase("saving the model")
     save_model(model, tokenizer, run.folder.path / "model")
-    return figures, rows
+    return Outcome(figures, rows.counts)
 
 
 def warn(rows: Rows, labels: Sequence[float], tokenizer: Any) -> list[str]:
@@ -186,3 +191,35 @@ def warn(rows: Rows, labels: Sequence[float], tokenizer: Any) -> list[str]:
         if share > 0.02:
             found.append(f"{share:.0%} of the tokens are unknown to the base model: it was not made for these traces.")
     return found
+
+
+KIND = Kind(
+    name="prm",
+    title="Process reward model",
+    does="learns to score each step from the ratings",
+    recipe=PrmRecipe,
+    train=train,
+    used_as="scorer",
+    hint="epochs=2\nlearning_rate=1e-3\nneutral_as=good",
+    card=Card(
+        tag="token-classification",
+        use="""\
+Scores each step of a reasoning trace with P(good), read at `<|step_score|>` after the step (`*ForTokenClassification`,
+label 0 bad, 1 good). In Python:
+
+    from core.scoring.prm import PrmScorer, aggregate
+    scores = PrmScorer("model").score(prompt, step_texts)   # step_texts: the raw pieces response[start:end]
+    aggregate(scores, "min")
+
+vLLM serves the folder as a pooling model:
+`PoolerConfig(tok_pooling_type="STEP", step_tag_id=<id of <|step_score|>>)`.""",
+        figures=(
+            "auc: the chance that a good held-out step scores above a bad one (0.5: no skill). base_rate: the share of "
+            "good steps; guessing the commoner kind every time would be right as often as that kind is common. auc_95: "
+            "resampled over questions. first_error_f1: as in ProcessBench."
+        ),
+        limits="""\
+It imitates the people whose ratings it saw, on traces like those they rated. The held-out figures are from other
+questions of the same snapshot: they say nothing of other tasks, and with few held-out steps the interval is wide.""",
+    ),
+)

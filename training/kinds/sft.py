@@ -1,0 +1,127 @@
+"""Supervised fine-tuning on the traces that people approved: next-token loss on the response, never on the question.
+
+Which traces and which of their tokens is decided in `rows.py`. Reports the mean loss per token on held-out traces
+before and after. Knows rows and a run; knows no snapshot format and no process. Simplified: the logits of all labelled
+tokens of a forward pass are there at once, so with a large vocabulary `batch` is what memory allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from training.base_model import base_folder, fit_vocabulary, load_tokenizer, save_model
+from training.kind import Card, Kind, Outcome
+from training.loop import fit
+from training.packing import batch_of, outputs
+from training.recipe import Recipe
+from training.rows import IGNORE, Rows, TokenRow, read_traces, sft_rows
+from training.run_folder import Run
+
+EVAL_TRACES = 4
+
+
+class SftRecipe(Recipe):
+    """Supervised fine-tuning on traces that people approved."""
+
+    kind: ClassVar[str] = "sft"
+    choose: Literal["approved", "solved", "either"]
+    backtracks: Literal["keep", "mask", "cut"]
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """See `training.packing.Objective`. Outputs (N, V) where the next token is a label, targets (N,) that token."""
+
+    causal_lm: ClassVar[bool] = True
+
+    def targets(self, row: TokenRow) -> tuple[list[int], list[float]]:
+        # `labels[t]` is the token at t, predicted at t − 1; nothing predicts the first one.
+        at = [t - 1 for t in range(1, len(row.labels)) if row.labels[t] != IGNORE]
+        return at, [row.labels[t + 1] for t in at]
+
+    def loss_sum(self, outputs_NC: Any, targets_N: Any) -> Any:
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(outputs_NC, targets_N, reduction="sum")
+
+
+def held_out_loss(model: Any, rows: Sequence[TokenRow], run: Run | None = None) -> float | None:
+    """Mean loss per labelled token; None without rows."""
+    import torch
+
+    objective = NextToken()
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    total, n = 0.0, 0
+    ordered = sorted(rows, key=lambda r: len(r.ids))
+    with torch.inference_mode():
+        for start in range(0, len(ordered), EVAL_TRACES):
+            if run is not None:
+                run.check_stop()
+            batch = batch_of(ordered[start : start + EVAL_TRACES], objective, packed=False).to(device)
+            if len(batch.at):
+                total += objective.loss_sum(outputs(model, batch, objective), batch.targets).item()
+                n += len(batch.at)
+    model.train(was_training)
+    return total / n if n else None
+
+
+def train(snapshot: Path | None, recipe: SftRecipe, run: Run) -> Outcome:
+    """Train on the train split, measure on the test split, save to the run's `model/`."""
+    assert snapshot is not None
+    run.phase("reading the snapshot")
+    traces = read_traces(snapshot)
+    base = base_folder(recipe.base)
+    tokenizer = load_tokenizer(base)
+    rows = sft_rows(traces, tokenizer, recipe)
+    return train_language_model(rows, base, tokenizer, recipe, run)
+
+
+def train_language_model(rows: Rows, base: Path, tokenizer: Any, recipe: Recipe, run: Run) -> Outcome:
+    """Next-token training on rows; reports the held-out loss before and after."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    run.say(f"{len(rows.train)} rows to train on, {len(rows.test)} held out: {rows.counts}")
+    run.phase("loading the base model")
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    fit_vocabulary(model, tokenizer)
+    before = None
+    if run.leads:
+        run.phase("measuring the base model on held-out rows")
+        before = held_out_loss(model, rows.test, run)
+    model = fit(model, rows.train, NextToken(), recipe, run)
+    run.phase("measuring on held-out rows")
+    after = held_out_loss(model, rows.test, run)
+    undefined = "undefined: nothing of what was chosen is in the test split (a tenth of the questions)"
+    figures = {
+        "loss_before": undefined if before is None else round(before, 5),
+        "loss_after": undefined if after is None else round(after, 5),
+        "n_test_traces": len(rows.test), "n_train_traces": len(rows.train),
+        "n_train_tokens": sum(y != IGNORE for row in rows.train for y in row.labels),
+    }  # fmt: skip
+    run.phase("saving the model")
+    save_model(model, tokenizer, run.folder.path / "model")
+    return Outcome(figures, rows.counts)
+
+
+KIND = Kind(
+    name="sft",
+    title="Fine-tuned reasoner",
+    does="goes on training a language model on rated traces",
+    recipe=SftRecipe,
+    train=train,
+    used_as="model",
+    hint="epochs=2\nchoose=approved\nbacktracks=keep",
+    card=Card(
+        tag="text-generation",
+        use="""\
+An ordinary `*ForCausalLM` with the tokenizer of its base model. Steiner's tokens are ordinary tokens: decode with
+`skip_special_tokens=False`.""",
+        figures="loss: mean negative log-likelihood a token of the response, on held-out traces, before and after.",
+        limits="A lower held-out loss means that it writes more like the approved traces; it does not mean that it solves more.",
+    ),
+)
