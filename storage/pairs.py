@@ -11,7 +11,7 @@ Which pairs are made is in `pairing.py`, what raters think of them in `verdicts.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -22,8 +22,10 @@ from storage import rubrics
 from storage.database import insert
 from storage.errors import StoreError
 from storage.events import format_utc, parse_utc
-from storage.queues.items import HAD, HOLDS_A_PLACE
+from storage.queues.pair_items import pair_items, pairs_open_to
 from storage.queues.settings import Item, Queue, read_queue, save_queues
+from storage.sampling import drawn
+from storage.sampling.base import Slice
 
 DEFAULT_PAIR_QUEUE = "pairs"
 PAIR_RUBRIC = ("pairs", 1)
@@ -41,12 +43,6 @@ PAIR_CRITERIA = (
     ("search", "Explores and turns back well"),
     ("clear", "Easy to follow"),
 )
-# In which order pairs come, by the queue's sampling; what cannot order pairs falls back to the least rated.
-ORDERS = {
-    "least_rated": "taken, created_at, pair_id",
-    "oldest": "created_at, pair_id",
-    "random": "md5(pair_id || $rater)",
-}
 
 
 @dataclass(frozen=True)
@@ -156,24 +152,50 @@ def _pairs(con: duckdb.DuckDBPyConnection, where: str, params: list[Any]) -> lis
 # ---- handing out
 
 
-def _open(queue: Queue, rater_id: str, now: datetime) -> tuple[str, dict[str, Any]]:
-    """A select of (pair_id, created_at, taken) for pairs with a free place that this rater has not had."""
-    sql = f"""
-    select p.pair_id, p.created_at, coalesce(held.n, 0) as taken from pair p left join (
-        select pair_id, count(*) as n from assignment where queue_id = $queue and pair_id is not null and gold is null
-        and {HOLDS_A_PLACE} group by pair_id) held using (pair_id)
-    where p.queue_id = $queue and ($overlap::integer is null or coalesce(held.n, 0) < $overlap)
-      and p.pair_id not in (select pair_id from assignment
-        where queue_id = $queue and rater_id = $rater and pair_id is not null and {HAD})"""
-    return sql, {"queue": queue.queue_id, "rater": rater_id, "now": now, "overlap": queue.overlap}
+def next_pair(
+    con: duckdb.DuckDBPyConnection,
+    queue: Queue,
+    rater_id: str,
+    now: datetime,
+    rankings: Mapping[str, Sequence[str]],
+    draw: float,
+) -> Item | None:
+    """The next pair for a rater, and on which side they see what; None when nothing is left. On the writer's thread.
+    rankings and draw: as in `storage.queues.claims.Claim`.
+    """
+    for part in drawn(queue, draw):
+        ranked = rankings.get(part.sampled_by) if part.rank else None
+        if part.rank and not ranked:
+            continue
+        pair_id = _first(con, queue, rater_id, now, part, ranked)
+        if pair_id is not None:
+            return pair_item(con, queue.queue_id, pair_id, part.sampled_by)
+        if not part.rank:
+            return None  # an ordering passes over nothing: there is no open pair
+    return None
 
 
-def next_pair(con: duckdb.DuckDBPyConnection, queue: Queue, rater_id: str, now: datetime) -> Item | None:
-    """The next pair for a rater, and on which side they see what; None when nothing is left. On the writer's thread."""
-    sampled_by = queue.sampling if queue.sampling in ORDERS else "least_rated"
-    sql, params = _open(queue, rater_id, now)
-    row = con.execute(f"select pair_id from ({sql}) order by {ORDERS[sampled_by]} limit 1", params).fetchone()
-    return None if row is None else pair_item(con, queue.queue_id, row[0], sampled_by)
+def _first(
+    con: duckdb.DuckDBPyConnection,
+    queue: Queue,
+    rater_id: str,
+    now: datetime,
+    part: Slice,
+    ranked: Sequence[str] | None,
+) -> str | None:
+    sql, params = pairs_open_to(queue, rater_id, now, facts=bool(part.stratum))
+    order = part.order
+    if ranked is not None:
+        sql = f"select * from ({sql}) join (select unnest($ids::varchar[]) as pair_id, unnest(range(len($ids))) as place) using (pair_id)"
+        params, order = {**params, "ids": list(ranked)}, "place"
+    elif part.stratum:
+        of_all = pair_items(queue, facts=True)[0]
+        sql = (
+            f"with balance as (select {part.stratum} as stratum, sum(taken) as done from ({of_all}) group by all) "
+            f"select * from (select *, {part.stratum} as stratum from ({sql})) join balance using (stratum)"
+        )
+    row = con.execute(f"select pair_id from ({sql}) order by {order} limit 1", params).fetchone()
+    return None if row is None else row[0]
 
 
 def pair_item(con: duckdb.DuckDBPyConnection, queue_id: str, pair_id: str, sampled_by: str) -> Item:
@@ -186,10 +208,3 @@ def pair_item(con: duckdb.DuckDBPyConnection, queue_id: str, pair_id: str, sampl
     if row is None:
         raise StoreError(f"There is no pair {pair_id!r} to compare.")
     return Item(row[0], row[1], sampled_by, pair_id=pair_id, swapped=side(pair_id, row[2]))
-
-
-def pairs_left(con: duckdb.DuckDBPyConnection, queue: Queue, rater_id: str, now: datetime) -> int:
-    """How many pairs this rater could still compare, beside what they have in hand."""
-    sql, params = _open(queue, rater_id, now)
-    row = con.execute(f"select count(*) from ({sql})", params).fetchone()
-    return int(row[0]) if row else 0

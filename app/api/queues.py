@@ -106,7 +106,8 @@ class StrategyOut(BaseModel):
 
     name: str = Field(examples=["convincing_wrong"])
     title: str
-    about: str
+    about: str = Field(description="What it means for a queue of traces.")
+    about_pairs: str = Field(description="What it means for a queue of pairs.")
     ranks: bool = Field(description="It ranks by scores or ratings, and has a random share.")
 
 
@@ -286,6 +287,12 @@ async def strategies() -> list[dict[str, Any]]:
     """The orders in which a queue can hand out its items."""
     standard = Queue("", "")
     return [
-        {"name": s.name, "title": s.title, "about": s.about, "ranks": any(part.rank for part in s.slices(standard))}
+        {
+            "name": s.name,
+            "title": s.title,
+            "about": s.traces.about,
+            "about_pairs": s.pairs.about,
+            "ranks": any(part.rank for part in s.traces.slices(standard)),
+        }
         for s in STRATEGIES.values()
     ]

@@ -5,7 +5,7 @@ import { h } from "./dom.js";
 const SOLVED = [["any", "whatever the answer"], ["solved", "only right answers"], ["wrong", "only wrong answers"], ["unchecked", "only answers nobody could check"]];
 const REFERENCES = [["shown", "shown while rating"], ["after", "shown after submitting"], ["hidden", "never shown"]];
 const STRATA = [["length", "length"], ["backtracks", "backtracks"], ["model", "model"]];
-const FOR_PAIRS = ["least_rated", "oldest", "random"]; // the orders that storage/pairs.py knows
+const TRACES_ONLY = new Set(["verify_mode", "config.model", "config.source", "config.solved", "config.text"]);
 const STANDARD = {
   title: "", unit: "trace", overlap: null, lease_minutes: 60, verify_mode: false, blind: true, sampling: "least_rated", gold_share: 0, archived: false,
   config: { model: "", source: "", solved: "any", text: "", reference: "after", random_share: 0.1, strata: ["length", "backtracks", "model"], pause_below: 0, pause_after: 5 },
@@ -52,14 +52,14 @@ export function queueForm(queue, strategies) {
   const about = h("p", { class: "muted about" });
   const sampling = choice("sampling", now.sampling, "Order", strategies.map((s) => [s.name, s.title]));
   const random = figure("config.random_share", now.config.random_share, "Random slice, %", { percent: true, min: 0, max: 100, step: 1 });
+  const pairs = () => (fields.get("unit")?.() ?? now.unit) === "pair";
   const drawOrder = () => {
     const chosen = strategies.find((s) => s.name === fields.get("sampling")());
-    about.textContent = chosen?.about ?? "";
+    about.textContent = chosen?.[pairs() ? "about_pairs" : "about"] ?? "";
     random.hidden = !chosen?.ranks;
     balance.hidden = chosen?.name !== "stratified";
   };
   sampling.addEventListener("change", drawOrder);
-  drawOrder();
 
   const traces =
     h("div", { class: "fields" },
@@ -69,9 +69,10 @@ export function queueForm(queue, strategies) {
       text("config.text", now.config.text, "Text in the question", { wide: true, placeholder: "any" }));
   const group = (words, ...children) => h("fieldset", {}, h("legend", {}, words), ...children);
   const which = group("Which traces", traces); // pairs are made on the Compare page: no filter chooses them
-  const drawUnit = (unit) => {
-    which.hidden = unit === "pair";
-    for (const option of sampling.querySelectorAll("option")) option.hidden = unit === "pair" && !FOR_PAIRS.includes(option.value);
+  const verify = check("verify_mode", now.verify_mode, "verify: model scores are shown from the start");
+  const drawUnit = () => {
+    which.hidden = verify.hidden = pairs();
+    drawOrder();
   };
   const nodes = [
     h("div", { class: "fields" }, text("title", now.title, "Title", { wide: true, placeholder: "what raters see" }),
@@ -83,7 +84,7 @@ export function queueForm(queue, strategies) {
         figure("overlap", now.overlap, "Raters an item", { min: 1, max: 100, placeholder: "any number", empty: { value: null } }),
         figure("lease_minutes", now.lease_minutes, "Held for, minutes", { min: 1, max: 10080 }),
         choice("config.reference", now.config.reference, "Reference answer", REFERENCES)),
-      h("div", { class: "checks" }, check("blind", now.blind, "blind: whose trace it is, and what others judged, stays hidden"), check("verify_mode", now.verify_mode, "verify: model scores are shown from the start"))),
+      h("div", { class: "checks" }, check("blind", now.blind, "blind: whose trace it is, and what others judged, stays hidden"), verify)),
     group("Gold items", h("div", { class: "fields" },
       figure("gold_share", now.gold_share, "Share, %", { percent: true, min: 0, max: 100, step: 1 }),
       figure("config.pause_below", now.config.pause_below, "Pause below, % right", { percent: true, min: 0, max: 100, step: 1 }),
@@ -91,14 +92,14 @@ export function queueForm(queue, strategies) {
     queue ? check("archived", now.archived, "closed: nothing more is handed out, what was rated stays") : "",
   ];
 
-  const unit = fields.get("unit");
-  drawUnit(unit ? unit() : now.unit);
-  nodes[0].addEventListener("change", () => unit && drawUnit(unit()));
+  drawUnit();
+  nodes[0].addEventListener("change", drawUnit);
 
   /** What differs from the queue as it was; Error with a sentence when a field cannot be read. */
   function read() {
     const changed = {};
     for (const [name, of] of fields) {
+      if (pairs() && TRACES_ONLY.has(name)) continue;
       const [first, second] = name.split(".");
       const value = of();
       if (queue && JSON.stringify(value) === JSON.stringify(second ? now.config[second] : now[first])) continue;

@@ -200,7 +200,7 @@ def _next(con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, now: dateti
     if queue.unit == "pair":
         from storage.pairs import next_pair  # which knows queues
 
-        return next_pair(con, queue, wish.rater_id, now)
+        return next_pair(con, queue, wish.rater_id, now, wish.rankings, wish.draw)
     return _next_trace(con, queue, wish, now)
 
 
@@ -216,7 +216,7 @@ def _next_trace(con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, now: 
 
 
 def _parts(queue: Queue, wish: Claim) -> list[sampling.Slice]:
-    return sampling.drawn(sampling.STRATEGIES[queue.sampling].slices(queue), wish.draw)
+    return sampling.drawn(queue, wish.draw)
 
 
 def look_out(

@@ -9,7 +9,8 @@ from typing import Any
 import duckdb
 
 from storage.events import format_utc
-from storage.queues.items import HOLDS_A_PLACE, items, open_to
+from storage.queues.items import items, open_to
+from storage.queues.pair_items import pair_items, pairs_open_to
 from storage.queues.settings import Queue, need_queue
 from storage.ratings import utc_now
 
@@ -94,14 +95,8 @@ class Done:
 def remaining(con: duckdb.DuckDBPyConnection, rater_id: str, queue_id: str) -> int:
     """How many items this rater could still rate, the ones now leased to them included."""
     queue, now = need_queue(con, queue_id), utc_now()
-    if queue.unit == "pair":
-        from storage.pairs import pairs_left  # which knows queues
-
-        fresh = pairs_left(con, queue, rater_id, now)
-    else:
-        sql, params = open_to(queue, rater_id, now)
-        fresh = _count(con, f"select count(*) from ({sql})", params)
-    return fresh + _count(
+    sql, params = (pairs_open_to if queue.unit == "pair" else open_to)(queue, rater_id, now)
+    return _count(con, f"select count(*) from ({sql})", params) + _count(
         con,
         "select count(*) from assignment where queue_id = $queue and rater_id = $rater and (status = 'leased' or "
         "(status = 'offered' and lease_expires_at > $now))",
@@ -129,16 +124,12 @@ def mine(con: duckdb.DuckDBPyConnection, rater_id: str, queue_id: str) -> Mine:
 def queue_progress(con: duckdb.DuckDBPyConnection, queue: Queue) -> QueueProgress:
     """Counts for a queue, its raters, and what is out."""
     now = utc_now()
-    if queue.unit == "pair":
-        counts = _count_pairs(con, queue, now)
-    else:
-        sql, params = items(queue)
-        counts = con.execute(
-            "select count(*), count(*) filter (submitted >= $full), count(*) filter (taken > 0 and submitted < $full) "
-            f"from ({sql})",
-            {**params, "now": now, "full": queue.overlap or 1},
-        ).fetchall()[0]
-    total, complete, under_way = counts
+    sql, params = pair_items(queue) if queue.unit == "pair" else items(queue)
+    total, complete, under_way = con.execute(
+        "select count(*), count(*) filter (submitted >= $full), count(*) filter (taken > 0 and submitted < $full) "
+        f"from ({sql})",
+        {**params, "now": now, "full": queue.overlap or 1},
+    ).fetchall()[0]
     raters = con.execute(
         "select rater_id, count(*) filter (status = 'submitted'), count(*) filter (status = 'skipped'), "
         "count(*) filter (late), count(*) filter (status = 'leased' and lease_expires_at > $now), "
@@ -150,16 +141,6 @@ def queue_progress(con: duckdb.DuckDBPyConnection, queue: Queue) -> QueueProgres
         total, complete, under_way, total - complete - under_way,
         [RaterProgress(*(*row[:6], format_utc(row[6]))) for row in raters], leases(con, queue.queue_id, now),
     )  # fmt: skip
-
-
-def _count_pairs(con: duckdb.DuckDBPyConnection, queue: Queue, now: datetime) -> tuple[int, int, int]:
-    row = con.execute(
-        "select count(*), count(*) filter (submitted >= $full), count(*) filter (n > 0 and submitted < $full) from ("
-        f"select pair_id, count(a.pair_id) filter ({HOLDS_A_PLACE}) as n, count(*) filter (status = 'submitted') as submitted "
-        "from pair p left join assignment a using (pair_id) where p.queue_id = $queue group by pair_id)",
-        {"queue": queue.queue_id, "now": now, "full": queue.overlap or 1},
-    ).fetchall()[0]
-    return (row[0], row[1], row[2])
 
 
 def leases(con: duckdb.DuckDBPyConnection, queue_id: str, now: datetime) -> list[Lease]:

@@ -187,6 +187,8 @@ def check(queue: Queue) -> None:
         _one_of("strata", stratum, STRATA)
     if queue.sampling == "stratified" and not config.strata:
         raise SettingError(f'"strata" is empty; stratified sampling needs one or more of {", ".join(STRATA)}.')
+    if queue.unit == "pair":
+        _fits_pairs(queue)
     if queue.overlap is not None:
         _between("overlap", queue.overlap, 1, MOST_OVERLAP)
     _between("lease_minutes", queue.lease_minutes, 1, MOST_LEASE_MINUTES)
@@ -194,6 +196,21 @@ def check(queue: Queue) -> None:
     _between("random_share", config.random_share, 0, 1)
     _between("pause_below", config.pause_below, 0, 1)
     _between("pause_after", config.pause_after, 1, 1000)
+
+
+def _fits_pairs(queue: Queue) -> None:
+    """Raises SettingError for what only single traces can have: nothing that is set is passed over in silence."""
+    config, standard = queue.config, Config()
+    for name in ("model", "source", "solved", "text"):
+        if getattr(config, name) != getattr(standard, name):
+            raise SettingError(
+                f'"config.{name}" chooses single traces, and {queue.title!r} is a queue of pairs; leave it out, and choose the '
+                "traces where the pairs are made."
+            )
+    if queue.verify_mode:
+        raise SettingError(
+            '"verify_mode" shows the scores of single steps, which a comparison never shows; leave it out.'
+        )
 
 
 def _text(name: str, value: str, least: int = 0) -> None:

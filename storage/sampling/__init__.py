@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from storage.queues.settings import Queue
 from storage.sampling import chance, convincing_wrong, disagreement, least_rated, oldest, stratified, uncertainty
-from storage.sampling.base import Slice, Strategy
+from storage.sampling.base import Order, Slice, Strategy
 
 STRATEGIES: dict[str, Strategy] = {
     s.name: s
@@ -17,21 +18,23 @@ STRATEGIES: dict[str, Strategy] = {
         convincing_wrong.STRATEGY,
     )
 }
-FALLBACK = least_rated.STRATEGY
 
 
-def drawn(slices: tuple[Slice, ...], draw: float) -> list[Slice]:
+def order_of(queue: Queue) -> Order:
+    """How a queue orders its items, as it is set."""
+    return STRATEGIES[queue.sampling].of(queue.unit)
+
+
+def drawn(queue: Queue, draw: float) -> list[Slice]:
     """The slices in the order in which they are tried: the one that `draw` (0 to 1) falls in, the ranked others, and the
     least rated, which always has an item when there is one.
     """
+    slices = order_of(queue).slices(queue)
     at, first = draw * sum(s.share for s in slices), slices[0]
     for s in slices:
         first = s
         if at < s.share:
             break
         at -= s.share
-    return [
-        first,
-        *(s for s in slices if s is not first and s.rank),
-        Slice("least_rated", order="taken, created_at, trace_id"),
-    ]
+    others = [s for s in slices if s is not first and s.rank]
+    return [first, *others, *least_rated.STRATEGY.of(queue.unit).slices(queue)]

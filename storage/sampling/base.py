@@ -22,8 +22,9 @@ SHORTLIST = 5000
 class Slice:
     """sampled_by: its name in the log. share: its part of what is handed out, of 1.
 
-    Either `order`, SQL over the columns of `storage.queues.items` (and `done`, what is taken in the item's stratum, where
-    `stratum` says in SQL what that is), or `rank`, the ids of the best traces with a free place, best first.
+    Either `order`, SQL over the columns of `storage.queues.items` or, of pairs, of `storage.queues.pair_items` (and `done`,
+    what is taken in the item's stratum, where `stratum` says in SQL what that is), or `rank`, the ids of the best items with a
+    free place, best first.
     """
 
     sampled_by: str
@@ -34,14 +35,26 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Strategy:
-    """name: in the queue's settings. lacking: the sentence for a ranking that has nothing to go by."""
+class Order:
+    """How a strategy orders one kind of item. lacking: the sentence for a ranking that has nothing to go by."""
 
-    name: str
-    title: str
     about: str
     slices: Callable[[Queue], tuple[Slice, ...]]
     lacking: str = ""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """name: in the queue's settings. What it means for traces, and what for pairs."""
+
+    name: str
+    title: str
+    traces: Order
+    pairs: Order
+
+    def of(self, unit: str) -> Order:
+        """unit: trace or pair."""
+        return self.pairs if unit == "pair" else self.traces
 
 
 def always(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import duckdb
 
 from storage.queues.settings import Queue
-from storage.sampling import STRATEGIES
+from storage.sampling import order_of
 
 # A ranking is kept for so many times what it cost: at most 1 % of a core goes into them, and in a small store they are fresh.
 KEPT_TIMES = 100
@@ -24,7 +24,7 @@ Read = Callable[[Callable[[duckdb.DuckDBPyConnection], dict[str, tuple[str, ...]
 
 @dataclass(frozen=True)
 class Ranking:
-    """For each ranked slice of a queue (by its `sampled_by`): trace ids, the best first."""
+    """For each ranked slice of a queue (by its `sampled_by`): ids of traces or pairs, the best first."""
 
     of: Queue
     until: float
@@ -33,7 +33,7 @@ class Ranking:
     @property
     def lacking(self) -> str:
         """The sentence when the strategy has nothing to go by; empty when it has, or needs nothing."""
-        return STRATEGIES[self.of.sampling].lacking if self.lists and not any(self.lists.values()) else ""
+        return order_of(self.of).lacking if self.lists and not any(self.lists.values()) else ""
 
 
 class Rankings:
@@ -46,7 +46,7 @@ class Rankings:
 
     def of(self, queue: Queue, read: Read) -> Ranking:
         """The ranking of a queue as it is set now, new or a while old. `read` is the store's."""
-        ranked = [s for s in STRATEGIES[queue.sampling].slices(queue) if s.rank]
+        ranked = [s for s in order_of(queue).slices(queue) if s.rank]
         if not ranked:
             return Ranking(queue, 0.0, {})
         with self._lock:  # whoever asks meanwhile waits for this one instead of computing it again

@@ -11,10 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.trace import Origin
+from storage.gold import Answer, Gold, add_gold, scores
 from storage.pairing import PairError, by_hand, under_policy
 from storage.pairs import Pair, add_pairs, canonical, flipped, read_pairs
+from storage.queues import claims
 from storage.queues.assignments import has_had
-from storage.queues.settings import Queue, save_queues
+from storage.queues.claims import Claim
+from storage.queues.settings import Config, Queue, SettingError, read_queue, save_queues
 from storage.store import Store
 from storage.verdicts import pair_rows, position_bias
 from tests.storage.helpers import Rater, make_trace
@@ -171,3 +174,77 @@ def test_shared_steps_are_the_same_characters(store: Store, one: list[str], othe
     texts = [[trace.step_text(i) for i in range(len(trace.steps))] for trace in made]
     assert texts[0][:n] == texts[1][:n]
     assert n == min(map(len, texts)) or texts[0][n] != texts[1][n]
+
+
+def claimed(store: Store, rater: str, draw: float) -> tuple[str | None, str]:
+    """The pair of a claim that falls in this slice of the sampling, and the rule that chose it."""
+    asked = store.read(lambda con: read_queue(con, "pairs"))
+    assert asked is not None
+    lists = store._rankings.of(asked, store.read).lists
+    found = store.write(claims.claim, Claim(rater, "pairs", rankings=lists, draw=draw)).result()
+    assert found is not None
+    logged = store.query("select sampled_by from assignment where assignment_id = ?", [found.assignment_id])
+    return found.pair_id, logged[0][0]
+
+
+def test_every_order_has_its_meaning_for_pairs(store: Store) -> None:
+    """Three pairs: scores alike, the wrong answer scored higher, the right one scored higher."""
+    made = {}
+    for name, right, wrong in (("alike", 0.5, 0.45), ("fooled", 0.3, 0.9), ("sound", 0.9, 0.2)):
+        solved, failed = (make_trace((None, 0), prompt=name, names=["a", end], solved=end == "y") for end in "yn")
+        for trace, score in ((solved, right), (failed, wrong)):
+            store.add_trace(trace).result()
+            store.add_scores(trace.trace_id, trace.segmentation_id, "prm", "1", [0.99, score], "min").result()
+        queue(store)
+        (pair,) = store.read(lambda con, a=solved.trace_id, b=failed.trace_id: by_hand(con, "pairs", [(a, b)]))
+        add(store, [pair])
+        made[name] = pair.pair_id
+
+    def first(sampling: str, rater: str, draw: float = 0.0) -> tuple[str | None, str]:
+        queue(store, sampling=sampling)
+        return claimed(store, rater, draw)
+
+    assert first("oldest", "a") == (made["alike"], "oldest")
+    assert first("least_rated", "b") == (made["fooled"], "least_rated")
+    assert first("uncertainty", "c") == (made["alike"], "uncertainty")
+    assert first("convincing_wrong", "d") == (made["fooled"], "convincing_wrong")
+    assert first("convincing_wrong", "e", 0.8) == (made["alike"], "convincing_other")
+    assert first("convincing_wrong", "f", 0.95)[1] == "random_slice"
+    assert first("random", "g")[1] == "random"
+    assert first("stratified", "h")[1] == "stratified"
+    for rater, shown in (("v", 3.0), ("w", 3.0)):  # opposite sides of the screen: they differ
+        queue(store, sampling="oldest")
+        vote(store, rater, shown)
+    assert first("disagreement", "i") == (made["alike"], "disagreement")
+    with pytest.raises(SettingError, match="chooses single traces"):
+        queue(store, config=Config(model="m"))
+    with pytest.raises(SettingError, match="verify_mode"):
+        queue(store, verify_mode=True)
+
+
+def test_a_known_pair_comes_as_one_of_the_share_and_never_among_the_others(store: Store) -> None:
+    left, _ = two(store)
+    third = make_trace((None, 0), names=["one", "third"])
+    store.add_trace(third).result()
+    plain, known = (
+        store.read(lambda con: by_hand(con, "pairs", [(left, third.trace_id)]))[0],
+        store.read(lambda con: read_pairs(con, "pairs", limit=1))[0],
+    )
+    add(store, [plain])
+    answer = Answer("pair", None, "preference", -2.0)
+    store.write(add_gold, Gold("pairs", known.pair_id, "gold", (answer,), "Left is true.", True, "root")).result()
+    assert claimed(store, "never", 0.0)[0] == plain.pair_id
+    assert store.next_assignment("never", "pairs", ahead=True) is None, "the known one is not among the others"
+    queue(store, gold_share=1.0)
+    taken = store.next_assignment("ann", "pairs")
+    assert taken is not None
+    assert taken.pair_id == known.pair_id
+    hand = Rater(store, taken)
+    hand.send("set", target="pair", dimension="preference", value=2.0)
+    hand.submit()
+    (score,) = store.read(lambda con: scores(con, "pairs", "ann"))
+    assert (score.share, score.feedback) == (0.0, "Left is true.")
+    assert score.compared[0].expected == -2.0
+    after = store.next_assignment("ann", "pairs")
+    assert after is not None
+    assert after.pair_id == plain.pair_id

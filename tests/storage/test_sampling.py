@@ -166,7 +166,7 @@ def claim(store: Store, rater: str, draw: float) -> Assignment:
     assert queue is not None
     lists = {
         s.sampled_by: tuple(store.read(lambda con, s=s: s.rank(con, queue)))
-        for s in sampling.STRATEGIES[queue.sampling].slices(queue)
+        for s in sampling.order_of(queue).slices(queue)
         if s.rank
     }
     found = store.write(claims.claim, Claim(rater, Q, rankings=lists, draw=draw)).result()
@@ -182,7 +182,7 @@ def test_convincing_wrong_answers_come_first_with_a_logged_random_slice(store: S
     assert claim(store, "early", 0.0).trace_id == mild, "nothing to go by: least rated"
     for trace_id, last in ((mild, 0.6), (strong, 0.9), (right, 0.8)):
         scored(store, trace_id, 0.1, 0.1, last)
-    shares = {s.sampled_by: round(s.share, 3) for s in sampling.STRATEGIES["convincing_wrong"].slices(queue)}
+    shares = {s.sampled_by: round(s.share, 3) for s in sampling.STRATEGIES["convincing_wrong"].traces.slices(queue)}
     assert shares == {"convincing_wrong": 0.72, "convincing_other": 0.18, "random_slice": 0.1}
     assert claim(store, "ann", 0.5).trace_id == strong
     assert claim(store, "bob", 0.8).trace_id == right
