@@ -105,6 +105,10 @@ class _Loop:
         cuda = topology.device.type == "cuda"
         self.peak = peak_of(torch.cuda.get_device_name(topology.device)) if cuda else None
         self.model = spread(model, topology, recipe)
+        if topology.world > 1:
+            run.say(
+                f"{topology.parallel} over {topology.world} processes: each shares every step on {topology.device.type}"
+            )
         decayed = [p for p in self.model.parameters() if p.ndim >= 2]
         others = [p for p in self.model.parameters() if p.ndim < 2]  # gains and biases
         groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]

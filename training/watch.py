@@ -62,8 +62,9 @@ def watching(run: Run, recipe: Recipe) -> Any:
                     f"{recipe.learning_rate:g}. Start a new job with a lower one, for example "
                     f"--set learning_rate={recipe.learning_rate / 10:g}."
                 )
-            row["lr"] = row.pop("learning_rate", None)
-            run.folder.add_metrics({"step": state.global_step, "seconds": round(run.seconds(), 2), **row})
+            run.folder.add_metrics(
+                {"step": state.global_step, "seconds": round(run.seconds(), 2), **row, "lr": row.get("learning_rate")}
+            )
 
         def on_save(self, args, state, control, **kwargs):
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"

@@ -264,10 +264,10 @@ from pathlib import Path
 from training import jobs
 
 def limit(status):
-    if status.phase.startswith("training"):
+    if status.phase.startswith("training") and status.step == 0:
         pages = int(open("/proc/self/statm").read().split()[0])
         most = pages * resource.getpagesize() + (64 << 20)
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 jobs.run_job(Path(sys.argv[1]), progress=limit)
 """

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from training.kind import Kind
-from training.kinds import prm, sft
+from training.kinds import cpt, orm, prm, sft
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (prm.KIND, sft.KIND)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (prm.KIND, orm.KIND, sft.KIND, cpt.KIND)}

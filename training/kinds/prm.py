@@ -183,7 +183,7 @@ def warn(rows: Rows, labels: Sequence[float], tokenizer: Any) -> list[str]:
         found.append(
             f"All {len(labels)} training labels are {word}: the scorer can learn nothing but that. Rate both kinds."
         )
-    if rows.counts["steps_over_max_tokens"]:
+    if rows.counts.get("steps_over_max_tokens"):
         found.append(f"{rows.counts['steps_over_max_tokens']} steps lie beyond max_tokens and were left out.")
     unknown = tokenizer.unk_token_id
     if unknown is not None:

@@ -1,0 +1,59 @@
+"""Two processes are one: the same losses, the same weights; and what was asked for is what runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from training import jobs
+from training.recipe import RecipeError, resolve_recipe
+
+
+def losses(folder: Path) -> list[float]:
+    return [row["loss"] for row in jobs.metrics_after(folder)]
+
+
+@pytest.mark.slow
+def test_two_sharded_processes_lose_what_one_loses(
+    data_dir: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FSDP2 over gloo on the CPU, six decimals, accumulation and a last step with fewer traces included."""
+    from safetensors.torch import load_file
+
+    settings = [f"base={tiny_base}", "device=cpu", "threads=1", "min_steps=1", "batch=3", "accumulate=2", "epochs=2"]
+    runs = []
+    for more in (["processes=1"], ["processes=2", "parallel=fsdp2"]):
+        folder = jobs.create_job(data_dir, "prm", "snap", [*settings, *more, "learning_rate=1e-3"])
+        status = jobs.run_job(folder)
+        assert (status.state, status.error) == ("done", ""), (folder / "log.txt").read_text()
+        runs.append(folder)
+    one, two = map(losses, runs)
+    assert len(one) == len(two) == 6
+    assert two == pytest.approx(one, abs=1e-6)
+    weights = [load_file(folder / "model" / "model.safetensors") for folder in runs]
+    for name, tensor in weights[0].items():
+        assert (tensor - weights[1][name]).abs().max() < 1e-5, name
+    assert "shares" in (runs[1] / "log.txt").read_text()
+
+
+def test_the_processes_of_a_recipe_must_be_those_that_were_started(
+    data_dir: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    folder = jobs.create_job(data_dir, "prm", "snap", [f"base={tiny_base}", "device=cpu", "threads=1", "min_steps=1"])
+    status = jobs.run_job(folder)
+    assert status.state == "failed"
+    assert "The recipe says processes = 1, but 4 were started" in status.error
+
+
+def test_a_gpu_that_is_not_there_is_a_sentence(data_dir: Path, tiny_base: Path) -> None:
+    folder = jobs.create_job(
+        data_dir, "prm", "snap", [f"base={tiny_base}", "device=cuda:7", "threads=1", "min_steps=1"]
+    )
+    assert "there is no GPU 7 here" in jobs.run_job(folder).error
+
+
+def test_a_step_must_be_shared_evenly() -> None:
+    with pytest.raises(RecipeError, match="make accumulate a multiple of processes"):
+        resolve_recipe("prm", ["processes=2", "accumulate=3"])
