@@ -284,6 +284,15 @@ class People:
         account: Account = await self._write(rows.change_accounts, Change(name, role, active, fresh))
         return account
 
+    async def open_logins(self) -> dict[str, int]:
+        """How many logins each account has now."""
+        found: dict[str, int] = await self._read(rows.open_logins)
+        return found
+
+    async def log_out_everywhere(self, name: str) -> None:
+        """End all logins of an account. Raises AccountError: there is none of that name."""
+        await self._write(rows.end_logins_of, name)
+
     async def invites(self) -> Sequence[Invite]:
         return await self._read(rows.invites)
 

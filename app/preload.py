@@ -28,6 +28,7 @@ PAGES = {
     "/ui/quality": "quality",
     "/ui/data": "data",
     "/ui/train": "train",
+    "/ui/accounts": "accounts",
 }
 _IMPORT = re.compile(r'^import [^;]*?from "\./([\w-]+\.js)";', re.MULTILINE)
 _TRACE = re.compile(r"[0-9A-Za-z]{1,64}")  # an id of ours; anything else has no business in a header

@@ -135,6 +135,12 @@ def login(con: duckdb.DuckDBPyConnection, token_sha256: str) -> tuple[Login, Acc
     return None if whose is None or not whose.active else (Login(*row), whose)
 
 
+def open_logins(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """How many logins of each account hold now; an account without one is absent."""
+    found = con.execute("select rater_id, count(*) from login where expires_at > ? group by rater_id", [utc_now()])
+    return dict(found.fetchall())
+
+
 def invites(con: duckdb.DuckDBPyConnection) -> list[Invite]:
     """All invitations, the newest first."""
     return [Invite(*row) for row in con.execute(f"{_INVITE} order by created_at desc, token_sha256").fetchall()]
@@ -218,6 +224,13 @@ def begin_logins(con: duckdb.DuckDBPyConnection, logins: Sequence[Login]) -> lis
             [one.token_sha256, one.rater_id, now, one.expires_at],
         )
     return [None] * len(logins)
+
+
+def end_logins_of(con: duckdb.DuckDBPyConnection, rater_ids: Sequence[str]) -> list[None]:
+    """Forget every login of these accounts. Raises AccountError: there is no such account."""
+    for rater_id in rater_ids:
+        con.execute("delete from login where rater_id = ?", [_known(con, rater_id).rater_id])
+    return [None] * len(rater_ids)
 
 
 def end_logins(con: duckdb.DuckDBPyConnection, hashes: Sequence[str]) -> list[None]:

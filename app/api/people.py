@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, SecretStr
@@ -12,7 +12,7 @@ from app.api.common import Bench, In, Me, needs, refusals
 from app.api.errors import Refused
 from app.login import cookie_of, give_cookie, take_cookie
 from app.pages import open_to
-from app.people import LONGEST_PASSWORD, Person
+from app.people import LONGEST_PASSWORD, Person, random_password
 from storage.events import format_utc
 from storage.people import Account, Invite
 
@@ -58,9 +58,11 @@ class MeOut(BaseModel):
     pages: list[str] = Field(description="The pages you may open.", examples=[["/ui/rate"]])
 
 
-class UserIn(LoginIn):
+class UserIn(In):
     """A new account."""
 
+    name: Name
+    password: Password | None = Field(None, description="Absent: one is made, and told in the answer.")
     role: Role = Field(
         "rater", description="rater, adjudicator, researcher or admin: each may do what those before may."
     )
@@ -81,6 +83,22 @@ class UserOut(BaseModel):
     role: Role
     active: bool
     created_at: str
+    logins: int = Field(0, description="How many logins of it hold now.")
+
+
+class UserMade(UserOut):
+    """A new account."""
+
+    made_password: str | None = Field(
+        None, description="The password that was made, told this once; null: yours counts."
+    )
+
+
+class PasswordMade(BaseModel):
+    """A new password, told this once."""
+
+    name: str
+    password: str = Field(examples=["k7pm-x2qd-9hfr-wn4e"])
 
 
 class InviteIn(In):
@@ -164,16 +182,39 @@ async def change_password(bench: Bench, request: Request, me: Me, sent: Password
 @router.get("/users", summary="List accounts", response_model=list[UserOut], dependencies=ADMIN)
 async def users(bench: Bench) -> list[UserOut]:
     """The oldest first; those that are switched off included."""
-    return [_user(account) for account in await bench.people.accounts()]
+    logins = await bench.people.open_logins()
+    return [UserOut(**_user(one), logins=logins.get(one.rater_id, 0)) for one in await bench.people.accounts()]
 
 
 @router.post(
-    "/users", status_code=201, summary="Make an account", response_model=UserOut, dependencies=ADMIN,
+    "/users", status_code=201, summary="Make an account", response_model=UserMade, dependencies=ADMIN,
     responses=refusals(400, 401, 403, 409, 422),
 )  # fmt: skip
-async def add_user(bench: Bench, sent: UserIn) -> UserOut:
+async def add_user(bench: Bench, sent: UserIn) -> UserMade:
     """The first one must be an admin; from then on everyone logs in."""
-    return _user(await bench.people.add(sent.name, sent.role, sent.password.get_secret_value()))
+    made = random_password() if sent.password is None else None
+    password = made or (sent.password.get_secret_value() if sent.password else "")
+    return UserMade(**_user(await bench.people.add(sent.name, sent.role, password)), made_password=made)
+
+
+@router.post(
+    "/users/{name}/password", summary="Give an account a new password", response_model=PasswordMade, dependencies=ADMIN,
+    responses=refusals(401, 403, 409),
+)  # fmt: skip
+async def reset_password(bench: Bench, name: str) -> PasswordMade:
+    """One is made and told this once; the logins there are end. Whoever gets it can change it."""
+    made = random_password()
+    await bench.people.change(name, password=made)
+    return PasswordMade(name=name, password=made)
+
+
+@router.delete(
+    "/users/{name}/logins", summary="Log an account out everywhere", status_code=204, dependencies=ADMIN,
+    responses=refusals(401, 403, 409),
+)  # fmt: skip
+async def end_logins(bench: Bench, name: str) -> None:
+    """Every login of it ends now; its password stays."""
+    await bench.people.log_out_everywhere(name)
 
 
 @router.patch(
@@ -183,7 +224,7 @@ async def add_user(bench: Bench, sent: UserIn) -> UserOut:
 async def change_user(bench: Bench, name: str, sent: ChangeIn) -> UserOut:
     """Another role or password, or switched on or off. Being switched off, or a new password, ends its logins at once."""
     password = sent.password.get_secret_value() if sent.password is not None else None
-    return _user(await bench.people.change(name, role=sent.role, active=sent.active, password=password))
+    return UserOut(**_user(await bench.people.change(name, role=sent.role, active=sent.active, password=password)))
 
 
 @router.get("/invites", summary="List invitations", response_model=list[InviteOut], dependencies=ADMIN)
@@ -232,9 +273,9 @@ def _me(person: Person) -> MeOut:
     )
 
 
-def _user(account: Account) -> UserOut:
-    role, at = account.role, format_utc(account.created_at)
-    return UserOut(name=account.rater_id, role=role, active=account.active, created_at=at)  # type: ignore[arg-type]
+def _user(account: Account) -> dict[str, Any]:
+    at = format_utc(account.created_at)
+    return {"name": account.rater_id, "role": account.role, "active": account.active, "created_at": at}
 
 
 def _invite(one: Invite) -> dict[str, str | bool | None]:

@@ -1,4 +1,4 @@
-"""The four pages: Gradio is the shell (routes, navigation, theme), the live part of each page is our own JavaScript.
+"""The pages: Gradio is the shell (routes, navigation, theme), the live part of each page is our own JavaScript.
 
 `build_ui()` makes the Gradio app, `mount_ui(app)` mounts it under /ui with our theme and head. Each page file holds one
 page's static markup; what happens on it is in app/static/<page>.js, which talks to /api. No text of a model or a user ever
@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from app.pages import compare, data, quality, queues, rate, solve, train
+from app.pages import accounts, compare, data, quality, queues, rate, solve, train
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 UI_PATH = "/ui"
 # In the order of the navigation. Each says the least ROLE of those who may open it.
-PAGES = (solve, rate, compare, queues, quality, data, train)
+PAGES = (solve, rate, compare, queues, quality, data, train, accounts)
 # Gradio looks a thousand times a second whether one of its events has come, for 6 % of a core; our pages have none.
 QUEUE_LOOKS_S = 1.0
 
@@ -41,7 +41,7 @@ def open_to(person: Person) -> list[str]:
 
 
 def build_ui() -> gr.Blocks:
-    """The pages Solve (`/`), Rate, Data and Train, ready to be mounted."""
+    """All pages, ready to be mounted; Solve is at `/`."""
     import gradio as gr
 
     from app.pages.shell import mount_point, navigation

@@ -9,7 +9,20 @@ from types import ModuleType
 from typing import Any
 
 # In the order of the cascade: a later sheet overrules an earlier one.
-SHEETS = ("reading", "refine", "asking", "theme", "pages", "rate", "judging", "compare", "queues", "quality", "data")
+SHEETS = (
+    "reading",
+    "refine",
+    "asking",
+    "theme",
+    "pages",
+    "rate",
+    "judging",
+    "compare",
+    "queues",
+    "quality",
+    "data",
+    "accounts",
+)
 
 # Gradio puts this up with a script of its own, twice when the app is mounted through mount_ui (once early, once with the
 # component): the browser fetches and runs a module once, and boot.js waits for the sheets, which nothing else does.

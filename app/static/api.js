@@ -51,6 +51,7 @@ function sentence(json) {
 
 export const get = (path, options) => request("GET", path, undefined, options);
 export const post = (path, body = {}, options) => request("POST", path, body, options);
+export const remove = (path, options) => request("DELETE", path, undefined, options);
 export const patch = (path, body = {}, options) => request("PATCH", path, body, options);
 
 /** Ask `load` again every `ms` while the page is visible; failures go to `failed` and do not end it. Returns stop(). */

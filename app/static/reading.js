@@ -48,7 +48,8 @@ export function copyButton(address, words) {
   return button;
 }
 
-async function copy(text) {
+/** Put a text on the clipboard; whether it is there. */
+export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;

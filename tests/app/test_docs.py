@@ -15,6 +15,7 @@ pytestmark = pytest.mark.anyio
 PROMISED = {
     "GET /api/health", "POST /api/login", "POST /api/logout", "POST /api/join", "GET /api/me", "POST /api/me/password",
     "GET /api/users", "POST /api/users", "PATCH /api/users/{name}",
+    "POST /api/users/{name}/password", "DELETE /api/users/{name}/logins",
     "GET /api/invites", "POST /api/invites", "DELETE /api/invites/{invite_id}",
     "GET /api/models", "GET /api/problems/random", "GET /api/problems/examples",
     "POST /api/runs", "GET /api/runs", "GET /api/runs/{run_id}", "GET /api/runs/{run_id}/events",
@@ -45,7 +46,7 @@ PROMISED = {
     "POST /api/snapshots/{snapshot_id}/exports/preview",
     "GET /api/snapshots/{snapshot_id}/exports/{format}/{file}",
     "GET /api/backup", "GET /api/doctor", "POST /api/doctor/rebuild",
-    "GET /api/jobs", "POST /api/jobs", "GET /api/jobs/{job_id}", "GET /api/jobs/{job_id}/metrics",
+    "GET /api/checkpoints", "GET /api/jobs/kinds", "POST /api/jobs/recipe", "GET /api/jobs", "POST /api/jobs", "GET /api/jobs/{job_id}", "GET /api/jobs/{job_id}/metrics",
     "GET /api/jobs/{job_id}/log",
     "POST /api/jobs/{job_id}/stop", "POST /api/jobs/{job_id}/resume", "POST /api/jobs/{job_id}/use",
 }  # fmt: skip

@@ -13,6 +13,7 @@ from app.people import hashed, sha256
 from storage import people
 from storage.store import Store
 from tests.browser.conftest import Bench, workbench
+from tests.browser.test_access import AXE, BEYOND, NARROW, RULES, axe  # noqa: F401 (a fixture)
 from tests.browser.traces import HOSTILE, hostile
 
 PASSWORD = "four unrelated words"
@@ -106,4 +107,81 @@ def test_an_invitation_taken_on_a_phone(browser: Any, guarded: Bench) -> None:
     assert page.url.startswith(f"{guarded.url}/ui/rate")
     page.wait_for_selector(".wl-account")
     assert page.inner_text(".wl-account .name") == "cleo"
+    context.close()
+
+
+def test_an_admin_keeps_the_accounts_by_keyboard(browser: Any, guarded: Bench, axe: str) -> None:  # noqa: F811
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=guarded.url)
+    page = context.new_page()
+    page.goto(f"{guarded.url}/ui/accounts")
+    log_in(page, "root")
+    ready(page)
+    assert page.url.startswith(f"{guarded.url}/ui/accounts")
+    people = page.locator("[data-id=people] > li")
+    assert people.locator("b").all_inner_texts()[:3] == ["root", RATER, "ben"]
+
+    def secret() -> str:
+        """What the dialog tells, once it was copied and put away."""
+        page.wait_for_selector("dialog.told[open]")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("text=✓ Copied")
+        told = page.inner_text("[data-secret]")
+        assert page.evaluate("navigator.clipboard.readText()") == told
+        page.keyboard.press("Escape")
+        page.wait_for_selector("dialog.told", state="detached")
+        return str(told)
+
+    page.focus("[data-id=add] [name=name]")
+    page.keyboard.type("dora")
+    page.keyboard.press("Enter")
+    password = secret()
+    line = people.filter(has_text="dora")
+    other = browser.new_context().new_page()
+    other.goto(f"{guarded.url}/ui/rate")
+    log_in(other, "dora", password)
+    ready(other)
+    page.reload()
+    ready(page)
+    assert "1 open login" in line.inner_text()
+
+    page.get_by_label("Role of dora").select_option("adjudicator")
+    page.get_by_label("Log out: dora").focus()
+    page.keyboard.press("Enter")
+    line.filter(has_text="not logged in").wait_for()
+    assert page.evaluate("document.activeElement.dataset.act") == "end dora"
+    other.goto(f"{guarded.url}/ui/quality")
+    log_in(other, "dora", password)
+    ready(other)
+    assert other.url.startswith(f"{guarded.url}/ui/quality")  # an adjudicator's page
+    page.get_by_label("New password: dora").press("Enter")
+    assert secret() != password
+    other.reload()
+    log_in(other, "dora", password)
+    other.wait_for_selector("[data-error]:not([hidden])")
+    page.get_by_label("Switch off: dora").press("Enter")
+    line.filter(has_text="switched off").wait_for()
+
+    page.locator("[data-id=invite] [name=days]").press("Enter")
+    link = secret()
+    other.goto(link)
+    other.fill("[name=name]", "eve")
+    other.fill("[name=password]", PASSWORD)
+    other.keyboard.press("Enter")
+    ready(other)
+    assert other.goto(f"{guarded.url}/ui/accounts").url.startswith(
+        f"{guarded.url}/ui/rate"
+    )  # a rater's no more than that
+    page.reload()
+    ready(page)
+    page.locator("[data-id=invites]", has_text="taken by eve").wait_for()
+
+    page.evaluate(axe)
+    assert page.evaluate(AXE, RULES) == []
+    page.evaluate("document.body.classList.toggle('dark')")
+    assert page.evaluate(AXE, ["color-contrast"]) == []
+    page.set_viewport_size({"width": NARROW, "height": 640})
+    assert page.evaluate(AXE, RULES) == [] and page.evaluate(BEYOND) == []
+    assert page.evaluate("window.__xss") is None
+    other.context.close()
     context.close()
