@@ -24,9 +24,6 @@ export class CompareSide {
       toneOf: (step) => (step.index < this.work.shared ? "unrated" : step.index === this.work.difference ? "difference" : step.is_backtrack ? "back" : "plain"),
       onSelect: (index) => this.go(index, "mouse"),
     });
-    // Rows are hidden by their place: those far from view are not drawn with a class of their own.
-    this.sheet = new CSSStyleSheet();
-    document.adoptedStyleSheets = [...document.adoptedStyleSheets, this.sheet];
   }
 
   /** work: a PairWork; place: 0 left, 1 right. */
@@ -56,8 +53,7 @@ export class CompareSide {
   /** Hide the steps that both have, or show them. The question stands above both columns. */
   fold(folded) {
     this.folded = folded;
-    const hidden = 1 + (folded ? this.work.shared : 0);
-    this.sheet.replaceSync(`#${this.host.id} .wl-rows > .wl-row:nth-child(-n+${hidden}) { display: none; }`);
+    this.list.hideFirst(1 + (folded ? this.work.shared : 0));
   }
 
   get first() {

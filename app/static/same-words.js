@@ -126,24 +126,8 @@ export class SameWords {
     if (this.word === null || !globalThis.Highlight) return;
     const pattern = wordPattern(this.word);
     const ranges = [];
-    for (const root of [...this.around, ...this.#inView()]) this.#find(root, pattern, ranges);
+    for (const root of [...this.around, ...this.list.inView()]) this.#find(root, pattern, ranges);
     CSS.highlights.set(NAME, new Highlight(...ranges));
-  }
-
-  /** The rows in view: the first is found by halving. */
-  #inView() {
-    const { host, rows } = this.list;
-    const top = host.scrollTop;
-    let [low, high] = [0, rows.length - 1];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      const row = rows[middle];
-      if (row && row.offsetTop + row.offsetHeight < top) low = middle + 1;
-      else high = middle;
-    }
-    const out = [];
-    for (let i = low; i < rows.length && (rows[i]?.offsetTop ?? 0) <= top + host.clientHeight; i += 1) if (rows[i]) out.push(rows[i]);
-    return out;
   }
 
   #find(root, pattern, ranges) {

@@ -1,35 +1,36 @@
 // The list of steps with its gutter, one row a step, row 0 the question. Two looks of one list: "compact" (one line a
 // step, for watching a run) and "full" (all of the text, for rating). The caller may add cells to a row (`decorate`). In the
 // compact look straight runs can be folded to one row (folds.js): a row is known by its first step, and stands at a place.
+// What is in a row: step-row.js; moves by keys: list-moves.js; a long list has only the rows in view in the page: row-window.js.
 // Knows nothing about runs, ratings or the network.
 
-import { framed, h, plural, say } from "./dom.js";
+import { framed, h, say } from "./dom.js";
 import { Folds } from "./folds.js";
-import { gutterRow, gutterWidth } from "./gutter.js";
-import { WORDS, landmark } from "./landmarks.js";
+import { gutterWidth } from "./gutter.js";
 import { Lanes } from "./lanes.js";
-import { stepWord } from "./trace-model.js";
-import { backChip, decisionChip, foldButton, kindChip, kindCounts, oneLine } from "./row-parts.js";
+import { navigate } from "./list-moves.js";
+import { EqualHeights, MeasuredHeights } from "./row-heights.js";
+import { RowWindow } from "./row-window.js";
+import { buildRow, spoken } from "./step-row.js";
 
 const COMPACT_ROW_PX = 32;
-const COMPACT_DOT_Y = 16;
-const FULL_DOT_Y = 20;
-// Below this every row is in the page (search in page works); above it only those in view (2,000 rows stay smooth).
-const WINDOW_ABOVE = 600;
-// Rows kept on either side of the view, and how few may be left before the window moves. A move draws all its rows: with 44 of
-// them it takes some 10 ms of a frame's 16, with the 80 of a wider margin it took 20 and the frame was late.
-const OVERSCAN = 14;
-const SPARE_ROWS = 7;
-// Rows with all their text and buttons are 60 elements each: above this many only those near the view are filled.
-const FILL_ALL_BELOW = 200;
-const FILL_MARGIN_PX = 1500;
+// Below this every row is in the page (search in page works); above it only those in view: 5,000 steps react as 50 do.
+// A row with all its text and buttons is 60 elements.
+const WINDOW_ABOVE = { compact: 600, full: 200 };
+// Rows kept on either side of the view, and how few may be left before the window moves. A move draws all its rows: with 44
+// compact ones it takes some 10 ms of a frame's 16, with the 80 of a wider margin it took 20 and the frame was late.
+const MARGINS = { compact: { over: 14, spare: 7 }, full: { over: 4, spare: 2 } };
+// How high a full row will be, guessed from its text: a line, what stands around the text, the width of a letter.
+const LINE_PX = 21;
+const AROUND_TEXT_PX = 47;
+const QUESTIONS_PX = 58;
+const LETTER_PX = 7;
+const [LINE_LEAST, LINE_MOST] = [20, 84]; // letters; the most as in pages.css
 // How far from the end still counts as "at the end": less than two rows.
 const FOLLOW_SLACK_PX = 60;
 // From this many steps on straight runs are folded at first, unless the reader has chosen.
 const FOLD_FROM = 400;
 const FOLD_CHOICE = "worldline.fold-runs";
-// As much of a step's text as is read out at once; all of it is in the row.
-const SPOKEN = 1200;
 // What stays visible above and below the selected row, so that the eye sees what comes next.
 const MARGIN_PX = 40;
 
@@ -49,6 +50,7 @@ export class StepList {
     this.model = null;
     this.lanes = new Lanes();
     this.rows = []; // row number -> element, sparse when windowed
+    this.hidden = 0; // so many first rows are not shown
     this.dirty = new Set();
     this.marked = new Set(); // steps that a search has found
     this.hot = []; // the pieces of gutter that stand out now
@@ -76,8 +78,8 @@ export class StepList {
       this.following = following;
       if (this.#windowed) this.flush();
     }, { passive: true });
-    this.near = new Set();
-    this.watcher = new IntersectionObserver((entries) => this.#seen(entries), { root: host, rootMargin: `${FILL_MARGIN_PX}px 0px` });
+    this.heights = look === "compact" ? new EqualHeights(COMPACT_ROW_PX) : new MeasuredHeights((row) => this.#guess(row));
+    this.window = new RowWindow(host, this.inner, this.heights, { ...MARGINS[look], moved: this.flush });
   }
 
   show(model) {
@@ -88,17 +90,17 @@ export class StepList {
     this.following = true;
     this.folds.reset(this.look === "compact" && (foldChoice() ?? model.steps.length >= FOLD_FROM));
     this.#tellFold();
+    this.window.close();
+    this.heights.reset?.();
+    this.host.scrollTop = 0;
     this.rebuild();
   }
 
+  /** Every row anew, where the reader is. */
   rebuild() {
+    if (this.#windowed) this.window.forget();
+    else this.inner.replaceChildren();
     this.rows = [];
-    this.near.clear();
-    this.watcher.disconnect();
-    this.inner.replaceChildren();
-    this.inner.classList.remove("windowed");
-    this.window = null;
-    this.inner.style.height = "";
     this.refold = true;
     this.dirty.clear();
     for (let row = 0; row <= (this.model?.steps.length ?? 0); row += 1) this.dirty.add(row);
@@ -133,6 +135,21 @@ export class StepList {
     this.flush();
   }
 
+  /** Show no row before this one; the question is row 0. */
+  hideFirst(rows) {
+    this.hidden = rows;
+    this.heights.hide?.(rows);
+    for (const [row, element] of this.rows.entries()) if (element) element.hidden = row < rows;
+    this.dirty.add(rows);
+    this.flush();
+  }
+
+  /** The rows in view. */
+  inView() {
+    const { scrollTop, clientHeight } = this.host;
+    return [...this.inner.children].filter((row) => row.offsetTop + row.offsetHeight >= scrollTop && row.offsetTop <= scrollTop + clientHeight);
+  }
+
   /** Change a row that is on the page by hand, where drawing it anew would cost more, or would end a selection in it. */
   change(index, draw) {
     if (!this.dirty.has(index + 1)) draw(this.#element(index));
@@ -143,14 +160,14 @@ export class StepList {
     this.marked = new Set(indexes);
     for (const element of this.inner.children) {
       const row = Number(element.dataset.row);
-      element.classList.toggle("match", this.#found(row - 1) > 0);
+      element.classList.toggle("match", this.found(row - 1) > 0);
       if (element.dataset.last) this.dirty.add(row); // it says how many
     }
     if (this.dirty.size) this.flush();
   }
 
   /** How many of the steps that a row stands for a search has found. */
-  #found(index) {
+  found(index) {
     let found = 0;
     for (let at = index; at <= this.folds.lastOf(index); at += 1) found += this.marked.has(at);
     return found;
@@ -173,13 +190,13 @@ export class StepList {
       localStorage.setItem(FOLD_CHOICE, all ? "yes" : "no");
     } catch { /* only the memory of it is lost */ }
     const before = this.selected ?? -1;
-    const y = this.#top(before) - this.host.scrollTop;
+    const y = this.top(before) - this.host.scrollTop;
     const run = this.folds.run(before);
     this.folds.reset(all);
     if (all && run && before > run.first) this.select(run.first, "key", { unfold: false });
     this.#foldedAnew();
     // What was selected stays where the eye has it.
-    if (y >= 0 && y < this.host.clientHeight) this.host.scrollTop = this.#top(this.selected ?? -1) - y;
+    if (y >= 0 && y < this.host.clientHeight) this.host.scrollTop = this.top(this.selected ?? -1) - y;
     this.#tellFold();
     say(all ? "Straight runs are folded" : "All steps are shown");
   }
@@ -198,7 +215,7 @@ export class StepList {
     this.refold = false;
     if (this.look !== "compact") return;
     this.folds.layout(this.model, this.selected);
-    this.window = null;
+    this.window.places = null;
     if (this.#windowed) return;
     const shown = new Set(this.folds.shown);
     for (const [row, element] of this.rows.entries()) {
@@ -219,8 +236,30 @@ export class StepList {
     return this.rows[this.folds.head(index) + 1];
   }
 
-  #top(index) {
-    return this.#windowed ? this.folds.place(index) * COMPACT_ROW_PX : (this.#element(index)?.offsetTop ?? 0);
+  /** How far below the list's beginning a step's row stands. */
+  top(index) {
+    return this.#windowed ? this.heights.top(this.place(index)) : (this.#element(index)?.offsetTop ?? 0);
+  }
+
+  /** The row that a step stands in, counted from the top; and back. */
+  place(index) {
+    return this.look === "compact" ? this.folds.place(index) : index + 1;
+  }
+
+  stepAt(place) {
+    return this.look === "compact" ? this.folds.shown[place] : place > this.model.steps.length ? undefined : place - 1;
+  }
+
+  get count() {
+    return this.look === "compact" ? this.folds.shown.length : this.model.steps.length + 1;
+  }
+
+  #guess(row) {
+    // The width is asked for once in a while: a question to the layout costs more than the answer is worth.
+    if (row === 0) this.letters = Math.max(LINE_LEAST, Math.min(LINE_MOST, (this.host.clientWidth - gutterWidth(this.lanes.width) - AROUND_TEXT_PX) / LETTER_PX));
+    const step = this.model.steps[row - 1];
+    const lines = (step ? [step.thought, step.summary, step.reflection] : [this.model.prompt]).reduce((n, text) => n + Math.ceil((text?.length ?? 0) / this.letters), 0);
+    return AROUND_TEXT_PX + lines * LINE_PX + (step?.is_backtrack ? QUESTIONS_PX : 0);
   }
 
   touchAll() {
@@ -228,23 +267,8 @@ export class StepList {
     this.flush();
   }
 
-  get #sketched() {
-    return this.look === "full" && (this.model?.steps.length ?? 0) > FILL_ALL_BELOW;
-  }
-
-  /** Rows that come near the view are filled; they stay so, since their heights are known then. */
-  #seen(entries) {
-    for (const { target, isIntersecting } of entries) {
-      const row = Number(target.dataset.row);
-      if (!isIntersecting || this.near.has(row)) continue;
-      this.near.add(row);
-      this.dirty.add(row);
-    }
-    if (this.dirty.size) this.flush();
-  }
-
   get #windowed() {
-    return this.look === "compact" && (this.model?.steps.length ?? 0) > WINDOW_ABOVE;
+    return (this.model?.steps.length ?? 0) > WINDOW_ABOVE[this.look];
   }
 
   #paint() {
@@ -252,18 +276,14 @@ export class StepList {
     const stick = this.follows && this.following && this.model.state === "running";
     this.host.setAttribute("aria-busy", this.model.state === "running");
     if (this.refold) this.#layoutFolds();
-    if (this.#windowed) this.#paintWindow(this.folds.shown.length);
+    if (this.#windowed) this.#paintWindow();
     else {
       const total = this.model.steps.length + 1;
       for (const row of this.#dirtyRows()) {
         if (row >= total) continue;
-        const fresh = this.#row(row);
+        const fresh = buildRow(this, row);
         const old = this.rows[row];
         this.rows[row] = fresh;
-        if (this.#sketched) {
-          if (old) this.watcher.unobserve(old);
-          if (!this.near.has(row)) this.watcher.observe(fresh);
-        }
         if (old?.isConnected) {
           const focused = old.contains(document.activeElement) ? document.activeElement.dataset.focusKey : null;
           old.replaceWith(fresh);
@@ -285,115 +305,24 @@ export class StepList {
     return [...new Set([...this.dirty].map((row) => this.folds.head(row - 1) + 1))].sort((a, b) => a - b);
   }
 
-  #paintWindow(total) {
-    const { scrollTop, clientHeight } = this.host;
-    const top = Math.floor(scrollTop / COMPACT_ROW_PX);
-    const bottom = Math.ceil((scrollTop + clientHeight) / COMPACT_ROW_PX);
-    const known = this.window;
-    if (known && !this.dirty.size && Math.max(0, top - SPARE_ROWS) >= known.first && Math.min(total, bottom + SPARE_ROWS) <= known.last) return;
-    const first = Math.max(0, top - OVERSCAN);
-    const last = Math.min(total, bottom + OVERSCAN);
-    this.window = { first, last };
-    this.inner.style.height = `${total * COMPACT_ROW_PX}px`;
-    this.inner.classList.add("windowed");
-    const keep = [];
+  #paintWindow() {
+    this.window.open([...this.rows.entries()].filter(([, element]) => element).map(([row, element]) => [this.place(row - 1), element]));
     const dirty = new Set(this.#dirtyRows());
-    for (let place = first; place < last; place += 1) {
-      const index = this.folds.shown[place];
-      const row = index + 1;
-      const before = this.rows[row];
-      const element = this.#isOf(before, index) && !dirty.has(row) ? before : this.#row(row);
-      const top = `${place * COMPACT_ROW_PX}px`;
-      if (element.style.top !== top) element.style.top = top;
-      keep[row] = element;
-    }
-    // Rows that stay are left where they are: a scrolled frame costs the few rows that come into view.
-    for (const old of [...this.inner.children]) if (keep[Number(old.dataset.row)] !== old) old.remove();
-    let next = this.inner.firstChild;
-    for (let place = first; place < last; place += 1) {
-      const element = keep[this.folds.shown[place] + 1];
-      if (element === next) next = next.nextSibling;
-      else this.inner.insertBefore(element, next);
-    }
+    const keep = [];
+    this.window.paint({
+      count: this.count, force: dirty.size > 0, pinned: this.selected === null ? null : this.place(this.selected),
+      draw: (place) => {
+        const index = this.stepAt(place);
+        const row = index + 1;
+        const before = this.rows[row];
+        const element = this.#isOf(before, index) && !dirty.delete(row) ? before : buildRow(this, row);
+        this.rows[row] = element;
+        return element;
+      },
+    });
+    for (const [place, element] of this.window.shown) keep[this.stepAt(place) + 1] = element;
     this.rows = keep;
     this.#light(this.selected);
-  }
-
-  #row(row) {
-    const index = row - 1;
-    const compact = this.look === "compact";
-    const dotY = compact ? COMPACT_DOT_Y : FULL_DOT_Y;
-    const selected = this.selected !== null && this.folds.head(this.selected) === index;
-    const common = {
-      role: "treeitem", id: `${this.host.id}-row-${row}`, "aria-selected": selected, "aria-description": selected ? this.#spoken(index) : null, "aria-posinset": (compact ? this.folds.place(index) : row) + 1,
-      "aria-setsize": this.model.state === "running" ? -1 : compact ? this.folds.shown.length : this.model.steps.length + 1, dataset: { row },
-    };
-    if (index < 0) {
-      return h(
-        "div",
-        { ...common, class: `wl-row question${selected ? " selected" : ""}${this.marked.has(-1) ? " match" : ""}`, "aria-level": 1 },
-        gutterRow(this.lanes.rows[0], this.lanes.width, dotY, { kind: "question" }),
-        h("div", { class: "wl-cells" },
-          h("div", { class: "wl-line" }, h("span", { class: "num" }, "Q"), h("span", { class: "text prompt" }, this.model.prompt))),
-      );
-    }
-    const step = this.model.steps[index];
-    if (this.#sketched && !this.near.has(row) && !selected) {
-      return h("div", { ...common, class: "wl-row sketch", "aria-level": this.model.depth(index) + 2, "aria-label": `Step ${index + 1}: ${step.name}` },
-        gutterRow(this.lanes.rows[row], this.lanes.width, dotY, { kind: "step" }),
-        h("div", { class: "wl-cells" }, h("div", { class: "wl-line" }, h("span", { class: "num" }, index + 1), h("span", { class: "name" }, step.name))));
-    }
-    if (this.folds.lastOf(index) > index) return this.#foldedRow(step, common, selected);
-    const extra = this.decorate(step);
-    const run = compact && this.folds.first[index] === index ? this.folds.run(index) : null;
-    if (run && run.last !== this.#growing) common["aria-expanded"] = true;
-    const classes = ["wl-row", extra.classes ?? "", selected ? "selected" : "", this.marked.has(index) ? "match" : "", step.writing ? "writing" : "", step.complete === false && !step.writing ? "cut" : ""];
-    const line = h("div", { class: "wl-line" },
-      h("span", { class: "num" }, index + 1),
-      h("span", { class: "turn" }, backChip(step)),
-      common["aria-expanded"] ? foldButton(run, true) : null,
-      h("span", { class: "name" }, step.name || (step.writing ? "…" : "(no name)")),
-      compact ? h("span", { class: "text" }, oneLine(step)) : null,
-      h("span", { class: "wl-chips" }, kindChip(step), extra.chips ?? [], decisionChip(step)),
-    );
-    const body = compact ? null : h("div", { class: "wl-fields" },
-      extra.fields ?? ["thought", "summary", "reflection"].filter((f) => step[f]).map((f) => h("p", { class: f }, step[f])), extra.body ?? null);
-    return h(
-      "div",
-      { ...common, class: classes.filter(Boolean).join(" "), "aria-level": this.model.depth(index) + 2, "aria-label": compact ? null : [`Step ${index + 1}: ${step.name}`, step.is_backtrack ? `goes back to ${stepWord(step.resumes ?? step.parent)}` : null, extra.said].filter(Boolean).join(", ") },
-      gutterRow(this.lanes.rows[row], this.lanes.width, dotY, { kind: step.writing ? "writing" : "step", tone: extra.tone }),
-      h("div", { class: "wl-cells" }, line, body),
-    );
-  }
-
-  /** What a screen reader hears of the selected step after its name: the label of a full row stands for all that is in it. */
-  #spoken(index) {
-    const step = this.model.steps[index];
-    return this.look === "full" && step ? [step.thought, step.summary, step.reflection].filter(Boolean).join(" ").slice(0, SPOKEN) : null;
-  }
-
-  /** The last step while it is being written; its run is not folded. */
-  get #growing() {
-    return this.model.state === "running" ? this.model.steps.length - 1 : -1;
-  }
-
-  /** One row for a straight run: how many steps, where it begins and ends, what it does beside deriving, what was found in it. */
-  #foldedRow(step, common, selected) {
-    const { first, last } = this.folds.run(step.index);
-    const steps = this.model.steps.slice(first, last + 1);
-    const found = this.#found(first);
-    const extra = this.decorate(steps.at(-1));
-    const names = `${step.name} … ${steps.at(-1).name}`;
-    common.dataset.last = last;
-    return h("div", { ...common, class: `wl-row folded${selected ? " selected" : ""}${found ? " match" : ""}`, "aria-level": this.model.depth(first) + 2, "aria-expanded": false },
-      gutterRow(this.lanes.span(first + 1, last + 1), this.lanes.width, COMPACT_DOT_Y, { kind: "folded", tone: step.is_backtrack ? "back" : extra.tone }),
-      h("div", { class: "wl-cells" }, h("div", { class: "wl-line" },
-        h("span", { class: "num" }, first + 1),
-        h("span", { class: "turn" }, backChip(step)),
-        foldButton({ first, last }, false),
-        h("span", { class: "name" }, plural(last - first + 1, "step")),
-        h("span", { class: "text" }, names),
-        h("span", { class: "wl-chips" }, kindCounts(steps), found ? h("span", { class: "wl-chip back" }, `${found} found`) : null, decisionChip(steps.at(-1))))));
   }
 
   /** unfold: a step in a folded run is unfolded, so that what a search, a jump or a link leads to can be seen. */
@@ -407,8 +336,9 @@ export class StepList {
       const element = at === null ? null : this.#element(at);
       element?.classList.toggle("selected", at === index);
       element?.setAttribute("aria-selected", at === index);
-      element?.setAttribute("aria-description", at === index ? this.#spoken(at) : "");
+      element?.setAttribute("aria-description", at === index ? spoken(this, at) : "");
     }
+    if (this.#windowed) this.flush(); // the selected row stays in the page
     this.host.setAttribute("aria-activedescendant", `${this.host.id}-row-${this.folds.head(index) + 1}`);
     this.#light(index);
     this.onSelect(index, how);
@@ -435,14 +365,19 @@ export class StepList {
   /** Scroll the list, never the page, until the step is in view. */
   reveal(index, block = "nearest") {
     if (this.dirty.size || this.refold) this.#paint();
-    if (this.#windowed) {
-      const top = this.#top(index);
+    if (this.#windowed && this.look === "compact") {
+      const top = this.top(index);
       if (top < this.host.scrollTop || top > this.host.scrollTop + this.host.clientHeight - COMPACT_ROW_PX) this.host.scrollTop = top - this.host.clientHeight / 2;
       return;
     }
+    if (this.#windowed && !this.window.has(this.place(index))) {
+      // Where it is said to be; what stands around it is measured there.
+      this.host.scrollTop = this.top(index) - this.host.clientHeight / 2;
+      this.#paint();
+    }
     const row = this.#element(index);
     if (!row) return;
-    const top = row.offsetTop;
+    const top = this.top(index);
     const bottom = top + row.offsetHeight;
     const { scrollTop, clientHeight } = this.host;
     if (block === "center") this.host.scrollTop = top - Math.max(0, (clientHeight - row.offsetHeight) / 2);
@@ -455,62 +390,9 @@ export class StepList {
     this.host.scrollTop = this.host.scrollHeight;
   }
 
-  /** j/k, siblings, jumps: shared by all pages that show this list. Returns true when it knew the action. */
+  /** j/k, siblings, jumps. Returns true when it knew the action. */
   navigate(action) {
-    if (!this.model) return false;
-    const at = this.selected ?? -1;
-    const last = this.model.steps.length - 1;
-    const go = (index, options) => {
-      if (this.select(Math.max(-1, Math.min(last, index)), "key", options)) this.revealSoon();
-      return true;
-    };
-    switch (action) {
-      // From row to row: a folded run is one.
-      case "next": return go(this.look === "compact" ? this.folds.shown[this.folds.place(at) + 1] ?? last : at + 1, { unfold: false });
-      case "previous": return go(this.look === "compact" ? this.folds.shown[this.folds.place(at) - 1] ?? -1 : at - 1, { unfold: false });
-      case "fold":
-      case "unfold":
-        if (this.folds.run(at)) this.fold(at, action === "fold");
-        else say("This step is not part of a straight run that could be folded.");
-        return true;
-      case "fold-all":
-        this.foldAll(!this.folds.all);
-        return true;
-      case "first": return go(0);
-      case "last": return go(last);
-      case "sibling-previous":
-      case "sibling-next": {
-        const family = this.model.siblings(at);
-        const target = family[family.indexOf(at) + (action === "sibling-next" ? 1 : -1)];
-        if (target === undefined) say(family.length > 1 ? "No further branch on this side." : "This step has no sibling branch.");
-        return target === undefined ? true : go(target);
-      }
-      case "jump": return this.#jump(at, go);
-    }
-    const [what, side] = action.split("-");
-    if (!(what in WORDS)) return false;
-    const found = landmark(this.model, at, what, side === "next" ? 1 : -1);
-    if (found !== null) return go(found);
-    say(`There is no ${WORDS[what]} ${side === "next" ? "after" : "before"} this.`);
-    return true;
-  }
-
-  /** Along the dashed line: from the step a backtrack led to, to where it went on from; and back again. */
-  #jump(at, go) {
-    const step = this.model.steps[at];
-    if (step?.is_backtrack) {
-      const target = step.parent ?? -1;
-      this.jumpedFrom = { at: target, index: at };
-      return go(target);
-    }
-    if (this.jumpedFrom?.at === at) return go(this.jumpedFrom.index);
-    const child = this.model.childrenOf(at < 0 ? null : at).find((i) => this.model.steps[i].is_backtrack);
-    const next = child ?? this.model.steps.find((s) => s.index > at && s.is_backtrack)?.index;
-    if (next === undefined) {
-      say("There is no backtrack from here on.");
-      return true;
-    }
-    return go(next);
+    return navigate(this, action);
   }
 }
 
