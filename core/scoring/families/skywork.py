@@ -6,15 +6,14 @@ Layout: `prepare_input` of SkyworkAI/skywork-o1-prm-inference. Simplified: line 
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from core.scoring.encoding import EncodedSteps
-from core.scoring.families.base import Common, FamilyError, ids_of, load_body
+from core.scoring.families.base import Common, FamilyError, ids_of, load_body, load_labels
 
+CONVERTED = "skywork_as_two_labels"  # in config.json: steps are still laid out as Skywork's
 WEIGHT, BIAS = "v_head.summary.weight", "v_head.summary.bias"
 
 
@@ -22,7 +21,7 @@ class _Skywork(Common):
     name, title = "skywork", "Skywork-o1-Open-PRM"
 
     def fits(self, config: Mapping[str, Any], folder: Path) -> bool:
-        return any(a.endswith("ForPrmModel") for a in config.get("architectures") or ())
+        return bool(config.get(CONVERTED)) or any(a.endswith("ForPrmModel") for a in config.get("architectures") or ())
 
     def encode(self, tokenizer: Any, prompt: str, step_texts: Sequence[str]) -> EncodedSteps:
         end = ids_of(tokenizer, "\n")[-1]
@@ -33,6 +32,8 @@ class _Skywork(Common):
         return EncodedSteps(ids, at)
 
     def load(self, folder: Path) -> tuple[Any, Callable[[Any], Any]]:
+        if CONVERTED in (folder / "config.json").read_text(encoding="utf-8"):
+            return load_labels(folder)
         body, heads = load_body(folder)
         weight_1D, bias_1 = _value_head(folder, heads)
 
@@ -58,6 +59,7 @@ def convert(folder: Path, out: Path) -> Path:
     body, heads = load_body(folder)
     weight_1D, bias_1 = _value_head(folder, heads)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    setattr(config, CONVERTED, True)
     config.num_labels, config.classifier_dropout = 2, 0.0
     config.id2label, config.label2id = {0: "bad", 1: "good"}, {"bad": 0, "good": 1}
     model = AutoModelForTokenClassification.from_config(config).float()
@@ -67,9 +69,6 @@ def convert(folder: Path, out: Path) -> Path:
         model.score.bias.copy_(torch.cat([torch.zeros_like(bias_1), bias_1]))
     model.save_pretrained(out)
     AutoTokenizer.from_pretrained(folder).save_pretrained(out)
-    (out / "worldline.json").write_text(json.dumps({"family": FAMILY.name, "converted_from": str(folder)}) + "\n")
-    for extra in folder.glob("LICENSE*"):
-        shutil.copy(extra, out)
     return out
 
 
