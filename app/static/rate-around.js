@@ -7,6 +7,8 @@ import { show } from "./keys.js";
 import { choiceGroup } from "./rate-rows.js";
 import { TAGS, drawTags } from "./tags.js";
 
+const GAP_PX = 10; // between the list and what stands around it
+
 export class Around {
   constructor(room) {
     this.room = room;
@@ -15,6 +17,15 @@ export class Around {
     room.root.addEventListener("focusin", () => this.focus());
     room.root.addEventListener("focusout", () => setTimeout(() => this.focus()));
     room.at("verdict").dataset.keyzone = "";
+    const fit = new ResizeObserver(() => this.#fit());
+    for (const name of ["notices", "problem-bar", "dock"]) fit.observe(room.at(name));
+  }
+
+  /** How much of the window stands above and below the list: on a narrow page the rest of it is the list's. */
+  #fit() {
+    const { root, at } = this.room;
+    const above = at("list").parentElement.getBoundingClientRect().top + scrollY;
+    root.style.setProperty("--wl-around", `${Math.round(above + at("dock").offsetHeight + 2 * GAP_PX)}px`);
   }
 
   #progress() {
@@ -53,9 +64,9 @@ export class Around {
     const press = (action) => () => this.#press(action);
     at("dock-rates").replaceChildren(...CHOICES.map((c) => h("button", { type: "button", class: c.name, "aria-keyshortcuts": keys.aria(c.name), onclick: press(c.name) }, h("span", { class: "glyph", "aria-hidden": "true" }, c.glyph), c.word, key(c.name))),
       h("button", { type: "button", class: "bad", "aria-keyshortcuts": keys.aria("first-error"), onclick: press("first-error") }, h("span", { class: "glyph", "aria-hidden": "true" }, "✗"), "first error", key("first-error")));
-    const tool = (action, words, name = words) => h("button", { type: "button", class: "quiet", "aria-label": name, "aria-keyshortcuts": keys.aria(action), title: name, onclick: press(action) }, words, key(action));
-    at("dock-tools").replaceChildren(tool("undo", "↶", "undo"), tool("redo", "↷", "redo"), tool("apply-next", "repeat", "repeat the last rating for the next steps"), tool("next-unrated", "next unrated"), tool("jump", "jump"), tool("help", "keys"),
-      h("span", { class: "keys-off", hidden: true }));
+    const tool = (action, words, name = words) => h("button", { type: "button", class: "quiet", "aria-label": name, "aria-keyshortcuts": keys.aria(action), title: name, dataset: { act: action }, onclick: press(action) }, words, key(action));
+    at("dock-tools").replaceChildren(tool("undo", "↶", "undo"), tool("redo", "↷", "redo"), tool("apply-next", "repeat", "repeat the last rating for the next steps"), tool("next-unrated", "unrated", "next unrated"), tool("jump", "jump", "along the backtrack, and back"),
+      tool("help", h("span", { class: "keys-state" }, "keys"), "keys"));
   }
 
   #press(action) {
@@ -64,14 +75,16 @@ export class Around {
     if (action !== "help" && panel.name === null) at("list").focus({ preventScroll: true });
   }
 
+  /** Whether keys work now stands on the button that explains them; it is as wide either way, so that nothing moves under a click. */
   focus() {
     const { at, keys, work } = this.room;
-    const off = at("dock-tools").querySelector(".keys-off");
-    if (!off || !work) return;
+    const state = at("dock-tools").querySelector(".keys-state");
+    if (!state || !work) return;
     const focused = document.activeElement?.closest?.("[data-keyzone], .step-panel");
-    off.hidden = keys.settings.on && focused !== null && focused !== undefined;
-    off.textContent = keys.settings.on ? "Keys rest" : "Keys are off";
-    off.title = keys.settings.on ? "Single keys work while the step list has the focus: click it, or press Tab until it has." : "Single keys are switched off; “keys” switches them on.";
+    const rest = !focused && keys.settings.on;
+    state.classList.toggle("off", rest || !keys.settings.on);
+    state.textContent = !keys.settings.on ? "keys are off" : rest ? "keys rest" : "keys";
+    state.parentElement.title = !keys.settings.on ? "Single keys are switched off; here they are switched on." : rest ? "Single keys work while the step list has the focus: click it, or press Tab until it has." : "keys";
   }
 
   saveState({ waiting, offline, kept, sentence }) {
