@@ -15,20 +15,24 @@ from app.api.common import Bench, In, Me, blocking, needs, refusals
 from app.api.errors import Refused
 from app.quality import Report
 from app.services import Services
+from core.scrub import scrub
+from core.trace import Trace
 from storage import adjudication, gold
 from storage.adjudication import Decision
 from storage.errors import StoreError
 from storage.gold import Gold, Standing
-from storage.pairs import flipped
+from storage.pairs import flipped, read_pair
 from storage.quality import disputes, raters, votes
 from storage.quality.aggregate import METHODS
 from storage.queues.settings import DEFAULT_QUEUE, read_queue
 from storage.ratings import utc_now
+from storage.traces import read_trace
 
 router = APIRouter(tags=["quality"])
 RESEARCHER, ADJUDICATOR = [needs("researcher")], [needs("adjudicator")]
 MOST_LISTED = 200
 CONTEXT_STEPS = 2  # shown before and after the step that is in dispute
+PAIR_STEPS = 60  # shown of each side of a pair: as many as are read before deciding; the rest is counted
 
 QueueOf = Annotated[str, Query(description="The queue's id.", examples=[DEFAULT_QUEUE])]
 Dimension = Annotated[str, Query(description=f"What was judged: {', '.join(votes.JUDGED)}.")]
@@ -260,7 +264,7 @@ async def known(bench: Bench, queue: QueueOf = DEFAULT_QUEUE) -> list[dict[str, 
         for one in gold.read_gold(con, queue):
             shares = done.get(one.item_id, [])
             right = sum(shares) / len(shares) if shares else None
-            rows.append({**one.to_json(), **_texts(con, one.item_id, None), "n": len(shares), "right": right})
+            rows.append({**one.to_json(), **_question(con, one.item_id), "n": len(shares), "right": right})
         return rows
 
     return await blocking(lambda: bench.store.read(read))
@@ -382,8 +386,8 @@ def _decided(decision: Decision | None) -> dict[str, Any] | None:
     return None if decision is None else {"value": decision.value, "value_text": decision.value_text}
 
 
-def _texts(con: duckdb.DuckDBPyConnection, item: str, step: int | None) -> dict[str, Any]:
-    """The question of an item, and the step with its neighbours. Raises Refused 404."""
+def _question(con: duckdb.DuckDBPyConnection, item: str) -> dict[str, Any]:
+    """The question of an item, and the trace it stands for. Raises Refused 404."""
     row = con.execute(
         "select t.trace_id, t.prompt, t.n_steps, t.answer from trace t where t.trace_id = coalesce((select left_trace_id from "
         "pair where pair_id = $item limit 1), $item) limit 1",
@@ -391,14 +395,36 @@ def _texts(con: duckdb.DuckDBPyConnection, item: str, step: int | None) -> dict[
     ).fetchone()
     if row is None:
         raise Refused(404, f'There is no trace or pair "{item[:100]}".')
-    steps = con.execute(
-        "select step_idx, name, substr(response, char_start + 1, char_end - char_start), thought, summary, reflection "
-        "from step join segmentation using (segmentation_id) join trace using (trace_id) "
-        "where trace_id = ? and step_idx between ? and ? order by step_idx",
-        [row[0], (step or 0) - CONTEXT_STEPS, -1 if step is None else step + CONTEXT_STEPS],
-    ).fetchall()
-    names = ("step_idx", "name", "text", "thought", "summary", "reflection")
-    return {
-        "trace_id": row[0], "prompt": row[1], "n_steps": row[2], "answer": row[3],
-        "steps": [dict(zip(names, one, strict=True)) for one in steps],
-    }  # fmt: skip
+    return dict(zip(("trace_id", "prompt", "n_steps", "answer"), row, strict=True))
+
+
+def _texts(con: duckdb.DuckDBPyConnection, item: str, step: int | None) -> dict[str, Any]:
+    """The question of an item; of a trace the step with its neighbours, of a pair both sides. Raises Refused 404."""
+    found, pair = _question(con, item), read_pair(con, item)
+    if pair is None:
+        around = range(max(0, (step or 0) - CONTEXT_STEPS), 0 if step is None else step + CONTEXT_STEPS + 1)
+        trace = read_trace(con, found["trace_id"])
+        return {**found, "shared_steps": 0, "sides": [], "steps": _steps(trace, around, None) if trace else []}
+    queue = read_queue(con, pair.queue_id)
+    sides = []
+    for trace in (read_trace(con, pair.left_trace_id), read_trace(con, pair.right_trace_id)):
+        assert trace is not None  # a pair's traces are never removed
+        # Whose it is stays hidden, as it was from the raters; from the last step that both have, for what differs is decided on.
+        hidden = [trace.model] if queue is None or queue.blind else None
+        first = max(0, pair.shared_steps - 1)
+        steps = _steps(trace, range(first, first + PAIR_STEPS), hidden)
+        answer = trace.answer if hidden is None else scrub(trace.answer, hidden)[0]
+        sides.append({"n_steps": len(trace.steps), "answer": answer, "steps": steps})
+    return {**found, "answer": "", "steps": [], "shared_steps": pair.shared_steps, "sides": sides}
+
+
+def _steps(trace: Trace, places: range, hidden: list[str] | None) -> list[dict[str, Any]]:
+    """hidden: names to be taken out beside those that everybody knows; None: nothing is."""
+    clean = (lambda text: text) if hidden is None else (lambda text: scrub(text, hidden)[0])
+    return [
+        {
+            "step_idx": s.index, "text": clean(trace.response[s.start : s.end]), "name": clean(s.name),
+            "thought": clean(s.thought), "summary": clean(s.summary), "reflection": clean(s.reflection),
+        }
+        for s in trace.steps[places.start : places.stop]
+    ]  # fmt: skip

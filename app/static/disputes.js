@@ -3,9 +3,12 @@
 
 import { get, post } from "./api.js";
 import { duration, h, number, plural, say, when } from "./dom.js";
+import { differingWords, firstDifferentStep } from "./first-difference.js";
 import { shownValue } from "./judged-values.js";
 import { Keys, show } from "./keys.js";
 import { shownText } from "./reading.js";
+import { hasMarkup } from "./rich-text.js";
+import { FIELDS } from "./trace-model.js";
 
 const STATES = [["open", "Open"], ["settled", "Decided"], ["all", "All"]];
 const PAGE = 50;
@@ -141,14 +144,33 @@ export class Disputes {
     const { detail } = this;
     const { dimension } = this.chosen();
     const { row } = detail;
-    const step = (s) => h("div", { class: `context ${s.step_idx === row.step_idx ? "current" : ""}` }, h("b", {}, `${s.step_idx + 1}. ${s.name}`),
-      ["thought", "summary", "reflection"].filter((f) => s[f]).map((f) => h("div", { class: f }, shownText(s[f]))), !s.thought && !s.summary && !s.reflection ? h("div", {}, shownText(s.text)) : null);
+    const body = detail.sides.length ? this.#sides(detail) : h("div", { class: "contexts", tabindex: "0", role: "region", "aria-label": "The step with its neighbours" },
+      detail.steps.length ? detail.steps.map((s) => context(s, s.step_idx === row.step_idx)) : answer(detail));
     const where = row.item_id === detail.trace_id ? h("a", { href: `/ui/?trace=${encodeURIComponent(detail.trace_id)}${row.step_idx === null ? "" : `&step=${row.step_idx + 1}`}` }, "the whole trace") : null;
     this.at("dispute").replaceChildren(
       h("div", { class: "question" }, h("span", { class: "label" }, "Question"), h("div", { class: "text" }, shownText(detail.prompt))),
-      h("div", { class: "contexts", tabindex: "0", role: "region", "aria-label": "The step with its neighbours" }, detail.steps.length ? detail.steps.map(step) : h("div", { class: "context" }, h("b", {}, "Answer"), h("div", {}, shownText(detail.answer || "(no answer)")))), where ?? "",
+      body, where ?? "",
       h("div", { class: "opinions" }, detail.opinions.map((o) => this.#opinion(dimension, o))),
       this.#form(dimension), this.#decisions(dimension), h("div", { class: "history", "aria-live": "polite" }));
+  }
+
+  /** Both sides of a pair from the last step that they share, and the step in which they part with the words that differ. */
+  #sides({ sides, shared_steps: shared }) {
+    const from = Math.min(1, shared); // of the steps that came, so many are the same in both
+    const differs = firstDifferentStep(sides[0].steps, sides[1].steps, from);
+    const marks = new Map();
+    if (sides.every((side) => side.steps[differs])) {
+      for (const field of FIELDS) {
+        const words = differingWords(sides[0].steps[differs][field] ?? "", sides[1].steps[differs][field] ?? "");
+        if (words) marks.set(field, [words.a, words.b]);
+      }
+    }
+    return h("div", { class: "dispute-sides" }, sides.map((side, place) => {
+      const beyond = side.n_steps - (Math.max(0, shared - 1) + side.steps.length);
+      return h("section", { "aria-label": place ? "Right" : "Left" }, h("h3", {}, place ? "Right" : "Left", h("span", { class: "muted" }, ` ${plural(side.n_steps, "step")}, ${shared} shared`)),
+        h("div", { class: "contexts", tabindex: "0", role: "region", "aria-label": `Steps of the ${place ? "right" : "left"} one` },
+          side.steps.map((s, i) => context(s, i === differs, i === differs ? (field) => marks.get(field)?.[place] : undefined)), beyond > 0 ? h("p", { class: "muted pad" }, `${plural(beyond, "more step")}`) : null, answer(side)));
+    }));
   }
 
   #opinion(dimension, o) {
@@ -249,6 +271,22 @@ export class Disputes {
     box.replaceChildren(h("h3", {}, "History of this label"), h("div", { class: "table", tabindex: "0", role: "region", "aria-label": "History of this label" }, h("table", {}, h("thead", {}, h("tr", {}, ["When", "Who", "What", "Value", "How", "After", "Scores in sight"].map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, events.map(line)))));
     box.scrollIntoView({ block: "nearest" });
   }
+}
+
+/** A step; current: the one it is about. marked(field): [start, end] of the words that differ, or nothing. */
+function context(s, current, marked = () => null) {
+  const fields = ["thought", "summary", "reflection"].filter((f) => s[f]);
+  return h("div", { class: `context ${current ? "current" : ""}` }, h("b", {}, `${s.step_idx + 1}. ${s.name}`),
+    fields.length ? fields.map((f) => h("div", { class: f }, text(s[f], marked(f)))) : h("div", {}, shownText(s.text)));
+}
+
+function text(words, mark) {
+  if (!mark || mark[0] === mark[1] || hasMarkup(words)) return shownText(words);
+  return [h("p", { class: "field-text" }, words.slice(0, mark[0]), h("mark", { class: "differs" }, words.slice(...mark)), words.slice(mark[1]))];
+}
+
+function answer(of) {
+  return h("div", { class: "context" }, h("b", {}, "Answer"), h("div", {}, shownText(of.answer || "(no answer)")));
 }
 
 function keyOf(row) {
