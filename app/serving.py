@@ -27,6 +27,7 @@ from typing import IO, Any
 from core.control.thinking import STEINER, THINK, Markers
 from core.engines.base import Engine
 from core.engines.openai_api import OpenAIEngine
+from core.scoring.served import pooling_flags
 
 PYTHON_VARIABLE = "WORLDLINE_VLLM_PYTHON"
 KEY_VARIABLE = "VLLM_API_KEY"  # vLLM's own: where it is set, the server asks for it
@@ -112,9 +113,13 @@ def plan(
     markers = family(path)
     command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", path, "--served-model-name", name]
     command += ["--host", host, "--port", str(port), "--enable-prefix-caching"]
-    command += ["--logits-processors", "core.control.vllm_steps:WorldlineSteps"]
-    thinking = {"reasoning_start_str": markers.start, "reasoning_end_str": markers.end}
-    command += ["--reasoning-config", json.dumps(thinking)]
+    scorer = pooling_flags(Path(path)) if Path(path).is_dir() else None
+    if scorer is not None:  # a reward model writes nothing, so there is nothing to control
+        command += scorer
+    else:
+        command += ["--logits-processors", "core.control.vllm_steps:WorldlineSteps"]
+        thinking = {"reasoning_start_str": markers.start, "reasoning_end_str": markers.end}
+        command += ["--reasoning-config", json.dumps(thinking)]
     if tensor_parallel > 1:
         command += ["--tensor-parallel-size", str(tensor_parallel)]
     if data_parallel > 1:

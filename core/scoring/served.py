@@ -6,6 +6,7 @@ A served model is asked with token ids made here, so that a server's template or
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,24 @@ from core.scoring.prm import ScorerError
 
 AT_ONCE = 8  # requests in flight: vLLM batches what is there at the same time
 TIMEOUT_S = 600.0
+
+
+def pooling_flags(folder: Path) -> list[str] | None:
+    """vLLM's flags for a folder that is a reward model read from labels; None for any other."""
+    from transformers import AutoTokenizer
+
+    try:
+        config = families.read_config(folder)
+        if not any("ForTokenClassification" in a or "RewardModel" in a for a in config.get("architectures") or ()):
+            return None
+        family = families.family_of(folder)
+        encoded = family.encode(AutoTokenizer.from_pretrained(folder), "", ["."])
+    except (families.FamilyError, EncodingError):
+        return None
+    # A tag that stands nowhere else is pooled at the server; a line break may stand inside a step, so all is sent.
+    own_tag = family.name in ("worldline", "qwen")
+    pooler = {"tok_pooling_type": "STEP", "step_tag_id": encoded.ids[-1]} if own_tag else {"tok_pooling_type": "ALL"}
+    return ["--runner", "pooling", "--pooler-config", json.dumps(pooler)]
 
 
 class ServedPrm:

@@ -61,7 +61,7 @@ def evaluate(
     first = steps.first_error(traces)
     found = steps.drift(scores)
     pools = {how: _pools(scores, data, how) for how in AGGREGATIONS}
-    curves = {how: best_of.curve(pool, ks, seed) for how, pool in pools.items()}
+    curves = {str(how): best_of.curve(pool, ks, seed) for how, pool in pools.items()}
     notes = []
     if auc(flat, labels) is None:
         notes.append("AUC is undefined: the judged steps are all of one class.")

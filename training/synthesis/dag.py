@@ -1,0 +1,224 @@
+"""Steiner's second stage: steps clustered into nodes, one DAG a question, many paths with backtracks sampled from it.
+
+A node is a cluster of steps that come to the same (an exact state, or a neighbourhood of embeddings: `clusters.py`); an edge
+says that in some trace the one followed the other in the *tree*, not in the order of writing. A DAG of V nodes has
+exponentially many paths; at most `paths_of(V)`, which is linear in V, are sampled. Steiner published the idea and no
+code (Ji 2024); this reading of it is ours.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from core.formats import steiner_tokens as t
+from core.trace import Step, Trace
+
+QUESTION = 0  # the id of the root
+PATHS_PER_NODE = 2
+STEP_LIMIT = 60
+
+
+@dataclass
+class Node:
+    """A cluster: the steps in it (trace id, index), each written out. `right`: it ends a trace that is right, or wrong."""
+
+    id: int
+    texts: list[str] = field(default_factory=list)
+    members: list[tuple[str, int]] = field(default_factory=list)
+    right: bool | None = None
+    answers: list[str] = field(default_factory=list)
+
+
+@dataclass
+class StepDag:
+    """The DAG of one question. Node 0 is the question. `cut`: edges left out because they closed a circle."""
+
+    prompt: str
+    nodes: list[Node] = field(default_factory=lambda: [Node(QUESTION)])
+    children: dict[int, list[int]] = field(default_factory=lambda: {QUESTION: []})
+    cut: int = 0
+
+    def add_edge(self, parent: int, child: int) -> bool:
+        """Join two nodes unless that closes a circle (then it is counted in `cut`)."""
+        if child in self.children[parent]:
+            return True
+        if child == QUESTION or parent in self.below(child):
+            self.cut += 1
+            return False
+        self.children[parent].append(child)
+        return True
+
+    def below(self, node: int) -> set[int]:
+        """The node and everything reachable from it."""
+        seen, todo = {node}, [node]
+        while todo:
+            for child in self.children[todo.pop()]:
+                if child not in seen:
+                    seen.add(child)
+                    todo.append(child)
+        return seen
+
+    def hopeful(self) -> set[int]:
+        """Nodes from which a right end can be reached."""
+        parents = self.parents()
+        seen = {n.id for n in self.nodes if n.right}
+        todo = list(seen)
+        while todo:
+            for parent in parents[todo.pop()]:
+                if parent not in seen:
+                    seen.add(parent)
+                    todo.append(parent)
+        return seen
+
+    def parents(self) -> dict[int, list[int]]:
+        found: dict[int, list[int]] = {n.id: [] for n in self.nodes}
+        for parent, children in self.children.items():
+            for child in children:
+                found[child].append(parent)
+        return found
+
+    def degrees(self) -> dict[int, tuple[int, int, int, int | None]]:
+        """Of each node e_i, e_o, d_s, d_e: in-degree, out-degree, fewest edges from the question and to a right end.
+
+        What Steiner's reward is made of (Ji 2024); its formula was never published.
+        """
+        parents = self.parents()
+        from_start = _distances([QUESTION], self.children)
+        to_end = _distances([n.id for n in self.nodes if n.right], parents)
+        return {
+            n.id: (len(parents[n.id]), len(self.children[n.id]), from_start[n.id], to_end.get(n.id)) for n in self.nodes
+        }
+
+
+def _distances(sources: Sequence[int], edges: Mapping[int, Sequence[int]]) -> dict[int, int]:
+    found = dict.fromkeys(sources, 0)
+    todo = deque(sources)
+    while todo:
+        node = todo.popleft()
+        for other in edges[node]:
+            if other not in found:
+                found[other] = found[node] + 1
+                todo.append(other)
+    return found
+
+
+def build(prompt: str, traces: Sequence[tuple[Trace, Sequence[Hashable]]]) -> StepDag:
+    """The DAG of one question's traces; `keys[i]` names the cluster of step i. Raises ValueError for lengths that differ."""
+    dag = StepDag(prompt)
+    ids: dict[Hashable, int] = {}
+    for trace, keys in traces:
+        if len(keys) != len(trace.steps):
+            raise ValueError(f"Trace {trace.trace_id} has {len(trace.steps)} steps and {len(keys)} cluster names.")
+        at: list[int | None] = []
+        for step, placed, key in zip(trace.steps, trace.nodes, keys, strict=True):
+            if key not in ids:
+                ids[key] = len(dag.nodes)
+                dag.nodes.append(Node(ids[key]))
+                dag.children[ids[key]] = []
+            node = dag.nodes[ids[key]]
+            # A step that hangs from nowhere, because its edge was cut, takes what follows it along.
+            parent = QUESTION if placed.parent is None else at[placed.parent]
+            joined = parent is not None and (parent == node.id or dag.add_edge(parent, node.id))
+            at.append(node.id if joined else None)
+            if joined and step.complete:
+                node.members.append((trace.trace_id, step.index))
+                node.texts.append(body(trace, step))
+        if trace.steps and at[-1] is not None and trace.solved is not None and trace.finish_reason == "stop":
+            end = dag.nodes[at[-1]]
+            end.right = bool(end.right) or trace.solved
+            if trace.solved:
+                end.answers.append(trace.answer)
+    return dag
+
+
+def body(trace: Trace, step: Step) -> str:
+    """A step in Steiner's format without the decision before it; a step of another format becomes one thought."""
+    if trace.format == "steiner":
+        text = trace.step_text(step.index)
+        return text[text.index(t.STEP_START) :] if t.STEP_START in text else text
+    fields = {"name": step.name, "thought": step.thought or trace.step_text(step.index), "summary": step.summary}
+    fields["reflection"] = step.reflection
+    return t.STEP_START + "".join(f"{a}{fields[name]}{b}" for name, (a, b) in t.FIELDS.items()) + t.STEP_END
+
+
+def paths_of(dag: StepDag) -> int:
+    """The most paths that are sampled from a DAG: linear in its nodes."""
+    return PATHS_PER_NODE * len(dag.nodes)
+
+
+@dataclass(frozen=True)
+class Path:
+    """A walk over nodes: `entered[i]` is how step i was entered, `texts[i]` what it says; it ends at a right end."""
+
+    nodes: tuple[int, ...]
+    entered: tuple[str, ...]
+    texts: tuple[str, ...]
+    answer: str
+
+    @property
+    def backtracks(self) -> int:
+        return self.entered.count(t.BACKTRACK)
+
+    @property
+    def reasoning(self) -> str:
+        parts = [t.REASONING_START]
+        for i, (how, text) in enumerate(zip(self.entered, self.texts, strict=True)):
+            parts += [how, text] if i else [text]
+        return "".join([*parts, t.REASONING_END])
+
+    @property
+    def response(self) -> str:
+        return self.reasoning + self.answer
+
+
+def sample(
+    dag: StepDag, rng: random.Random, hopeful: set[int], *, insight: float, limit: int = STEP_LIMIT
+) -> Path | None:
+    """One walk: depth first, each node at most once, back to the nearest node with something untried when nothing is left.
+
+    With probability `insight` a hopeful child is chosen where there is one. None when `limit` steps did not reach an end.
+    """
+    stack, seen = [QUESTION], {QUESTION}
+    nodes: list[int] = []
+    entered: list[str] = []
+    texts: list[str] = []
+    how = t.PROCEED
+    while stack and len(nodes) < limit:
+        options = [c for c in dag.children[stack[-1]] if c not in seen and dag.nodes[c].texts]
+        if not options:
+            stack.pop()
+            how = t.BACKTRACK
+            continue
+        good = [c for c in options if c in hopeful]
+        child = rng.choice(good if good and rng.random() < insight else options)
+        node = dag.nodes[child]
+        nodes.append(child)
+        entered.append(how)
+        texts.append(rng.choice(node.texts))
+        seen.add(child)
+        if node.right:
+            return Path(tuple(nodes), tuple(entered), tuple(texts), rng.choice(node.answers))
+        stack.append(child)
+        how = t.PROCEED
+    return None
+
+
+def sample_many(dag: StepDag, rng: random.Random, most: int) -> Iterator[Path]:
+    """Different walks, at most `most` and at most `paths_of(dag)`; each with an insight of its own, so that short and
+    long searches are among them. Ends early where the DAG holds no more (20 fruitless tries in a row)."""
+    hopeful = dag.hopeful()
+    if QUESTION not in hopeful:
+        return
+    found: set[tuple[int, ...]] = set()
+    fruitless = 0
+    while len(found) < min(most, paths_of(dag)) and fruitless < 20:
+        path = sample(dag, rng, hopeful, insight=rng.choice((0.0, 0.3, 0.6, 1.0)))
+        if path is None or path.nodes in found:
+            fruitless += 1
+            continue
+        fruitless = 0
+        found.add(path.nodes)
+        yield path

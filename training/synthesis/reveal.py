@@ -1,0 +1,111 @@
+"""Steiner's first stage: cut a reasoning path at random, hide the answer, let a model go on, reveal the answer, obtain the turn back.
+
+    kept (a prefix of a path) + astray (what the model wrote without the answer) + the turn back + what it writes knowing the answer
+
+Only what ends right is kept, and only where the part in the middle went wrong: otherwise there is nothing to turn back from. Ji
+2024 describes the stage; his prompts were not published, so the wording here is ours. Any engine may be the strong
+model; the trace says which it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from core.engines.base import Bounds, Engine, EngineError, Sampling
+from core.formats import steiner_tokens as t
+from core.run import TraceReader, run_trace
+from core.trace import Problem, Trace
+from training.labels.rollouts import Check
+
+REVEALED = "{prompt}\n\nThe correct answer is {answer}. Where the reasoning so far went wrong, go back and mend it."
+MARKS = {"steiner": t.BACKTRACK, "think": "\n\nWait, that is not right. Let me go back. "}
+
+
+@dataclass
+class Made:
+    """What came of a run: the traces, and why other attempts were left out."""
+
+    traces: list[Trace] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    def drop(self, why: str) -> None:
+        self.left_out[why] = self.left_out.get(why, 0) + 1
+
+
+@dataclass(frozen=True)
+class How:
+    """Settings. astray_steps: the model may go wrong for so many steps before the answer is revealed. hint: whether the
+    strong model reads the answer in the question (a model of one fixed wording, as the pocket model, cannot)."""
+
+    sampling: Sampling = field(default_factory=Sampling)
+    bounds: Bounds = field(default_factory=Bounds)
+    astray_steps: int = 3
+    attempts: int = 4
+    hint: bool = True
+    at_once: int = 16
+
+
+async def turn_backs(engine: Engine, paths: Sequence[tuple[Trace, str]], check: Check, how: How, seed: int = 0) -> Made:
+    """One attempt a path: `paths` are traces that end right, with the reference answer. Raises EngineError."""
+    made, gate = Made(), asyncio.Semaphore(how.at_once)
+
+    async def one(i: int, path: Trace, answer: str) -> None:
+        async with gate:
+            await _turn_back(engine, path, answer, check, how, random.Random(f"{seed}/{i}"), made)
+
+    await asyncio.gather(*(one(i, path, answer) for i, (path, answer) in enumerate(paths)))
+    made.traces.sort(key=lambda trace: trace.trace_id)
+    return made
+
+
+async def _turn_back(
+    engine: Engine, path: Trace, answer: str, check: Check, how: How, rng: random.Random, made: Made
+) -> None:
+    mark = MARKS.get(path.format)
+    if mark is None:
+        return made.drop(f"format {path.format} has no way to turn back")
+    if len(path.steps) < 2:
+        return made.drop("fewer than two steps")
+    cut = rng.randrange(len(path.steps) - 1)  # the last step kept; the step that ends the path never is
+    kept = path.response[: path.steps[cut].end]
+    # 1. Without the answer.
+    astray = await _go_on(engine, path, kept, how, rng, path.prompt)
+    if check(astray):
+        return made.drop("right without the answer")
+    end = min(len(astray.steps), cut + 1 + how.astray_steps) - 1
+    complete = [s for s in astray.steps[: end + 1] if s.complete]
+    if len(complete) <= cut + 1:
+        return made.drop("no step was written without the answer")
+    wrong = astray.response[: complete[-1].end]
+    # 2. With it: the same beginning, turned back.
+    question = REVEALED.format(prompt=path.prompt, answer=answer) if how.hint else path.prompt
+    for _ in range(how.attempts):
+        back = await _go_on(engine, path, wrong + mark, how, rng, question)
+        told = replace(_read(path, back.response), trace_id=f"{path.trace_id}-back", model=engine.model)
+        told = replace(told, finish_reason=back.finish_reason, sampling=back.sampling)
+        if back.finish_reason == "stop" and check(told):
+            where = {"cut": cut, "astray": [cut + 1, complete[-1].index], "revealed": how.hint}
+            made.traces.append(replace(told, stats={"turn_back": where}))
+            return None
+    return made.drop(f"not right in {how.attempts} attempts with the answer")
+
+
+async def _go_on(engine: Engine, path: Trace, prefix: str, how: How, rng: random.Random, question: str) -> Trace:
+    done = await run_trace(
+        engine, Problem.ask(question), replace(how.sampling, seed=rng.randrange(2**31)), how.bounds, lambda _: None,
+        trace_id=path.trace_id, stop=asyncio.Event(), prefix=prefix, format=path.format,
+    )  # fmt: skip
+    if done.finish_reason == "error":
+        raise EngineError(done.error)
+    return done
+
+
+def _read(path: Trace, response: str) -> Trace:
+    """A response as the answer to the question as it is asked of a learner: nothing in the trace shows the hint."""
+    reader = TraceReader(Problem.ask(path.prompt), path.model, path.trace_id, path.format)
+    reader.feed(response)
+    reader.close()
+    return reader.trace("stop", sampling={}, stats={})
