@@ -2,6 +2,7 @@
 // step as the model would have written it, its special tokens included, so that it can go into a training row as it is.
 
 import { h } from "./dom.js";
+import { wordDiff } from "./word-diff.js";
 
 const MOST = 20_000; // characters one event may hold
 const FIELD = /<\|reasoning_step_(name|thought|summary|reflection)_start\|>([\s\S]*?)<\|reasoning_step_\1_end\|>/g;
@@ -78,8 +79,15 @@ export function betterStep({ step, raw, held, change }) {
   };
 }
 
-/** In a row: what was written, without its tokens. */
-export function betterLine(text) {
-  const words = partsOf(text).map(({ from, to }) => text.slice(from, to).trim()).filter(Boolean).join("\n");
-  return h("p", { class: "better-line" }, h("span", { class: "what" }, "✎ better"), h("span", { class: "text" }, words));
+/** In a row: what was written, without its tokens, and what of the step it takes away and adds. */
+export function betterLine(text, raw) {
+  const now = readable(text);
+  const parts = wordDiff(readable(raw), now);
+  const tags = { gone: "del", new: "ins" };
+  return h("p", { class: "better-line" }, h("span", { class: "what" }, "✎ better"),
+    h("span", { class: "text" }, parts ? parts.map(({ kind, text: words }) => (tags[kind] ? h(tags[kind], {}, words) : words)) : now));
+}
+
+function readable(raw) {
+  return partsOf(raw).map(({ from, to }) => raw.slice(from, to).trim()).filter(Boolean).join("\n");
 }

@@ -57,6 +57,11 @@ export class Judgements {
     return this.rated.size;
   }
 
+  /** Whether anything was judged on this page, undone or not. */
+  get touched() {
+    return this.done.length + this.undone.length > 0;
+  }
+
   /** How many of the first `n` steps have no rating. */
   missing(n) {
     let rated = 0;
@@ -132,12 +137,14 @@ export class Judgements {
   }
 
   /**
-   * Take what an earlier page did as what can be undone, below what was done here. events: the log of that time. One press
-   * has one time; a press that took the one before back (an undo) leaves nothing of either.
+   * Take what an earlier page did as what can be undone, below what was done here, and what it had undone as what can be done
+   * again, if nothing was judged here. events: the log of that time. One press has one time; a press that took the one before
+   * back is an undo, one that does the last undone again a redo.
    */
   remember(events) {
     const past = new Map();
     const groups = [];
+    let undone = [];
     const presses = new Map();
     for (const e of [...events].sort((a, b) => a.seq - b.seq)) {
       if (!changeOf(e)) continue;
@@ -153,9 +160,16 @@ export class Judgements {
         return { after, before };
       });
       const last = groups.at(-1);
-      if (last?.length === group.length && last.every((g) => group.some(({ after }) => same(after, g.before)))) groups.pop();
-      else groups.push(group);
+      if (last?.length === group.length && last.every((g) => group.some(({ after }) => same(after, g.before)))) {
+        undone.push(groups.pop());
+        continue;
+      }
+      const again = undone.at(-1);
+      if (again?.length === group.length && again.every((g) => group.some(({ after }) => same(after, g.after)))) undone.pop();
+      else undone = [];
+      groups.push(group);
     }
+    if (!this.done.length && !this.undone.length) this.undone = undone;
     this.done = [...groups, ...this.done];
   }
 

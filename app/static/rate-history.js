@@ -9,7 +9,7 @@ export class History {
   constructor(room) {
     this.room = room;
     this.reading = false; // the log is being read
-    this.wanted = 0; // undo presses since then
+    this.wanted = []; // presses since then, each what it does
     this.resting = false; // a held key undoes nothing more once a submission was taken back
     this.takenBack = null; // the assignment whose submission was taken back: redo submits it again
   }
@@ -19,19 +19,23 @@ export class History {
     if (repeat && this.resting) return;
     this.resting = false;
     if (this.reading) {
-      this.wanted += 1;
+      this.wanted.push(() => this.undo(method, true));
       return;
     }
     if (work.readOnly) return repeat ? undefined : this.#takeBack(work, method);
     const changes = work.judgements.undo();
     if (changes) return apply(changes, method, "", true);
     if (desk.left) return repeat ? undefined : this.#takeBack(desk.left, method); // the last thing done
-    if (work.hadLog) return this.#read(method);
+    if (work.hadLog) return this.#read(() => this.undo(method, true));
     say("Nothing to undo.");
   }
 
   redo(method) {
     const { work, desk, apply } = this.room;
+    if (this.reading) {
+      this.wanted.push(() => this.redo(method));
+      return;
+    }
     if (work.readOnly) return say("This trace is submitted: there is nothing to redo in it.");
     const changes = work.judgements.redo();
     if (changes) return apply(changes, method, "", true);
@@ -39,6 +43,7 @@ export class History {
       this.takenBack = null;
       return desk.submit();
     }
+    if (work.hadLog && !work.judgements.touched) return this.#read(() => this.redo(method));
     say("Nothing to redo.");
   }
 
@@ -53,26 +58,29 @@ export class History {
     this.takenBack = null;
   }
 
-  async #read(method) {
+  /** The log of what was done before this page, then what was pressed. */
+  async #read(press) {
     const { work, outbox } = this.room;
     this.reading = true;
-    this.wanted = 1;
+    this.wanted = [press];
     try {
       const log = await get(`/api/ratings/${encodeURIComponent(work.id)}/events`);
       const known = new Set(log.map((e) => e.event_id));
       const waiting = outbox.waitingFor(work.id).filter((e) => !known.has(e.event_id));
       work.judgements.remember([...log, ...waiting].filter((e) => e.seq <= work.firstSeq));
       work.hadLog = false;
+      const leaves = log.filter((e) => ["submit", "skip"].includes(e.action)).at(-1);
+      if (log.at(-1)?.action === "reopen" && leaves?.action === "submit" && !work.judgements.touched) this.takenBack = work.id;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      this.wanted = 0;
+      this.wanted = [];
       say(`What was done before this page cannot be undone now: ${error.message}`);
       notice(this.room.notices, "undo", "warn", `What was done before this page cannot be undone now: ${error.message}`);
     } finally {
       this.reading = false;
     }
     if (work !== this.room.work) return;
-    for (; this.wanted > 0; this.wanted -= 1) this.undo(method, true);
+    for (const next of this.wanted.splice(0)) next();
   }
 
   async #takeBack(work, method) {

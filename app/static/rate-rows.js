@@ -124,7 +124,7 @@ export function rateRow(step, model, view) {
     if (line) body.append(line);
   }
   const better = judgements.get("step", at, "better")?.text;
-  if (better) body.append(betterLine(better));
+  if (better) body.append(betterLine(better, view.textOf(at)));
   const comment = judgements.comment(at);
   if (comment) body.append(h("p", { class: "comment-text" }, `“${comment}”`));
   return {

@@ -116,9 +116,62 @@ def test_a_better_step_is_the_whole_text_of_a_step(open_tab: Any, bench: Any) ->
     settled(page)
     assert said(bench, assignment)["better"] == raw.replace(step["thought"], "2 − 1 = 1 & <b>so</b> on")
     assert "<b>so</b>" in page.inner_text(f"{LIST} .better-line")
+    # What of it was there before stands as it was, the rest is marked: with and without the marks it is either text.
+    texts = page.evaluate(f"""() => ["ins", "del"].map((tag) => {{
+      const copy = document.querySelector("{LIST} .better-line .text").cloneNode(true);
+      copy.querySelectorAll(tag).forEach((e) => e.remove());
+      return copy.textContent;
+    }})""")
+    assert step["thought"] in texts[0] and "2 − 1 = 1 & <b>so</b> on" in texts[1], texts
     page.keyboard.press("z")
     settled(page)
     assert "better" not in said(bench, assignment)
+
+
+def test_a_word_diff_loses_no_letter(open_tab: Any) -> None:
+    """What stayed and what went is the old text, what stayed and what came the new one; a changed sign is one word."""
+    page = open_tab("/ui/rate").page
+    found = page.evaluate("""async () => {
+      const { wordDiff } = await import("/static/word-diff.js");
+      const words = ["So", " ", "56", "−", "4", "=", "\\n", "<b>", "é😀", "x"];
+      const text = () => Array.from({ length: Math.floor(Math.random() * 40) }, () => words[Math.floor(Math.random() * words.length)]).join("");
+      for (let i = 0; i < 300; i += 1) {
+        const old = text();
+        const now = i % 3 ? old.slice(0, 20) + text() + old.slice(30) : text();
+        const parts = wordDiff(old, now);
+        const side = (kind) => parts.filter((p) => p.kind === "same" || p.kind === kind).map((p) => p.text).join("");
+        if (parts && (side("gone") !== old || side("new") !== now)) return [old, now, parts];
+      }
+      return [wordDiff("It is 56 − 4 = 52.", "It is 56 + 4 = 60."), wordDiff("Try 3", "Something else altogether")];
+    }""")
+    assert found[1] is None
+    assert [(p["kind"], p["text"]) for p in found[0]] == [
+        ("same", "It is 56 "), ("gone", "−"), ("new", "+"), ("same", " 4 = "), ("gone", "52"), ("new", "60"), ("same", "."),
+    ]  # fmt: skip
+
+
+def test_redo_survives_a_reload(open_tab: Any, bench: Any) -> None:
+    tab, _, assignment = open_trace(bench, open_tab, long_one(6))
+    page = tab.page
+    keyboard(page, "3", "1", "2", "z", "z")
+    settled(page)
+    assert values(bench, assignment) == {0: 1.0}
+    page.reload()
+    page.wait_for_selector(f"{LIST} .wl-row.selected")
+    page.focus(LIST)
+    keyboard(page, "Z", "Z", "Z")  # faster than the log is read; the third has nothing to do
+    page.wait_for_function(f"document.querySelectorAll('{LIST} .save-mark.saved').length >= 3")
+    settled(page)
+    assert values(bench, assignment) == {0: 1.0, 1: -1.0, 2: 0.0}
+    keyboard(page, "z", "4")  # something else is judged: nothing is left to redo
+    settled(page)
+    page.reload()
+    page.wait_for_selector(f"{LIST} .wl-row.selected")
+    page.focus(LIST)
+    page.keyboard.press("Z")
+    page.wait_for_timeout(300)
+    settled(page)
+    assert values(bench, assignment) == {0: 1.0, 1: -1.0, 2: None}  # unsure, as judged last
 
 
 def test_the_same_for_the_next_steps_is_one_undo(open_tab: Any, bench: Any) -> None:
