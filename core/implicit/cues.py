@@ -59,7 +59,7 @@ SIGNALS = (
         "other",
         "names another way, or sets this one beside it: the narrow list",
         "alternatively alternative clearer better simpler cleaner smaller larger another different differently other else instead new or alternativ andere anderer "
-        "anderen stattdessen andersherum autrement autre alternativamente otra otro ignore disregard aside forget "
+        "anderen stattdessen andersherum autrement autre alternativamente otra otro ignore disregard aside forget idea thought approach way trick "
         "rather unless shifting switching pivoting changing switch pivot",
         [
             rf"\b(?:another|a different|a new|an alternative|some other|a fresh|a whole new)(?: [\w-]+){{0,2}} {_METHOD}\b",
@@ -67,11 +67,11 @@ SIGNALS = (
             rf"\bdifferent {_METHOD}\b",
             r"\b(?:something|anything) (?:else|different)\b",
             r"\bwhat else (?:can|could|might)\b",
-            r"\b(?:think|look|approach|view|tackle|see|go)(?: about| at| of)?(?: this| it| that| the problem| things)? (?:differently|another way|from (?:a different|another) )",
+            r"\b(?:think|look|approach|view|tackle|see|go)(?: about| at| of)?(?: this| it| that| the| things)?(?: \w+)? (?:differently|another way|from (?:an? (?:different|new|higher|broader|more \w+)|another) )",
             rf"\b(?:{_LET}|try|use) .{{0,80}}\binstead\b(?! of)",
             rf"\b(?:maybe|perhaps) {_WE} (?:should|can|could) (?:just |simply )?(?:ignore|disregard|forget about|set aside)\b",
             rf"\b(?:instead of|rather than) [a-z]+ing\b.{{0,80}}\b(?:let me|let's|{_WE} (?:can|could|should|just|will|might))\b",
-            rf"\b{_LET} {_ADVERB}(?:consider|try|look at|think of|explore) (?:some |the )?other (?!side|hand|end)",
+            rf"\b{_LET} {_ADVERB}(?:consider|try|look (?:at|for)|think (?:of|about)|explore) (?:some |the )?other (?!side|hand|end)",
             rf"\b{_LET} {_ADVERB}(?:use|pick|choose|take|try|find) (?:a|an|some|another) (?:different|other|clearer|better|simpler|cleaner|new|smaller|larger) [a-z]+",
             rf"\b{_LET} {_ADVERB}(?:switch|pivot|change (?:the |my |our )?(?:approach|strategy|tack|course|method|perspective|gears))\b",
             r"\b(?:einen? )?ander(?:e|er|en|es) (?:ansatz|weg|methode|idee|möglichkeit)\b",
@@ -86,6 +86,7 @@ SIGNALS = (
             r"(?:look|take|use|try|consider|count|think|put|write|start|work|go|focus|compute|pick|choose|treat)\b.{0,80}\binstead\b(?! of)",
             r"(?:shifting|switching|pivoting|changing)\b.{0,20}\b(?:to|course|tack|direction|strategy|approach|gears|focus)\b",
             r"(?:new|different|other) (?:approach|plan|idea|angle|strategy|attempt)\b",
+            r"(?:here's|here is|i have|i've got|what about) (?:an|another|a (?:new|different|better|simpler|cleaner)) (?:idea|thought|approach|way|trick)\b",
             r"(?:alternativ|stattdessen|andersherum|autrement|essayons autrement|alternativamente)\b",
         ],
     ),
@@ -172,7 +173,7 @@ SIGNALS = (
         [
             r"\b(?:too|overly|(?:getting|gets|becomes|becoming|is|are|'s|seems|looks)(?: a bit| a little| very| quite| really| rather| pretty| too| more)?) (?:complicated|messy|convoluted|cumbersome|tedious|complex|confusing)\b(?!,? but\b)",
             r"\b(?:that|this|it|which)(?:'s| is| seems| looks|'d be| would be)? (?:way |far |much )?too (?:small|large|big|high|low|long|short|simple|good|slow|weak|strong|much|many|few)\b",
-            r"(?:^|[.,;:] ?|\bis )(?:way |far |much )?too (?:slow|small|large|big|high|low|long|short|weak|strong|expensive)\b",
+            r"(?:^|[.,;:] ?|\bis )(?:way |far |much )?too (?:slow|small|large|big|high|low|long|short|weak|strong|expensive|many|much|few|vague|general|generic|simple|ambiguous)\b",
         ],
     ),
     _signal(
@@ -249,7 +250,7 @@ SIGNALS = (
             r"^(?:maybe|perhaps) the (?:problem|question|puzzle|task|user|author|statement|intended)\b(?! (?:here|is(?:n't| not))\b)",
             r"^more (?:carefully|precisely|exactly)\b|^(?:looking|look) (?:back )?at (?:the |this |that )?(?:original |actual )?[\w`_]+ (?:again|more (?:closely|carefully))\b",
             rf"\b{_LET} {_ADVERB}(?:reconsider|redesign|rework|restart|revise|re-?think|re-?evaluate|re-?read|re-?examine|re-?phrase)\b",
-            r"\b(?:think|look|read)(?: about| at)?(?: this| it| that| the (?:problem|question))?(?: [\w-]+)? again\b",
+            r"\b(?:think|look|read)(?: about| at)?(?: this| it| that| (?:the|these|those|our|my) [\w-]+)?(?: [\w-]+)? again\b",
             r"\bthink (?:(?:about|of) (?:this|it) )?differently\b|\bon second thoughts?\b",
             rf"\b{_WE}(?:'m| am|'re| are) (?:just |really |probably )?(?:overcomplicating|overthinking)\b",
             r"\b(?:misunderstanding|misinterpreting|misinterpreted|misunderstood|misreading|misread) (?:the|it|this|something)\b",
@@ -471,6 +472,10 @@ FILLERS = re.compile(
     r"(?:[\s*_#>\-–—.…,!:;(]*(?:okay|ok|i see(?=[,.!])|let me see(?=[,.!])|let's see(?=[,.!])|so|but|hm+|wait|well|now|or rather|and|oh|no(?=[,.!…–—]| wait| that| it| this)|nope|yeah|yes|yep|hold on|alright|all right|right|then|"
     r"actually|ah|aha|ugh|um+|hey|hang on|a (?:second|moment|minute|sec)|sure|great|anyway|maybe not|moment(?: mal)?|also|nein|hmm+|attends|espera)"
     r"(?![\w'-])[\s,.!…:;–—-]*)*[\s*_#>\-–—.…,!:;(]*"
+)
+# A change of mind about what to do: "Actually, let me keep track of all four." Not one about looking at it, or one more thing.
+REPLANS = re.compile(
+    rf"\W*(?:(?:hmm+|wait|no|oh|but|so|ok|okay)[\s,.]+)*actually,? (?:{_LET}) (?!{_ADVERB}(?:check|verify|confirm|see|test|re-?check|double|make sure|be|note|also|look|read|ask|say|not|recall|remember)\b)"
 )
 AMENDS = re.compile(
     r"\W*(?:(?:wait|no|oh|so|but|hmm)[\s,.]+)*(?:actually\b|(?:it|that|this|the \w+) should (?:be|have been)\b)"

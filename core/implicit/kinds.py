@@ -25,6 +25,7 @@ from core.implicit.cues import (
     PAUSES,
     REALISES,
     REFERS,
+    REPLANS,
     TRAILS,
     VERDICT,
     said,
@@ -80,6 +81,7 @@ class Reading:
     refers: bool = False  # begins with "this", "because" or the like: goes on about the same thing
     result: bool = False  # states a result in the words of the question
     pause: bool = False  # begins with "wait" or the like
+    replans: bool = False  # begins with "actually, let me"
     amends: bool = False  # begins with "actually" or "it should be"
     contrasts: bool = False  # begins with "but", "wait" or the like
     objects: bool = False  # begins with "but" or "however"
@@ -133,6 +135,7 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
     all_words = set(_WORDS.findall(text))
     begins = Reading(
         pause=PAUSES.match(text) is not None,
+        replans=REPLANS.match(text) is not None,
         amends=AMENDS.match(text) is not None,
         contrasts=CONTRASTS.match(text) is not None,
         objects=OBJECTS.match(text) is not None,
@@ -257,12 +260,14 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
         return "backtrack", 0.55
     if "rethink" in o and not (r.together or merged or ("check" in o and not failed)):
         return "backtrack", 0.6
+    if r.replans and not (merged or c.finished or c.setting_up or confirms or "check" in r.first):
+        return "backtrack", 0.55
     if c.announced and "check" not in o:
         return "backtrack", 0.7
     # A failure, and then a fresh start: the clearer the failure, the fewer words the start needs.
     if failed and "check" not in o:
         if (
-            o & {"attempt", "plan"}
+            (r.first if r.objects else o) & {"attempt", "plan"}
             or ("guess" in o and not (r.infers or r.fails_first or "confirm" in o))
             or (r.amends and c.failed == 0)
         ):
