@@ -182,6 +182,12 @@ class RatingLog:
         """A lease may have ended and its place been taken: the work is kept, as an extra rating."""
         from storage.queues.claims import lost_place  # which knows this module
 
+        lasting = con.execute(
+            "select 1 from assignment where assignment_id = ? and lease_expires_at >= ? and not late",
+            [assignment_id, now],
+        ).fetchone()
+        if lasting:  # nobody can have taken its place; nearly all work ends so
+            return
         late = lost_place(con, assignment_id, now)
         con.execute("update assignment set late = ? where assignment_id = ? and late <> ?", [late, assignment_id, late])
 

@@ -31,7 +31,7 @@ from storage.queues.settings import DEFAULT_QUEUE, LEASE_MINUTES, Queue, need_qu
 from storage.refinements import Refinement
 from storage.sampling.rankings import Rankings
 from storage.traces import Held, TraceRow, WorldLine
-from storage.writer import Operation, Writer
+from storage.writer import Lane, Operation, Writer
 
 __all__ = [
     "Assignment", "CorruptFolder", "CurrentRating", "FolderInUse", "ForeignFolder", "NothingRated", "RatingEvent",
@@ -129,7 +129,7 @@ class Store:
         id is missing
         from the result; `why_rejected` gives the sentence. The others of the call are kept.
         """
-        return self._writer.submit(self._log.append, tuple(events))
+        return self._writer.submit(self._log.append, tuple(events), Lane.FIRST)
 
     def add_scores(
         self,
@@ -213,7 +213,7 @@ class Store:
 
     def begin(self, assignment_id: str, rater_id: str) -> Assignment | None:
         """What was fetched ahead is shown now. None: it lapsed, and its place was taken. StoreError: another's."""
-        return self._soon(self._writer.submit(claims.begin, (assignment_id, rater_id)))
+        return self._soon(self._writer.submit(claims.begin, (assignment_id, rater_id), Lane.ALONE))
 
     def open_assignment(self, rater_id: str, trace_id: str, queue_id: str = DEFAULT_QUEUE) -> Assignment:
         """The rater's assignment for a chosen trace, whatever its status; made when there is none. StoreError: no
@@ -226,7 +226,7 @@ class Store:
     def _claim(self, wish: Claim) -> Assignment | None:
         if not wish.rater_id or len(wish.rater_id) > 128:
             raise StoreError("A rater needs a name of 1 to 128 characters.")
-        return self._soon(self._writer.submit(claims.claim, wish))
+        return self._soon(self._writer.submit(claims.claim, wish, Lane.ALONE))
 
     def _soon(self, future: Future[T]) -> T:
         try:

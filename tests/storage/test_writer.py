@@ -1,0 +1,40 @@
+"""In which order the one thread that writes takes what waits for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from storage.store import Store, StoreError
+from storage.writer import Lane, Writer
+
+
+def test_ratings_pass_what_else_waits_and_claims_have_a_transaction_of_their_own(store: Store) -> None:
+    begun, go_on, done = threading.Event(), threading.Event(), list[list[str]]()
+
+    def hold(con: Any, items: Sequence[str]) -> list[None]:
+        begun.set()
+        assert go_on.wait(30)
+        return [None] * len(items)
+
+    def note(con: Any, items: Sequence[str]) -> list[None]:
+        done.append(list(items))
+        return [None] * len(items)
+
+    writer = Writer(store.connections, lambda: None)
+    writer.submit(hold, "")
+    assert begun.wait(30)
+    sent = [
+        *(("trace 1", Lane.TOGETHER), ("trace 2", Lane.TOGETHER), ("claim 1", Lane.ALONE), ("claim 2", Lane.ALONE)),
+        *(("trace 3", Lane.TOGETHER), ("rating 1", Lane.FIRST), ("rating 2", Lane.FIRST)),
+    ]
+    futures = [writer.submit(note, *one) for one in sent]
+    go_on.set()
+    writer.close()
+    assert done == [["rating 1", "rating 2"], ["trace 1", "trace 2"], ["claim 1"], ["claim 2"], ["trace 3"]]
+    assert all(future.done() for future in futures)
+    with pytest.raises(StoreError, match="closed"):
+        writer.submit(note, "late")
