@@ -73,10 +73,10 @@ class Student:
         """T(x): the instruction up to where the response begins."""
         if not self.tokenizer.chat_template:
             return PLAIN.format(instruction=instruction)
-        text: str = self.tokenizer.apply_chat_template(
+        text = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": instruction}], add_generation_prompt=True, tokenize=False
         )
-        return text.removeprefix(self.tokenizer.bos_token or "")
+        return str(text).removeprefix(self.tokenizer.bos_token or "")
 
     def ifd(self, pair: Pair) -> float:
         """Above 1 the instruction does not help: the two do not belong together. Raises SelectionError."""

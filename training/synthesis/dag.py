@@ -19,17 +19,25 @@ from core.trace import Step, Trace
 QUESTION = 0  # the id of the root
 PATHS_PER_NODE = 2
 STEP_LIMIT = 60
+FRUITLESS = 50
 
 
 @dataclass
 class Node:
-    """A cluster: the steps in it (trace id, index), each written out. `right`: it ends a trace that is right, or wrong."""
+    """A cluster: the steps in it (trace id, index). `right`: it ends a trace that is right, or wrong."""
 
     id: int
-    texts: list[str] = field(default_factory=list)
     members: list[tuple[str, int]] = field(default_factory=list)
     right: bool | None = None
     answers: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Text:
+    """How a trace wrote one edge: the step, and the node it went on from afterwards (None: it ended there)."""
+
+    body: str
+    then: int | None
 
 
 @dataclass
@@ -39,6 +47,7 @@ class StepDag:
     prompt: str
     nodes: list[Node] = field(default_factory=lambda: [Node(QUESTION)])
     children: dict[int, list[int]] = field(default_factory=lambda: {QUESTION: []})
+    texts: dict[tuple[int, int], list[Text]] = field(default_factory=dict)
     cut: int = 0
 
     def add_edge(self, parent: int, child: int) -> bool:
@@ -113,19 +122,22 @@ def build(prompt: str, traces: Sequence[tuple[Trace, Sequence[Hashable]]]) -> St
         if len(keys) != len(trace.steps):
             raise ValueError(f"Trace {trace.trace_id} has {len(trace.steps)} steps and {len(keys)} cluster names.")
         at: list[int | None] = []
-        for step, placed, key in zip(trace.steps, trace.nodes, keys, strict=True):
+        parents: list[int | None] = []
+        for placed, key in zip(trace.nodes, keys, strict=True):
             if key not in ids:
                 ids[key] = len(dag.nodes)
                 dag.nodes.append(Node(ids[key]))
                 dag.children[ids[key]] = []
-            node = dag.nodes[ids[key]]
+            node = ids[key]
             # A step that hangs from nowhere, because its edge was cut, takes what follows it along.
             parent = QUESTION if placed.parent is None else at[placed.parent]
-            joined = parent is not None and (parent == node.id or dag.add_edge(parent, node.id))
-            at.append(node.id if joined else None)
-            if joined and step.complete:
-                node.members.append((trace.trace_id, step.index))
-                node.texts.append(body(trace, step))
+            joined = parent is not None and (parent == node or dag.add_edge(parent, node))
+            at.append(node if joined else None)
+            parents.append(parent)
+        for step, here, parent, then in zip(trace.steps, at, parents, [*parents[1:], None], strict=True):
+            if here is not None and parent is not None and step.complete:
+                dag.nodes[here].members.append((trace.trace_id, step.index))
+                dag.texts.setdefault((parent, here), []).append(Text(body(trace, step), then))
         if trace.steps and at[-1] is not None and trace.solved is not None and trace.finish_reason == "stop":
             end = dag.nodes[at[-1]]
             end.right = bool(end.right) or trace.solved
@@ -151,12 +163,17 @@ def paths_of(dag: StepDag) -> int:
 
 @dataclass(frozen=True)
 class Path:
-    """A walk over nodes: `entered[i]` is how step i was entered, `texts[i]` what it says; it ends at a right end."""
+    """A walk over nodes: `entered[i]` is how step i was entered, `texts[i]` what it says; it ends at a right end.
+
+    borrowed: steps whose words come from a trace that went on from elsewhere, because none went on from where this path does. What
+    such a step says of its next move does not fit; 0 is a path that could have been written as it stands.
+    """
 
     nodes: tuple[int, ...]
     entered: tuple[str, ...]
     texts: tuple[str, ...]
     answer: str
+    borrowed: int = 0
 
     @property
     def backtracks(self) -> int:
@@ -183,40 +200,54 @@ def sample(
     """
     stack, seen = [QUESTION], {QUESTION}
     nodes: list[int] = []
+    parents: list[int] = []
     entered: list[str] = []
-    texts: list[str] = []
     how = t.PROCEED
     while stack and len(nodes) < limit:
-        options = [c for c in dag.children[stack[-1]] if c not in seen and dag.nodes[c].texts]
+        options = [c for c in dag.children[stack[-1]] if c not in seen and (stack[-1], c) in dag.texts]
         if not options:
             stack.pop()
             how = t.BACKTRACK
             continue
         good = [c for c in options if c in hopeful]
         child = rng.choice(good if good and rng.random() < insight else options)
-        node = dag.nodes[child]
         nodes.append(child)
+        parents.append(stack[-1])
         entered.append(how)
-        texts.append(rng.choice(node.texts))
         seen.add(child)
-        if node.right:
-            return Path(tuple(nodes), tuple(entered), tuple(texts), rng.choice(node.answers))
+        if dag.nodes[child].right:
+            return _written(dag, rng, nodes, parents, entered)
         stack.append(child)
         how = t.PROCEED
     return None
 
 
-def sample_many(dag: StepDag, rng: random.Random, most: int) -> Iterator[Path]:
+def _written(
+    dag: StepDag, rng: random.Random, nodes: Sequence[int], parents: Sequence[int], entered: Sequence[str]
+) -> Path:
+    """Words for a walk: of the traces that went the same edge, those that then went on from the same node come first."""
+    texts: list[str] = []
+    borrowed = 0
+    for parent, node, then in zip(parents, nodes, [*parents[1:], None], strict=True):
+        known = dag.texts[parent, node]
+        fitting = [text for text in known if text.then == then]
+        borrowed += not fitting
+        texts.append(rng.choice(fitting or known).body)
+    return Path(tuple(nodes), tuple(entered), tuple(texts), rng.choice(dag.nodes[nodes[-1]].answers), borrowed)
+
+
+def sample_many(dag: StepDag, rng: random.Random, most: int, *, most_borrowed: int = 0) -> Iterator[Path]:
     """Different walks, at most `most` and at most `paths_of(dag)`; each with an insight of its own, so that short and
-    long searches are among them. Ends early where the DAG holds no more (20 fruitless tries in a row)."""
+    long searches are among them. Walks with more than `most_borrowed` borrowed steps are passed over. Ends early where
+    the DAG holds no more (`FRUITLESS` tries in a row)."""
     hopeful = dag.hopeful()
     if QUESTION not in hopeful:
         return
     found: set[tuple[int, ...]] = set()
     fruitless = 0
-    while len(found) < min(most, paths_of(dag)) and fruitless < 20:
+    while len(found) < min(most, paths_of(dag)) and fruitless < FRUITLESS:
         path = sample(dag, rng, hopeful, insight=rng.choice((0.0, 0.3, 0.6, 1.0)))
-        if path is None or path.nodes in found:
+        if path is None or path.borrowed > most_borrowed or path.nodes in found:
             fruitless += 1
             continue
         fruitless = 0

@@ -1,0 +1,189 @@
+"""Estimators against an engine whose chances are known; label sets that say who said so."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.engines.base import EngineError
+from core.formats import parse_response
+from core.run import TraceReader
+from core.tasks import countdown as game
+from core.trace import Problem
+from tests.training.rigged import RiggedEngine, trace_of
+from tests.training.synthetic import examples
+from training.labels import binary_search, label_set, oracle
+from training.labels.counts import Count
+from training.labels.rollouts import Completer, answer_is, by_rules, count_all
+
+STEPS = [f"s{i}" for i in range(12)]
+RIGHT = answer_is("right")
+
+
+def test_counts_estimate_the_chances_and_the_interval_covers_them() -> None:
+    chances = [1.0, 0.9, 0.6, 0.3, 0.1, 0.0]
+    trace = trace_of(*STEPS[:6])
+    covered, soft = 0, [0.0] * 6
+    for round_ in range(12):
+        engine = RiggedEngine(lambda k: chances[k - 1])
+        counts = asyncio.run(count_all(Completer(engine), replace(trace, trace_id=f"t{round_}"), RIGHT, 8))
+        assert len(engine.asked) == 6 * 8
+        covered += sum(c.interval[0] <= p <= c.interval[1] for c, p in zip(counts, chances, strict=True))
+        soft = [total + (c.soft or 0) / 12 for total, c in zip(soft, counts, strict=True)]
+        assert (counts[0].hard, counts[5].hard, counts[5].soft) == (1, 0, 0.0)
+    assert soft == pytest.approx(chances, abs=0.15)
+    assert covered >= 0.9 * 12 * 6
+
+
+def test_a_label_can_be_made_again() -> None:
+    trace = trace_of(*STEPS[:3])
+    once, again = (asyncio.run(count_all(Completer(RiggedEngine(lambda k: 0.5)), trace, RIGHT)) for _ in range(2))
+    assert once == again
+
+
+@given(st.integers(0, 30), st.integers(0, 30))
+def test_hard_soft_and_interval_agree(right: int, wrong: int) -> None:
+    count = Count(right, right + wrong)
+    low, high = count.interval
+    assert 0 <= low <= high <= 1
+    if count.total:
+        assert low - 1e-3 <= (count.soft or 0) <= high + 1e-3
+        assert count.hard == (right > 0)
+    else:
+        assert count.hard is count.soft is None
+
+
+def test_impossible_counts_are_refused() -> None:
+    with pytest.raises(ValueError, match="9 of 8"):
+        Count(9, 8)
+
+
+@pytest.mark.parametrize("error", [0, 1, 5, 10, 11, None])
+def test_binary_search_finds_the_first_error_in_few_rollouts(error: int | None) -> None:
+    trace = trace_of(*STEPS)
+    engine = RiggedEngine(lambda k: 1.0 if error is None or k <= error else 0.0)
+    found = asyncio.run(binary_search.find(Completer(engine), trace, RIGHT, 4))
+    assert found.step == error
+    assert found.monotone
+    assert len(engine.asked) <= 4 * 5  # 1 + log2(12) counts, not 12
+    labels = found.labels(12)
+    if error is None:
+        assert labels == [1.0] * 12
+    else:
+        assert labels == [1.0] * error + [0.0] + [None] * (11 - error)
+
+
+def test_a_model_that_turns_back_misleads_the_search_and_the_counts_show_it() -> None:
+    """Steps 2 to 6 are lost, from 7 on it has recovered: binary search believes that there was no error."""
+    engine = RiggedEngine(lambda k: 0.0 if 3 <= k <= 7 else 1.0)
+    found = asyncio.run(binary_search.find(Completer(engine), trace_of(*STEPS), RIGHT, 8))
+    assert found.step is None
+    contradicted = binary_search.FirstError(None, {3: Count(0, 8), 9: Count(8, 8)})
+    assert not contradicted.monotone
+    assert binary_search.FirstError(None, {3: Count(3, 8), 9: Count(4, 8)}).monotone
+
+
+def test_a_failing_engine_and_a_missing_check_are_sentences() -> None:
+    class Broken(RiggedEngine):
+        async def stream(self, request):  # type: ignore[no-untyped-def]
+            raise EngineError("The server is gone.")
+            yield
+
+    with pytest.raises(EngineError, match="server is gone"):
+        asyncio.run(count_all(Completer(Broken(lambda k: 1)), trace_of("a"), RIGHT))
+    with pytest.raises(ValueError, match="give a reference answer"):
+        asyncio.run(count_all(Completer(RiggedEngine(lambda k: 1)), trace_of("a"), by_rules))
+
+
+@pytest.mark.parametrize("answer", ["42", " 42. ", "$42$", "So it is \\boxed{42}."])
+def test_answers_are_compared_whole(answer: str) -> None:
+    trace = trace_of("a", answer=answer)
+    assert answer_is("42")(trace)
+    assert not answer_is("4")(trace)
+    assert not answer_is("142")(trace)
+
+
+def countdown_traces(n: int = 12):
+    traces = []
+    for i, e in enumerate(examples(n, longest=8)):
+        reader = TraceReader(Problem.ask(e.walk.prompt), "written", f"t{i}")
+        reader.feed(e.walk.response)
+        reader.close()
+        traces.append((reader.trace("stop" if e.walk.path else "step_limit", sampling={}, stats={}), e))
+    return traces
+
+
+def test_the_oracle_agrees_with_a_search_of_everything() -> None:
+    def reaches(state: game.State, target: int) -> bool:
+        if len(state) == 1:
+            return state[0] == target
+        return any(reaches(game.after(state, m), target) for m in game.moves(state))
+
+    seen = set()
+    for trace, e in countdown_traces():
+        labels = oracle.label(trace)
+        assert [1 if y else -1 for y in labels] == e.ratings
+        for step, y in zip(trace.steps, labels, strict=True):
+            left = tuple(int(x) for x in step.summary.replace("Left: ", "").replace(" and ", ", ").split(", "))
+            assert reaches(left, e.walk.problem.target) == bool(y)
+        seen |= set(labels)
+    assert seen == {0.0, 1.0}
+    with pytest.raises(ValueError, match="no exact oracle"):
+        oracle.label(trace_of("a", prompt="Who wrote Faust?"))
+
+
+def test_a_label_set_is_a_snapshot_that_says_it_is_no_person(tmp_path: Path) -> None:
+    from storage.snapshots import list_snapshots, load_snapshot
+    from training.evaluation.solutions import read_snapshot
+    from training.rows import read_traces
+
+    made = [
+        label_set.Labelled(t, oracle.label(t), [Count(int(y) * 3, 8) for y in oracle.label(t)])
+        for t, _ in countdown_traces()
+    ]
+    folder = label_set.write(tmp_path, made, source="rollouts:pocket", settings={"n": 8})
+    (info,) = list_snapshots(tmp_path)
+    assert (info.error, info.n_rows, info.created_by) == ("", 12, "rollouts:pocket")
+    assert "not by people" in info.warnings[0]
+    snapshot = load_snapshot(tmp_path, folder.name)
+    assert (snapshot.manifest["labels"], snapshot.manifest["source"]) == ("model", "rollouts:pocket")
+    rows = list(snapshot.rows())
+    assert {r["source"] for r in rows} == {r["rater_id"] for r in rows} == {"rollouts:pocket"}
+    assert rows[0]["total"] == [8] * len(rows[0]["step_text"])
+    judged = read_traces(folder)
+    assert len(judged) == 12
+    for (trace, e), one in zip(countdown_traces(), sorted(judged, key=lambda j: int(j.trace_id[1:])), strict=True):
+        assert (one.trace_id, list(one.judgements[0].ratings)) == (trace.trace_id, e.ratings)
+    assert len(read_snapshot(folder, split="all")) == 12
+    with pytest.raises(ValueError, match="nothing to label"):
+        label_set.write(tmp_path, [], source="x", settings={})
+
+
+def test_the_split_of_a_label_set_is_that_of_a_snapshot() -> None:
+    import duckdb
+
+    from storage import frozen
+
+    ids = [f"{i:016x}" for i in range(200)]
+    sql = frozen._SPLIT.format("t")
+    found = duckdb.execute(
+        f"select {sql} from (select unnest($ids) as problem_id) t", {"ids": ids, "test": 100}
+    ).fetchall()
+    assert [x for (x,) in found] == [label_set.split_of(i) for i in ids]
+
+
+def test_soft_labels_reach_the_evaluation(tmp_path: Path) -> None:
+    from training.evaluation.solutions import read_snapshot
+
+    trace, _ = countdown_traces(1)[0]
+    shares = [0.25] * len(trace.steps)
+    folder = label_set.write(tmp_path, [label_set.Labelled(trace, shares)], source="prm:big", settings={})
+    assert read_snapshot(folder, split="all")[0].labels == tuple(shares)
+    assert json.loads((folder / "manifest.json").read_text())["class_balance"]["bad"] == len(shares)
+    assert parse_response(trace.prompt, trace.response)[0]
