@@ -15,11 +15,14 @@ import typer
 
 from app.commands import ask as ask_command
 from app.commands import collect as collect_command
+from app.commands import evaluate as evaluate_command
 from app.commands import keep as keep_command
+from app.commands import label as label_command
 from app.commands import lineage as lineage_command
 from app.commands import pocket as pocket_command
 from app.commands import queues as queues_command
 from app.commands import serve as serve_command
+from app.commands import synth as synth_command
 from app.commands import train as train_command
 from app.commands import users as users_command
 from app.commands.common import VERSION, DataOption, KeyOption, data_folder, failing_softly
@@ -144,6 +147,11 @@ app.command("export")(collect_command.export)
 app.command("lineage")(lineage_command.lineage)
 app.command("serve", context_settings={"allow_extra_args": True})(serve_command.serve)
 app.command("train")(train_command.train)
+app.command("checkpoints")(train_command.checkpoints)
+app.command("label")(label_command.label)
+app.command("evaluate-prm")(evaluate_command.evaluate_prm)
+app.command("synthesize")(synth_command.synthesize)
+app.command("select")(synth_command.select)
 app.command("backup")(keep_command.backup)
 app.command("restore")(keep_command.restore)
 app.command("doctor")(keep_command.doctor)

@@ -18,3 +18,8 @@ def label(trace: Trace) -> list[float]:
         raise ValueError(f'There is no exact oracle for "{trace.prompt[:60]}": {error}') from None
     checked = words.check(problem, list(trace.steps), forced_end=trace.finish_reason == "step_limit").steps
     return [float(c.ok and c.left is not None and game.alive(c.left, problem.target)) for c in checked]
+
+
+def lost(trace: Trace, step: int) -> bool:
+    """Whether the target can no longer be reached from what a step leaves. Raises ValueError as `label` does."""
+    return not label(trace)[step]

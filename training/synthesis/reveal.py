@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from core.engines.base import Bounds, Engine, EngineError, Sampling
@@ -38,7 +38,12 @@ class Made:
 @dataclass(frozen=True)
 class How:
     """Settings. astray_steps: the model may go wrong for so many steps before the answer is revealed. hint: whether the
-    strong model reads the answer in the question (a model of one fixed wording, as the pocket model, cannot)."""
+    strong model reads the answer in the question (a model of one fixed wording, as the pocket model, cannot).
+
+    lost: where the task has an oracle, says of a trace and a step whether nothing can come of it any more. The model then goes on for
+    `astray_steps` only, and there is a turn back only from what is truly lost. Without it the model writes to its end,
+    and its end must be wrong.
+    """
 
     sampling: Sampling = field(default_factory=Sampling)
     bounds: Bounds = field(default_factory=Bounds)
@@ -46,6 +51,7 @@ class How:
     attempts: int = 4
     hint: bool = True
     at_once: int = 16
+    lost: Callable[[Trace, int], bool] | None = None
 
 
 async def turn_backs(engine: Engine, paths: Sequence[tuple[Trace, str]], check: Check, how: How, seed: int = 0) -> Made:
@@ -72,13 +78,16 @@ async def _turn_back(
     cut = rng.randrange(len(path.steps) - 1)  # the last step kept; the step that ends the path never is
     kept = path.response[: path.steps[cut].end]
     # 1. Without the answer.
-    astray = await _go_on(engine, path, kept, how, rng, path.prompt)
+    short = how if how.lost is None else replace(how, bounds=Bounds(0, cut + 1 + how.astray_steps))
+    astray = await _go_on(engine, path, kept, short, rng, path.prompt)
     if check(astray):
         return made.drop("right without the answer")
     end = min(len(astray.steps), cut + 1 + how.astray_steps) - 1
     complete = [s for s in astray.steps[: end + 1] if s.complete]
     if len(complete) <= cut + 1:
         return made.drop("no step was written without the answer")
+    if how.lost is not None and not how.lost(astray, complete[-1].index):
+        return made.drop("not lost without the answer")
     wrong = astray.response[: complete[-1].end]
     # 2. With it: the same beginning, turned back.
     question = REVEALED.format(prompt=path.prompt, answer=answer) if how.hint else path.prompt

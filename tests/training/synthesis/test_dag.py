@@ -208,13 +208,14 @@ def test_what_cannot_be_used_is_counted() -> None:
 def test_the_pocket_model_turns_back_by_itself() -> None:
     from core.engines.base import Bounds, Sampling
     from core.engines.local import LocalEngine
+    from training.labels import oracle
     from training.labels.rollouts import by_rules
 
     paths = [(x, "") for i in range(4) for x in searches(i, 6) if x.solved and 2 < len(x.steps) < 7][:6]
 
     async def go() -> reveal.Made:
         engine = LocalEngine()
-        how = reveal.How(Sampling(max_tokens=700), Bounds(0, 12), hint=False, attempts=3)
+        how = reveal.How(Sampling(max_tokens=700), Bounds(0, 12), hint=False, attempts=3, lost=oracle.lost)
         try:
             return await reveal.turn_backs(engine, paths, by_rules, how)
         finally:

@@ -1,0 +1,172 @@
+"""`worldline label`: step labels without people, frozen as a snapshot of their own that names its source."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.commands.common import CannotDo, DataOption, KeyOption, data_folder, failing_softly, progress_bar
+
+if TYPE_CHECKING:
+    from core.trace import Trace
+    from training.labels.label_set import Labelled
+
+METHODS = ("oracle", "rollouts", "binary-search", "prm")
+
+
+def label(
+    method: Annotated[str, typer.Argument(help=f"One of: {', '.join(METHODS)}.")],
+    traces: Annotated[
+        Path, typer.Argument(help='JSONL of traces, as `ask --json` prints them; "reference" is the right answer.')
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Who finishes the rollouts: `pocket`, a folder, or with --endpoint a served model; with `prm` the reward model's folder."
+        ),
+    ] = "pocket",
+    endpoint: Annotated[
+        str | None, typer.Option(help="The model is served at this OpenAI-compatible address.", show_default=False)
+    ] = None,
+    api_key_env: KeyOption = "OPENAI_API_KEY",
+    rollouts: Annotated[int, typer.Option(min=1, max=1024, help="Rollouts a step.")] = 8,
+    max_steps: Annotated[int, typer.Option(help="Of a rollout, what stands before it included.")] = 60,
+    max_tokens: Annotated[int, typer.Option(help="Of a rollout.")] = 3000,
+    family: Annotated[str | None, typer.Option(help="With `prm`: its family.", show_default=False)] = None,
+    name: Annotated[str, typer.Option(help="A name for the snapshot.", show_default=False)] = "",
+    data: DataOption = None,
+) -> None:
+    """Label the steps of traces without people and print the id of the snapshot that holds the labels.
+
+    Example: worldline label rollouts traces.jsonl --rollouts 8
+    """
+    with failing_softly():
+        from core.scoring.prm import ScorerError
+        from training.labels import label_set
+
+        if method not in METHODS:
+            raise CannotDo(f"{method} is not a method; there are: {', '.join(METHODS)}")
+        given = read_traces(traces)
+        settings: dict[str, Any] = {"method": method}
+        try:
+            if method == "oracle":
+                source, made = "oracle:countdown", _oracle([t for t, _ in given])
+            elif method == "prm":
+                settings |= {"model": model, "family": family}
+                source, made = _prm(Path(model), family, [t for t, _ in given])
+            else:
+                settings |= {"model": model, "rollouts": rollouts, "max_steps": max_steps, "max_tokens": max_tokens}
+                engine = an_engine(model, endpoint, api_key_env)
+                source = f"{method}:{engine.model}@{rollouts}"
+                made = asyncio.run(_rollouts(method, engine, given, rollouts, max_steps, max_tokens, settings))
+        except ScorerError as error:
+            raise CannotDo(str(error)) from error
+        folder = label_set.write(data_folder(data) / "snapshots", made, source=source, settings=settings, name=name)
+        typer.echo(f"worldline: {len(made)} traces labelled by {source}, kept apart from people's ratings", err=True)
+        typer.echo(folder.name)
+
+
+def read_traces(path: Path) -> list[tuple[Trace, str | None]]:
+    """Traces of a JSONL file with their reference answers. Raises CannotDo naming file and line."""
+    from core.run import TraceReader
+    from core.trace import Problem, Trace
+
+    found = []
+    for number, row in enumerate(rows_of(path), 1):
+        try:
+            trace = Trace.from_json(row)
+        except ValueError as error:
+            raise CannotDo(f"{path}, row {number}: {error}") from None
+        if not trace.steps:  # a question and a response alone: cut here
+            reader = TraceReader(Problem.ask(trace.prompt), trace.model, trace.trace_id, row.get("format"))
+            reader.feed(trace.response)
+            reader.close()
+            trace = reader.trace(trace.finish_reason, sampling={}, stats={})
+        found.append((trace, row.get("reference")))
+    return found
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """Objects of a JSONL file. Raises CannotDo naming file and line."""
+    if not path.is_file():
+        raise CannotDo(f"{path} is not a file")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise CannotDo(f"{path}:{number}: not JSON ({error}); each line must be one object") from None
+            if not isinstance(row, dict):
+                raise CannotDo(f"{path}:{number}: a {type(row).__name__}; each line must be one object")
+            rows.append(row)
+    return rows
+
+
+def an_engine(model: str, endpoint: str | None, api_key_env: str) -> Any:
+    """The model that generates."""
+    if endpoint is not None:
+        from core.engines.openai_api import OpenAIEngine
+
+        return OpenAIEngine(endpoint, model, api_key_env)
+    from core.engines.local import LocalEngine
+
+    if model != "pocket" and not (Path(model) / "config.json").is_file():
+        raise CannotDo(f"{model} is not the folder of a model; give one, `pocket`, or an --endpoint that serves it")
+    return LocalEngine(None if model == "pocket" else Path(model), name=Path(model).name)
+
+
+def _oracle(traces: Sequence[Trace]) -> list[Labelled]:
+    from training.labels import oracle
+    from training.labels.label_set import Labelled
+
+    return [Labelled(t, oracle.label(t)) for t in traces if t.steps]
+
+
+def _prm(folder: Path, family: str | None, traces: Sequence[Trace]) -> tuple[str, list[Labelled]]:
+    from core.scoring.prm import PrmScorer
+    from training.labels.label_set import Labelled
+
+    scorer = PrmScorer(folder, family=family)
+    found = [t for t in traces if t.steps]
+    scores = scorer.score_many([(t.prompt, [t.step_text(s.index) for s in t.steps]) for t in found])
+    return f"prm:{folder.resolve().name}@{scorer.version}", [Labelled(t, s) for t, s in zip(found, scores, strict=True)]
+
+
+async def _rollouts(
+    method: str, engine: Any, given: Sequence[tuple[Trace, str | None]], n: int, max_steps: int, max_tokens: int, settings: dict[str, Any]
+) -> list[Labelled]:  # fmt: skip
+    from core.engines.base import Bounds, Sampling
+    from training.labels import binary_search
+    from training.labels.label_set import Labelled
+    from training.labels.rollouts import Completer, answer_is, by_rules, count_all
+
+    completer = Completer(engine, Sampling(max_tokens=max_tokens), Bounds(0, max_steps))
+    bar, at = progress_bar("traces", len(given))
+    made = []
+    try:
+        with bar:
+            for number, (trace, reference) in enumerate(given, 1):
+                check = by_rules if reference is None else answer_is(reference)
+                if trace.steps and method == "rollouts":
+                    counts = await count_all(completer, trace, check, n)
+                    made.append(Labelled(trace, [c.soft for c in counts], counts))
+                elif trace.steps:
+                    found = await binary_search.find(completer, trace, check, n)
+                    held = [found.counts.get(s.index) for s in trace.steps]
+                    note = (
+                        ""
+                        if found.monotone
+                        else "the model recovered later: the search may have missed the first error"
+                    )
+                    made.append(Labelled(trace, found.labels(len(trace.steps)), held, note))
+                at(number)
+    finally:
+        await engine.close()
+    settings["spent"] = completer.spent
+    return made
