@@ -211,7 +211,7 @@ def test_the_pocket_model_turns_back_by_itself() -> None:
     from training.labels import oracle
     from training.labels.rollouts import by_rules
 
-    paths = [(x, "") for i in range(4) for x in searches(i, 6) if x.solved and 2 < len(x.steps) < 7][:6]
+    paths = [(x, "") for i in range(5) for x in searches(i, 6) if x.solved and 6 < len(x.steps) < 14][:8]
 
     async def go() -> reveal.Made:
         engine = LocalEngine()
