@@ -36,10 +36,10 @@ class TensorBoard:
 
 
 class Trackio:
-    """One local database for all jobs, `DATA/trackio`; `TRACKIO_DIR=DATA/trackio trackio show` opens it."""
+    """One local database for all jobs, `DATA/jobs/.trackio`; `TRACKIO_DIR=DATA/jobs/.trackio trackio show` opens it."""
 
     def __init__(self, folder: Path, start: int) -> None:
-        os.environ.setdefault("TRACKIO_DIR", str(folder.parents[1] / "trackio"))
+        os.environ.setdefault("TRACKIO_DIR", str(folder.parent / ".trackio"))
         os.environ.pop("TRACKIO_SPACE_ID", None)  # it would upload
         import trackio
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from app.api import (
     assignments,
+    checkpoints,
     console,
     docs,
     exports,
@@ -55,6 +56,7 @@ NOUNS = (
     exports,
     console,
     jobs,
+    checkpoints,
     lineage,
     keep,
     docs,

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,7 +17,8 @@ from app.api.errors import Refused
 from app.services import Services
 from training import jobs as training_jobs
 from training.jobs import FolderBusy, JobError
-from training.recipe import RecipeError
+from training.kinds import KINDS
+from training.recipe import RecipeError, resolve_recipe, shipped_overlays
 from training.rows import RowsError
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[needs("researcher")])
@@ -30,13 +31,37 @@ LOG_AT_ONCE = 256 * 1024
 class JobIn(In):
     """What to train, on what."""
 
-    kind: Literal["prm", "sft"] = Field(
-        description="prm: a reward model that scores steps. sft: the pocket model on good traces."
+    kind: str = Field(description="One of the kinds that GET /jobs/kinds lists.", examples=["prm"], max_length=40)
+    snapshot_id: str = Field(
+        "", description="Not for kinds that read no snapshot.", examples=["01kaexr0v7m3p9d2k4c6h8n5qs"]
     )
-    snapshot_id: str = Field(examples=["01kaexr0v7m3p9d2k4c6h8n5qs"])
     set: list[str] = Field(
         default_factory=list, max_length=100, description="Changes to the recipe.", examples=[["epochs=2"]]
     )
+    size: str = Field("", description="A shipped overlay, such as large; see GET /jobs/kinds.", max_length=40)
+
+
+class KindOut(BaseModel):
+    """A kind of job."""
+
+    name: str = Field(examples=["prm"])
+    title: str = Field(examples=["Process reward model"])
+    does: str = Field(description="What it does, in half a sentence.")
+    hint: str = Field(description="Some changes to its recipe, as an example.")
+    used_as: str = Field(description="scorer, model, or file: what can be done with the result.")
+
+
+class KindsOut(BaseModel):
+    """What can be trained."""
+
+    kinds: list[KindOut]
+    sizes: list[str] = Field(description="Shipped overlays for a recipe.", examples=[["large", "small", "tiny"]])
+
+
+class RecipeOut(BaseModel):
+    """The recipe as a job would use it."""
+
+    toml: str
 
 
 class JobOut(BaseModel):
@@ -83,8 +108,8 @@ class UseOut(BaseModel):
 
     job_id: str
     kind: str
-    model: str | None = Field(None, description="For sft: the id to start runs with.")
-    scorer: str | None = Field(None, description="For prm: the reward model in use.")
+    model: str | None = Field(None, description="For a language model: the id to start runs with.")
+    scorer: str | None = Field(None, description="For a scorer: the reward model in use.")
 
 
 @router.get("", summary="List jobs", response_model=list[JobOut])
@@ -94,12 +119,31 @@ async def all_jobs(bench: Bench) -> list[dict[str, Any]]:
     return [_json(bench, status) for status in found]
 
 
+@router.get("/kinds", summary="What can be trained", response_model=KindsOut)
+async def kinds() -> KindsOut:
+    """Each kind with the words for it, and the sizes that a recipe can be laid out for."""
+    found = [KindOut(name=k.name, title=k.title, does=k.does, hint=k.hint, used_as=k.used_as) for k in KINDS.values()]
+    return KindsOut(kinds=found, sizes=shipped_overlays())
+
+
+@router.post("/recipe", summary="Resolve a recipe", response_model=RecipeOut, responses=refusals(403, 422))
+async def recipe(asked: JobIn) -> RecipeOut:
+    """Every key as a job with these settings would use it; nothing is started."""
+
+    def resolved() -> str:
+        return resolve_recipe(asked.kind, asked.set, asked.snapshot_id, [asked.size] if asked.size else []).to_toml()
+
+    return RecipeOut(toml=await _try(resolved))
+
+
 @router.post("", status_code=201, summary="Start a job", response_model=JobOut, responses=refusals(400, 403, 409, 422))
 async def start(bench: Bench, asked: JobIn) -> dict[str, Any]:
-    """Make a job from a snapshot and start it in a process of its own. It goes on when the server stops."""
+    """Make a job and start it in a process of its own. It waits while another runs on its device, and goes on when the
+    server stops."""
 
     def make_and_start() -> Path:
-        folder = training_jobs.create_job(bench.data_dir, asked.kind, asked.snapshot_id, asked.set)
+        sizes = [asked.size] if asked.size else []
+        folder = training_jobs.create_job(bench.data_dir, asked.kind, asked.snapshot_id, asked.set, sizes)
         training_jobs.start_job(folder)
         return folder
 
@@ -119,7 +163,7 @@ async def metrics(
     """New rows since the last time, and the status."""
     folder = _folder(bench, job_id)
     rows = await blocking(lambda: training_jobs.metrics_after(folder, after))
-    return {"rows": _finite(rows), "status": await _status(bench, folder)}
+    return {"rows": finite(rows), "status": await _status(bench, folder)}
 
 
 @router.get("/{job_id}/log", summary="Log of a job", response_model=LogOut, responses=refusals(404, 422))
@@ -152,12 +196,19 @@ async def resume(bench: Bench, job_id: str) -> dict[str, Any]:
 
 @router.post("/{job_id}/use", summary="Use the result", response_model=UseOut, responses=refusals(403, 404, 409))
 async def use(bench: Bench, job_id: str) -> UseOut:
-    """prm: it becomes the reward model in use, and all traces get its scores. sft: it joins the models."""
+    """A scorer becomes the reward model in use, and all traces get its scores. A language model joins the models."""
     folder = _folder(bench, job_id)
     status = await blocking(lambda: training_jobs.read_status(folder))
     if await blocking(lambda: training_jobs.model_folder(folder)) is None:
         raise Refused(409, f"The job {job_id} is {status.state}; only the model of a job that is done can be used.")
-    if status.kind == "prm":
+    used_as = KINDS[status.kind].used_as
+    if used_as == "file":
+        raise Refused(
+            409,
+            f"A {KINDS[status.kind].title.lower()} judges whole responses, not steps, so the workbench has no use for it. "
+            f"Its folder is {folder / 'model'}.",
+        )
+    if used_as == "scorer":
         bench.models.use_scorer(job_id)
         bench.scoring.rescore_soon()
         return UseOut(job_id=job_id, kind=status.kind, model=None, scorer=job_id)
@@ -176,9 +227,12 @@ async def _status(bench: Services, folder: Path) -> dict[str, Any]:
 
 
 def _json(bench: Services, status: training_jobs.JobStatus) -> dict[str, Any]:
-    in_use = status.job_id == bench.models.scorer_job or any(m.id == status.job_id for m in bench.models.all())
-    found: dict[str, Any] = _finite(status.to_json())
-    return {**found, "in_use": in_use}
+    found: dict[str, Any] = finite(status.to_json())
+    return {**found, "in_use": in_use_now(bench, status.job_id)}
+
+
+def in_use_now(bench: Services, job_id: str) -> bool:
+    return job_id == bench.models.scorer_job or any(m.id == job_id for m in bench.models.all())
 
 
 async def _try(work: Callable[[], T]) -> T:
@@ -193,12 +247,12 @@ async def _try(work: Callable[[], T]) -> T:
         raise Refused(503, f"The job's folder could not be written: {error.strerror or error}.") from None
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no NaN: a figure that is not finite becomes null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(v) for key, v in value.items()}
+        return {key: finite(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return value

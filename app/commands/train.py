@@ -11,12 +11,24 @@ from app.commands.common import CannotDo, DataOption, data_folder, failing_softl
 
 
 def train(
-    kind: Annotated[str, typer.Argument(help="prm (process reward model) or sft (supervised fine-tuning).")],
+    kind: Annotated[
+        str,
+        typer.Argument(help="prm or orm (reward models of steps or whole responses), sft or cpt (language models)."),
+    ],
     snapshot: Annotated[str | None, typer.Option(help="Snapshot id (default: the newest).", show_default=False)] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set", metavar="KEY=VALUE", help="Override one recipe field; may be repeated.", show_default=False
+        ),
+    ] = None,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--recipe",
+            metavar="FILE|NAME",
+            show_default=False,
+            help="A TOML file with some recipe fields, or a shipped one (tiny, small, large); may be repeated, --set wins.",
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
@@ -32,6 +44,7 @@ def train(
     with failing_softly():
         from app.commands.collect import newest_or
         from training import jobs
+        from training.kinds import KINDS
         from training.recipe import resolve_recipe
 
         folder = data_folder(data)
@@ -40,16 +53,21 @@ def train(
             if not (job / "recipe.toml").exists():
                 raise CannotDo(f"there is no job {resume} in {folder / 'jobs'}")
         else:
-            chosen = newest_or(snapshot, folder)
+            resolved = resolve_recipe(kind, settings or [], "", recipe or [])
+            wanted = snapshot is not None or KINDS[kind].needs_snapshot(resolved)
+            chosen = newest_or(snapshot, folder).info.snapshot_id if wanted else ""
             if dry_run:
-                typer.echo(resolve_recipe(kind, settings or [], chosen.info.snapshot_id).to_toml(), nl=False)
+                typer.echo(resolve_recipe(kind, settings or [], chosen, recipe or []).to_toml(), nl=False)
                 return
-            job = jobs.create_job(folder, kind, chosen.info.snapshot_id, settings or [])
+            job = jobs.create_job(folder, kind, chosen, settings or [], recipe or [])
         typer.echo(f"job {job.name} in {job}", err=True)
         bar, at = progress_bar(f"{kind} {job.name[:8]}", None)
         with bar:
             jobs.run_job(
-                job, progress=lambda status: at(status.step, f"{kind}: {status.state}", of=status.total_steps or None)
+                job,
+                progress=lambda status: at(
+                    status.step, f"{kind}: {_doing(status.state, status.phase)}", of=status.total_steps or None
+                ),
             )
         status = jobs.read_status(job)
         if status.state != "done":
@@ -57,3 +75,35 @@ def train(
         for name, value in status.figures.items():
             typer.echo(f"{name}: {value}")
         typer.echo(str(Path(job) / "model"))
+
+
+def _doing(state: str, phase: str) -> str:
+    return phase if state == "queued" and phase else state
+
+
+def checkpoints(
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    data: DataOption = None,
+) -> None:
+    """List the finished models: what made each, from which snapshot, with which figures. The newest comes first.
+
+    Example: worldline checkpoints --json
+    """
+    with failing_softly():
+        import json
+
+        from training.checkpoints import checkpoints as registry
+
+        found = registry(data_folder(data))
+        if as_json:
+            typer.echo(json.dumps([c.to_json() for c in found], indent=2, ensure_ascii=False))
+            return
+        if not found:
+            typer.echo("There is no finished model yet: worldline train prm makes one.", err=True)
+        for c in found:
+            numbers = [
+                f"{k} {v}" for k, v in c.figures.items() if isinstance(v, int | float) and not isinstance(v, bool)
+            ]
+            source = f"snapshot {c.snapshot_id}" if c.snapshot_id else ", ".join(c.data)
+            typer.echo(f"{c.job_id}  {c.made_at[:16]}  from {source}, base {c.parent or c.base}")
+            typer.echo(f"    {', '.join(numbers)}")

@@ -12,19 +12,22 @@ MARKUP = """
   <div class="left">
     <section class="wl-card"><h2>Start a job</h2>
       <form data-id="start" class="stack-form">
-        <fieldset class="kinds"><legend>What to train</legend>
-          <label class="pick"><input type="radio" name="kind" value="prm" checked><span><b>Reward model (PRM)</b><small>learns to score each step from the ratings</small></span></label>
-          <label class="pick"><input type="radio" name="kind" value="sft"><span><b>Reasoner (SFT)</b><small>fine-tunes the pocket model on rated traces</small></span></label>
-        </fieldset>
+        <fieldset class="kinds" data-id="kinds"><legend>What to train</legend></fieldset>
         <label class="stack">Snapshot<select data-id="snapshot"></select></label>
+        <label class="stack">Laid out for <select data-id="size"><option value="">the pocket model</option></select></label>
         <label class="stack">Changes to the recipe <small class="muted">one key=value a line; nothing changes nothing</small>
           <textarea data-id="overrides" rows="3" spellcheck="false"></textarea></label>
-        <button type="submit" class="primary" data-id="go">Start</button>
+        <div class="buttons"><button type="submit" class="primary" data-id="go">Start</button>
+          <button type="button" class="secondary" data-id="preview">Show the whole recipe</button></div>
         <div data-id="start-result"></div>
       </form>
     </section>
-    <section class="wl-card"><h2>Jobs</h2><div data-id="jobs"></div></section>
+    <section class="wl-card"><h2>Jobs</h2><p class="muted small">One runs on a device at a time, the others wait. Tick two or more to compare them.</p><div data-id="jobs"></div></section>
   </div>
-  <section class="wl-card job" data-id="job"></section>
+  <div class="right">
+    <section class="wl-card job" data-id="compare" hidden></section>
+    <section class="wl-card job" data-id="job"></section>
+    <section class="wl-card"><h2>Checkpoints</h2><div data-id="checkpoints"></div></section>
+  </div>
 </div>
 """

@@ -2,17 +2,18 @@
 
 import { ApiError, get, poll, post } from "./api.js";
 import { lineChart } from "./chart.js";
-import { $, duration, h, notice, number, param, plural, say, setParams, when } from "./dom.js";
+import { checkpointTable } from "./checkpoints.js";
+import { $, duration, h, notice, number, param, say, setParams, when } from "./dom.js";
+import { comparison } from "./train-compare.js";
+import { startForm } from "./train-form.js";
 
 const JOBS_EVERY_MS = 2500;
 const METRICS_EVERY_MS = 1000;
 const LOG_KEPT = 200_000; // characters
 const STATES = { queued: ["…", "waiting"], running: ["▶", "running"], stopping: ["…", "stopping"], stopped: ["■", "stopped"], failed: ["✗", "failed"], done: ["✓", "done"] };
-const KINDS = { prm: "Reward model (PRM)", sft: "Reasoner (SFT)" };
-const HINTS = { prm: "epochs=2\nlearning_rate=1e-3\nneutral_as=good", sft: "epochs=2\nchoose=approved\nbacktracks=keep" };
 const FIGURES = {
   auc: "AUC on held-out steps", auc_95: "95 % interval of the AUC", base_rate: "share of good steps (base rate)", first_error_f1: "F1 of the first error",
-  n_test_steps: "held-out steps", n_test_traces: "held-out traces", n_train_traces: "traces trained on", n_train_steps: "steps trained on", n_train_tokens: "tokens trained on",
+  n_test_steps: "held-out steps", n_test_responses: "held-out responses", n_test_traces: "held-out traces", n_train_traces: "traces trained on", n_train_steps: "steps trained on", n_train_tokens: "tokens trained on",
   train_base_rate: "share of good steps, training", loss_before: "held-out loss before", loss_after: "held-out loss after",
 };
 
@@ -25,51 +26,45 @@ export async function mount(root) {
     if (!(error instanceof ApiError)) console.error(error);
     notice(notices, key, "error", error.message);
   };
-  const kind = () => root.querySelector("[name=kind]:checked").value;
-
-  // ---------------------------------------------------------------- the form
-
-  async function loadSnapshots() {
-    const found = (await get("/api/snapshots")).filter((s) => !s.error);
-    const select = at("snapshot");
-    const now = select.value || param("snapshot");
-    select.replaceChildren(...(found.length ? found.map((s) => h("option", { value: s.snapshot_id }, `${s.name || s.snapshot_id} · ${plural(s.n_rows, "row")} · ${when(s.created_at)}`)) : [h("option", { value: "" }, "Nothing is frozen yet: see the Data page")]));
-    if (found.some((s) => s.snapshot_id === now)) select.value = now;
-    at("go").disabled = found.length === 0;
-  }
-
-  const hint = () => (at("overrides").placeholder = HINTS[kind()]);
-  root.addEventListener("change", (event) => {
-    if (event.target.name === "kind") hint();
-  });
-  at("snapshot").addEventListener("focus", () => loadSnapshots().catch(() => {}));
-  at("start").addEventListener("submit", async (event) => {
-    event.preventDefault();
-    at("go").disabled = true;
-    at("start-result").replaceChildren();
-    try {
-      const set = at("overrides").value.split("\n").map((l) => l.trim()).filter((l) => l && !l.startsWith("#"));
-      const job = await post("/api/jobs", { kind: kind(), snapshot_id: at("snapshot").value, set });
-      say("The job has started");
-      await loadJobs();
-      show(job.job_id);
-    } catch (error) {
-      at("start-result").replaceChildren(h("p", { class: "wl-notice error", role: "alert" }, h("span", { class: "text" }, error.message)));
-    } finally {
-      at("go").disabled = false;
-    }
-  });
+  let kinds = new Map();
+  const title = (job) => kinds.get(job.kind)?.title ?? job.kind;
+  const compared = new Set((param("compare") ?? "").split(",").filter(Boolean));
+  const refreshComparison = comparison(at("compare"), (job) => `${title(job)} …${job.job_id.slice(-5)}`);
 
   // ---------------------------------------------------------------- the list
 
   async function loadJobs() {
     jobs = await get("/api/jobs");
-    at("jobs").replaceChildren(jobs.length ? h("ul", { class: "joblist" }, jobs.map((job) => h("li", {}, h("button", { type: "button", "aria-current": current?.id === job.job_id ? "true" : null, onclick: () => show(job.job_id) },
-      stateChip(job.state), h("span", { class: "grow" }, KINDS[job.kind] ?? job.kind, h("small", {}, `${when(job.started_at)} · step ${number(job.step)} of ${number(job.total_steps)}`)),
-      job.in_use ? h("span", { class: "wl-chip good" }, "in use") : null)))) : h("p", { class: "muted" }, "No job has run yet."));
+    // Rows are remade only when something changed, or a press would be lost and the focus with it.
+    const key = JSON.stringify([current?.id, [...compared], jobs.map((j) => [j.job_id, j.state, j.step, j.in_use])]);
+    if (at("jobs").dataset.key !== key) {
+      const focus = at("jobs").contains(document.activeElement) ? document.activeElement.dataset.key : null;
+      at("jobs").dataset.key = key;
+      at("jobs").replaceChildren(jobs.length ? h("ul", { class: "joblist" }, jobs.map(jobRow)) : h("p", { class: "muted" }, "No job has run yet."));
+      if (focus) at("jobs").querySelector(`[data-key="${focus}"]`)?.focus();
+    }
+    const chosen = jobs.filter((j) => compared.has(j.job_id));
+    at("compare").hidden = chosen.length < 2;
+    if (chosen.length >= 2) await refreshComparison(chosen);
+    await checkpointTable(at("checkpoints"), kinds, show);
     notice(notices, "jobs", "error", null);
     if (!current && (param("job") || jobs[0])) show(param("job") ?? jobs[0].job_id, false);
     if (!current) at("job").replaceChildren(h("p", { class: "muted pad" }, "A job's loss, log and figures appear here."));
+  }
+
+  function jobRow(job) {
+    const where = job.state === "queued" && job.phase ? job.phase : `step ${number(job.step)} of ${number(job.total_steps)}`;
+    return h("li", {}, h("button", { type: "button", dataset: { key: job.job_id }, "aria-current": current?.id === job.job_id ? "true" : null, onclick: () => show(job.job_id) },
+      stateChip(job.state), h("span", { class: "grow" }, title(job), h("small", {}, `${when(job.started_at ?? job.created_at)} · ${where}`)),
+      job.in_use ? h("span", { class: "wl-chip good" }, "in use") : null),
+      h("label", { class: "tick", title: "Compare in one chart" }, h("input", { type: "checkbox", dataset: { key: `tick-${job.job_id}` }, checked: compared.has(job.job_id), "aria-label": `Compare ${title(job)} of ${when(job.created_at)}`, onchange: (e) => compare(job.job_id, e.target.checked) })));
+  }
+
+  function compare(id, wanted) {
+    if (wanted) compared.add(id);
+    else compared.delete(id);
+    setParams({ compare: [...compared].join(",") || null });
+    loadJobs().catch((e) => failed("jobs", e));
   }
 
   function stateChip(state) {
@@ -117,15 +112,15 @@ export async function mount(root) {
     const actions = [];
     if (["queued", "running"].includes(status.state)) actions.push(act("stop", "Stop", "danger"));
     if (["stopped", "failed"].includes(status.state) && status.resumable !== false) actions.push(act("resume", "Resume"));
-    if (status.state === "done") actions.push(status.in_use ? h("span", { class: "wl-chip good" }, "✓ in use") : act("use", "Use in workbench", "primary"));
+    if (status.state === "done" && kinds.get(status.kind)?.used_as !== "file") actions.push(status.in_use ? h("span", { class: "wl-chip good" }, "✓ in use") : act("use", "Use in workbench", "primary"));
     // Buttons are remade only when something changed: a button that is replaced under the finger loses the click.
     const key = `${status.state} ${status.in_use} ${status.resumable}`;
     if (job.drawn !== key) {
       job.drawn = key;
-      at("head").replaceChildren(h("h2", {}, KINDS[status.kind] ?? status.kind), stateChip(status.state), h("span", { class: "muted" }, `from snapshot ${status.snapshot_id}`), h("div", { class: "actions" }, actions));
+      at("head").replaceChildren(h("h2", {}, title(status)), stateChip(status.state), h("span", { class: "muted" }, status.snapshot_id ? `from snapshot ${status.snapshot_id}` : "from text"), h("div", { class: "actions" }, actions));
     }
     const left = status.state === "running" && status.eta_s !== null && status.eta_s !== undefined ? ` · ${duration(status.eta_s)} left` : "";
-    at("sub").replaceChildren(h("span", {}, `Step ${number(status.step)} of ${number(status.total_steps)} · ${duration(status.seconds)}${left}${status.state === "running" && status.phase ? ` · ${status.phase}` : ""}`),
+    at("sub").replaceChildren(h("span", {}, `Step ${number(status.step)} of ${number(status.total_steps)} · ${duration(status.seconds)}${left}${["running", "queued"].includes(status.state) && status.phase ? ` · ${status.phase}` : ""}`),
       status.error ? h("p", { class: "wl-notice error", role: "alert" }, h("span", { class: "text" }, status.error)) : "");
     const share = status.total_steps ? Math.min(1, status.step / status.total_steps) : 0;
     at("bar").setAttribute("aria-valuenow", Math.round(share * 100));
@@ -146,7 +141,7 @@ export async function mount(root) {
     try {
       const answer = await post(`/api/jobs/${encodeURIComponent(current.id)}/${path}`);
       if (path === "use") {
-        notice(notices, "use", "good", answer.kind === "prm" ? "This reward model is in use now: its scores appear on traces on the Solve page, and on the Rate page after a trace is submitted." : "The fine-tuned model can be chosen on the Solve page now.",
+        notice(notices, "use", "good", answer.scorer ? "This reward model is in use now: its scores appear on traces on the Solve page, and on the Rate page after a trace is submitted." : "The fine-tuned model can be chosen on the Solve page now.",
           h("a", { class: "button secondary", href: answer.model ? `/ui/?model=${encodeURIComponent(answer.model)}` : "/ui/" }, "Go to Solve"));
       }
       current.settled = false;
@@ -161,8 +156,11 @@ export async function mount(root) {
 
   addEventListener("popstate", () => param("job") && show(param("job"), false));
   addEventListener("resize", () => current?.rows.length && lineChart(at("chart"), current.rows, { total: current.status?.total_steps }));
-  hint();
-  await loadSnapshots().catch((e) => failed("snapshots", e));
+  kinds = await startForm(root, async (job) => {
+    say(job.state === "queued" ? "The job waits for its turn" : "The job has started");
+    await loadJobs();
+    show(job.job_id);
+  });
   poll(loadJobs, JOBS_EVERY_MS, (e) => failed("jobs", e));
   poll(follow, METRICS_EVERY_MS, (e) => failed("job", e));
 }
