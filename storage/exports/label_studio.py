@@ -7,7 +7,6 @@ an email, as Label Studio wants it: only people with such an address in its proj
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from storage.exports.argilla import UNSURE, WORDS
 from storage.exports.labels import groups
 from storage.exports.policies import Policies
-from storage.exports.writing import Format, Looking, Plan, Row, json_line
+from storage.exports.writing import Format, Looking, Plan, Row, json_lines
 from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -128,13 +127,12 @@ def _utf16(text: str) -> int:
 def save(snapshot: Snapshot, options: LabelStudioOptions, work: Path) -> dict[str, int]:
     """One JSON list, a task a line, and the labelling configuration."""
     n = 0
-    with (work / TASKS).open("w", encoding="utf-8") as file:
-        file.write("[\n")
+    with (work / TASKS).open("wb") as file:
+        file.write(b"[\n")
         for task in rows(snapshot, options, Counter()):
-            file.write(("," if n else "") + json_line(task))
+            file.write((b"," if n else b"") + json_lines([task]))
             n += 1
-        file.write("]\n")
-    assert len(json.loads((work / TASKS).read_text(encoding="utf-8"))) == n
+        file.write(b"]\n")
     (work / CONFIG).write_text(LABEL_CONFIG, encoding="utf-8")
     return {TASKS: n, CONFIG: 1}
 

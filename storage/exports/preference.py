@@ -57,7 +57,7 @@ def schema(options: Any) -> pa.Schema:
         [
             ("prompt", text), ("chosen", text), ("rejected", text), ("source", text),
             ("margin", pa.float64()), ("n_votes", pa.int32()),
-            ("question", text), ("prefix", text), ("problem_id", text),
+            ("question", text), ("problem_id", text),
             ("chosen_trace_id", text), ("rejected_trace_id", text),
             ("chosen_step", pa.int32()), ("rejected_step", pa.int32()),
             ("chosen_model", text), ("rejected_model", text), ("raters", text), ("prelabel_visible", pa.bool_()),
@@ -99,6 +99,8 @@ def compared(snapshot: Snapshot, policies: Policies, left: Counter[str]) -> Iter
                 left[f"not in the {policies.split} split"] += 1
             elif policies.gold == "leave_out" and row["gold"] is not None:
                 left["of gold or screening items"] += 1
+            elif policies.adjudicated == "overrules" and row.get("adjudicated") is not None:
+                kept.append({**row, "preference": row["adjudicated"], "both_bad": False})
             else:
                 kept.append(row)
         if kept and len(kept) < policies.min_raters:
@@ -120,7 +122,7 @@ def _compared(snapshot: Snapshot, options: PreferenceOptions, left: Counter[str]
             yield {
                 "prompt": first["prompt"], "chosen": first[f"{good}_response"], "rejected": first[f"{bad}_response"],
                 "source": "pair", "margin": round(abs(liked[0]), 4), "n_votes": liked[1], "question": first["prompt"],
-                "prefix": "", "problem_id": first["problem_id"], "chosen_trace_id": first[f"{good}_trace_id"],
+                "problem_id": first["problem_id"], "chosen_trace_id": first[f"{good}_trace_id"],
                 "rejected_trace_id": first[f"{bad}_trace_id"], "chosen_step": None, "rejected_step": None,
                 "chosen_model": first[f"{good}_model"], "rejected_model": first[f"{bad}_model"],
                 "raters": "+".join(sorted(row["rater_id"] for row in group)), "prelabel_visible": False,
@@ -144,7 +146,6 @@ def _verdict_pairs(snapshot: Snapshot, traces: Sequence[_Judged], raters: dict[s
             "margin": round(better.score - worse.score, 4),
             "n_votes": better.votes + worse.votes,
             "question": better.row["prompt"],
-            "prefix": "",
             "problem_id": better.row["problem_id"],
             "chosen_trace_id": better.row["trace_id"],
             "rejected_trace_id": worse.row["trace_id"],

@@ -50,7 +50,7 @@ def schema(options: Any) -> pa.Schema:
     return pa.schema(
         [
             ("prompt", text), ("chosen", text), ("rejected", text), ("source", text), ("margin", pa.float64()),
-            ("n_votes", whole), ("question", text), ("prefix", text), ("problem_id", text), ("trace_id", text),
+            ("n_votes", whole), ("question", text), ("problem_id", text), ("trace_id", text),
             ("chosen_step", whole), ("rejected_step", whole), ("model", text), ("raters", text),
             ("prelabel_visible", pa.bool_()), ("split", text), ("snapshot_id", text),
         ]
@@ -119,7 +119,7 @@ def _better_pairs(snapshot: Snapshot, group: Sequence[Row]) -> Iterator[Row]:
 def _common(snapshot: Snapshot, group: Sequence[Row], prefix: str) -> dict[str, Any]:
     first = group[0]
     return {
-        "prompt": first["prompt"] + prefix, "question": first["prompt"], "prefix": prefix,
+        "prompt": first["prompt"] + prefix, "question": first["prompt"],
         "problem_id": first["problem_id"], "trace_id": first["trace_id"], "model": first["model"],
         "raters": "+".join(sorted(row["rater_id"] for row in group)),
         "prelabel_visible": any(row["prelabel_visible"] for row in group), "split": first["split"],
