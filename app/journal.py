@@ -16,6 +16,9 @@ from typing import Any, TextIO
 
 log = logging.getLogger("worldline.journal")
 
+# Made once: `json.dumps` with separators makes another for every line.
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
+
 
 class Journal:
     """Appends to the file of one run. A disk that fails costs the journal, not the run."""
@@ -76,7 +79,7 @@ class Journal:
 
     def _add(self, row: dict[str, Any]) -> None:
         if self._file is not None:
-            self._lines.append(json.dumps(row, separators=(",", ":")) + "\n")
+            self._lines.append(_dumps(row) + "\n")
 
 
 @dataclass
@@ -134,5 +137,5 @@ def append_after_crash(path: Path, recorded: Recorded, events: list[dict[str, An
     fresh = path.with_suffix(".new")
     with fresh.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows:
-            file.write(json.dumps(row, separators=(",", ":")) + "\n")
+            file.write(_dumps(row) + "\n")
     fresh.replace(path)

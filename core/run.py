@@ -163,19 +163,13 @@ async def run_trace(
     for event in reader.feed(prefix) if prefix else ():
         emit(event)
     stream = engine.stream(GenerateRequest(problem.prompt, sampling, bounds, thinking, prefix, before=before))
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        while True:
-            chunk_task = asyncio.ensure_future(anext(stream, None))
-            await asyncio.wait({chunk_task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+
+    async def read() -> str:
+        """The finish reason; EngineError passes through."""
+        nonlocal first, generated, last_stats, prompt_tokens, saved
+        async for chunk in stream:
             if stop.is_set():
-                chunk_task.cancel()
-                await asyncio.wait({chunk_task})
-                reason = "cancelled"
-                break
-            chunk = await chunk_task
-            if chunk is None:
-                break
+                return "cancelled"
             if chunk.about is not None:
                 about = dict(chunk.about)
                 notes.extend(n for n in about.pop("notes", ()) if n not in notes)
@@ -184,23 +178,32 @@ async def run_trace(
                 settings["server"] = {**settings.get("server", {}), **about}
             prompt_tokens = chunk.prompt_tokens or prompt_tokens
             generated += chunk.tokens
+            now = time.perf_counter()
             if chunk.tokens and first is None:
-                first = time.perf_counter()
+                first = now
             for event in reader.feed(chunk.text) if chunk.text else ():
                 emit(event)
-            now = time.perf_counter()
             if now - last_stats >= STATS_EVERY_S:
                 last_stats = now
                 emit({"type": "stats", **stats()})
             if chunk.finish_reason is not None:
-                reason = chunk.finish_reason
-                break
+                return chunk.finish_reason
+        return "interrupted"
+
+    # One task for the whole response, not one for each piece of it: at a thousand pieces a second that is what they cost.
+    reading = asyncio.ensure_future(read())
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        reason = await reading if reading.done() else "cancelled"
     except EngineError as failure:
         reason, error = "error", str(failure)
     except asyncio.CancelledError:
         reason = "interrupted"
     finally:
         stopping.cancel()
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
         await stream.aclose()
     for event in reader.close():
         emit(event)

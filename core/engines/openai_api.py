@@ -14,7 +14,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from core.control.bounds import STEP_END
 from core.control.thinking import STEINER, THINK
 from core.engines.base import Chunk, EngineDown, EngineError, GenerateRequest, Thinking
 from core.engines.server_info import Server, ServerInfo, list_models, shown
+from core.engines.sse import Events
 
 __all__ = ["OpenAIEngine", "list_models"]
 
@@ -30,6 +31,7 @@ CHAT = "/chat/completions"
 CONNECT_S = 10.0
 # A busy server queues a request before its first token; once a response flows, such a silence is a stall.
 FIRST_TOKEN_S, SILENCE_S = 600.0, 120.0
+DRAIN_S = 1.0  # the end of a reply, after its last event
 # vLLM strips special tokens and puts blanks between them unless told otherwise; servers that do not know the keys and say
 # so are asked again without them.
 KEEP_TOKENS = {"skip_special_tokens": False, "spaces_between_special_tokens": False}
@@ -227,10 +229,11 @@ class OpenAIEngine:
         return await self._post("/completions", {**arguments, **extra, "prompt": [*prompt, *written]})
 
     async def _post(self, route: str, body: dict[str, Any]) -> Any:
-        """A stream of plain objects: the client's own classes for them cost more than all the rest of a token's way."""
+        """The reply's bytes, for `sse.Events`: the client sends, tries again and says what was refused, but does not read."""
         from openai import AsyncStream
 
-        return await self._open().post(route, body=body, cast_to=object, stream=True, stream_cls=AsyncStream[object])
+        asked = self._open().post(route, body=body, cast_to=object, stream=True, stream_cls=AsyncStream[object])
+        return (await asked).response
 
     async def _written(self, answer: _Answer, prompt: list[int]) -> list[int]:
         """What was written so far, as ids. An opening tag that stands in the prompt already is not said twice."""
@@ -239,53 +242,52 @@ class OpenAIEngine:
             text = text.removeprefix(THINK.start)
         return await self._server.text_ids(text)
 
-    async def _read(self, stream: Any, part: _Part) -> AsyncGenerator[Chunk, None]:
-        """Chunks of one reply of the server, of either route."""
-        thinking, counted = False, 0
+    async def _read(self, response: Any, part: _Part) -> AsyncGenerator[Chunk, None]:
+        """Chunks of one reply of the server, of either route; what came together is one chunk."""
+        events = Events()
+        pieces = response.aiter_bytes()
         wait = self._first_token_s
-        pieces = aiter(stream)
+        ended = False
         try:
-            while True:
+            while not ended:
+                async with asyncio.timeout(wait):
+                    data = await anext(pieces, None)
+                text, tokens, prompt_tokens, broken = "", 0, 0, None
                 try:
-                    async with asyncio.timeout(wait):
-                        piece = await anext(pieces)
-                except StopAsyncIteration:
-                    return
-                usage, text = piece.get("usage"), ""
-                for choice in piece.get("choices") or ():
-                    delta = choice.get("delta")
-                    if delta is None:
-                        text += choice.get("text") or ""
-                    else:
-                        reasoning = delta.get("reasoning") or delta.get("reasoning_content") or ""
-                        content = delta.get("content") or ""
-                        if reasoning:
-                            text += reasoning if thinking else f"<think>{reasoning}"
-                            thinking = True
-                        if content:
-                            text += f"</think>{content}" if thinking else content
-                            thinking = False
-                    part.finish = choice.get("finish_reason") or part.finish
-                    part.stopped_at = choice.get("stop_reason") or part.stopped_at
-                tokens, prompt_tokens = (1 if text else 0), 0
-                if usage is not None:
-                    tokens = max(0, (usage.get("completion_tokens") or 0) - counted)
-                    prompt_tokens = usage.get("prompt_tokens") or 0
-                counted += tokens
+                    for event in events.close() if data is None else events.feed(data):
+                        more, counted, asked = part.add(event)
+                        text += more
+                        tokens += counted
+                        prompt_tokens = asked or prompt_tokens
+                except (EngineError, ValueError, TypeError, AttributeError) as error:
+                    broken = error  # what came before it is still said
                 if text:
                     wait = self._silence_s
                 if text or tokens or prompt_tokens:
                     yield Chunk(text, tokens, prompt_tokens=prompt_tokens)
+                if broken is not None:
+                    raise broken
+                ended = data is None or events.done
+            with suppress(TimeoutError):  # read to its end, a connection can be used again
+                async with asyncio.timeout(DRAIN_S):
+                    await anext(pieces, None)
         finally:
-            await stream.close()
+            await response.aclose()
 
     def _open(self) -> Any:
         if self._client is None:
-            from openai import AsyncOpenAI, Timeout
+            import httpx
+            from openai import AsyncOpenAI
 
+            timeout: Any = httpx.Timeout(self._first_token_s, connect=CONNECT_S)
+            # Given, because newer clients bring another httpx, whose errors `stream` would not know.
+            carrier: Any = httpx.AsyncClient(
+                timeout=timeout, limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
+                follow_redirects=True,
+            )  # fmt: skip
             self._client = AsyncOpenAI(
                 base_url=self.base_url, api_key=os.environ.get(self._api_key_env) or "none", max_retries=1,
-                timeout=Timeout(self._first_token_s, connect=CONNECT_S),
+                timeout=timeout, http_client=carrier,
             )  # fmt: skip
         return self._client
 
@@ -296,6 +298,38 @@ class _Part:
 
     finish: str | None = None
     stopped_at: Any = None
+    thinking: bool = False  # the newest text was reasoning
+    counted: int = 0
+
+    def add(self, event: Any) -> tuple[str, int, int]:
+        """Text, tokens and prompt tokens of one event. Raises EngineDown for an error that the server tells."""
+        if event.get("error"):
+            told = event["error"]
+            raise EngineDown(
+                f"The server failed in mid-answer: {told.get('message', told) if isinstance(told, dict) else told}"
+            )
+        usage, text = event.get("usage"), ""
+        for choice in event.get("choices") or ():
+            delta = choice.get("delta")
+            if delta is None:
+                text += choice.get("text") or ""
+            else:
+                reasoning = delta.get("reasoning") or delta.get("reasoning_content") or ""
+                content = delta.get("content") or ""
+                if reasoning:
+                    text += reasoning if self.thinking else f"<think>{reasoning}"
+                    self.thinking = True
+                if content:
+                    text += f"</think>{content}" if self.thinking else content
+                    self.thinking = False
+            self.finish = choice.get("finish_reason") or self.finish
+            self.stopped_at = choice.get("stop_reason") or self.stopped_at
+        tokens, prompt_tokens = (1 if text else 0), 0
+        if usage is not None:
+            tokens = max(0, (usage.get("completion_tokens") or 0) - self.counted)
+            prompt_tokens = usage.get("prompt_tokens") or 0
+        self.counted += tokens
+        return text, tokens, prompt_tokens
 
 
 @dataclass
