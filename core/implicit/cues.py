@@ -59,7 +59,7 @@ SIGNALS = (
         "other",
         "names another way, or sets this one beside it: the narrow list",
         "alternatively alternative clearer better simpler cleaner smaller larger another different differently other else instead new or alternativ andere anderer "
-        "anderen stattdessen andersherum autrement autre alternativamente otra otro ignore disregard aside forget idea thought approach way trick "
+        "anderen stattdessen andersherum autrement autre alternativamente otra otro ignore disregard aside forget idea thought approach way trick here's cleanest simplest easiest best direct "
         "rather unless shifting switching pivoting changing switch pivot",
         [
             rf"\b(?:another|a different|a new|an alternative|some other|a fresh|a whole new)(?: [\w-]+){{0,2}} {_METHOD}\b",
@@ -81,12 +81,13 @@ SIGNALS = (
             r"alternatively\b",
             r"alternative(?: [\w-]+)?:",
             r"(?:another|a different|an alternative|one other) (?:way|thought|option|possibility|thing to try)\b",
-            r"or,? (?:actually|maybe|perhaps|alternatively|better|instead|(?:i|we) (?:can|could|might))\b",
+            r"or:|or,? (?:actually|maybe|perhaps|alternatively|better|instead|(?:i|we) (?:can|could|might))\b",
             rf"instead\b(?! of)|unless\b(?! {_WE} (?:made|mis))",
             r"(?:look|take|use|try|consider|count|think|put|write|start|work|go|focus|compute|pick|choose|treat)\b.{0,80}\binstead\b(?! of)",
             r"(?:shifting|switching|pivoting|changing)\b.{0,20}\b(?:to|course|tack|direction|strategy|approach|gears|focus)\b",
             r"(?:new|different|other) (?:approach|plan|idea|angle|strategy|attempt)\b",
-            r"(?:here's|here is|i have|i've got|what about) (?:an|another|a (?:new|different|better|simpler|cleaner)) (?:idea|thought|approach|way|trick)\b",
+            r"(?:here's|here is|i have|i've got|what about) (?:an|another|a (?:new|different)) (?:idea|thought|approach|way|trick)\b",
+            rf"here's a (?:{_BETTER}) \w+|(?:the|a|an) (?:cleanest|simplest|easiest|best|most direct|{_BETTER}) (?:\w+ )?{_METHOD}\b",
             r"(?:alternativ|stattdessen|andersherum|autrement|essayons autrement|alternativamente)\b",
         ],
     ),
@@ -102,14 +103,15 @@ SIGNALS = (
     _signal(
         "prefer",
         "likes another way better; a turn where a line is under way, a plan where none is",
-        "better easier simpler quicker cleaner faster safer nicer wiser more likely mejor besser einfacher",
+        "better easier simpler quicker cleaner faster safer nicer wiser more likely just mejor besser einfacher",
         [
             rf"\b(?:maybe|perhaps|probably|be|think|it's|it is|that's|is|are|seems?|looks?) (?:it's |it is |it would be |it might be )?(?:a |an )?(?:much |far |a lot |way |probably )*(?:{_BETTER})(?: (?:to|way|approach|method|idea|option|choice|solution)\b|[.:;,!]|$)",
             rf"\bsomething (?:{_BETTER})\b|\b(?:a|the|one) (?:much |far )?(?:{_BETTER}) (?:way|approach|method|idea|option|choice|solution|strategy|plan)\b",
             r"\b(?:vielleicht|wohl) (?:ist es )?(?:besser|einfacher)\b",
         ],
         [
-            rf"more likely\b|(?:besser|mejor)\b(?! als| que)|(?:{_BETTER})(?: (?:to|idea|approach|way|option|plan|if|yet)\b|:)"
+            r"(?:i'll|i will|let me|let's) just (?:go with|use|do|try|reason|pick|take|brute|present|assume)\b",
+            rf"more likely\b|(?:besser|mejor)\b(?! als| que)|(?:{_BETTER})(?: (?:to|idea|approach|way|option|plan|if|yet)\b|:)",
         ],
     ),
     _signal(
@@ -120,7 +122,7 @@ SIGNALS = (
         [
             rf"\b{_LET} {_ADVERB}(?:go|step|come|get|head|turn|back|circle|work|take a step|jump|fall|switch) ?back\b(?! and forth)(?! (?:up )?(?:in|into)\b)",
             rf"\b{_LET} {_ADVERB}(?:return|revert) to\b",
-            rf"\b{_LET} {_ADVERB}(?:back up|backtrack|undo)\b",
+            rf"\b{_LET} {_ADVERB}(?:back up|backtrack|undo)\b|\b{_LET} .{{0,40}}\bfrom scratch\b",
             r"\bstart(?:ing)? (?:over|afresh|anew|fresh|from scratch|again from|this over|all over|from the (?:beginning|start|top))\b",
             r"\b(?:scratch|scrap|undo|forget|ditch) (?:that|this|it|all (?:of )?th(?:at|is))\b",
             rf"\b(?:abandon|discard|drop|ditch|give up on|set aside|put aside) (?:this|that|the|my) (?:[\w-]+ )?(?:{_METHOD}|line|path|branch|way)\b",
@@ -179,13 +181,13 @@ SIGNALS = (
     _signal(
         "fail",
         "what came out looks wrong, or is",
-        f"{_UNFIT.replace('|', ' ')} fails failed fail violates breaks problem issue conflict ruled sense crash crashes error bug",
+        f"{_UNFIT.replace('|', ' ')} fails failed fail violates breaks problem issue conflict ruled sense crash crashes error bug still",
         [
             rf"\b(?:seems?|looks?|feels?|sounds?|something(?:'s| is)|that's|that is|this is|which is|are) (?:very |quite |a bit |rather |a little |really |still |clearly |also )*(?:{_UNFIT})\b",
             r"\b(?:that|this|it|which|approach|attempt|method|idea|path|line|way|assumption|guess) (?:[\w-]+ )?(?:fails|failed|is wrong|is incorrect|was wrong|violates|breaks)\b|^(?:fail(?:s|ed)?|wrong)\b",
             r"\bruled? (?:that|this|it) out\b|\b(?:is|are|was) ruled out\b|\bmakes no sense\b|\bwrong (?:way|track|path|approach|direction)\b",
             r"\b(?:that's|that is|which is|this is) (?:a|the) (?:big |real |serious )?(?:problem|issue|conflict)\b(?! (?:that|statement|of|in|we|i|for)\b)",
-            r"\b(?:still|same) (?:\w+ )?(?:fails|crash(?:es)?|error|wrong|bug)\b",
+            r"\b(?:still|same) (?:\w+ )?(?:fails|crash(?:es)?|error|wrong|bug)\b|(?:^|[,;–—-] ?)still (?:different|off|too \w+)[.!]?$",
         ],
     ),
     _signal(
@@ -243,13 +245,13 @@ SIGNALS = (
     _signal(
         "rethink",
         "takes the question up again",
-        "maybe perhaps more looking look redesign rework restart revise reworking re-working rethinking reconsidering revising restarting redesigning reconsider rethink re-think re-read reread re-evaluate reevaluate re-examine again differently thought thoughts "
+        "maybe perhaps more looking look re-approach reapproach redesign rework restart revise reworking re-working rethinking reconsidering revising restarting redesigning reconsider rethink re-think re-read reread re-evaluate reevaluate re-examine again differently thought thoughts "
         "misunderstanding overcomplicating overthinking misinterpreting misinterpreted misunderstood misreading misread reread überlegen nochmal",
         [
             r"^(?:re-?working|re-?thinking|re-?considering|re-?vising|re-?starting|re-?designing)\b",
             r"^(?:maybe|perhaps) the (?:problem|question|puzzle|task|user|author|statement|intended)\b(?! (?:here|is(?:n't| not))\b)",
             r"^more (?:carefully|precisely|exactly)\b|^(?:looking|look) (?:back )?at (?:the |this |that )?(?:original |actual )?[\w`_]+ (?:again|more (?:closely|carefully))\b",
-            rf"\b{_LET} {_ADVERB}(?:reconsider|redesign|rework|restart|revise|re-?think|re-?evaluate|re-?read|re-?examine|re-?phrase)\b",
+            rf"\b{_LET} {_ADVERB}(?:reconsider|redesign|rework|re-?approach|restart|revise|re-?think|re-?evaluate|re-?read|re-?examine|re-?phrase)\b",
             r"\b(?:think|look|read)(?: about| at)?(?: this| it| that| (?:the|these|those|our|my) [\w-]+)?(?: [\w-]+)? again\b",
             r"\bthink (?:(?:about|of) (?:this|it) )?differently\b|\bon second thoughts?\b",
             rf"\b{_WE}(?:'m| am|'re| are) (?:just |really |probably )?(?:overcomplicating|overthinking)\b",
@@ -262,14 +264,14 @@ SIGNALS = (
         "check",
         'looks whether something holds: what most "wait"s are',
         "check checking double-check verify verifying confirm test validate sure right correct true sanity cross-check "
-        "recheck re-check recheck plug plugging ensure recalculate recompute verification is does did do was were should would are prüfe prüfen "
+        "recheck re-check if whether plug plugging ensure recalculate recompute verification is does did do was were should would are prüfe prüfen "
         "probe stimmt vérifions verificar comprobar see possible confirming recheck valid verified",
         [
             r"\b(?:double|re|sanity|cross|spot)[- ]?check(?:ing|ed|s)?\b|\brecheck\b|\bsanity test\b",
             rf"\b(?:{_LET}|to|{_WE}'d like to|can) {_ADVERB}(?:check|verify|confirm|validate|make (?:absolutely )?sure|be sure|ensure|recalculate|recompute|re-?verify)\b",
             rf"\b{_LET} {_ADVERB}test\b",
             r"\b(?:make sure|to be sure)\b",
-            rf"\b{_LET} {_ADVERB}see (?:if|whether) (?:this|that|it|my|the)\b",
+            rf"\b{_LET} {_ADVERB}(?:see (?:if|whether) (?:this|that|it|my|the)|(?:consider|examine|determine|ask) (?:if|whether))\b",
             r"\b(?:is|are) (?:that|this|it|they|these|those) (?:really |actually |even )?(?:right|correct|true|valid|possible|all|enough)\b.{0,40}\?",
             r"\bright\?$|\bcorrect\?$",
             r"\bplug(?:ging)? (?:it |this |that |them |these |the \w+ )?back\b",
@@ -335,10 +337,10 @@ SIGNALS = (
     _signal(
         "guess",
         'supposes something; after a failure a new attempt, unless it only draws a conclusion from it ("So perhaps …")',
-        "maybe perhaps vielleicht think could might may",
+        "maybe perhaps vielleicht think wonder could might may",
         [r"(?!)"],
         [
-            rf"{_WE} think\b|(?:this|it|that) (?:could|might|may) be\b(?! (?:that|because|wrong|off|a (?:mistake|problem))\b)",
+            rf"{_WE} think\b|i wonder (?:if|whether)\b|(?:this|it|that) (?:could|might|may) be\b(?! (?:that|because|wrong|off|a (?:mistake|problem))\b)",
             rf"(?:maybe|perhaps)\b(?! (?:{_WE}|it|there|that|this)(?:'ve| have|'m| am|'s)? (?:made|mis\w+|messed|forgot|overlooked|is|was|a mistake|an error))",
             r"vielleicht\b",
         ],
@@ -373,10 +375,10 @@ SIGNALS = (
     _signal(
         "hypothesis",
         "puts up an explanation or a candidate; after another one with a verdict on it, the next in the row",
-        "maybe perhaps could might may suppose what how candidate hypothesis theory suspect consider",
+        "maybe perhaps could might may suppose wonder what how candidate hypothesis theory suspect consider",
         [r"(?!)"],
         [
-            rf"(?:maybe|perhaps)\b(?! {_WE} (?:made|mis))|could (?!you\b)[\w' ]{{1,30}} be\b|(?:what|how) (?:if|about)\b",
+            rf"(?:maybe|perhaps)\b(?! {_WE} (?:made|mis))|i wonder (?:if|whether)\b|could (?!you\b)[\w' ]{{1,30}} be\b|(?:what|how) (?:if|about)\b",
             r"(?:the|a|another|one) [\w ]{1,24} (?:might|could|may) be\b|(?:next |another )?(?:candidate|hypothesis|theory|suspect)\b",
             rf"{_LET} {_ADVERB}(?:consider|suppose|assume|think of)\b",
         ],
@@ -475,7 +477,7 @@ FILLERS = re.compile(
 )
 # A change of mind about what to do: "Actually, let me keep track of all four." Not one about looking at it, or one more thing.
 REPLANS = re.compile(
-    rf"\W*(?:(?:hmm+|wait|no|oh|but|so|ok|okay)[\s,.]+)*actually,? (?:{_LET}) (?!{_ADVERB}(?:check|verify|confirm|see|test|re-?check|double|make sure|be|note|also|look|read|ask|say|not|recall|remember)\b)"
+    rf"\W*(?:(?:hmm+|wait|no|oh|but|so|ok|okay)[\s,.]+)*actually,? (?:you know what,? )?(?:{_LET}) (?!{_ADVERB}(?:check|verify|confirm|see|test|re-?check|double|make sure|be|note|also|look|read|ask|say|not|recall|remember)\b)"
 )
 AMENDS = re.compile(
     r"\W*(?:(?:wait|no|oh|so|but|hmm)[\s,.]+)*(?:actually\b|(?:it|that|this|the \w+) should (?:be|have been)\b)"
@@ -493,6 +495,13 @@ CORRECTS = re.compile(
     REALISES.pattern
     + r"[^.?!]{0,120}(?:\bshould\b|\b(?:has|have|had|needs?) to be\b|, not\b|\brather than\b|\binstead\b|n't\b[^.?!]*,)"
 )
+# Says what is so in place of what was said: "Hmm, X is actually Y", "Wait, the sides are equal, not the angles". ("Wait, actually, …" alone
+# restates as often as it mends.)
+AMENDS_SAID = re.compile(
+    r"\W*(?:(?:wait|but|hmm+|no|oh|so|ok|okay)[\s,.!…]+)*"
+    r"(?:(?:wait|no|hmm+|actually)[\s,.!…]+[^.?!\n]{3,60}\b(?:is|are|was|were) actually\b"
+    r"|(?:wait|actually|hold on)[\s,.!…]+[^.?!\n]{8,120}, not (?!sure|necessarily|that i|yet|only|just)\w)[^?\n]*?(?:[.!:\n]|$)"
+)
 NO = re.compile(
     r"(?:^|\b(?:so|but|probably|still|again|hmm),? )(?:no|nope)[.!]?$|^(?:false|wrong|fails|impossible)(?: too| again| as well)?[.!]?$"
 )
@@ -502,6 +511,6 @@ VERDICT = re.compile(
 # Trails off in doubt: "= -43/42... hmm."
 TRAILS = re.compile(r"[.…,;:–—-]\s*(?:hmm+|wait|no wait|hold on|uh[- ]oh|huh|strange|weird|odd)[\s.!…?]*$")
 REFERS = re.compile(
-    r"\W*(?:(?:this|that|it)\b(?! (?:could|might|may)\b)|these|those|because|since|which|the (?:problem|issue|reason|trouble|difficulty|contradiction)|similarly|likewise|also|and|yes|good|great|fine|note)\b"
+    r"\W*(?:(?:this|that|it)\b(?! (?:could|might|may)\b)|these|those|because|since|which|the (?:problem|issue|reason|trouble|difficulty|contradiction)|similarly|likewise|also|now|next|and|yes|good|great|fine|note)\b"
 )
 PAUSES = re.compile(r"\b(?:wait|hold on|hang on|moment|actually|attends|espera)\b|等等|等一下|不对")

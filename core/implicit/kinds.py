@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from core.implicit.cues import (
     ALL_WORDS,
     AMENDS,
+    AMENDS_SAID,
     CHINESE,
     CONTRASTS,
     CORRECTS,
@@ -141,7 +142,7 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
         objects=OBJECTS.match(text) is not None,
         infers=INFERS.match(text) is not None,
         realises=REALISES.match(text) is not None,
-        corrects=CORRECTS.match(text) is not None,
+        corrects=(CORRECTS.match(text) or AMENDS_SAID.match(text)) is not None,
         refers=REFERS.match(text) is not None,
         question=text.endswith("?"),
         gave_up=len(text) > SHORT // 2 and TRAILS.search(text, max(0, len(text) - SHORT)) is not None,
@@ -269,7 +270,7 @@ def classify(r: Reading, c: Context) -> tuple[Kind, float]:
         if (
             (r.first if r.objects else o) & {"attempt", "plan"}
             or ("guess" in o and not (r.infers or r.fails_first or "confirm" in o))
-            or (r.amends and c.failed == 0)
+            or (r.amends and c.failed == 0 and not c.asked)
         ):
             return "backtrack", 0.6
         if (c.gave_up or r.failed_before) and (r.realises or "redo" in o):

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.implicit.kinds import MEMORY, SETUP_STEPS, Context, Reading, classify, question_words, read
-from core.implicit.mentions import RIVALS, Mention, Mentions
+from core.implicit.mentions import RIVALS, SIDE_BY_SIDE, Mention, Mentions
 from core.implicit.recall import Recall, terms
 from core.trace import Decision, Placed, Step
 
@@ -71,6 +71,8 @@ class ImplicitTree:
         kind, sure = classify(reading, context)
         name = self._mentions.heading(text)
         found = terms(text)
+        if kind == "backtrack" and name and name[0] in SIDE_BY_SIDE - RIVALS and not reading.turns():
+            kind = "explore"  # the first case that gives itself a name stands beside what came to nothing
         if kind == "backtrack" and not self._plans and index > 1 and (context.failed <= MEMORY or reading.turns()):
             # What failed was begun while the question was still being read.
             self._plans.append(_Plan(1, 0, index - 1, whole=True))
