@@ -83,7 +83,7 @@ def _dag(traces: Sequence[Trace], out: Path, paths: int, model: Path, same: floa
 
     by_question: dict[str, list[Trace]] = {}
     for trace in traces:
-        by_question.setdefault(trace.problem_id, []).append(trace)
+        by_question.setdefault(clusters.question(trace), []).append(trace)
     lengths, embed = Lengths(), None
     counts = {"questions": len(by_question), "nodes": 0, "edges": 0, "edges_cut": 0, "without_a_right_end": 0}
     from transformers import AutoTokenizer

@@ -14,6 +14,14 @@ SAME = 0.95
 Embed = Callable[[Sequence[str]], Any]  # texts → array (n, d)
 
 
+def question(trace: Trace) -> str:
+    """What makes two traces searches of one question: the task's own identity where it has one, else the prompt."""
+    try:
+        return repr(words.understand(trace.prompt))
+    except ValueError:
+        return trace.problem_id
+
+
 def exact(traces: Sequence[Trace]) -> list[list[Hashable]]:
     """Numbers game: a step's cluster is the state it leaves; a step whose claims do not hold is a cluster of its own.
 
