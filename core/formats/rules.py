@@ -26,7 +26,7 @@ LONGEST_INLINE = 300  # and for a formula in the line, where a lone "$" is usual
 # ----------------------------------------------------------------------------------------------------------------- cues
 # Beginnings of a sentence (lower case here, a capital in the text) that turn the reasoning. R1-like models put several such moves
 # into one paragraph. Checks ("Wait") and new ideas ("Alternatively") are both steps; telling them apart is not our task.
-_CHECKS = ("wait", "hmm", "but wait", "oh wait", "or wait", "no wait", "oh no", "hold on", "but hold on", "actually,", "no, ",
+_CHECKS = ("wait", "hmm", "but wait", "oh wait", "or wait", "no wait", "oh no", "hold on", "but hold on", "actually,", "actually wait", "actually i", "no, ",
            "to verify", "to check", "to confirm", "to double-check", "just to make sure", "just to be sure", "just to double-check",
            "but let me check", "but let me verify", "but let me make sure", "but is that", "is that right",
            "warte", "moment mal", "attends", "espera")  # fmt: skip

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 
 _METHOD = r"(?:approach|method|strategy|route|angle|idea|tack|technique|plan|perspective|formulation|formula|substitution|hypothesis|theory|attempt|trick|tactic|candidate|guess|option|possibility|choice|ansatz)"
 _WE = r"(?:i|we)"
-_LET = rf"(?:let me|let's|let us|lets|{_WE}(?:'ll| will| should| can| could| need to| have to| must| might| want to|'d better| better)|maybe {_WE}|perhaps {_WE}|maybe|perhaps|better to|need to|time to|going to)"
-_ADVERB = (
+LET = rf"(?:let me|let's|let us|lets|{_WE}(?:'ll| will| should| can| could| need to| have to| must| might| want to|'d better| better)|maybe {_WE}|perhaps {_WE}|maybe|perhaps|better to|need to|time to|going to)"
+ADVERB = (
     r"(?:just |also |quickly |now |first |instead |simply |go back and |maybe |perhaps |try to |actually |carefully )*"
 )
 _BETTER = r"better|easier|simpler|quicker|cleaner|faster|safer|nicer|wiser|more (?:efficient|elegant|direct|straightforward|natural|promising|robust|systematic)"
@@ -68,12 +68,12 @@ SIGNALS = (
             r"\b(?:something|anything) (?:else|different)\b",
             r"\bwhat else (?:can|could|might)\b",
             r"\b(?:think|look|approach|view|tackle|see|go)(?: about| at| of)?(?: this| it| that| the| things)?(?: \w+)? (?:differently|another way|from (?:an? (?:different|new|higher|broader|more \w+)|another) )",
-            rf"\b(?:{_LET}|try|use) .{{0,80}}\binstead\b(?! of)",
+            rf"\b(?:{LET}|try|use) .{{0,80}}\binstead\b(?! of)",
             rf"\b(?:maybe|perhaps) {_WE} (?:should|can|could) (?:just |simply )?(?:ignore|disregard|forget about|set aside)\b",
             rf"\b(?:instead of|rather than) [a-z]+ing\b.{{0,80}}\b(?:let me|let's|{_WE} (?:can|could|should|just|will|might))\b",
-            rf"\b{_LET} {_ADVERB}(?:consider|try|look (?:at|for)|think (?:of|about)|explore) (?:some |the )?other (?!side|hand|end)",
-            rf"\b{_LET} {_ADVERB}(?:use|pick|choose|take|try|find) (?:a|an|some|another) (?:different|other|clearer|better|simpler|cleaner|new|smaller|larger) [a-z]+",
-            rf"\b{_LET} {_ADVERB}(?:switch|pivot|change (?:the |my |our )?(?:approach|strategy|tack|course|method|perspective|gears))\b",
+            rf"\b{LET} {ADVERB}(?:consider|try|look (?:at|for)|think (?:of|about)|explore) (?:some |the )?other (?!side|hand|end)",
+            rf"\b{LET} {ADVERB}(?:use|pick|choose|take|try|find) (?:a|an|some|another) (?:different|other|clearer|better|simpler|cleaner|new|smaller|larger) [a-z]+",
+            rf"\b{LET} {ADVERB}(?:switch|pivot|change (?:the |my |our )?(?:approach|strategy|tack|course|method|perspective|gears))\b",
             r"\b(?:einen? )?ander(?:e|er|en|es) (?:ansatz|weg|methode|idee|möglichkeit)\b",
             r"\b(?:une autre|otra|otro) (?:approche|méthode|idée|piste|manera|forma|método|enfoque)\b",
         ],
@@ -120,9 +120,9 @@ SIGNALS = (
         "back backtrack backtracking over afresh anew scratch beginning start starting scrap forget abandon drop discard "
         "undo revert return returning stick ditch restart aside again zurück vorne neu recommencer empezar",
         [
-            rf"\b{_LET} {_ADVERB}(?:go|step|come|get|head|turn|back|circle|work|take a step|jump|fall|switch) ?back\b(?! and forth)(?! (?:up )?(?:in|into)\b)",
-            rf"\b{_LET} {_ADVERB}(?:return|revert) to\b",
-            rf"\b{_LET} {_ADVERB}(?:back up|backtrack|undo)\b|\b{_LET} .{{0,40}}\bfrom scratch\b",
+            rf"\b{LET} {ADVERB}(?:go|step|come|get|head|turn|back|circle|work|take a step|jump|fall|switch) ?back\b(?! and forth)(?! (?:up )?(?:in|into)\b)",
+            rf"\b{LET} {ADVERB}(?:return|revert) to\b",
+            rf"\b{LET} {ADVERB}(?:back up|backtrack|undo)\b|\b{LET} .{{0,40}}\bfrom scratch\b",
             r"\bstart(?:ing)? (?:over|afresh|anew|fresh|from scratch|again from|this over|all over|from the (?:beginning|start|top))\b",
             r"\b(?:scratch|scrap|undo|forget|ditch) (?:that|this|it|all (?:of )?th(?:at|is))\b",
             rf"\b(?:abandon|discard|drop|ditch|give up on|set aside|put aside) (?:this|that|the|my) (?:[\w-]+ )?(?:{_METHOD}|line|path|branch|way)\b",
@@ -232,12 +232,13 @@ SIGNALS = (
         "mistake",
         "mends an earlier step, as a fact: saying that there is a mistake is a failure, putting it right is a turn",
         "misread miscounted miscalculated misapplied forgot overlooked oops whoops mistake error slip bad "
-        "correct fix redo rework recast rederive re-derive correction fehler vergessen mixed messed dropped mislabeled mislabelled neglected swapped counted double-counted wrongly",
+        "correct fix redo rework recast rederive re-derive correction fehler vergessen mixed messed dropped mislabeled mislabelled neglected swapped counted double-counted wrongly backwards wrong reversed upside",
         [
             rf"(?<!if )(?<!whether )(?<!maybe )(?<!perhaps )(?<!either )(?<!or )\b{_WE} (?:misread|miscounted|miscalculated|misapplied|mislabell?ed|forgot|overlooked|neglected|swapped|mixed up|messed up|double[- ]counted|dropped a|subtracted wrongly|added wrongly)\b(?! (?:somewhere|something))",
+            rf"\b{_WE} (?:have|had|got|mixed) (?:[\w-]+ ){{1,3}}(?:backwards|wrong|reversed|the wrong way round|upside down)\b",
             r"\boops\b|\bwhoops\b|\bmy (?:mistake|bad)\b",
             r"\b(?:there's|there is|here's|found|see|spotted) (?:the|my) (?:mistake|error|slip|problem|bug|issue)\b|\bthe (?:mistake|error|slip)(?: here)? (?:is|was) (?:that|in|to|here)\b",
-            rf"\b{_LET} {_ADVERB}(?:correct (?:that|this|my|it|the)|redo|rework|recast|re-?derive|fix (?:that|this|it|my))\b",
+            rf"\b{LET} {ADVERB}(?:correct (?:that|this|my|it|the)|redo|rework|recast|re-?derive|fix (?:that|this|it|my))\b",
             r"\bich habe (?:mich|einen fehler|vergessen)\b|\bmein fehler\b",
         ],
         [r"correction\b"],
@@ -251,12 +252,12 @@ SIGNALS = (
             r"^(?:re-?working|re-?thinking|re-?considering|re-?vising|re-?starting|re-?designing)\b",
             r"^(?:maybe|perhaps) the (?:problem|question|puzzle|task|user|author|statement|intended)\b(?! (?:here|is(?:n't| not))\b)",
             r"^more (?:carefully|precisely|exactly)\b|^(?:looking|look) (?:back )?at (?:the |this |that )?(?:original |actual )?[\w`_]+ (?:again|more (?:closely|carefully))\b",
-            rf"\b{_LET} {_ADVERB}(?:reconsider|redesign|rework|re-?approach|restart|revise|re-?think|re-?evaluate|re-?read|re-?examine|re-?phrase)\b",
+            rf"\b{LET} {ADVERB}(?:reconsider|redesign|rework|re-?approach|restart|revise|re-?think|re-?evaluate|re-?read|re-?examine|re-?phrase)\b",
             r"\b(?:think|look|read)(?: about| at)?(?: this| it| that| (?:the|these|those|our|my) [\w-]+)?(?: [\w-]+)? again\b",
             r"\bthink (?:(?:about|of) (?:this|it) )?differently\b|\bon second thoughts?\b",
             rf"\b{_WE}(?:'m| am|'re| are) (?:just |really |probably )?(?:overcomplicating|overthinking)\b",
             r"\b(?:misunderstanding|misinterpreting|misinterpreted|misunderstood|misreading|misread) (?:the|it|this|something)\b",
-            rf"\b{_LET} {_ADVERB}(?:think|be|do (?:this|it)|approach (?:this|it)|go about (?:this|it))(?: about (?:this|it|that|the \w+))? more (?:systematic(?:ally)?|cleverly|general(?:ly)?|abstract(?:ly)?|concrete(?:ly)?|direct(?:ly)?|clear(?:ly)?)\b",
+            rf"\b{LET} {ADVERB}(?:think|be|do (?:this|it)|approach (?:this|it)|go about (?:this|it))(?: about (?:this|it|that|the \w+))? more (?:systematic(?:ally)?|cleverly|general(?:ly)?|abstract(?:ly)?|concrete(?:ly)?|direct(?:ly)?|clear(?:ly)?)\b",
             r"\bnoch ?mal (?:neu )?überlegen\b",
         ],
     ),
@@ -268,10 +269,10 @@ SIGNALS = (
         "probe stimmt vérifions verificar comprobar see possible confirming recheck valid verified",
         [
             r"\b(?:double|re|sanity|cross|spot)[- ]?check(?:ing|ed|s)?\b|\brecheck\b|\bsanity test\b",
-            rf"\b(?:{_LET}|to|{_WE}'d like to|can) {_ADVERB}(?:check|verify|confirm|validate|make (?:absolutely )?sure|be sure|ensure|recalculate|recompute|re-?verify)\b",
-            rf"\b{_LET} {_ADVERB}test\b",
+            rf"\b(?:{LET}|to|{_WE}'d like to|can) {ADVERB}(?:check|verify|confirm|validate|make (?:absolutely )?sure|be sure|ensure|recalculate|recompute|re-?verify)\b",
+            rf"\b{LET} {ADVERB}test\b",
             r"\b(?:make sure|to be sure)\b",
-            rf"\b{_LET} {_ADVERB}(?:see (?:if|whether) (?:this|that|it|my|the)|(?:consider|examine|determine|ask) (?:if|whether))\b",
+            rf"\b{LET} {ADVERB}(?:see (?:if|whether) (?:this|that|it|my|the)|(?:consider|examine|determine|ask) (?:if|whether))\b",
             r"\b(?:is|are) (?:that|this|it|they|these|those) (?:really |actually |even )?(?:right|correct|true|valid|possible|all|enough)\b.{0,40}\?",
             r"\bright\?$|\bcorrect\?$",
             r"\bplug(?:ging)? (?:it |this |that |them |these |the \w+ )?back\b",
@@ -287,8 +288,8 @@ SIGNALS = (
         "does something over: a check, unless the thing was just taken back",
         "recalculate recompute recount redo careful carefully again retry rewrite revise re-trace retrace fix",
         [
-            rf"\b{_LET} {_ADVERB}(?:re-?calculate|re-?compute|re-?count|redo|re-?trace|retry|rewrite|revise|fix)\b",
-            rf"\b{_LET} (?:be |do (?:this|that|it) )?(?:more )?careful(?:ly)?\b|\b{_LET} (?:do|try|compute|count|calculate|work) (?:this |that |it )?(?:out )?(?:again|more carefully)\b",
+            rf"\b{LET} {ADVERB}(?:re-?calculate|re-?compute|re-?count|redo|re-?trace|retry|rewrite|revise|fix)\b",
+            rf"\b{LET} (?:be |do (?:this|that|it) )?(?:more )?careful(?:ly)?\b|\b{LET} (?:do|try|compute|count|calculate|work) (?:this |that |it )?(?:out )?(?:again|more carefully)\b",
         ],
     ),
     _signal(
@@ -325,7 +326,7 @@ SIGNALS = (
         "try trying maybe perhaps suppose consider next could use need how what assume let's let another versuche nehmen "
         "angenommen essayons probemos better so let then look instead rather i'd i'll",
         [
-            rf"\b{_LET} {_ADVERB}(?:try|count|set|put|introduce|define|change|modify|strengthen|relax|guess|pick|choose|add|swap|replace|turn|move|shift|use|consider|think|look|find|assume|suppose|approach|take|focus|compute|calculate|start|go|revisit|stick|express|do|rewrite|work|explore|go)\b",
+            rf"\b{LET} {ADVERB}(?:try|count|set|put|introduce|define|change|modify|strengthen|relax|guess|pick|choose|add|swap|replace|turn|move|shift|use|consider|think|look|find|assume|suppose|approach|take|focus|compute|calculate|start|go|revisit|stick|express|do|rewrite|work|explore|go)\b",
             r"\b(?:what|how) (?:if|about)\b|\bversuche\b|\bessayons\b|\bprobemos\b|\bnehmen wir\b",
         ],
         [
@@ -380,7 +381,7 @@ SIGNALS = (
         [
             rf"(?:maybe|perhaps)\b(?! {_WE} (?:made|mis))|i wonder (?:if|whether)\b|could (?!you\b)[\w' ]{{1,30}} be\b|(?:what|how) (?:if|about)\b",
             r"(?:the|a|another|one) [\w ]{1,24} (?:might|could|may) be\b|(?:next |another )?(?:candidate|hypothesis|theory|suspect)\b",
-            rf"{_LET} {_ADVERB}(?:consider|suppose|assume|think of)\b",
+            rf"{LET} {ADVERB}(?:consider|suppose|assume|think of)\b",
         ],
     ),
     _signal(
@@ -389,7 +390,7 @@ SIGNALS = (
         "try use start begin consider approach plan strategy idea goal first way key method apply break think set step zuerst "
         "d'abord primero split by",
         [
-            rf"\b(?:let me|let's|let us|{_WE}(?:'ll| will|'m going to| can| could| should| want to| plan to)) {_ADVERB}(?:try|use|start|begin|consider|approach|apply|break|split|set up|tackle|think about how|work backwards?|proceed by|look for|go case)\b",
+            rf"\b(?:let me|let's|let us|{_WE}(?:'ll| will|'m going to| can| could| should| want to| plan to)) {ADVERB}(?:try|use|start|begin|consider|approach|apply|break|split|set up|tackle|think about how|work backwards?|proceed by|look for|go case)\b",
             r"\b(?:the|my|our|one|a) (?:plan|strategy|idea|approach|best way|key idea|goal|first step|natural approach|way)(?: here| now)?(?:'s| is| would be| could be| might be)\b",
             r"\b(?:how to approach|approach (?:this|it) by|figure (?:this|it) out|step by step)\b",
             r"\b(?:one|the best|the easiest) (?:way|approach|method|option)\b",
@@ -468,49 +469,3 @@ def said(sentence: str, words: set[str]) -> set[str]:
             if signal.name not in names and signal.said_in(sentence):
                 names.add(signal.name)
     return names
-
-
-FILLERS = re.compile(
-    r"(?:[\s*_#>\-–—.…,!:;(]*(?:okay|ok|i see(?=[,.!])|let me see(?=[,.!])|let's see(?=[,.!])|so|but|hm+|wait|well|now|or rather|and|oh|no(?=[,.!…–—]| wait| that| it| this)|nope|yeah|yes|yep|hold on|alright|all right|right|then|"
-    r"actually|ah|aha|ugh|um+|hey|hang on|a (?:second|moment|minute|sec)|sure|great|anyway|maybe not|moment(?: mal)?|also|nein|hmm+|attends|espera)"
-    r"(?![\w'-])[\s,.!…:;–—-]*)*[\s*_#>\-–—.…,!:;(]*"
-)
-# A change of mind about what to do: "Actually, let me keep track of all four." Not one about looking at it, or one more thing.
-REPLANS = re.compile(
-    rf"\W*(?:(?:hmm+|wait|no|oh|but|so|ok|okay)[\s,.]+)*actually,? (?:you know what,? )?(?:{_LET}) (?!{_ADVERB}(?:check|verify|confirm|see|test|re-?check|double|make sure|be|note|also|look|read|ask|say|not|recall|remember)\b)"
-)
-AMENDS = re.compile(
-    r"\W*(?:(?:wait|no|oh|so|but|hmm)[\s,.]+)*(?:actually\b|(?:it|that|this|the \w+) should (?:be|have been)\b)"
-)
-OBJECTS = re.compile(r"\W*(?:but|however)\b")
-INFERS = re.compile(r"\W*(?:so|therefore|thus|hence|which means|that means)\b")
-CONTRASTS = re.compile(r"\W*(?:but|wait|hmm+|actually|no|however|hold on)\b")
-DENIES = re.compile(
-    r"\W*(?:(?:wait|but|oh|hmm+|so|ah|actually|okay|ok|well|yeah)[\s,.!…]+)*(?:no|nope|nein)\b(?:[,.!…–—]|\s+(?:wait|that|it|this)\b)"
-)
-REALISES = re.compile(
-    r"\W*(?:(?:wait|but|hmm+|so|ok|okay|actually)[\s,.!…]+)*(?:oh|ah+|aha|i see|right|of course|got it|i (?:just |now )?(?:realize|realise|see|notice)d?)\b"
-)
-CORRECTS = re.compile(
-    REALISES.pattern
-    + r"[^.?!]{0,120}(?:\bshould\b|\b(?:has|have|had|needs?) to be\b|, not\b|\brather than\b|\binstead\b|n't\b[^.?!]*,)"
-)
-# Says what is so in place of what was said: "Hmm, X is actually Y", "Wait, the sides are equal, not the angles". ("Wait, actually, …" alone
-# restates as often as it mends.)
-AMENDS_SAID = re.compile(
-    r"\W*(?:(?:wait|but|hmm+|no|oh|so|ok|okay)[\s,.!…]+)*"
-    r"(?:(?:wait|no|hmm+|actually)[\s,.!…]+[^.?!\n]{3,60}\b(?:is|are|was|were) actually\b"
-    r"|(?:wait|actually|hold on)[\s,.!…]+[^.?!\n]{8,120}, not (?!sure|necessarily|that i|yet|only|just)\w)[^?\n]*?(?:[.!:\n]|$)"
-)
-NO = re.compile(
-    r"(?:^|\b(?:so|but|probably|still|again|hmm),? )(?:no|nope)[.!]?$|^(?:false|wrong|fails|impossible)(?: too| again| as well)?[.!]?$"
-)
-VERDICT = re.compile(
-    r"[.!?:;,)\n]\s*(?:(?:so|but|that's|it's|that is|still|also|which is|all|hmm),? )*(?:no|nope|yes|not(?: \w+){1,3}|fine|good|ok|okay|great|works?|the same|standard|same|correct|right|false|true|wrong|no (?:bug|issue|problem|luck|good|use|help)|impossible|fails|nothing|unlikely|consistent|possible)[.!]*$"
-)
-# Trails off in doubt: "= -43/42... hmm."
-TRAILS = re.compile(r"[.…,;:–—-]\s*(?:hmm+|wait|no wait|hold on|uh[- ]oh|huh|strange|weird|odd)[\s.!…?]*$")
-REFERS = re.compile(
-    r"\W*(?:(?:this|that|it)\b(?! (?:could|might|may)\b)|these|those|because|since|which|the (?:problem|issue|reason|trouble|difficulty|contradiction)|similarly|likewise|also|now|next|and|yes|good|great|fine|note)\b"
-)
-PAUSES = re.compile(r"\b(?:wait|hold on|hang on|moment|actually|attends|espera)\b|等等|等一下|不对")

@@ -1,6 +1,6 @@
 """What one step does, read from its words and from what the steps before it left open.
 
-`read` finds the signals of a step (see `cues.py`) where they count: its first sentences say what the step is, its last ones
+`read` finds the signals of a step (see `cues.py` and `openings.py`) where they count: its first sentences say what the step is, its last ones
 whether it failed and what the next step is. A turn has two sides, a line that failed and a fresh start: `classify` weighs them against the context: the same "maybe try …" is a plan at the
 beginning and a turn after a failure; the same "alternatively" gives an unfinished line up, and stands beside a finished one.
 Knows nothing of parents. Costs at most `HEAD + TAIL` characters a step, however long the step is.
@@ -11,15 +11,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from core.implicit.cues import (
-    ALL_WORDS,
+from core.implicit.cues import ALL_WORDS, CHINESE, said, word_set
+from core.implicit.openings import (
     AMENDS,
     AMENDS_SAID,
-    CHINESE,
     CONTRASTS,
     CORRECTS,
     DENIES,
     FILLERS,
+    IN_VAIN,
     INFERS,
     NO,
     OBJECTS,
@@ -29,8 +29,6 @@ from core.implicit.cues import (
     REPLANS,
     TRAILS,
     VERDICT,
-    said,
-    word_set,
 )
 from core.trace import Kind
 
@@ -175,6 +173,8 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
             signals.add("denies")
         if sentence.endswith("?"):
             signals.discard("fail")
+            if IN_VAIN.search(sentence):
+                signals.add("fail")
         if chinese:
             signals |= {name for name, pieces in CHINESE.items() if any(p in sentence for p in pieces)}
         if not result and len(asked & words) >= ASKED:
