@@ -25,6 +25,31 @@ export function gutterWidth(lanes) {
   return Math.ceil(2 * MARGIN + (lanesShown(lanes) - 0.5) * laneWidth(lanes));
 }
 
+/**
+ * Rails that pass by in the same place are one line, which names all the rows that they come from: a search that turns back
+ * hundreds of times has hundreds in a row, and under one another they would look like one and cost a line each.
+ */
+function joined(pieces, last) {
+  const out = [];
+  const passing = new Map();
+  for (const piece of pieces) {
+    if (piece.kind !== "pass") {
+      out.push(piece);
+      continue;
+    }
+    const place = `${Math.min(piece.at, last)} ${piece.back}`;
+    const there = passing.get(place);
+    if (there) there.from.push(piece.from);
+    else {
+      const line = { ...piece, from: [piece.from] };
+      passing.set(place, line);
+      out.push(line);
+    }
+  }
+  for (const line of passing.values()) line.from = line.from.join(" ");
+  return out;
+}
+
 /** dotY: px from the row's top to its dot; mark: {kind: "question"|"step"|"writing"|"folded", tone} */
 export function gutterRow(row, lanes, dotY, mark) {
   const unit = laneWidth(lanes);
@@ -33,13 +58,7 @@ export function gutterRow(row, lanes, dotY, mark) {
   const dotX = x(row.lane);
   const bend = Math.min(14, dotY - 2);
   const parts = [];
-  const passing = new Set();
-  for (const piece of row.pieces) {
-    if (piece.kind === "pass" && piece.at > last) {
-      // Under one another they would look like one line, and cost a line each.
-      if (passing.has(piece.back)) continue;
-      passing.add(piece.back);
-    }
+  for (const piece of joined(row.pieces, last)) {
     const shape = { class: piece.back ? "jump" : "edge", "data-from": piece.from, "data-kind": piece.kind };
     const railX = piece.at === undefined ? dotX : x(piece.at);
     const line = (y1, y2) => svg("line", { ...shape, x1: railX, x2: railX, y1, y2 });

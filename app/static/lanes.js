@@ -46,9 +46,9 @@ export class Lanes {
       this.rows[rail.end].pieces.push({ kind: "pass", at: parentLane + rail.at, back: isBacktrack, from: parentRow });
       dirty = rail.end;
     }
-    for (let between = rail.end + 1; between < row; between += 1) {
-      this.rows[between].pieces.push({ kind: "pass", at: parentLane + rail.at, back: isBacktrack, from: parentRow });
-    }
+    // One object for all rows: hundreds of rails over thousands of rows would be millions of them.
+    const pass = { kind: "pass", at: parentLane + rail.at, back: isBacktrack, from: parentRow };
+    for (let between = rail.end + 1; between < row; between += 1) this.rows[between].pieces.push(pass);
     rail.end = row;
     this.rows[row].pieces.push({ kind: "rail-in", at: parentLane + rail.at, back: isBacktrack, from: parentRow });
     return dirty;

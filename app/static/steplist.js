@@ -355,7 +355,7 @@ export class StepList {
     for (let row = this.folds.head(from - 1) + 1; row <= index + 1; row += 1) {
       // Below the selected step the same rail goes on to later branches: not this step's jump.
       const other = row === index + 1 ? ":not([data-kind=pass])" : "";
-      this.rows[row]?.querySelectorAll(`[data-from="${from}"].jump${other}`).forEach((e) => {
+      this.rows[row]?.querySelectorAll(`[data-from~="${from}"].jump${other}`).forEach((e) => {
         e.classList.add("hot");
         this.hot.push(e);
       });

@@ -55,3 +55,28 @@ def test_a_long_search_is_laid_out_fast_and_stays_where_it_was(open_tab: Any) ->
     assert found["rows"] == 2001
     assert found["whole"] and found["places"] == found["runs"]  # every step in one box, no box over another
     assert found["ms"] < 2000
+
+
+def test_hundreds_of_turns_back_over_one_row_are_few_lines_that_name_them_all(open_tab: Any) -> None:
+    page = open_tab("/ui/").page
+    # 2,000 steps in a line, then 300 turns back, each to an earlier step: all those rails pass by step 1,990.
+    nodes = [[i - 1 if i else None, False] for i in range(2000)] + [[1980 - 6 * k, True] for k in range(300)]
+    found = page.evaluate(
+        """async (nodes) => {
+          const { Lanes } = await import("/static/lanes.js");
+          const { gutterRow } = await import("/static/gutter.js");
+          const lanes = new Lanes();
+          for (const [parent, back] of nodes) lanes.push(parent === null ? 0 : parent + 1, back);
+          const row = gutterRow(lanes.rows[1990], lanes.width, 20, { kind: "step" });
+          const lines = [...row.querySelectorAll("[data-kind=pass]")];
+          return {
+            lines: lines.length, places: new Set(lines.map((e) => e.getAttribute("x1"))).size,
+            of: lines.flatMap((e) => e.dataset.from.split(" ").map(Number)).sort((a, b) => a - b),
+            lit: row.querySelectorAll('[data-from~="1981"].jump').length,
+          };
+        }""",
+        nodes,
+    )
+    assert found["lines"] == found["places"] <= 6
+    assert found["of"] == sorted(1981 - 6 * k for k in range(300))
+    assert found["lit"] == 1
