@@ -2,7 +2,7 @@
 
 import { ApiError, post } from "./api.js";
 import { table } from "./data-parts.js";
-import { h, number, say } from "./dom.js";
+import { h, number, plural, say } from "./dom.js";
 
 const NUMBERS = /^(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|FLOAT|DECIMAL.*)$/;
 
@@ -32,7 +32,7 @@ export function mountSql(at) {
       const found = await post(`/api/snapshots/${encodeURIComponent(select.value)}/sql`, { sql: text.value });
       const heads = found.columns.map((name, i) => (NUMBERS.test(found.types[i]) ? `n:${name}` : name));
       const rows = found.rows.map((row) => row.map((value) => (value === null ? h("span", { class: "muted" }, "null") : typeof value === "number" ? number(value, Number.isInteger(value) ? 0 : 4) : String(value))));
-      const words = `${number(found.rows.length)} ${found.rows.length === 1 ? "row" : "rows"}${found.cut ? " shown, there are more" : ""} · ${found.seconds.toFixed(2)} s`;
+      const words = `${plural(found.rows.length, "row")}${found.cut ? " shown, there are more" : ""} · ${found.seconds.toFixed(2)} s`;
       out.replaceChildren(h("p", { class: "muted" }, words, " ", found.rows.length ? h("a", { href: csv(found), download: "answer.csv" }, "↓ CSV") : null), table(heads, rows, "The answer has no rows."));
       say(words);
     } catch (error) {
@@ -48,7 +48,7 @@ export function mountSql(at) {
     /** The snapshots that can be asked. */
     snapshots(found) {
       const now = select.value;
-      select.replaceChildren(...(found.length ? found.map((s) => h("option", { value: s.snapshot_id }, `${s.name || s.snapshot_id} · ${number(s.n_rows)} rows`)) : [h("option", { value: "" }, "Nothing is frozen yet")]));
+      select.replaceChildren(...(found.length ? found.map((s) => h("option", { value: s.snapshot_id }, `${s.name || s.snapshot_id} · ${plural(s.n_rows, "row")}`)) : [h("option", { value: "" }, "Nothing is frozen yet")]));
       if (found.some((s) => s.snapshot_id === now)) select.value = now;
       at("sql-go").disabled = found.length === 0;
     },
