@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from storage import agreement
 from storage.ratings import utc_now
 from storage.store import Store
 
@@ -27,17 +28,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen: `rows` with counts instead of texts and lists (one entry an assignment; a million ratings must not
-    become Python objects), `shared` the ratings of traces that several raters have, the pair assignments, the reasons why
-    others were not, and the event and the moment (UTC) they are as of.
+    """What was chosen, counted: a million ratings must not become Python objects.
+
+    totals: sums over the chosen assignments, by the names of _TOTALS; by: how many there are of each rater, model and rubric.
+    pairs: the pair assignments; excluded: how many others were left out, by reason. event_seq and as_of (UTC): the event and
+    the moment they are as of. Only to freeze: `chosen`, the ids of the assignments, and `agreement`, as the manifest has it.
     """
 
     event_seq: int
     as_of: datetime
-    rows: list[dict[str, Any]]
-    shared: list[dict[str, Any]]
+    totals: dict[str, int]
+    by: dict[str, dict[str, int]]
     pairs: list[dict[str, Any]]
     excluded: dict[str, int]
+    chosen: list[str]
+    agreement: dict[str, Any] | str
 
 
 # $1: event sequence number. Columns of `status`: the assignment's last submit, reopen or skip up to that event.
@@ -91,61 +96,96 @@ settled as (
     select segmentation_id, target, step_idx, value::tinyint as value from adjudication
     where created_at <= $as_of and dimension in ('correctness', 'verdict')
     qualify row_number() over (
-        partition by segmentation_id, target, step_idx, dimension order by created_at desc, rowid desc) = 1)
+        partition by segmentation_id, target, step_idx, dimension order by created_at desc, rowid desc) = 1),
+decided as (
+    select pair_id, value::tinyint as value from adjudication
+    where created_at <= $as_of and pair_id is not null and dimension = 'preference'
+    qualify row_number() over (partition by pair_id order by created_at desc, rowid desc) = 1)
 """
-
-_SUMMARY = (
-    _AS_OF
-    + """
-select a.assignment_id, a.rater_id, a.queue_id, t.trace_id, t.model, t.solved, status.action,
-    coalesce(status.value_text, 'skip') as reason,
-    coalesce(b.n_rated, 0) as n_rated, coalesce(b.n_judgements, 0) as n_judgements
-from assignment a join trace t using (trace_id) left join status using (assignment_id)
-left join by_assignment b using (assignment_id)
-where a.pair_id is null and a.assignment_id in (select distinct assignment_id from ev)
-order by a.assignment_id
-"""
-)
 
 _SPLIT = "case when ('0x' || left(sha256({}.problem_id), 8))::bigint % 1000 < $test then 'test' else 'train' end"
 
-# What the manifest and the warnings count of a row; `rated_to` is the number of steps up to the last rated one.
-_COUNTS = {
-    "good": "count(*) filter (rating > 0)", "neutral": "count(*) filter (rating = 0)", "bad": "count(*) filter (rating < 0)",
-    "unsure": "count(*) filter (unsure and rating is null)", "n_rated": "count(rating)",
-    "rated_to": "max(step_idx + 1) filter (rating is not null)",
-    "backtracks": "count(*) filter (coalesce(worth_exploring, left_in_time, right_return) is not null)",
-    "parents": "count(corrected_parent)", "kinds": "count(corrected_kind)", "cuts": "sum(len(cuts))",
-    "joins": "count(*) filter (joined)", "recut": "count(*) filter (joined or len(cuts) > 0)", "better": "count(better)",
-}  # fmt: skip
-_LIGHT = (
-    "trace_id", "problem_id", "model", "later", "rater_id", "assignment_id", "segmentation_id", "n_steps", "verdict",
-    "queue_id", "gold", "late", "prelabel_visible", "split", "rubric_id", "rubric_version", "adjudicated",
-)  # fmt: skip
-_SCALARS = (
-    _AS_OF
+# What counts now, of finished work (storage/settled.py keeps it ready): within the transaction that reads the event sequence
+# number it is what the events up to that number say, without a window over all of them.
+_NOW = """
+with counted as (select * from main.settled),
+status as (
+    select assignment_id, action, value_text from rating_event where action in ('submit', 'reopen', 'skip')
+    qualify row_number() over (partition by assignment_id order by seq desc, server_seq desc) = 1),
+decisions as (
+    select segmentation_id, count(distinct step_idx) as n from adjudication
+    where created_at <= $as_of and dimension in ('correctness', 'verdict') and target = 'step' group by segmentation_id),
+counts as (
+    select assignment_id,
+        max(value) filter (dimension = 'verdict') as verdict, bool_or(prelabel_visible) as prelabel_visible,
+        count(*) filter (dimension not in ('note', 'tags', 'exit')) as n_judgements,
+        count(*) filter (dimension = 'correctness' and value > 0) as good,
+        count(*) filter (dimension = 'correctness' and value = 0) as neutral,
+        count(*) filter (dimension = 'correctness' and value < 0) as bad,
+        count(*) filter (dimension = 'correctness' and value is null and value_text = 'unsure') as unsure,
+        max(step_idx + 1) filter (dimension = 'correctness' and value is not null) as rated_to,
+        count(distinct step_idx) filter (
+            dimension in ('worth_exploring', 'left_in_time', 'right_return') and value is not null) as backtracks,
+        count(*) filter (dimension = 'parent' and value is not null) as parents,
+        count(*) filter (dimension = 'kind' and value_text is not null) as kinds,
+        sum(len(string_split(value_text, ' '))) filter (dimension = 'cuts') as cuts,
+        count(*) filter (dimension = 'joined' and value = 1) as joins,
+        count(distinct step_idx) filter (dimension = 'cuts' or (dimension = 'joined' and value = 1)) as recut,
+        count(*) filter (dimension = 'better' and value_text is not null) as better
+    from counted group by assignment_id)
+"""
+
+# One row an assignment; `why` it is left out, null where it is chosen.
+_CHOOSING = (
+    "create temp table choosing as "
+    + _NOW
     + f"""
-select t.trace_id, t.problem_id, t.model, t.earlier is not null, a.rater_id, a.assignment_id, a.segmentation_id, g.n_steps,
-    b.verdict, a.queue_id, a.gold, a.late, coalesce(b.prelabel_visible, false), {_SPLIT.format("t")}, a.rubric_id,
-    a.rubric_version, coalesce(d.n, 0), {", ".join(f"coalesce(c.{name}, 0)" for name in _COUNTS)}
+select a.assignment_id, a.segmentation_id, a.rater_id, t.trace_id, t.problem_id, t.model, t.earlier is not null as later, g.n_steps,
+    a.gold is not null as gold, a.late, {_SPLIT.format("t")} as split, a.rubric_id || ' v' || a.rubric_version as rubric,
+    coalesce(d.n, 0) as adjudicated, coalesce(good + neutral + bad, 0) as n_rated, c.* exclude (assignment_id),
+    case
+        when not (len($models) = 0 or list_contains($models, t.model)) or not (len($raters) = 0 or list_contains($raters, a.rater_id))
+            or not (len($queues) = 0 or list_contains($queues, a.queue_id))
+            or not (len($trace_ids) = 0 or list_contains($trace_ids, t.trace_id))
+            or not ($solved is null or t.solved is not distinct from $solved) then 'not asked for by the spec'
+        when s.action = 'skip' then 'skipped (' || coalesce(s.value_text, 'skip') || ')'
+        when s.action is distinct from 'submit' then 'not submitted'
+        when coalesce(n_judgements, 0) = 0 then 'submitted without a rating'
+        when coalesce(good + neutral + bad, 0) < $least then 'with fewer than ' || $least || ' rated steps' end as why
 from assignment a join trace t using (trace_id) join segmentation g on g.segmentation_id = a.segmentation_id
-left join by_assignment b using (assignment_id)
-left join (select assignment_id, {", ".join(f"{sql} as {name}" for name, sql in _COUNTS.items())}
-    from by_step group by assignment_id) c using (assignment_id)
-left join (select segmentation_id, count(*) as n from settled where target = 'step' group by segmentation_id) d
-    on d.segmentation_id = a.segmentation_id
-where a.assignment_id in (select unnest($chosen::varchar[]))
-order by t.created_at, t.trace_id, a.rater_id, a.assignment_id"""
+left join status s using (assignment_id) left join counts c using (assignment_id)
+left join decisions d on d.segmentation_id = a.segmentation_id
+where a.pair_id is null and (s.action is not null or a.assignment_id in (select assignment_id from rating_event))"""
 )
 
-_SHARED = (
-    _AS_OF
-    + """
-select a.assignment_id, any_value(a.segmentation_id), any_value(a.rater_id), any_value(b.first_error),
-    list(r.step_idx) filter (r.rating is not null), list(r.rating) filter (r.rating is not null)
-from assignment a left join by_assignment b using (assignment_id) left join by_step r using (assignment_id)
-where a.assignment_id in (select unnest($shared::varchar[])) group by a.assignment_id"""
-)
+# What the manifest and the warnings count of the chosen assignments.
+_TOTALS = {
+    "rows": "count(*)", "traces": "count(distinct trace_id)", "problems": "count(distinct problem_id)",
+    "steps": "sum(n_steps)", "gaps": "count(*) filter (rated_to > n_rated)", "later": "count(*) filter (later)",
+    "verdicts": "count(verdict)", "gold": "count(*) filter (gold)", "late": "count(*) filter (late)",
+    "prelabel_visible": "count(*) filter (prelabel_visible)", "train": "count(*) filter (split = 'train')",
+    "test": "count(*) filter (split = 'test')",
+    **{name: f"sum({name})" for name in (
+        "good", "neutral", "bad", "unsure", "backtracks", "parents", "kinds", "cuts", "joins", "recut", "better", "adjudicated",
+    )},
+}  # fmt: skip
+_BY = {"rater": "rater_id", "model": "model", "rubric": "rubric"}
+
+# The votes of different raters on one step, and the first errors they marked: of one rater the last assignment counts.
+_VOTES = """
+with votes as (
+    select c.segmentation_id, e.step_idx, c.rater_id, arg_max(e.value, c.assignment_id)::tinyint as vote
+    from choosing c join main.settled e using (assignment_id)
+    where c.why is null and e.dimension = 'correctness' and e.value is not null group by all)
+select list(vote) from votes group by segmentation_id, step_idx having count(*) > 1"""
+_MARKS = """
+with marks as (
+    select c.segmentation_id, c.rater_id, arg_max_null(e.step_idx, c.assignment_id) as mark
+    from choosing c left join (
+        select assignment_id, arg_max(step_idx, (seq, server_seq)) as step_idx
+        from main.settled where dimension = 'first_error' group by assignment_id) e using (assignment_id)
+    where c.why is null group by all)
+select list(mark) from marks group by segmentation_id having count(*) > 1"""
 
 # The columns of data.parquet in their order: of an assignment, or (empty) with an entry for each step.
 _FULL = {
@@ -262,8 +302,8 @@ select a.assignment_id, a.rater_id, a.queue_id, a.rubric_id, a.rubric_version, a
     l.prompt, l.response as left_response, r.response as right_response, l.model as left_model, r.model as right_model,
     b.preference, coalesce(b.both_bad, false) as both_bad, coalesce(b.criteria, '{}') as criteria,
     coalesce(b.note, '') as note, spent.spent_ms,
-    strftime(status.ts_server, '%Y-%m-%dT%H:%M:%S.%gZ') as submitted_at, {split} as split
-from assignment a join pair p using (pair_id)
+    strftime(status.ts_server, '%Y-%m-%dT%H:%M:%S.%gZ') as submitted_at, {split} as split, d.value as adjudicated
+from assignment a join pair p using (pair_id) left join decided d using (pair_id)
 join trace l on l.trace_id = p.left_trace_id join trace r on r.trace_id = p.right_trace_id
 join status using (assignment_id) left join by_assignment b using (assignment_id) left join spent using (assignment_id)
 where a.assignment_id in (select unnest($chosen::varchar[]))
@@ -283,50 +323,68 @@ order by a.assignment_id"""
 )
 
 
-def select(store: Store, spec: SnapshotSpec) -> Selection:
-    """Choose the assignments of a snapshot, and say why others were left out."""
-    seq, as_of = store.event_seq(), utc_now()
-    excluded: dict[str, int] = {}
-    chosen: list[str] = []
+def select(store: Store, spec: SnapshotSpec, *, to_freeze: bool = False) -> Selection:
+    """Choose the assignments of a snapshot, and count why others were left out."""
+
+    def choose(con: duckdb.DuckDBPyConnection) -> Selection:
+        con.execute("begin transaction")
+        try:
+            return _select(con, spec, to_freeze)
+        finally:
+            con.execute("rollback")  # nothing was written; the temporary table goes with it
+
+    return store.read(choose)
+
+
+def _select(con: duckdb.DuckDBPyConnection, spec: SnapshotSpec, to_freeze: bool) -> Selection:
+    def rows(sql: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        return con.execute(sql, values or {}).fetchall()
+
+    seq, as_of = rows("select coalesce(max(server_seq), 0) from rating_event")[0][0], utc_now()
+    rows(_CHOOSING, {
+        "as_of": as_of, "models": list(spec.models), "raters": list(spec.raters), "queues": list(spec.queues),
+        "trace_ids": list(spec.trace_ids), "solved": spec.solved, "least": spec.min_rated_steps, "test": 10 * spec.test_percent,
+    })  # fmt: skip
+    excluded = Counter(dict(rows("select why, count(*) from choosing where why is not null group by why")))
+    found = rows(
+        f"select {', '.join(f'coalesce({sql}, 0)::bigint' for sql in _TOTALS.values())} from choosing where why is null"
+    )
+    by = {
+        name: dict(rows(f"select {column}, count(*) from choosing where why is null group by 1"))
+        for name, column in _BY.items()
+    }
     pairs: list[dict[str, Any]] = []
-    then = {"seq": seq, "as_of": as_of}
+    if rows("select 1 from assignment where pair_id is not null limit 1"):
+        for row in rows(_PAIR_SUMMARY, {"seq": seq, "as_of": as_of}):
+            reason = _why_no_pair(spec, *row[1:11])
+            if reason:
+                excluded[reason] += 1
+            else:
+                names = (
+                    "assignment_id",
+                    "rater_id",
+                    "preference",
+                    "both_bad",
+                    "rubric_id",
+                    "rubric_version",
+                    "problem_id",
+                )
+                pairs.append(dict(zip(names, (*row[:2], *row[9:]), strict=True)))
+    return Selection(
+        seq, as_of, dict(zip(_TOTALS, found[0], strict=True)), by, pairs, dict(sorted(excluded.items())),
+        [row[0] for row in rows("select assignment_id from choosing where why is null")] if to_freeze else [],
+        _agreement(rows, len(by["rater"])) if to_freeze else "not computed",
+    )  # fmt: skip
 
-    def kept(reason: str) -> bool:
-        if reason:
-            excluded[reason] = excluded.get(reason, 0) + 1
-        return not reason
 
-    for row in store.query(_SUMMARY, then):
-        if kept(_why_not(spec, *row[1:])):
-            chosen.append(row[0])
-    compared = store.query("select 1 from assignment where pair_id is not null limit 1")
-    for row in store.query(_PAIR_SUMMARY, then) if compared else ():
-        if kept(_why_no_pair(spec, *row[1:11])):
-            names = ("assignment_id", "rater_id", "preference", "both_bad", "rubric_id", "rubric_version", "problem_id")
-            pairs.append(dict(zip(names, (*row[:2], *row[9:]), strict=True)))
-    rows: list[dict[str, Any]] = []
-    if chosen:
-        found = store.query(_SCALARS, _params(seq, as_of, spec, chosen))
-        rows = [dict(zip((*_LIGHT, *_COUNTS), row, strict=True)) for row in found]
-    return Selection(seq, as_of, rows, _shared(store, rows, then), pairs, dict(sorted(excluded.items())))
-
-
-def _shared(store: Store, rows: Sequence[dict[str, Any]], then: dict[str, Any]) -> list[dict[str, Any]]:
-    """The ratings of those traces that several of the chosen raters have, as `agreement.of_rows` wants them."""
-    times = Counter(row["segmentation_id"] for row in rows)
-    of = {row["assignment_id"]: row["n_steps"] for row in rows if times[row["segmentation_id"]] > 1}
-    if not of:
-        return []
-    found = store.query(_SHARED, {**then, "shared": list(of)})
-    shared = []
-    for assignment_id, segmentation_id, rater_id, first_error, steps, values in found:
-        rating: list[int | None] = [None] * of[assignment_id]
-        for step, value in zip(steps or (), values or (), strict=True):
-            rating[step] = value
-        shared.append(
-            {"segmentation_id": segmentation_id, "rater_id": rater_id, "first_error": first_error, "rating": rating}
-        )
-    return shared
+def _agreement(rows: Callable[[str], list[tuple[Any, ...]]], n_raters: int) -> dict[str, Any] | str:
+    if n_raters < 2:
+        return "undefined: one rater" if n_raters else "undefined: no rater"
+    return {
+        "n_raters": n_raters,
+        "steps": agreement.step_agreement(votes for (votes,) in rows(_VOTES)),
+        "first_error": agreement.first_error_agreement(marks for (marks,) in rows(_MARKS)),
+    }
 
 
 def write_parquet(store: Store, spec: SnapshotSpec, selection: Selection, path: Path) -> None:
@@ -337,8 +395,7 @@ def write_parquet(store: Store, spec: SnapshotSpec, selection: Selection, path: 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    chosen = [row["assignment_id"] for row in selection.rows]
-    params = _params(selection.event_seq, selection.as_of, spec, chosen)
+    params = _params(selection.event_seq, selection.as_of, spec, selection.chosen)
 
     def stream(con: duckdb.DuckDBPyConnection) -> None:
         with con.cursor() as heads, con.cursor() as steps:
@@ -419,34 +476,6 @@ def split_of(problem_id: str, test_percent: int = 10) -> str:
     return "test" if int(digest[:8], 16) % 1000 < 10 * test_percent else "train"
 
 
-def _why_not(
-    spec: SnapshotSpec,
-    rater: str,
-    queue: str,
-    trace_id: str,
-    model: str,
-    solved: bool | None,
-    action: str | None,
-    reason: str,
-    rated: int,
-    judged: int,
-) -> str:
-    chosen = (
-        (not spec.models or model in spec.models)
-        and (not spec.raters or rater in spec.raters)
-        and (not spec.queues or queue in spec.queues)
-        and (not spec.trace_ids or trace_id in spec.trace_ids)
-        and (spec.solved is None or solved is spec.solved)
-    )
-    if not chosen or action != "submit":
-        return _unfinished(chosen, action, reason)
-    if not judged:
-        return "submitted without a rating"
-    if rated < spec.min_rated_steps:
-        return f"with fewer than {spec.min_rated_steps} rated steps"
-    return ""
-
-
 def _why_no_pair(
     spec: SnapshotSpec,
     rater: str,
@@ -467,15 +496,11 @@ def _why_no_pair(
         and (not spec.trace_ids or bool({left, right} & set(spec.trace_ids)))
         and spec.solved is None
     )
-    if not chosen or action != "submit":
-        return _unfinished(chosen, action, reason)
-    return "" if preference is not None or both_bad else "pairs without a preference"
-
-
-def _unfinished(chosen: bool, action: str | None, reason: str) -> str:
     if not chosen:
         return "not asked for by the spec"
-    return f"skipped ({reason})" if action == "skip" else "not submitted"
+    if action != "submit":
+        return f"skipped ({reason})" if action == "skip" else "not submitted"
+    return "" if preference is not None or both_bad else "pairs without a preference"
 
 
 def _params(seq: int, as_of: datetime, spec: SnapshotSpec, chosen: Sequence[str]) -> dict[str, Any]:

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.trace import new_id, utc_now
-from storage import agreement, cards, frozen
+from storage import cards, frozen
 from storage.errors import NothingRated, SnapshotError, StoreError
 from storage.frozen import Selection
 from storage.store import Store
@@ -45,7 +46,8 @@ POLICIES = {
     "adjudicated": "what an adjudicator settled, null where nobody did; exports say whether it overrules the raters",
     "better": "what a rater would have written in the step's place; recovered: the later step that put an error right, -1 none",
     "gold": "null, or gold / screening: the right judgement was known beforehand; exports leave such rows out by default",
-    "pairs": "preference from -3 (left much better) to 3 (right), in the pair's own order; both_bad is a value of its own",
+    "pairs": "preference from -3 (left much better) to 3 (right), in the pair's own order; both_bad is a value of its own; "
+    "adjudicated: what an adjudicator decided of it, null where nobody did",
     "text": "step_text[i] is response[step_start[i]:step_end[i]], offsets in Unicode code points",
 }
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
@@ -190,9 +192,9 @@ def freeze(
 ) -> SnapshotInfo:
     """Write a snapshot folder under `folder_root` (whole or not at all). Raises NothingRated, StoreError."""
     spec = _spec(spec)
-    selection = frozen.select(store, spec)
+    selection = frozen.select(store, spec, to_freeze=True)
     shown = _preview(spec, selection)
-    if not selection.rows and not selection.pairs:
+    if not shown.n_rows and not selection.pairs:
         raise NothingRated(shown.warnings[0])
     snapshot_id = new_id()
     folder = Path(folder_root) / snapshot_id
@@ -214,7 +216,7 @@ def freeze(
         name,
         json.dumps(spec.to_json()),
         selection.event_seq,
-        len(selection.rows),
+        shown.n_rows,
         manifest["sha256"],
         created_by,
         str(folder),
@@ -264,25 +266,22 @@ def _spec(spec: SnapshotSpec | Mapping[str, Any] | None) -> SnapshotSpec:
 
 
 def _preview(spec: SnapshotSpec, selection: Selection) -> Preview:
-    rows = selection.rows
+    n = selection.totals
+    histogram = {name: n[name] for name in ("good", "neutral", "bad", "unsure")}
+    histogram["unrated"] = n["steps"] - sum(histogram.values())
     return Preview(
-        n_traces=len({row["trace_id"] for row in rows}),
-        n_rows=len(rows),
-        n_steps=sum(row["n_steps"] for row in rows),
-        histogram=_histogram(rows),
+        n_traces=n["traces"],
+        n_rows=n["rows"],
+        n_steps=n["steps"],
+        histogram=histogram,
         warnings=_warnings(spec, selection),
         excluded=selection.excluded,
         n_pairs=len(selection.pairs),
     )
 
 
-def _histogram(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    counts = {name: sum(row[name] for row in rows) for name in ("good", "neutral", "bad", "unsure")}
-    return {**counts, "unrated": sum(row["n_steps"] for row in rows) - sum(counts.values())}
-
-
 def _warnings(spec: SnapshotSpec, selection: Selection) -> list[str]:
-    rows, excluded = selection.rows, selection.excluded
+    n, rows, excluded = selection.totals, selection.totals["rows"], selection.excluded
     left_out = ", ".join(f"{count} {reason}" for reason, count in excluded.items())
     if not rows and selection.pairs:
         return [
@@ -296,54 +295,48 @@ def _warnings(spec: SnapshotSpec, selection: Selection) -> list[str]:
             "on the Rate page."
         ]
     found = [f"Left out: {left_out}."] if left_out else []
-    gaps = [row for row in rows if row["rated_to"] > row["n_rated"]]
-    if gaps:
+    if n["gaps"]:
         found.append(
-            f"{len(gaps)} of {len(rows)} rows have unrated or unsure steps before rated ones; stepwise exports "
+            f"{n['gaps']} of {rows} rows have unrated or unsure steps before rated ones; stepwise exports "
             "stop at the first such step."
         )
-    histogram = _histogram(rows)
-    rated = histogram["good"] + histogram["neutral"] + histogram["bad"]
+    rated = n["good"] + n["neutral"] + n["bad"]
     if not rated:
         found.append(
             "No step has a rating (only verdicts, notes or judgements of backtracks): a stepwise export or a PRM "
             "job has no rows."
         )
     for name in ("good", "bad"):
-        if rated and histogram[name] / rated >= LOPSIDED:
-            found.append(
-                f"{histogram[name]} of {rated} rated steps are {name}: a scorer that always says so would look right."
-            )
-    recut = sum(row["recut"] for row in rows)
+        if rated and n[name] / rated >= LOPSIDED:
+            found.append(f"{n[name]} of {rated} rated steps are {name}: a scorer that always says so would look right.")
+    recut = n["recut"]
     if recut:
         found.append(
             f"{recut} steps were re-cut: training and the stepwise and preference exports use the steps as they were "
             "rated; the tree export has them re-cut."
         )
-    later = sum(row["later"] for row in rows)
+    later = n["later"]
     if later:
         found.append(
-            f"{later} of {len(rows)} rows are later turns of a conversation: exports and training give their question "
+            f"{later} of {rows} rows are later turns of a conversation: exports and training give their question "
             "alone, without what came before it (`earlier` says what did)."
         )
-    seen = sum(row["prelabel_visible"] for row in rows)
+    seen = n["prelabel_visible"]
     if seen:
-        found.append(
-            f"{seen} of {len(rows)} rows hold ratings made while model scores were visible (prelabel_visible)."
-        )
-    known = sum(row["gold"] is not None for row in rows)
+        found.append(f"{seen} of {rows} rows hold ratings made while model scores were visible (prelabel_visible).")
+    known = n["gold"]
     if known:
         found.append(
-            f"{known} of {len(rows)} rows are of gold or screening items, whose right judgement was known beforehand: exports "
+            f"{known} of {rows} rows are of gold or screening items, whose right judgement was known beforehand: exports "
             "leave them out unless asked for."
         )
-    in_test = sum(row["split"] == "test" for row in rows)
+    in_test = n["test"]
     if spec.test_percent and not in_test:
         found.append(
             "No problem falls into the test split yet: figures on held-out problems cannot be computed from this "
             "snapshot alone."
         )
-    elif in_test == len(rows):
+    elif in_test == rows:
         found.append("Every problem falls into the test split: nothing is left to train on.")
     return found
 
@@ -351,7 +344,7 @@ def _warnings(spec: SnapshotSpec, selection: Selection) -> list[str]:
 def _manifest(
     snapshot_id: str, name: str, spec: SnapshotSpec, selection: Selection, shown: Preview, created_by: str, sha256: str
 ) -> dict[str, Any]:
-    rows = selection.rows
+    n = selection.totals
     rated = sum(shown.histogram[k] for k in ("good", "neutral", "bad"))
     return {
         "format": FORMAT,
@@ -367,55 +360,45 @@ def _manifest(
         "counts": {
             "rows": shown.n_rows,
             "traces": shown.n_traces,
-            "problems": len({row["problem_id"] for row in rows}),
+            "problems": n["problems"],
             "steps": shown.n_steps,
             "rated_steps": rated,
-            "judged_backtracks": sum(row["backtracks"] for row in rows),
-            "verdicts": sum(row["verdict"] is not None for row in rows),
-            "better_steps": sum(row["better"] for row in rows),
-            "adjudicated_steps": sum(row["adjudicated"] for row in rows),
-            "gold_rows": sum(row["gold"] is not None for row in rows),
-            "late_rows": sum(row["late"] for row in rows),
+            "judged_backtracks": n["backtracks"],
+            "verdicts": n["verdicts"],
+            "better_steps": n["better"],
+            "adjudicated_steps": n["adjudicated"],
+            "gold_rows": n["gold"],
+            "late_rows": n["late"],
             "pairs": len(selection.pairs),
-            "train_rows": sum(row["split"] == "train" for row in rows),
-            "test_rows": sum(row["split"] == "test" for row in rows),
+            "train_rows": n["train"],
+            "test_rows": n["test"],
         },
         "class_balance": {
             **shown.histogram,
             "positive_share": round(shown.histogram["good"] / rated, 4) if rated else None,
         },
-        "corrections": _corrections(rows),
-        "by_rater": _count(row["rater_id"] for row in (*rows, *selection.pairs)),
-        "by_model": _count(row["model"] for row in rows),
-        "rubrics": _count(f"{row['rubric_id']} v{row['rubric_version']}" for row in (*rows, *selection.pairs)),
-        "agreement": _agreement(selection),
+        "corrections": _corrections(n),
+        "by_rater": _count(selection.by["rater"], (row["rater_id"] for row in selection.pairs)),
+        "by_model": _count(selection.by["model"]),
+        "rubrics": _count(
+            selection.by["rubric"], (f"{row['rubric_id']} v{row['rubric_version']}" for row in selection.pairs)
+        ),
+        "agreement": selection.agreement,
         "policies": POLICIES,
         "excluded": selection.excluded,
         "warnings": shown.warnings,
     }
 
 
-def _corrections(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+def _corrections(n: Mapping[str, int]) -> dict[str, int]:
     """How much of the trees and of the cutting raters corrected."""
     names = {"parents": "parents", "kinds": "kinds", "cuts": "cuts", "joins": "joins", "steps_recut": "recut"}
-    return {shown: sum(row[name] for row in rows) for shown, name in names.items()}
+    return {shown: n[name] for shown, name in names.items()}
 
 
-def _agreement(selection: Selection) -> dict[str, Any] | str:
-    """Of the traces that several raters have; how many raters there are is counted over all rows."""
-    raters = {row["rater_id"] for row in selection.rows}
-    if len(raters) < 2:
-        return "undefined: one rater" if raters else "undefined: no rater"
-    found = agreement.of_rows(selection.shared)
-    if isinstance(found, str):  # nobody shares a trace with anybody
-        found = {"steps": agreement.step_agreement([]), "first_error": agreement.first_error_agreement([])}
-    return {**found, "n_raters": len(raters)}
-
-
-def _count(values: Iterator[str] | Sequence[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for value in values:
-        counts[value] = counts.get(value, 0) + 1
+def _count(counted: Mapping[str, int], more: Iterable[str] = ()) -> dict[str, int]:
+    counts = Counter(counted)
+    counts.update(more)
     return dict(sorted(counts.items()))
 
 

@@ -115,6 +115,10 @@ export class Disputes {
 
   async #select(at, focus = true) {
     const row = this.rows[at] ?? null;
+    if (row && this.detail && keyOf(row) === this.selected) { // it is shown already: what was chosen and written stays
+      if (focus) this.at("list").focus({ preventScroll: true });
+      return;
+    }
     this.forget();
     this.selected = row && keyOf(row);
     this.#mark();
