@@ -141,9 +141,11 @@ def _elsewhere() -> list[Row]:
     """Recorded figures of groups that were each measured once, with the rules of that hour and with the narrow ones before."""
     groups = json.loads(MARKS.read_text())["first_sight_elsewhere"]
     rows = []
-    for kind in ("written", "elsewhere"):
+    for kind in ("written", "elsewhere", "later elsewhere"):
         for rules in ("now", "before"):
-            counts = [tuple(c[rules]) for name, c in groups.items() if name.startswith(kind)]
+            counts = [tuple(c[rules]) for name, c in groups.items() if name.startswith(kind) and rules in c]
+            if not counts:
+                continue
             each = " ".join(f"{100 * _scores(*c)[2]:.0f}" for c in counts)
             name = f"backtracks {kind}, at first sight{'' if rules == 'now' else ', narrow rules'}"
             rows.append(_row(name, counts, f"recorded, a group: {each}", "groups"))
