@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.pages import UI_PATH, least_role, open_to
@@ -63,6 +63,10 @@ class Proxy:
         return cls(tuple(trusted) or (("127.0.0.1", "::1") if header else ()), header)
 
 
+class _NoLongerWelcome(Exception):
+    """Ends an answer from within; nobody is told, for it was ended properly."""
+
+
 class Login:
     """Wraps the application. Needs `app.state.services.people`."""
 
@@ -92,12 +96,38 @@ class Login:
         if person is not None:
             scope["state"]["person"] = person
         refusal = _refusal(scope, headers, person, why_not)
-        if refusal is None:
+        if refusal is None and person is not None and scope["type"] == "http":
+            await self._while_welcome(scope, receive, send, person)
+        elif refusal is None:
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
             await refusal(scope, receive, send)
+
+    async def _while_welcome(self, scope: Scope, receive: Receive, send: Send, person: Person) -> None:
+        """An answer that is still being sent (a run's events last for hours) ends when its login does: before each piece that
+        follows a change of any account it is asked again who this is.
+        """
+        people: People = scope["app"].state.services.people
+        seen, ended = people.changes, False
+
+        async def send_to_the_welcome(message: Message) -> None:
+            nonlocal seen, ended
+            if message["type"] == "http.response.body" and message.get("more_body") and people.changes != seen:
+                seen = people.changes
+                now, _ = await self._person(people, Headers(scope=scope), scope["state"]["peer"])
+                if now is None or now.role != person.role:
+                    ended = True
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+                    raise _NoLongerWelcome
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_to_the_welcome)
+        except Exception:
+            if not ended:
+                raise
 
     async def _person(self, people: People, headers: Headers, peer: str) -> tuple[Person | None, str]:
         """Whoever asks, or why that is not known."""

@@ -159,6 +159,11 @@ class People:
         # For commands in another terminal: whoever can read the data folder owns what is in it.
         self.owner_token = secrets.token_urlsafe(32)
 
+    @property
+    def changes(self) -> int:
+        """Another number than before: who somebody is must be asked again."""
+        return self._changes
+
     async def exist(self) -> bool:
         """Whether there are accounts, so that everyone has to log in."""
         if self._exist is not None:

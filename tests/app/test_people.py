@@ -24,6 +24,7 @@ from app.workbench import _owner_token, _Remote
 from storage.store import Store
 from tests.app.client import ORIGIN
 from tests.app.people import PASSWORD, Door, door
+from tests.app.scripted import ScriptedEngine
 
 HASHER = people._hasher  # as it is in earnest
 
@@ -292,3 +293,49 @@ def test_accounts_from_the_terminal(tmp_path: Path) -> None:
             asyncio.run(People(store).log_in("ben", password, "-"))
         with pytest.raises(people.LoginRefused, match="not right"):
             asyncio.run(People(store).log_in("ada", PASSWORD, "-"))
+
+
+def test_a_stream_that_is_open_ends_with_its_login(tmp_path: Path) -> None:
+    with door(tmp_path / "data") as bench:
+        engine: ScriptedEngine = services(bench).models.get("scripted").engine
+        engine.gate = asyncio.Semaphore(0)
+        people_here: People = services(bench).people
+        run = bench.ask(
+            "POST", "/api/runs", "researcher", json={"prompt": "Reach 24 from 4, 7, 8 and 8.", "model": "scripted"}
+        ).json()["run_id"]
+
+        async def watch() -> list[bytes]:
+            pieces, came = list[bytes](), asyncio.Event()
+
+            async def receive() -> Any:
+                await asyncio.Event().wait()
+
+            async def send(message: Any) -> None:
+                if message["type"] == "http.response.body":
+                    pieces.append(message["body"])
+                    came.set()
+
+            async def after(change: Callable[[], Any]) -> None:
+                await change()
+                came.clear()
+                engine.release(60)
+
+            scope = {
+                "type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "method": "GET", "scheme": "http",
+                "path": f"/api/runs/{run}/events", "raw_path": b"", "query_string": b"", "root_path": "",
+                "headers": [(b"host", b"127.0.0.1"), (b"cookie", f'{COOKIE}="{bench.tokens["researcher"]}"'.encode())],
+                "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "http_version": "1.1",
+            }  # fmt: skip
+            watching = asyncio.create_task(bench.client.app(scope, receive, send))
+            await asyncio.wait_for(came.wait(), 30)
+            await after(lambda: people_here.change("rater", active=False))  # another's account: this one goes on
+            await asyncio.wait_for(came.wait(), 30)
+            assert not watching.done() and pieces[-1]
+            await after(lambda: people_here.change("researcher", active=False))
+            await asyncio.wait_for(watching, 30)
+            return pieces
+
+        pieces = bench.client.portal.call(watch)
+        assert pieces[-1] == b""
+        assert not any(b'"type":"done"' in piece for piece in pieces), "the run itself goes on"
+        engine.release(10_000)
