@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -35,6 +36,9 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     # The log is written into the file when we say so (storage/connections.py): on a full disk a checkpoint ends the instance.
     "wal_autocheckpoint": "1TB",
 }
+# What DuckDB may hold of tables and intermediate results; beyond that it writes to the data folder. Not all a server needs.
+MEMORY_VARIABLE, MEMORY = "WORLDLINE_MEMORY", "512MB"
+MEMORY_LEAST = "64MB"  # with less not even a small store opens
 # What a data folder may hold before its database exists (a server may have made these first).
 _OURS = {"snapshots", "exports", "jobs", "models", "runs", "owner.json", "owner.token", DATABASE, DATABASE + ".wal"}
 _HOLDER = re.compile(r"Conflicting lock is held in (.*?) ?\(PID (\d+)")
@@ -157,9 +161,21 @@ def _refuse_others_files(folder: Path) -> None:
         )
 
 
+def _memory() -> str:
+    """As DuckDB reads it. Raises StoreError for a setting that cannot be used."""
+    asked = os.environ.get(MEMORY_VARIABLE, "").strip() or MEMORY
+    found = re.fullmatch(r"([0-9]{1,6}) ?([MG])B", asked, re.IGNORECASE)
+    if found is None or int(found[1]) * (1 if found[2] in "mM" else 1000) < int(MEMORY_LEAST.removesuffix("MB")):
+        raise StoreError(
+            f"{MEMORY_VARIABLE} is {asked[:60]!r}; it must be a size of at least {MEMORY_LEAST}, such as {MEMORY} or 2GB."
+        )
+    return asked
+
+
 def _open(folder: Path, path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    config = CONFIG | {"memory_limit": _memory()}
     try:
-        return duckdb.connect(str(path), read_only=read_only, config=CONFIG)
+        return duckdb.connect(str(path), read_only=read_only, config=config)
     except duckdb.Error as error:
         text = str(error)
         if "Could not set lock" in text or "different configuration" in text or "being used by another process" in text:

@@ -345,13 +345,27 @@ def list_traces(
 def _rated(con: duckdb.DuckDBPyConnection, trace_ids: list[str]) -> dict[str, tuple[int, int]]:
     """trace_id -> (step ratings that count now, submitted assignments), for the traces of one page."""
     rows = con.execute(
-        "with work as (select assignment_id, trace_id, status from assignment where trace_id in (select unnest(?::varchar[]))), "
-        "in_hand as (select assignment_id, count(*) as n from rating_in_hand where dimension = 'correctness' group by all) "
-        "select work.trace_id, sum(coalesce(good + neutral + bad + unsure, n, 0)), count(*) filter (status = 'submitted') "
-        "from work left join tally using (assignment_id) left join in_hand using (assignment_id) group by work.trace_id",
+        "select assignment_id, trace_id, status = 'submitted', good + neutral + bad + unsure from assignment "
+        "left join tally using (assignment_id, trace_id) where trace_id in (select unnest(?::varchar[]))",
         [trace_ids],
     ).fetchall()
-    return {trace_id: (int(ratings), submitted) for trace_id, ratings, submitted in rows}
+    in_hand = [row[0] for row in rows if row[3] is None]
+    counts = dict(
+        con.execute(  # the view rating_in_hand goes over the work of all pages
+            "select assignment_id, count(*) from (select assignment_id, action from rating_event "
+            "where assignment_id in (select unnest(?::varchar[])) and action in ('set', 'clear') and dimension = 'correctness' "
+            "qualify row_number() over (partition by assignment_id, target, segmentation_id, step_idx "
+            "order by seq desc, server_seq desc) = 1) where action = 'set' group by all",
+            [in_hand],
+        ).fetchall()
+        if in_hand
+        else ()
+    )
+    found: dict[str, tuple[int, int]] = {}
+    for assignment_id, trace_id, submitted, n in rows:
+        ratings, done = found.get(trace_id, (0, 0))
+        found[trace_id] = ratings + (counts.get(assignment_id, 0) if n is None else n), done + submitted
+    return found
 
 
 def _now() -> datetime:

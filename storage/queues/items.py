@@ -24,17 +24,9 @@ def items(queue: Queue, *, among: bool = False) -> tuple[str, dict[str, Any]]:
     parameters but `$now`. among: only those in `$among`, a list of trace ids, which makes it a matter of few milliseconds.
     Traces without steps, and gold items (they come by another way), are not in it.
     """
-    config = queue.config
-    where, params = _SOLVED[config.solved], {"queue": queue.queue_id}
+    where, params = _belongs(queue)
     if among:
         where += " and t.trace_id in (select unnest($among::varchar[]))"
-    for name in ("model", "source"):
-        if value := getattr(config, name):
-            where += f" and t.{name} = ${name}"
-            params[name] = value
-    if config.text:
-        where += " and contains(lower(t.prompt), lower($text))"
-        params["text"] = config.text
     sql = f"""
     select t.trace_id, t.created_at, t.n_steps, t.n_backtracks, t.model, coalesce(taken.n, 0) as taken,
         coalesce(taken.submitted, 0) as submitted
@@ -42,10 +34,46 @@ def items(queue: Queue, *, among: bool = False) -> tuple[str, dict[str, Any]]:
         select trace_id, count(*) as n, count(*) filter (status = 'submitted') as submitted from assignment
         where queue_id = $queue and gold is null and {HOLDS_A_PLACE}
         {"and trace_id in (select unnest($among::varchar[]))" if among else ""} group by trace_id) taken using (trace_id)
-    where t.n_steps > 0 {where} and t.trace_id not in (
-        select item_id from gold where queue_id = $queue
-        qualify row_number() over (partition by item_id order by created_at desc, rowid desc) = 1 and active)"""
+    where {where}"""
     return sql, params
+
+
+def _belongs(queue: Queue) -> tuple[str, dict[str, Any]]:
+    """Which rows of `trace`, as `t`, are in the queue."""
+    config = queue.config
+    where, params = f"t.n_steps > 0 {_SOLVED[config.solved]}", {"queue": queue.queue_id}
+    for name in ("model", "source"):
+        if value := getattr(config, name):
+            where += f" and t.{name} = ${name}"
+            params[name] = value
+    if config.text:
+        where += " and contains(lower(t.prompt), lower($text))"
+        params["text"] = config.text
+    return (
+        f"""{where} and t.trace_id not in (
+        select item_id from gold where queue_id = $queue
+        qualify row_number() over (partition by item_id order by created_at desc, rowid desc) = 1 and active)""",
+        params,
+    )
+
+
+def count_open_to(queue: Queue, rater_id: str, now: datetime) -> tuple[str, dict[str, Any]]:
+    """How many `open_to` selects: all, less those that are not. What is full or was had is little beside all there is, and
+    counting all reads one narrow column.
+    """
+    where, params = _belongs(queue)
+    closed = f"select trace_id from assignment where queue_id = $queue and rater_id = $rater and {HAD}"
+    if queue.overlap is not None:
+        closed += (
+            f" union all select trace_id from assignment where queue_id = $queue and gold is null and {HOLDS_A_PLACE} "
+            "group by trace_id having count(*) >= $overlap"
+        )
+        params["overlap"] = queue.overlap
+    sql = (
+        f"select (select count(*) from trace t where {where}) - "
+        f"(select count(*) from trace t where {where} and t.trace_id in ({closed}))"
+    )
+    return sql, {**params, "rater": rater_id, "now": now}
 
 
 def open_items(queue: Queue, *, among: bool = False) -> tuple[str, dict[str, Any]]:

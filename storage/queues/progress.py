@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from storage.events import format_utc
-from storage.queues.items import items, open_to
+from storage.queues.items import count_open_to, items
 from storage.queues.pair_items import pair_items, pairs_open_to
 from storage.queues.settings import Queue, need_queue
 from storage.ratings import utc_now
@@ -95,8 +95,12 @@ class Done:
 def remaining(con: duckdb.DuckDBPyConnection, rater_id: str, queue_id: str) -> int:
     """How many items this rater could still rate, the ones now leased to them included."""
     queue, now = need_queue(con, queue_id), utc_now()
-    sql, params = (pairs_open_to if queue.unit == "pair" else open_to)(queue, rater_id, now)
-    return _count(con, f"select count(*) from ({sql})", params) + _count(
+    if queue.unit == "pair":
+        sql, params = pairs_open_to(queue, rater_id, now)
+        sql = f"select count(*) from ({sql})"
+    else:
+        sql, params = count_open_to(queue, rater_id, now)
+    return _count(con, sql, params) + _count(
         con,
         "select count(*) from assignment where queue_id = $queue and rater_id = $rater and (status = 'leased' or "
         "(status = 'offered' and lease_expires_at > $now))",

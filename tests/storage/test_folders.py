@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from storage import migrations
 from storage.database import DATABASE, SCHEMA_VERSION
 from storage.store import CorruptFolder, FolderInUse, ForeignFolder, Store, StoreError
 from tests.storage.helpers import make_trace
@@ -183,6 +184,24 @@ def _columns(folder: Path) -> set[tuple[str, str, str, bool]]:
         return set(
             con.execute("select table_name, column_name, data_type, is_nullable from duckdb_columns()").fetchall()
         )
+
+
+def test_the_newest_schema_is_kept_as_it_is_for_later_versions() -> None:
+    """Whoever changes schema.sql makes a new version of it, with a migration and a copy of its own."""
+    folder = Path(migrations.__file__).parent
+    kept = folder / "schemas" / f"{migrations.SCHEMA_VERSION}.sql"
+    assert kept.read_text(encoding="utf-8") == (folder / "schema.sql").read_text(encoding="utf-8")
+    assert sorted(migrations.MIGRATIONS) == list(range(1, migrations.SCHEMA_VERSION))
+
+
+def test_memory_that_cannot_be_had_is_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLDLINE_MEMORY", "100 MB")
+    with Store.open(tmp_path) as store:
+        assert store.query("select current_setting('memory_limit')") == [("95.3 MiB",)]
+    for wrong in ("lots", "10MB", "-1GB", "1e9GB", "80%"):
+        monkeypatch.setenv("WORLDLINE_MEMORY", wrong)
+        with pytest.raises(StoreError, match=r"WORLDLINE_MEMORY is .*; it must be a size of at least 64MB"):
+            Store.open(tmp_path)
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
-from storage import sampling
-from storage.queues import claims, progress
+from storage import gold, sampling
+from storage.queues import claims, items, progress
 from storage.queues.claims import Claim
-from storage.queues.settings import Config, Queue, SettingError, read_queue, save_queues
+from storage.queues.settings import Config, Queue, SettingError, need_queue, read_queue, save_queues
+from storage.ratings import utc_now
 from storage.references import read_reference, set_references
 from storage.rubrics import Questions, Rubric, RubricError, add_versions, read_versions
 from storage.store import Assignment, Store, StoreError
@@ -287,3 +292,34 @@ def test_progress_history_and_reference(store: Store) -> None:
     assert store.write(set_references, ("nowhere", "24")).result() is False
     assert store.read(lambda con: read_reference(con, problem)) == "24"
     assert rate(store, make_trace(prompt="q0"), "eve", [1, 1, 1]).assignment.queue_id == "default"
+
+
+@given(
+    overlap=st.sampled_from([None, 1, 2]),
+    acts=st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["take", "ahead", "submit", "release"])), max_size=12),
+    gold_too=st.booleans(),
+)
+@settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+def test_what_remains_is_as_many_as_are_open(overlap: int | None, acts: list[tuple[int, str]], gold_too: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "data") as store:
+        kept = [make_trace(prompt=f"Question {i}") for i in range(4)]
+        for trace in kept:
+            store.add_trace(trace).result()
+        store.set_queue(overlap=overlap).result()
+        queue = store.read(lambda con: need_queue(con, "default"))
+        if gold_too:
+            answers = (gold.Answer("step", 0, "correctness", 1.0, None),)
+            store.write(gold.add_gold, gold.Gold("default", kept[0].trace_id, "gold", answers, "", True, "me")).result()
+        for number, act in acts:
+            rater = f"rater {number}"
+            work = store.next_assignment(rater, ahead=act == "ahead")
+            if work is not None and act == "submit":
+                Rater(store, work).send("submit")
+            if work is not None and act == "release":
+                store.write(claims.release, work.assignment_id).result()
+        for rater in ("rater 0", "rater 1", "nobody yet"):
+            now = utc_now()
+            sql, params = items.open_to(queue, rater, now)
+            assert store.query(*items.count_open_to(queue, rater, now)) == store.query(
+                f"select count(*) from ({sql})", params
+            )
