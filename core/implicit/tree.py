@@ -135,7 +135,9 @@ class ImplicitTree:
         if mention and (target := self._mentioned(mention, reading)) is not None:
             resumes, replaces, sure = target[0], self._branch_under(target[0], index - 1), min(sure + 0.1, mention.sure)
         elif not reading.turns() and (
-            reading.denied or "mistake" in reading.opening or (reading.amends and "rethink" not in reading.opening)
+            reading.denied
+            or "mistake" in reading.opening
+            or (reading.amends and not reading.replans and "rethink" not in reading.opening)
         ):
             replaces = self._mended(index, found)
             resumes = self.nodes[replaces].parent

@@ -57,6 +57,9 @@ def test_golden_trees(fixture: Fixture) -> None:
         "Is it a square? No, it is a rectangle with equal sides, which is one.",
         "I could have used the diagonals as well.",
         "Hmm, maybe I also need the perimeter.",
+        "Wait, actually, the side of 7 gives an area of 49.",
+        "But wait, I need to consider whether the sides are equal.",
+        "Actually, let me check the area once more.",
         "It is not too hard to see that the diagonal is 7 times the root of 2.",
     ],
 )
@@ -88,6 +91,9 @@ def test_what_only_sounds_like_a_turn_is_none(text: str) -> None:
         "A better way is to use symmetry.",
         "**Changing course** I'm now looking at the complement.",
         "Besser ist es, die Fläche zu zerlegen.",
+        "Actually, let me work with the diagonals.",
+        "Hmm, here's a cleaner formulation with vectors.",
+        "Let me redo all of this from scratch.",
     ],
 )
 def test_what_says_in_words_that_it_turns_is_a_turn(text: str) -> None:
