@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.table import Row
 from training.rows import IGNORE, NAN, TokenRow
 
-ROWS = 96
+ROWS = 48
 BATCH = 8
 ROUNDS = 2  # the best of
 
