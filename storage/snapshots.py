@@ -353,6 +353,7 @@ def _manifest(
         "name": name,
         "created_at": utc_now(),
         "created_by": created_by,
+        "labels": "people",  # what training/labels makes says "model"
         "worldline_version": cards.worldline_version(),
         "spec": spec.to_json(),
         "event_seq": selection.event_seq,
