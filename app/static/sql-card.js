@@ -27,6 +27,7 @@ export function mountSql(at) {
     const go = at("sql-go");
     if (go.disabled || !text.value.trim()) return text.focus();
     go.disabled = true;
+    go.textContent = "Running …";
     out.setAttribute("aria-busy", "true");
     try {
       const found = await post(`/api/snapshots/${encodeURIComponent(select.value)}/sql`, { sql: text.value });
@@ -40,6 +41,7 @@ export function mountSql(at) {
       out.replaceChildren(h("p", { class: "wl-notice error", role: "alert" }, error.message));
     } finally {
       go.disabled = select.options.length === 0 || !select.value;
+      go.textContent = "Run";
       out.removeAttribute("aria-busy");
     }
   }
