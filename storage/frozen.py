@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -32,7 +32,8 @@ class Selection:
 
     totals: sums over the chosen assignments, by the names of _TOTALS; by: how many there are of each rater, model and rubric.
     pairs: the pair assignments; excluded: how many others were left out, by reason. event_seq and as_of (UTC): the event and
-    the moment they are as of. Only to freeze: `chosen`, the ids of the assignments, and `agreement`, as the manifest has it.
+    the moment they are as of. Only to freeze: `chosen`, the assignments in their order with the
+    times of their traces, and `agreement`, as the manifest has it.
     """
 
     event_seq: int
@@ -41,13 +42,14 @@ class Selection:
     by: dict[str, dict[str, int]]
     pairs: list[dict[str, Any]]
     excluded: dict[str, int]
-    chosen: list[str]
+    chosen: list[tuple[str, datetime]]
     agreement: dict[str, Any] | str
 
 
 # $1: event sequence number. Columns of `status`: the assignment's last submit, reopen or skip up to that event.
 _AS_OF = """
-with ev as (select * from rating_event where server_seq <= $seq),
+with part as ({part}),
+ev as (select * from rating_event where server_seq <= $seq and assignment_id in (select assignment_id from part)),
 current as (
     select * from ev where action in ('set', 'clear')
     qualify row_number() over (
@@ -103,6 +105,9 @@ decided as (
     qualify row_number() over (partition by pair_id order by created_at desc, rowid desc) = 1)
 """
 
+_CHOSEN = _AS_OF.replace("{part}", "select unnest($chosen::varchar[]) as assignment_id")
+_COMPARED = _AS_OF.replace("{part}", "select assignment_id from assignment where pair_id is not null")
+
 _SPLIT = "case when ('0x' || left(sha256({}.problem_id), 8))::bigint % 1000 < $test then 'test' else 'train' end"
 
 # What counts now, of finished work (storage/settled.py keeps it ready): within the transaction that reads the event sequence
@@ -140,7 +145,7 @@ _CHOOSING = (
     "create temp table choosing as "
     + _NOW
     + f"""
-select a.assignment_id, a.segmentation_id, a.rater_id, t.trace_id, t.problem_id, t.model, t.earlier is not null as later, g.n_steps,
+select a.assignment_id, a.segmentation_id, a.rater_id, t.created_at, t.trace_id, t.problem_id, t.model, t.earlier is not null as later, g.n_steps,
     a.gold is not null as gold, a.late, {_SPLIT.format("t")} as split, a.rubric_id || ' v' || a.rubric_version as rubric,
     coalesce(d.n, 0) as adjudicated, coalesce(good + neutral + bad, 0) as n_rated, c.* exclude (assignment_id),
     case
@@ -157,6 +162,8 @@ left join status s using (assignment_id) left join counts c using (assignment_id
 left join decisions d on d.segmentation_id = a.segmentation_id
 where a.pair_id is null and (s.action is not null or a.assignment_id in (select assignment_id from rating_event))"""
 )
+
+_IN_ORDER = "select assignment_id, created_at from choosing where why is null order by created_at, trace_id, rater_id, assignment_id"
 
 # What the manifest and the warnings count of the chosen assignments.
 _TOTALS = {
@@ -270,19 +277,20 @@ _OF_STEP = {
 }
 
 _ORDER = "order by t.created_at, t.trace_id, a.rater_id, a.assignment_id"
+# A part of the rows at a time: the times of its traces let the database pass over the texts of all others.
 _HEADS = (
-    _AS_OF
+    _CHOSEN
     + f"""
 select {", ".join(f"{sql} as {name}" for name, sql in _FULL.items() if sql)}, g.n_steps
 from assignment a join trace t using (trace_id) join segmentation g on g.segmentation_id = a.segmentation_id
 left join by_assignment b using (assignment_id) left join status using (assignment_id)
 left join spent using (assignment_id)
 left join settled v on v.segmentation_id = a.segmentation_id and v.target = 'trace'
-where a.assignment_id in (select unnest($chosen::varchar[]))
+where a.assignment_id in (select assignment_id from part) and t.created_at between $first and $last
 {_ORDER}"""
 )
 _STEPS = (
-    _AS_OF
+    _CHOSEN
     + f"""
 select a.assignment_id, {", ".join(f"{sql} as {name}" for name, sql in _OF_STEP.items())}
 from assignment a join trace t using (trace_id)
@@ -290,12 +298,12 @@ join step st on st.segmentation_id = a.segmentation_id
 join tree_edge e on e.segmentation_id = st.segmentation_id and e.child_idx = st.step_idx
 left join by_step r on r.assignment_id = a.assignment_id and r.step_idx = st.step_idx
 left join settled d on d.segmentation_id = st.segmentation_id and d.step_idx = st.step_idx and d.target = 'step'
-where a.assignment_id in (select unnest($chosen::varchar[]))
+where a.assignment_id in (select assignment_id from part)
 {_ORDER}, st.step_idx"""
 )
 
 _PAIRS = (
-    _AS_OF
+    _CHOSEN
     + """
 select a.assignment_id, a.rater_id, a.queue_id, a.rubric_id, a.rubric_version, a.swapped, a.gold, a.late,
     p.pair_id, p.problem_id, p.left_trace_id, p.right_trace_id, p.shared_steps, p.source,
@@ -306,19 +314,19 @@ select a.assignment_id, a.rater_id, a.queue_id, a.rubric_id, a.rubric_version, a
 from assignment a join pair p using (pair_id) left join decided d using (pair_id)
 join trace l on l.trace_id = p.left_trace_id join trace r on r.trace_id = p.right_trace_id
 join status using (assignment_id) left join by_assignment b using (assignment_id) left join spent using (assignment_id)
-where a.assignment_id in (select unnest($chosen::varchar[]))
+where a.assignment_id in (select assignment_id from part)
 order by p.pair_id, a.rater_id, a.assignment_id"""
 )
 
 _PAIR_SUMMARY = (
-    _AS_OF
+    _COMPARED
     + """
 select a.assignment_id, a.rater_id, a.queue_id, p.left_trace_id, p.right_trace_id, l.model, r.model, status.action,
     coalesce(status.value_text, 'skip'), b.preference, coalesce(b.both_bad, false), a.rubric_id, a.rubric_version, p.problem_id
 from assignment a join pair p using (pair_id)
 join trace l on l.trace_id = p.left_trace_id join trace r on r.trace_id = p.right_trace_id
 left join status using (assignment_id) left join by_assignment b using (assignment_id)
-where a.assignment_id in (select distinct assignment_id from ev)
+where a.assignment_id in (select assignment_id from ev)
 order by a.assignment_id"""
 )
 
@@ -372,7 +380,7 @@ def _select(con: duckdb.DuckDBPyConnection, spec: SnapshotSpec, to_freeze: bool)
                 pairs.append(dict(zip(names, (*row[:2], *row[9:]), strict=True)))
     return Selection(
         seq, as_of, dict(zip(_TOTALS, found[0], strict=True)), by, pairs, dict(sorted(excluded.items())),
-        [row[0] for row in rows("select assignment_id from choosing where why is null")] if to_freeze else [],
+        rows(_IN_ORDER) if to_freeze else [],
         _agreement(rows, len(by["rater"])) if to_freeze else "not computed",
     )  # fmt: skip
 
@@ -388,61 +396,60 @@ def _agreement(rows: Callable[[str], list[tuple[Any, ...]]], n_raters: int) -> d
 
 
 def write_parquet(store: Store, spec: SnapshotSpec, selection: Selection, path: Path) -> None:
-    """The rows of a selection with their texts. Two sorted streams, one of assignments and one of their steps, are joined
-    batch by batch, and the lists are cut out of the second by their lengths: nothing has to fit in memory, and no list is
-    gathered by the database (22 sorted lists a row took it 40 s for a million steps).
+    """The rows of a selection with their texts, a part at a time: sorting all texts at once took 2.7 GB. Of each part the
+    assignments and their steps are read in one order, and the lists are cut out of the steps by their lengths, because the
+    database needs far longer to gather them (40 s for 22 lists of a million steps).
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    params = _params(selection.event_seq, selection.as_of, spec, selection.chosen)
+    chosen = selection.chosen
+    # comparisons alone: one empty part, for the columns
+    parts = [chosen[at : at + PART] for at in range(0, len(chosen), PART)] or [[]]
 
-    def stream(con: duckdb.DuckDBPyConnection) -> None:
-        with con.cursor() as heads, con.cursor() as steps:
-            flat = _Flat(
-                steps.execute(_STEPS, {k: v for k, v in params.items() if k != "test"}).to_arrow_reader(STEPS_AT_ONCE)
-            )
-            found = heads.execute(_HEADS, params).to_arrow_reader(ROWS_AT_ONCE)
-            none = pa.RecordBatch.from_pylist([], schema=found.schema)  # comparisons alone: the columns, and no row
-            with pq.ParquetWriter(path, _with_lists(none, flat).schema, compression="zstd") as writer:
-                for batch in found:
-                    writer.write_table(_with_lists(batch, flat))
+    def parts_to(con: duckdb.DuckDBPyConnection) -> None:
+        writer = None
+        try:
+            for part in parts:
+                params = _params(selection.event_seq, selection.as_of, [assignment_id for assignment_id, _ in part])
+                steps = con.execute(_STEPS, params).to_arrow_table()
+                first, last = (part[0][1], part[-1][1]) if part else (None, None)
+                heads = con.execute(_HEADS, {**params, "test": 10 * spec.test_percent, "first": first, "last": last})
+                for table in _with_lists(heads.to_arrow_table(), steps):
+                    writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+                    writer.write_table(table)
+        finally:
+            if writer is not None:
+                writer.close()
 
-    store.read(stream)
-
-
-ROWS_AT_ONCE = 4096
-STEPS_AT_ONCE = 65_536
-
-
-class _Flat:
-    """Rows of steps in order, taken n at a time."""
-
-    def __init__(self, batches: pa.RecordBatchReader) -> None:
-        self._batches = iter(batches)
-        self._held: pa.Table = batches.schema.empty_table()
-
-    def take(self, n: int) -> pa.Table:
-        import pyarrow as pa
-
-        while self._held.num_rows < n:
-            batch = next(self._batches, None)
-            assert batch is not None  # every assignment has as many steps as its segmentation says
-            self._held = pa.concat_tables([self._held, pa.Table.from_batches([batch])])
-        taken, self._held = self._held.slice(0, n), self._held.slice(n)
-        return taken
+    store.read(parts_to)
 
 
-def _with_lists(heads: pa.RecordBatch, flat: _Flat) -> pa.Table:
-    """A batch of assignments with a list for each column of their steps, and the steps' texts out of the response."""
+PART = 32_768  # assignments read at a time: 100 MB of texts. Every part costs a look at all events (0.5 s of a million)
+ROWS_AT_ONCE = 4096  # of them become Python's strings at a time, and a row group
+
+
+def _with_lists(heads: pa.Table, steps: pa.Table) -> Iterator[pa.Table]:
+    """Both of a part as row groups, at least one."""
+    import pyarrow.compute as pc
+
+    assert (pc.sum(heads["n_steps"]).as_py() or 0) == steps.num_rows  # as many steps as the segmentations say
+    done = 0
+    for at in range(0, max(heads.num_rows, 1), ROWS_AT_ONCE):
+        rows = heads.slice(at, ROWS_AT_ONCE)
+        n = pc.sum(rows["n_steps"]).as_py() or 0
+        yield _row_group(rows, steps.slice(done, n))
+        done += n
+
+
+def _row_group(heads: pa.Table, steps: pa.Table) -> pa.Table:
+    """Assignments with a list for each column of their steps, and the steps' texts out of the response."""
     import numpy as np
     import pyarrow as pa
 
     lengths = heads["n_steps"].to_numpy(zero_copy_only=False)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    steps = flat.take(int(offsets[-1]))
     firsts = steps["assignment_id"].take(pa.array(offsets[:-1]))
-    assert firsts.to_pylist() == heads["assignment_id"].to_pylist(), "both streams are in one order"
+    assert firsts.to_pylist() == heads["assignment_id"].to_pylist(), "both are in one order"
     starts, ends = steps["step_start"].to_pylist(), steps["step_end"].to_pylist()
     texts = [
         response[starts[i] : ends[i]]
@@ -454,19 +461,27 @@ def _with_lists(heads: pa.RecordBatch, flat: _Flat) -> pa.Table:
         if name == "step_text":
             columns[name] = pa.ListArray.from_arrays(offsets, pa.array(texts, pa.string()))
         elif name in _OF_STEP:
-            columns[name] = pa.ListArray.from_arrays(offsets, steps[name].combine_chunks())
+            columns[name] = pa.ListArray.from_arrays(offsets, _one_chunk(steps[name]))
         else:
             columns[name] = heads[name]
     return pa.table(columns)
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    import pyarrow as pa
+
+    found = column.combine_chunks()
+    return found if isinstance(found, pa.Array) else pa.concat_arrays(found.chunks)
 
 
 def write_pairs(store: Store, spec: SnapshotSpec, selection: Selection, path: Path) -> None:
     """The pairs of a selection with both texts, one row a pair and rater."""
     target = str(path).replace("'", "''")
     statement = _PAIRS.replace("{split}", _SPLIT.format("p"))
+    params = _params(selection.event_seq, selection.as_of, [row["assignment_id"] for row in selection.pairs])
     store.query(
-        f"copy ({statement}) to '{target}' (format parquet, compression zstd)",
-        _params(selection.event_seq, selection.as_of, spec, [row["assignment_id"] for row in selection.pairs]),
+        f"copy ({statement}) to '{target}' (format parquet, compression zstd, row_group_size {ROWS_AT_ONCE})",
+        {**params, "test": 10 * spec.test_percent},
     )
 
 
@@ -503,5 +518,5 @@ def _why_no_pair(
     return "" if preference is not None or both_bad else "pairs without a preference"
 
 
-def _params(seq: int, as_of: datetime, spec: SnapshotSpec, chosen: Sequence[str]) -> dict[str, Any]:
-    return {"seq": seq, "as_of": as_of, "test": 10 * spec.test_percent, "chosen": list(chosen)}
+def _params(seq: int, as_of: datetime, chosen: Sequence[str]) -> dict[str, Any]:
+    return {"seq": seq, "as_of": as_of, "chosen": list(chosen)}
