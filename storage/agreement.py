@@ -11,7 +11,7 @@ Sources: Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011); Gwet
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 SCALE = (-1, 0, 1)  # bad, neutral, good; "unsure" is not a vote
@@ -57,27 +57,6 @@ def first_error_agreement(marks: Iterable[Sequence[int | None]]) -> dict[str, An
         else "undefined: no trace has a first error from two raters"
     )
     return {"n_pairs": pairs, "same_percent": round(100 * same / pairs, 1), "mean_distance_steps": mean}
-
-
-def of_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | str:
-    """Agreement over snapshot rows (segmentation_id, rater_id, rating, first_error); a string when there is only one
-    rater.
-    """
-    raters = {row["rater_id"] for row in rows}
-    if len(raters) < 2:
-        return "undefined: one rater" if raters else "undefined: no rater"
-    votes: dict[tuple[str, int], dict[str, int]] = {}
-    marks: dict[str, dict[str, int | None]] = {}
-    for row in rows:
-        marks.setdefault(row["segmentation_id"], {})[row["rater_id"]] = row["first_error"]
-        for i, value in enumerate(row["rating"]):
-            if value is not None:
-                votes.setdefault((row["segmentation_id"], i), {})[row["rater_id"]] = int(value)
-    return {
-        "n_raters": len(raters),
-        "steps": step_agreement(list(v.values()) for v in votes.values()),
-        "first_error": first_error_agreement(list(m.values()) for m in marks.values()),
-    }
 
 
 def _pairwise(count: Counter[int]) -> float:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.trace import Earlier
+from storage import frozen
 from storage.agreement import first_error_agreement, step_agreement
 from storage.errors import NothingRated, SnapshotError
 from storage.frozen import split_of
@@ -257,3 +258,22 @@ def test_agreement_figures_on_known_cases() -> None:
     assert first_error_agreement([[3, 3], [2, 6], [None, 1]]) == {
         "n_pairs": 3, "same_percent": 33.3, "mean_distance_steps": 2.0,
     }  # fmt: skip
+
+
+def test_a_snapshot_written_in_parts_is_the_snapshot_written_at_once(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(5):
+        trace = make_trace((None, 0, 1, 1)[: 1 + i % 4], prompt=f"question {i}")
+        rate(store, trace, "ann", [1, "unsure"][: 1 + i % 2])
+        if i % 2:
+            rate(store, trace, "bob", [-1])
+    whole = load_snapshot(tmp_path, freeze(store, tmp_path).snapshot_id)
+    monkeypatch.setattr(frozen, "PART", 3)
+    monkeypatch.setattr(frozen, "ROWS_AT_ONCE", 2)
+    parts = load_snapshot(tmp_path, freeze(store, tmp_path).snapshot_id)
+    assert pq.ParquetFile(parts.data_path).num_row_groups > 3
+    assert parts.table().equals(whole.table())
+    assert {k: v for k, v in parts.manifest.items() if k not in ("snapshot_id", "created_at", "sha256")} == {
+        k: v for k, v in whole.manifest.items() if k not in ("snapshot_id", "created_at", "sha256")
+    }
