@@ -262,7 +262,7 @@ def read_trace(con: duckdb.DuckDBPyConnection, trace_id: str) -> Trace | None:
     """One trace exactly as it was stored, or None."""
     row = con.execute(
         "select trace_id, problem_id, prompt, response, answer, finish_reason, model, format, sampling, stats, "
-        "created_text, solved, error, origin, earlier "
+        "created_text, solved, error, origin, earlier, rowid "
         "from trace where trace_id = ? limit 1",
         [trace_id],
     ).fetchone()
@@ -284,15 +284,9 @@ def read_trace(con: duckdb.DuckDBPyConnection, trace_id: str) -> Trace | None:
         error,
         origin,
         earlier,
+        place,
     ) = row
-    parts = con.execute(
-        "select s.step_idx, char_start, char_end, name, thought, summary, reflection, decision, complete, "
-        "parent_idx, is_backtrack, resumes_idx, replaces_idx, confidence, coalesce(kind, '') "
-        "from segmentation g join step s using (segmentation_id) "
-        "join tree_edge e on e.segmentation_id = s.segmentation_id and e.child_idx = s.step_idx "
-        "where g.trace_id = ? order by s.step_idx",
-        [trace_id],
-    ).fetchall()
+    parts = _read_steps(con, _segmentation(con, trace_id, place))
     return Trace(
         trace_id=found, problem_id=problem_id, prompt=prompt, response=response,
         steps=tuple(Step(*p[:9]) for p in parts), nodes=tuple(Placed(*p[9:]) for p in parts),
@@ -300,6 +294,49 @@ def read_trace(con: duckdb.DuckDBPyConnection, trace_id: str) -> Trace | None:
         stats=json.loads(stats), created_at=created, solved=solved, error=error, origin=_origin(origin),
         earlier=None if earlier is None else Earlier.from_json(json.loads(earlier)),
     )  # fmt: skip
+
+
+_STEP = "step_idx, char_start, char_end, name, thought, summary, reflection, decision, complete"
+_EDGE = "parent_idx, is_backtrack, resumes_idx, replaces_idx, confidence, coalesce(kind, '')"
+
+
+def _segmentation(con: duckdb.DuckDBPyConnection, trace_id: str, place: int) -> str:
+    """The segmentation of the trace in row `place`: in the row of the same number, as both are written at once."""
+    row = con.execute("select segmentation_id from segmentation where rowid = ? and trace_id = ?", [place, trace_id])
+    found = (
+        row.fetchone()
+        or con.execute("select segmentation_id from segmentation where trace_id = ? limit 1", [trace_id]).fetchone()
+    )
+    assert found is not None  # written with the trace
+    return str(found[0])
+
+
+def _read_steps(con: duckdb.DuckDBPyConnection, segmentation_id: str) -> list[tuple[Any, ...]]:
+    """Each step with its place in the tree, in order.
+
+    A comparison with an id reads the ids of all steps there are, so one table is asked for it; a trace's rows lie together,
+    and both tables are filled row by row alike. Where they are not, the other one is asked as well.
+    """
+    row = con.execute(
+        "select min(rowid), max(rowid), count(*) from step where segmentation_id = ?", [segmentation_id]
+    ).fetchone()
+    if row is None or not row[2]:
+        return []
+    first, last, n = row
+    if last - first + 1 == n:
+        steps = con.execute(f"select {_STEP} from step where rowid between ? and ? order by step_idx", [first, last])
+        found = steps.fetchall()
+        edges = con.execute(
+            f"select segmentation_id, {_EDGE} from tree_edge where rowid between ? and ? order by child_idx",
+            [first, last],
+        ).fetchall()
+        if len(edges) == n and all(edge[0] == segmentation_id for edge in edges):
+            return [(*step, *edge[1:]) for step, edge in zip(found, edges, strict=True)]
+    return con.execute(
+        f"select {_STEP}, {_EDGE} from step s join tree_edge e on e.segmentation_id = s.segmentation_id and e.child_idx = s.step_idx "
+        "where s.segmentation_id = $id and e.segmentation_id = $id order by step_idx",
+        {"id": segmentation_id},
+    ).fetchall()
 
 
 def _origin(text: str | None) -> Origin | None:
@@ -323,20 +360,29 @@ def list_traces(
     pagination).
     """
     where, params = ["true"], list[Any]()
-    if after:
-        where.append("(created_at, trace_id) < (select (created_at, trace_id) from trace where trace_id = ? limit 1)")
-        params.append(after)
+    if after:  # looked up first: as constants they let whole blocks of newer traces be passed by
+        last = con.execute("select created_at, trace_id from trace where trace_id = ? limit 1", [after]).fetchone()
+        if last is None:
+            return []
+        where.append("created_at <= ? and (created_at < ? or trace_id < ?)")
+        params += [last[0], *last]
     if model:
         where.append("model = ?")
         params.append(model)
     if text:
         where.append("contains(lower(prompt), lower(?))")
         params.append(text)
-    rows = con.execute(
-        f"select trace_id, problem_id, left(prompt, {LIST_PROMPT_CHARS}), model, finish_reason, solved, "
-        "created_at, n_steps, "
-        f"n_backtracks, source from trace where {' and '.join(where)} order by created_at desc, trace_id desc limit ?",
+    # Which rows first, by narrow columns; then the texts of those alone.
+    chosen = con.execute(
+        f"select rowid from trace where {' and '.join(where)} order by created_at desc, trace_id desc limit ?",
         [*params, max(1, min(limit, LIST_MOST))],
+    ).fetchall()
+    if not chosen:
+        return []
+    rows = con.execute(
+        f"select trace_id, problem_id, left(prompt, {LIST_PROMPT_CHARS}), model, finish_reason, solved, created_at, n_steps, "
+        f"n_backtracks, source from trace where rowid in ({', '.join(str(rowid) for (rowid,) in chosen)}) "
+        "order by created_at desc, trace_id desc"
     ).fetchall()
     rated = _rated(con, [row[0] for row in rows])
     return [TraceRow(*(*row[:6], format_utc(row[6]), *row[7:9], *rated.get(row[0], (0, 0)), row[9])) for row in rows]
@@ -344,11 +390,19 @@ def list_traces(
 
 def _rated(con: duckdb.DuckDBPyConnection, trace_ids: list[str]) -> dict[str, tuple[int, int]]:
     """trace_id -> (step ratings that count now, submitted assignments), for the traces of one page."""
-    rows = con.execute(
-        "select assignment_id, trace_id, status = 'submitted', good + neutral + bad + unsure from assignment "
-        "left join tally using (assignment_id, trace_id) where trace_id in (select unnest(?::varchar[]))",
+    if not trace_ids:
+        return {}
+    work = con.execute(
+        "select assignment_id, trace_id, status = 'submitted' from assignment where trace_id in (select unnest(?::varchar[]))",
         [trace_ids],
     ).fetchall()
+    tallied = dict(  # two passes over one narrow table each: a join of both is three times as much
+        con.execute(
+            "select assignment_id, good + neutral + bad + unsure from tally where trace_id in (select unnest(?::varchar[]))",
+            [trace_ids],
+        ).fetchall()
+    )
+    rows = [(*row, tallied.get(row[0])) for row in work]
     in_hand = [row[0] for row in rows if row[3] is None]
     counts = dict(
         con.execute(  # the view rating_in_hand goes over the work of all pages
