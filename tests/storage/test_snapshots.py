@@ -265,7 +265,7 @@ def test_a_snapshot_written_in_parts_is_the_snapshot_written_at_once(
 ) -> None:
     for i in range(5):
         trace = make_trace((None, 0, 1, 1)[: 1 + i % 4], prompt=f"question {i}")
-        rate(store, trace, "ann", [1, "unsure"][: 1 + i % 2])
+        rate(store, trace, "ann", [1, "unsure"] if i % 2 else [1])
         if i % 2:
             rate(store, trace, "bob", [-1])
     whole = load_snapshot(tmp_path, freeze(store, tmp_path).snapshot_id)
