@@ -88,7 +88,7 @@ class OpenAIEngine:
             self._info = None
             wait = self._silence_s if heard else self._first_token_s
             raise EngineDown(f"{at} stalled: nothing came for {wait:g} s.") from None
-        except (openai.APIConnectionError, httpx.HTTPError) as error:
+        except (openai.APIConnectionError, httpx.HTTPError, _Broken) as error:
             self._info = None
             how = "broke off in mid-answer" if heard else "does not answer"
             raise EngineDown(f"{at} {how}: {error.__cause__ or error or type(error).__name__}") from error
@@ -251,7 +251,7 @@ class OpenAIEngine:
         try:
             while not ended:
                 async with asyncio.timeout(wait):
-                    data = await anext(pieces, None)
+                    data = await self._next(pieces)
                 text, tokens, prompt_tokens, broken = "", 0, 0, None
                 try:
                     for event in events.close() if data is None else events.feed(data):
@@ -268,28 +268,33 @@ class OpenAIEngine:
                 if broken is not None:
                     raise broken
                 ended = data is None or events.done
-            with suppress(TimeoutError):  # read to its end, a connection can be used again
+            with suppress(TimeoutError, _Broken):  # read to its end, a connection can be used again
                 async with asyncio.timeout(DRAIN_S):
-                    await anext(pieces, None)
+                    await self._next(pieces)
         finally:
             await response.aclose()
 
+    async def _next(self, pieces: Any) -> bytes | None:
+        """The next bytes, None at the end. Raises _Broken: which errors those are depends on what carries the client."""
+        try:
+            data: bytes | None = await anext(pieces, None)
+            return data
+        except Exception as error:
+            raise _Broken(str(error)) from error
+
     def _open(self) -> Any:
         if self._client is None:
-            import httpx
-            from openai import AsyncOpenAI
+            from openai import AsyncOpenAI, Timeout
 
-            timeout: Any = httpx.Timeout(self._first_token_s, connect=CONNECT_S)
-            # Given, because newer clients bring another httpx, whose errors `stream` would not know.
-            carrier: Any = httpx.AsyncClient(
-                timeout=timeout, limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
-                follow_redirects=True,
-            )  # fmt: skip
             self._client = AsyncOpenAI(
                 base_url=self.base_url, api_key=os.environ.get(self._api_key_env) or "none", max_retries=1,
-                timeout=timeout, http_client=carrier,
+                timeout=Timeout(self._first_token_s, connect=CONNECT_S),
             )  # fmt: skip
         return self._client
+
+
+class _Broken(Exception):
+    """The connection was lost while a reply was read."""
 
 
 @dataclass
