@@ -19,7 +19,7 @@ from storage import rubrics, sampling
 from storage.errors import StoreError
 from storage.gold import gold_for
 from storage.queues.assignments import Assignment, read_assignment
-from storage.queues.items import HOLDS_A_PLACE, items, open_to
+from storage.queues.items import HOLDS_A_PLACE, items, open_to, still_open_to
 from storage.queues.settings import DEFAULT_QUEUE, RUBRIC, Item, Queue, need_queue, read_queue, save_queues
 from storage.ratings import utc_now
 
@@ -27,6 +27,8 @@ from storage.ratings import utc_now
 AHEAD_MINUTES = 10
 # Traces that are looked out for one claim: more than there are claims in the same moment, few enough to be checked at once.
 LOOKED_OUT = 64
+# Of what is kept ready in order, this much is looked at first: more than raters take until it is made anew.
+FRONT = 512
 
 
 @dataclass(frozen=True)
@@ -239,9 +241,16 @@ def look_out(
 def _first(
     con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, part: sampling.Slice, now: datetime, most: int
 ) -> tuple[str, ...]:
-    sql, params = open_to(queue, wish.rater_id, now)
+    listed = wish.rankings.get(part.sampled_by, ())
+    if "random()" in part.order and not part.stratum:
+        listed = tuple(random.sample(listed, min(FRONT, len(listed))))
+    for ids in (listed[:FRONT], listed[FRONT:]):
+        found = _in_order(con, queue, wish, part, ids, now, most) if ids else ()
+        if found:
+            return found
     if part.rank:
-        return _in_order(con, queue, wish, wish.rankings[part.sampled_by], now, most)
+        return ()
+    sql, params = open_to(queue, wish.rater_id, now)
     if part.stratum:
         sql = (
             f"with balance as (select {part.stratum} as stratum, sum(taken) as done from ({items(queue)[0]}) group by all) "
@@ -252,13 +261,21 @@ def _first(
 
 
 def _in_order(
-    con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, ids: Sequence[str], now: datetime, most: int
+    con: duckdb.DuckDBPyConnection,
+    queue: Queue,
+    wish: Claim,
+    part: sampling.Slice,
+    ids: Sequence[str],
+    now: datetime,
+    most: int,
 ) -> tuple[str, ...]:
-    """Of these traces, in this order, the first that are open to the rater."""
-    sql, params = open_to(queue, wish.rater_id, now, among=True)
+    """Of these traces of the queue, in this order, the first that are open to the rater; those that fewest have come first
+    where the slice says so.
+    """
+    sql, params = still_open_to(queue, wish.rater_id, now)
+    spread = "taken, " if part.order.startswith("taken") else ""
     rows = con.execute(
-        "with given as (select unnest($among::varchar[]) as trace_id, unnest($places::integer[]) as place) "
-        f"select trace_id from ({sql}) join given using (trace_id) order by place limit {most}",
+        f"select trace_id from ({sql}) order by {spread}place limit {most}",
         {**params, "among": list(ids), "places": list(range(len(ids)))},
     ).fetchall()
     return tuple(row[0] for row in rows)
@@ -267,15 +284,9 @@ def _in_order(
 def _still_open(
     con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, part: sampling.Slice, ids: tuple[str, ...], now: datetime
 ) -> str | None:
-    """The first of these that is open now, by the order itself where it is one of columns: others may have taken some."""
-    if part.rank or part.stratum or "random()" in part.order:
-        found = _in_order(con, queue, wish, ids, now, 1)
-        return found[0] if found else None
-    sql, params = open_to(queue, wish.rater_id, now, among=True)
-    row = con.execute(
-        f"select trace_id from ({sql}) order by {part.order} limit 1", {**params, "among": list(ids)}
-    ).fetchone()
-    return None if row is None else row[0]
+    """The first of these that is open now: others may have taken some."""
+    found = _in_order(con, queue, wish, part, ids, now, 1)
+    return found[0] if found else None
 
 
 # ---- handing it out

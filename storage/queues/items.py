@@ -16,24 +16,23 @@ HOLDS_A_PLACE = "(status = 'submitted' or (status in ('leased', 'offered') and l
 # What a rater was given: not what was only fetched ahead and lapsed before they saw it.
 HAD = "(status <> 'offered' or lease_expires_at > $now)"
 
+_GOLD = """select item_id from gold where queue_id = $queue
+        qualify row_number() over (partition by item_id order by created_at desc, rowid desc) = 1 and active"""
+
 _SOLVED = {"any": "", "solved": "and t.solved", "wrong": "and not t.solved", "unchecked": "and t.solved is null"}
 
 
-def items(queue: Queue, *, among: bool = False) -> tuple[str, dict[str, Any]]:
+def items(queue: Queue) -> tuple[str, dict[str, Any]]:
     """A select of (trace_id, created_at, n_steps, n_backtracks, model, taken, submitted) for every trace of the queue, and its
-    parameters but `$now`. among: only those in `$among`, a list of trace ids, which makes it a matter of few milliseconds.
-    Traces without steps, and gold items (they come by another way), are not in it.
+    parameters but `$now`. Traces without steps, and gold items (they come by another way), are not in it.
     """
     where, params = _belongs(queue)
-    if among:
-        where += " and t.trace_id in (select unnest($among::varchar[]))"
     sql = f"""
     select t.trace_id, t.created_at, t.n_steps, t.n_backtracks, t.model, coalesce(taken.n, 0) as taken,
         coalesce(taken.submitted, 0) as submitted
     from trace t left join (
         select trace_id, count(*) as n, count(*) filter (status = 'submitted') as submitted from assignment
-        where queue_id = $queue and gold is null and {HOLDS_A_PLACE}
-        {"and trace_id in (select unnest($among::varchar[]))" if among else ""} group by trace_id) taken using (trace_id)
+        where queue_id = $queue and gold is null and {HOLDS_A_PLACE} group by trace_id) taken using (trace_id)
     where {where}"""
     return sql, params
 
@@ -50,9 +49,7 @@ def _belongs(queue: Queue) -> tuple[str, dict[str, Any]]:
         where += " and contains(lower(t.prompt), lower($text))"
         params["text"] = config.text
     return (
-        f"""{where} and t.trace_id not in (
-        select item_id from gold where queue_id = $queue
-        qualify row_number() over (partition by item_id order by created_at desc, rowid desc) = 1 and active)""",
+        f"{where} and t.trace_id not in ({_GOLD})",
         params,
     )
 
@@ -76,17 +73,35 @@ def count_open_to(queue: Queue, rater_id: str, now: datetime) -> tuple[str, dict
     return sql, {**params, "rater": rater_id, "now": now}
 
 
-def open_items(queue: Queue, *, among: bool = False) -> tuple[str, dict[str, Any]]:
+def open_items(queue: Queue) -> tuple[str, dict[str, Any]]:
     """Those of `items` that have a free place."""
-    sql, params = items(queue, among=among)
+    sql, params = items(queue)
     if queue.overlap is not None:
         sql += " and coalesce(taken.n, 0) < $overlap"
         params["overlap"] = queue.overlap
     return sql, params
 
 
-def open_to(queue: Queue, rater_id: str, now: datetime, *, among: bool = False) -> tuple[str, dict[str, Any]]:
+def open_to(queue: Queue, rater_id: str, now: datetime) -> tuple[str, dict[str, Any]]:
     """Those that have a free place and that this rater has not had."""
-    sql, params = open_items(queue, among=among)
+    sql, params = open_items(queue)
     sql += f" and t.trace_id not in (select trace_id from assignment where queue_id = $queue and rater_id = $rater and {HAD})"
     return sql, {**params, "rater": rater_id, "now": now}
+
+
+def still_open_to(queue: Queue, rater_id: str, now: datetime) -> tuple[str, dict[str, Any]]:
+    """A select of (trace_id, place, taken) of those in `$among`, a list of ids of traces of the queue, that are open to this
+    rater; place is their number in `$places`. What a trace is does not change, so its work alone is looked at.
+    """
+    sql = f"""
+    select trace_id, place, coalesce(n, 0) as taken
+    from (select unnest($among::varchar[]) as trace_id, unnest($places::integer[]) as place) left join (
+        select trace_id, count(*) filter (gold is null and {HOLDS_A_PLACE}) as n, bool_or(rater_id = $rater and {HAD}) as had
+        from assignment where queue_id = $queue and trace_id in (select unnest($among::varchar[])) group by trace_id)
+        using (trace_id)
+    where not coalesce(had, false) and trace_id not in ({_GOLD})"""
+    params = {"queue": queue.queue_id, "rater": rater_id, "now": now}
+    if queue.overlap is not None:
+        sql += " and coalesce(n, 0) < $overlap"
+        params["overlap"] = queue.overlap
+    return sql, params
