@@ -296,13 +296,19 @@ def last_seq(con: duckdb.DuckDBPyConnection) -> int:
 def statistics(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Figures for the Data page. `ratings` are the step ratings that count now; `judgements` are all that count now."""
     traces, steps = _one(con, "select count(*), coalesce(sum(n_steps), 0) from trace")
+    in_hand = con.execute("select assignment_id from assignment where status in ('leased', 'offered')").fetchall()
     current = con.execute(
-        "with counts as (select rater_id, good, neutral, bad, unsure, judgements from tally union all by name "
+        "with latest as (select rater_id, action, dimension = 'correctness' as rates, value from rating_event "
+        "where action in ('set', 'clear') and assignment_id in (select unnest($in_hand::varchar[])) "
+        "qualify row_number() over (partition by assignment_id, target, segmentation_id, step_idx, dimension "
+        "order by seq desc, server_seq desc) = 1), "
+        "counts as (select rater_id, good, neutral, bad, unsure, judgements from tally union all by name "
         "select rater_id, count(*) filter (rates and value > 0) as good, count(*) filter (rates and value = 0) as neutral, "
         "count(*) filter (rates and value < 0) as bad, count(*) filter (rates and value is null) as unsure, "
-        "count(*) as judgements from (select *, dimension = 'correctness' as rates from rating_in_hand) group by rater_id) "
+        "count(*) as judgements from latest where action = 'set' group by rater_id) "
         "select rater_id, sum(good + neutral + bad + unsure), sum(judgements), sum(good), sum(neutral), sum(bad), sum(unsure) "
-        "from counts group by rater_id having sum(judgements) > 0"
+        "from counts group by rater_id having sum(judgements) > 0",
+        {"in_hand": [assignment_id for (assignment_id,) in in_hand]},
     ).fetchall()
     current = [(rater, *map(int, sums)) for rater, *sums in current]
     submitted = dict(

@@ -19,13 +19,16 @@ select * exclude (rn) from (
     from rating_event where action in ('set', 'clear') and assignment_id in (select unnest($ids::varchar[])))
 where rn = 1 and action = 'set' order by server_seq"""
 
-_COUNTED = """
-select a.assignment_id, any_value(a.trace_id) as trace_id, any_value(a.rater_id) as rater_id,
+_COUNTS = """
     count(*) filter (r.dimension = 'correctness' and value > 0) as good,
     count(*) filter (r.dimension = 'correctness' and value = 0) as neutral,
     count(*) filter (r.dimension = 'correctness' and value < 0) as bad,
-    count(*) filter (r.dimension = 'correctness' and value is null) as unsure, count(r.assignment_id) as judgements
-from assignment a left join {rows} r using (assignment_id) where {chosen} group by a.assignment_id"""
+    count(*) filter (r.dimension = 'correctness' and value is null) as unsure, count(r.assignment_id) as judgements"""
+
+_COUNTED = (
+    "select a.assignment_id, any_value(a.trace_id) as trace_id, any_value(a.rater_id) as rater_id, "
+    f"{_COUNTS} from assignment a left join settled r using (assignment_id) where {{chosen}} group by a.assignment_id"
+)
 
 FINISHED = "status in ('submitted', 'skipped')"
 
@@ -33,7 +36,7 @@ FINISHED = "status in ('submitted', 'skipped')"
 REBUILD = (
     "delete from settled; delete from tally; insert into settled by name select * from rating_latest "
     f"semi join (select assignment_id from assignment where {FINISHED}) using (assignment_id) order by server_seq; "
-    f"insert into tally by name {_COUNTED.format(rows='settled', chosen=FINISHED)};"
+    f"insert into tally by name {_COUNTED.format(chosen=FINISHED)};"
 )
 
 
@@ -43,17 +46,22 @@ def settle(con: duckdb.DuckDBPyConnection, assignment_ids: Collection[str]) -> s
     for table in ("settled", "tally"):
         con.execute(f"delete from {table} where assignment_id in (select unnest(?::varchar[]))", [ids])
     found = con.execute(
-        f"select assignment_id from assignment where {FINISHED} and assignment_id in (select unnest(?::varchar[]))",
+        "select assignment_id, trace_id, rater_id from assignment "
+        f"where {FINISHED} and assignment_id in (select unnest(?::varchar[]))",
         [ids],
     ).fetchall()
-    finished = {assignment_id for (assignment_id,) in found}
-    if finished:
-        chosen = {"ids": sorted(finished)}
-        con.execute(f"insert into settled by name {_LATEST}", chosen)
-        rows = "(select * from settled where assignment_id in (select unnest($ids::varchar[])))"
-        which = "a.assignment_id in (select unnest($ids::varchar[]))"
-        con.execute(f"insert into tally by name {_COUNTED.format(rows=rows, chosen=which)}", chosen)
-    return finished
+    if found:
+        con.execute(f"insert into settled by name {_LATEST}", {"ids": [row[0] for row in found]})
+        names = ("assignment_id", "trace_id", "rater_id")
+        con.execute(  # the work is given, not joined: a join reads the ids of all work there is, in the thread that writes
+            f"insert into tally by name with work as (select {', '.join(f'unnest(${n}::varchar[]) as {n}' for n in names)}), "
+            f"counts as (select r.assignment_id, {_COUNTS} from settled r "
+            "where r.assignment_id in (select unnest($assignment_id::varchar[])) group by all) "
+            "select work.*, coalesce(good, 0) as good, coalesce(neutral, 0) as neutral, coalesce(bad, 0) as bad, "
+            "coalesce(unsure, 0) as unsure, coalesce(judgements, 0) as judgements from work left join counts using (assignment_id)",
+            {name: [row[i] for row in found] for i, name in enumerate(names)},
+        )
+    return {row[0] for row in found}
 
 
 def differences(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
@@ -65,7 +73,7 @@ def differences(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
         "off as ((select * from due except all select * from settled) union all (select * from settled except all select * from due)) "
         "select count(distinct assignment_id) from off"
     ).fetchall()[0]
-    counted = _COUNTED.format(rows="settled", chosen="a.assignment_id in (select assignment_id from tally)")
+    counted = _COUNTED.format(chosen="a.assignment_id in (select assignment_id from tally)")
     (counts,) = con.execute(
         f"with due as ({counted}), "
         "off as ((select * from due except all select * from tally) union all (select * from tally except all select * from due)) "

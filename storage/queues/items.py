@@ -33,12 +33,12 @@ def items(queue: Queue) -> tuple[str, dict[str, Any]]:
     from trace t left join (
         select trace_id, count(*) as n, count(*) filter (status = 'submitted') as submitted from assignment
         where queue_id = $queue and gold is null and {HOLDS_A_PLACE} group by trace_id) taken using (trace_id)
-    where {where}"""
+    where {where} and t.trace_id not in ({_GOLD})"""
     return sql, params
 
 
 def _belongs(queue: Queue) -> tuple[str, dict[str, Any]]:
-    """Which rows of `trace`, as `t`, are in the queue."""
+    """Which rows of `trace`, as `t`, are in the queue, but for gold items."""
     config = queue.config
     where, params = f"t.n_steps > 0 {_SOLVED[config.solved]}", {"queue": queue.queue_id}
     for name in ("model", "source"):
@@ -48,18 +48,17 @@ def _belongs(queue: Queue) -> tuple[str, dict[str, Any]]:
     if config.text:
         where += " and contains(lower(t.prompt), lower($text))"
         params["text"] = config.text
-    return (
-        f"{where} and t.trace_id not in ({_GOLD})",
-        params,
-    )
+    return where, params
 
 
 def count_open_to(queue: Queue, rater_id: str, now: datetime) -> tuple[str, dict[str, Any]]:
-    """How many `open_to` selects: all, less those that are not. What is full or was had is little beside all there is, and
-    counting all reads one narrow column.
+    """How many `open_to` selects: all, less those that are not. What is full, gold or was had is little beside all there is,
+    and counting all reads one narrow column.
     """
     where, params = _belongs(queue)
-    closed = f"select trace_id from assignment where queue_id = $queue and rater_id = $rater and {HAD}"
+    closed = (
+        f"{_GOLD} union all select trace_id from assignment where queue_id = $queue and rater_id = $rater and {HAD}"
+    )
     if queue.overlap is not None:
         closed += (
             f" union all select trace_id from assignment where queue_id = $queue and gold is null and {HOLDS_A_PLACE} "
@@ -71,6 +70,24 @@ def count_open_to(queue: Queue, rater_id: str, now: datetime) -> tuple[str, dict
         f"(select count(*) from trace t where {where} and t.trace_id in ({closed}))"
     )
     return sql, {**params, "rater": rater_id, "now": now}
+
+
+def count_items(queue: Queue) -> tuple[str, dict[str, Any]]:
+    """Counts of `items`: all, complete (as many have submitted as `$full` says) and under way. As above, all less what is gold
+    is one count, and only what somebody has is looked at by itself.
+    """
+    where, params = _belongs(queue)
+    sql = f"""
+    with known as ({_GOLD}), work as (
+        select trace_id, count(*) filter (status = 'submitted') as submitted from assignment
+        where queue_id = $queue and gold is null and {HOLDS_A_PLACE} group by trace_id),
+    had as (
+        select submitted from work semi join (select trace_id from trace t where {where}) using (trace_id) anti join known
+        on known.item_id = work.trace_id)
+    select (select count(*) from trace t where {where})
+            - (select count(*) from trace t where {where} and t.trace_id in (from known)),
+        count(*) filter (submitted >= $full), count(*) filter (submitted < $full) from had"""
+    return sql, params
 
 
 def open_items(queue: Queue) -> tuple[str, dict[str, Any]]:

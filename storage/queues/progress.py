@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from storage.events import format_utc
-from storage.queues.items import count_open_to, items
+from storage.queues.items import count_items, count_open_to
 from storage.queues.pair_items import pair_items, pairs_open_to
 from storage.queues.settings import Queue, need_queue
 from storage.ratings import utc_now
@@ -128,12 +128,15 @@ def mine(con: duckdb.DuckDBPyConnection, rater_id: str, queue_id: str) -> Mine:
 def queue_progress(con: duckdb.DuckDBPyConnection, queue: Queue) -> QueueProgress:
     """Counts for a queue, its raters, and what is out."""
     now = utc_now()
-    sql, params = pair_items(queue) if queue.unit == "pair" else items(queue)
-    total, complete, under_way = con.execute(
-        "select count(*), count(*) filter (submitted >= $full), count(*) filter (taken > 0 and submitted < $full) "
-        f"from ({sql})",
-        {**params, "now": now, "full": queue.overlap or 1},
-    ).fetchall()[0]
+    if queue.unit == "pair":
+        sql, params = pair_items(queue)
+        sql = (
+            "select count(*), count(*) filter (submitted >= $full), count(*) filter (taken > 0 and submitted < $full) "
+            f"from ({sql})"
+        )
+    else:
+        sql, params = count_items(queue)
+    total, complete, under_way = con.execute(sql, {**params, "now": now, "full": queue.overlap or 1}).fetchall()[0]
     raters = con.execute(
         "select rater_id, count(*) filter (status = 'submitted'), count(*) filter (status = 'skipped'), "
         "count(*) filter (late), count(*) filter (status = 'leased' and lease_expires_at > $now), "
