@@ -51,6 +51,12 @@ def _belongs(queue: Queue) -> tuple[str, dict[str, Any]]:
     return where, params
 
 
+def _is_everything(queue: Queue) -> bool:
+    """Whether every trace with steps is in it: then what somebody was given is in it, and need not be looked up."""
+    config = queue.config
+    return config.solved == "any" and not (config.model or config.source or config.text)
+
+
 def count_open_to(queue: Queue, rater_id: str, now: datetime) -> tuple[str, dict[str, Any]]:
     """How many `open_to` selects: all, less those that are not. What is full, gold or was had is little beside all there is,
     and counting all reads one narrow column.
@@ -65,10 +71,10 @@ def count_open_to(queue: Queue, rater_id: str, now: datetime) -> tuple[str, dict
             "group by trace_id having count(*) >= $overlap"
         )
         params["overlap"] = queue.overlap
-    sql = (
-        f"select (select count(*) from trace t where {where}) - "
-        f"(select count(*) from trace t where {where} and t.trace_id in ({closed}))"
-    )
+    out = f"select count(distinct trace_id) from ({closed}) c(trace_id)"
+    if not _is_everything(queue):
+        out = f"select count(*) from trace t where {where} and t.trace_id in ({closed})"
+    sql = f"select (select count(*) from trace t where {where}) - ({out})"
     return sql, {**params, "rater": rater_id, "now": now}
 
 
@@ -77,13 +83,14 @@ def count_items(queue: Queue) -> tuple[str, dict[str, Any]]:
     is one count, and only what somebody has is looked at by itself.
     """
     where, params = _belongs(queue)
+    belongs = (
+        "" if _is_everything(queue) else f"semi join (select trace_id from trace t where {where}) using (trace_id)"
+    )
     sql = f"""
     with known as ({_GOLD}), work as (
         select trace_id, count(*) filter (status = 'submitted') as submitted from assignment
         where queue_id = $queue and gold is null and {HOLDS_A_PLACE} group by trace_id),
-    had as (
-        select submitted from work semi join (select trace_id from trace t where {where}) using (trace_id) anti join known
-        on known.item_id = work.trace_id)
+    had as (select submitted from work {belongs} anti join known on known.item_id = work.trace_id)
     select (select count(*) from trace t where {where})
             - (select count(*) from trace t where {where} and t.trace_id in (from known)),
         count(*) filter (submitted >= $full), count(*) filter (submitted < $full) from had"""

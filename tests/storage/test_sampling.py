@@ -21,6 +21,7 @@ from storage.queues.settings import Config, Queue, SettingError, need_queue, rea
 from storage.ratings import utc_now
 from storage.references import read_reference, set_references
 from storage.rubrics import Questions, Rubric, RubricError, add_versions, read_versions
+from storage.sampling import shortlist
 from storage.store import Assignment, Store, StoreError
 from tests.storage.helpers import Rater, make_trace, rate
 
@@ -229,6 +230,45 @@ def test_strata_are_kept_in_balance(store: Store) -> None:
     make(store, sampling="stratified", overlap=1, config={"strata": ("model",)})
     got = [take(store, f"rater {i}").trace_id for i in range(4)]
     assert (len(set(got) & set(common)), len(set(got) & set(rare))) == (2, 2)
+
+
+@pytest.mark.parametrize("sampling_by", ["least_rated", "oldest", "random", "stratified"])
+def test_a_large_queue_hands_out_from_a_list_that_is_kept_ready(
+    store: Store, monkeypatch: pytest.MonkeyPatch, sampling_by: str
+) -> None:
+    """The list is shorter than the queue and older than the last claims: still every item once, and in the order asked for."""
+    monkeypatch.setattr(shortlist, "SHORTLIST", 6)
+    monkeypatch.setattr(claims, "FRONT", 2)
+    ids = fill(store, 4) + fill(store, 8, model="other")
+    queue = make(store, overlap=1, sampling=sampling_by, config={"strata": ("model",)})
+    assert len(store.read(lambda con: shortlist.shortlist(con, queue, sampling.drawn(queue, 0.0)[0])) or ()) == 6
+    taken = [take(store, f"r{i}") for i in range(12)]
+    assert sorted(a.trace_id for a in taken) == sorted(ids)
+    assert store.next_assignment("one more", Q) is None
+    assert {*chosen_by(store).values()} == {sampling_by}
+    if sampling_by in ("least_rated", "oldest"):
+        oldest = store.query("select trace_id from trace order by created_at, trace_id limit 4")
+        assert [a.trace_id for a in taken[:4]] == [row[0] for row in oldest]
+    if sampling_by == "stratified":
+        first = Counter(a.trace_id in ids[:4] for a in taken[:6])
+        assert first[True] == 3, "half of each model, as long as the list was"
+
+
+def test_what_a_rater_had_is_passed_by_in_a_list_that_is_kept_ready(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without overlap nothing is ever full: one rater goes through all of it, another begins with what fewest have."""
+    monkeypatch.setattr(shortlist, "SHORTLIST", 4)
+    monkeypatch.setattr(claims, "FRONT", 2)
+    ids = fill(store, 7)
+    make(store)
+    seen = []
+    for _ in ids:
+        work = take(store, "ann")
+        seen.append(work.trace_id)
+        Rater(store, work).send("submit")
+    assert sorted(seen) == sorted(ids) and store.next_assignment("ann", Q) is None
+    assert take(store, "ben").trace_id in ids
 
 
 def test_settings_and_rubrics_that_cannot_be_are_refused_in_a_sentence(store: Store) -> None:
