@@ -27,6 +27,7 @@ RATINGS = 1_000_000
 WRITTEN = 500  # searches that are really written; the others are copies under their own ids and questions
 RATERS = 50
 ROUNDS = 20  # of each request
+GOLD = 20  # items whose answer is known
 P95_MS, EXPORT_S, MEMORY_MB = 100.0, 5.0, 1000.0  # what we promise
 
 _COPIES = "(select range as copy from range(1, $copies)) c"
@@ -135,7 +136,7 @@ def measure(keep: Path | None = None) -> list[Row]:
         if not (data / DATABASE).exists():
             fill(data)
         with started("--data", str(data)) as (url, pid):
-            rows = _pages(url)
+            rows = _pages(url, pid)
             memory = peak_memory(pid) or 0.0
             rows.append(Row("memory after all pages", memory, "MB", MEMORY_MB, "what we promise"))
             rows += _out(url)
@@ -144,7 +145,7 @@ def measure(keep: Path | None = None) -> list[Row]:
     return rows
 
 
-def _pages(url: str) -> list[Row]:
+def _pages(url: str, pid: int) -> list[Row]:
     import httpx
 
     with httpx.Client(base_url=url, timeout=300) as http:
@@ -176,6 +177,18 @@ def _pages(url: str) -> list[Row]:
         def fresh(i: int) -> None:
             assert post("/api/assignments/next", {"rater": f"new rater {i}"})["assignment"]
 
+        def disputed(i: int) -> str:
+            """The i-th step that raters differ on, as parameters; the first call waits for the report."""
+            while not units:
+                found = get(f"/api/quality/disagreements?queue=default&limit={ROUNDS}")["rows"]
+                units.extend(f"item={row['item_id']}&step={row['step_idx']}" for row in found)
+                time.sleep(0.5)
+            return units[i % len(units)]
+
+        units: list[str] = []
+        answer = {"target": "step", "step_idx": 0, "dimension": "correctness", "value": 1}
+        for trace_id in ids[:GOLD]:  # what was rated before does not count as gold, so nothing else changes
+            post("/api/quality/gold", {"queue": "default", "item": trace_id, "answers": [answer]})
         requests: dict[str, Callable[[int], Any]] = {
             "Solve: recent traces": lambda i: get("/api/traces?limit=20"),
             "Solve: a trace": lambda i: get(f"/api/traces/{ids[i]}?lean=true"),
@@ -192,18 +205,23 @@ def _pages(url: str) -> list[Row]:
             "Queues: progress": lambda i: get("/api/queues/default/progress"),
             "Data: figures": lambda i: get("/api/stats"),
             "Data: a page of traces": lambda i: get(f"/api/traces?limit=50&after={ids[i]}"),
-            "Data: traces with a word": lambda i: get("/api/traces?limit=50&text=reach"),
-            "Data: traces with no such word": lambda i: get(f"/api/traces?limit=50&text=nothing{i}"),
+            "Data: traces with a word": lambda i: get("/api/traces?limit=50&q=reach"),
+            "Data: traces with no such word": lambda i: get(f"/api/traces?limit=50&q=nothing{i}"),
             "Data: preview of a snapshot": lambda i: post("/api/snapshots/preview", {"spec": {}}),
             "Quality: agreement": lambda i: get("/api/quality/agreement?queue=default"),
             "Quality: raters": lambda i: get("/api/quality/raters?queue=default"),
             "Quality: disagreements": lambda i: get("/api/quality/disagreements?queue=default"),
+            "Quality: opinions on a step": lambda i: get(f"/api/quality/disagreement?queue=default&{disputed(i)}"),
+            "Quality: history of a label": lambda i: get(f"/api/quality/history?queue=default&{disputed(i)}"),
+            "Quality: gold items": lambda i: get("/api/quality/gold?queue=default"),
             "Quality: adjudications": lambda i: get("/api/quality/adjudications?queue=default"),
             "Compare: queues of pairs": lambda i: get("/api/pairs/queues"),
         }
         rows = []
         for name, ask in requests.items():
             times = []
+            if "step" in name or "label" in name:
+                disputed(0)
             for i in range(ROUNDS):
                 began = time.perf_counter()
                 try:
@@ -216,7 +234,7 @@ def _pages(url: str) -> list[Row]:
                     break  # far too slow already: three times are enough to say so
             first = f"first {times[0]:.0f} ms, " if times else "refused, "
             rows.append(Row(name + ", p95", percentile(times[1:], 0.95), "ms", P95_MS, "what we promise",
-                            f"{first}p50 {percentile(times[1:], 0.5):.1f} ms"))  # fmt: skip
+                            f"{first}p50 {percentile(times[1:], 0.5):.1f} ms; memory so far {peak_memory(pid) or 0:.0f} MB"))  # fmt: skip
         return rows
 
 

@@ -145,6 +145,7 @@ class Writer:
 
 
 _FULL = re.compile("no space left|file too large|quota exceeded", re.IGNORECASE)
+_READ_ONLY = re.compile("read-only file system", re.IGNORECASE)
 
 
 def _in_a_sentence(error: Exception) -> Exception:
@@ -155,6 +156,11 @@ def _in_a_sentence(error: Exception) -> Exception:
             return StoreError(
                 "Nothing was saved: the disk of the data folder is full. Make room on it, then try again; "
                 "what was acknowledged before is kept."
+            )
+        if _READ_ONLY.search(str(error)):
+            return StoreError(
+                "Nothing was saved: the disk of the data folder can only be read now, as a disk does after an error of its "
+                "own. Have it checked, then start Worldline again; what was acknowledged before is kept and can be read."
             )
         return StoreError(f"Nothing was saved: {first_line(error)}. Check the disk of the data folder, then try again.")
     return error

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -147,6 +147,56 @@ def _read_only(folder: Path) -> Iterator[None]:
     try:
         subprocess.run(["mount", "-o", "remount,ro,bind", str(folder)], check=True)
         yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_turns_read_only_under_a_store_refuses_in_a_sentence(tmp_path: Path) -> None:
+    """As a disk does after an error of its own. What was acknowledged is read on, and is there when the disk was checked."""
+    with _disk(tmp_path) as (folder, turn_read_only, mend):
+        store = Store.open(folder / "data")
+        hand = _hand(store)
+        kept = store.add_rating_events([_note(hand)]).result()
+        turn_read_only()
+        for _ in range(2):
+            refused = store.add_rating_events([_note(hand)]).exception()
+            assert isinstance(refused, StoreError) and "can only be read now" in str(refused)
+        assert _ids(store) == kept and store.trace(hand.assignment.trace_id) is not None
+        store.close()
+        with pytest.raises(StoreError, match="--data"):
+            Store.open(folder / "data")
+        mend()
+        with Store.open(folder / "data") as again:
+            assert _ids(again) == kept
+            again.add_rating_events([_note(hand)]).result()
+
+
+@contextlib.contextmanager
+def _disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], object], Callable[[], None]]]:
+    """A disk of its own: where it is mounted, what makes it find an error, and what has it checked and mounted anew."""
+    image, folder = tmp_path / "disk.img", tmp_path / "disk"
+    folder.mkdir()
+    with image.open("wb") as file:
+        file.truncate(64_000_000)
+    mount = ["mount", "-o", "loop,errors=remount-ro", str(image), str(folder)]
+    if os.geteuid() != 0 or not all(map(shutil.which, ("mkfs.ext4", "e2fsck", "mount", "umount"))):
+        pytest.skip("only root can make a disk of its own, with mkfs.ext4, e2fsck and mount")
+    subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True)
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no disk of its own may be mounted here")
+
+    device = next(line.split()[0] for line in Path("/proc/mounts").read_text().splitlines() if f" {folder} " in line)
+    trigger = Path("/sys/fs/ext4", Path(device).name, "trigger_fs_error")
+
+    def mend() -> None:
+        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["e2fsck", "-fy", str(image)], capture_output=True)
+        subprocess.run(mount, check=True)
+
+    try:
+        if not trigger.exists():
+            pytest.skip("this kernel cannot be asked to find an error on a disk")
+        yield folder, lambda: trigger.write_text("asked for by a test"), mend
     finally:
         subprocess.run(["umount", str(folder)], check=True)
 
