@@ -152,6 +152,8 @@ class RatingLog:
                 known.status_seq = event.seq
                 latest[event.assignment_id] = event
         for assignment_id, event in latest.items():
+            if event.action != "skip":
+                self._see_if_late(con, assignment_id, now)
             con.execute(
                 "update assignment set status = ?, status_reason = ?, status_seq = ?, submitted_at = ?, "
                 "updated_at = ? where assignment_id = ?",
@@ -164,13 +166,10 @@ class RatingLog:
                     assignment_id,
                 ],
             )
-            if event.action == "submit":
-                self._see_if_late(con, assignment_id, now)
         for assignment_id, known in touched.items():
             lease = timedelta(minutes=known.lease_minutes)
             if known.lease_expires_at - now < lease / 2:  # not on every key press: an update costs more than an append
-                if known.lease_expires_at < now:
-                    self._see_if_late(con, assignment_id, now)
+                self._see_if_late(con, assignment_id, now)  # not by what is remembered: an admin may have released it
                 known.lease_expires_at = now + lease
                 con.execute(
                     "update assignment set lease_expires_at = ?, status = if(status = 'offered', 'leased', status) "
@@ -179,11 +178,11 @@ class RatingLog:
                 )
 
     def _see_if_late(self, con: duckdb.DuckDBPyConnection, assignment_id: str, now: datetime) -> None:
-        """A lease may have ended and its place been taken: the work is kept, as an extra rating."""
+        """A lease may have ended, or the item been skipped, and its place been taken: the work is kept, as an extra rating."""
         from storage.queues.claims import lost_place  # which knows this module
 
         lasting = con.execute(
-            "select 1 from assignment where assignment_id = ? and lease_expires_at >= ? and not late",
+            "select 1 from assignment where assignment_id = ? and lease_expires_at >= ? and status <> 'skipped' and not late",
             [assignment_id, now],
         ).fetchone()
         if lasting:  # nobody can have taken its place; nearly all work ends so

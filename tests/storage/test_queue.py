@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 
+from storage import ratings
+from storage.queues import claims
 from storage.queues.assignments import Assignment
+from storage.ratings import utc_now
 from storage.store import Store, StoreError
 from tests.storage.helpers import Rater, make_trace, rate
 
@@ -103,6 +107,42 @@ def test_a_lease_that_ran_out_is_free_and_late_work_is_kept(store: Store) -> Non
 def _expire(con: object, items: list[object]) -> list[None]:
     con.execute("update assignment set lease_expires_at = timestamp '2020-01-01'")  # type: ignore[attr-defined]
     return [None] * len(items)
+
+
+def test_a_skip_taken_back_after_another_took_the_place_is_an_extra_rating(store: Store) -> None:
+    _fill(store, 1)
+    store.set_queue(overlap=1).result()
+    first = Rater(store, _take(store, "first"))
+    first.send("skip", value_text="unsure")
+    second = Rater(store, _take(store, "second"))
+    first.send("reopen")
+    for hand in (first, second):
+        hand.step(0, 1)
+        hand.submit()
+    assert _late(store) == {"first": True, "second": False}
+
+
+def test_a_lease_that_was_released_is_not_renewed_over_whoever_has_the_place_now(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fill(store, 1)
+    store.set_queue(overlap=1).result()
+    first = Rater(store, _take(store, "first"))
+    first.step(0, 1)
+    assert store.write(claims.release, first.assignment.assignment_id).result()
+    second = Rater(store, _take(store, "second"))
+    later = utc_now() + timedelta(minutes=45)  # past half of the lease that was released
+    for module in (claims, ratings):
+        monkeypatch.setattr(module, "utc_now", lambda: later)
+    for hand in (second, first):
+        hand.step(1, 1)
+    for hand in (first, second):
+        hand.submit()
+    assert _late(store) == {"first": True, "second": False}
+
+
+def _late(store: Store) -> dict[str, bool]:
+    return dict(store.query("select rater_id, late from assignment"))
 
 
 def test_the_slot_key_refuses_a_second_claim_of_the_same_slot(store: Store) -> None:
