@@ -159,11 +159,17 @@ class Snapshot:
 
     def rows(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
         """Row by row, so that a large snapshot never has to fit in memory. Rows of one trace stand together."""
+        for batch in self.batches(columns, 256):
+            values = batch.to_pydict()  # in half the time of `to_pylist`
+            for row in zip(*values.values(), strict=True):
+                yield dict(zip(values, row, strict=True))
+
+    def batches(self, columns: Sequence[str] | None, size: int) -> Iterator[pa.RecordBatch]:
+        """The rows as Arrow has them, at most `size` at a time."""
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(self.data_path) as file:
-            for batch in file.iter_batches(batch_size=256, columns=list(columns) if columns else None):
-                yield from batch.to_pylist()
+            yield from file.iter_batches(batch_size=size, columns=list(columns) if columns else None)
 
     def pairs(self) -> Iterator[dict[str, Any]]:
         """The comparisons, those of one pair together."""
@@ -318,8 +324,8 @@ def _warnings(spec: SnapshotSpec, selection: Selection) -> list[str]:
     later = n["later"]
     if later:
         found.append(
-            f"{later} of {rows} rows are later turns of a conversation: exports and training give their question "
-            "alone, without what came before it (`earlier` says what did)."
+            f"{later} of {rows} rows are later turns of a conversation: exports and reward models take their question "
+            "alone; fine-tuning gives what came before it too, where those traces are in the snapshot (`earlier`)."
         )
     seen = n["prelabel_visible"]
     if seen:

@@ -58,9 +58,18 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def fit_vocabulary(model: Any, tokenizer: Any) -> None:
-    """Room for an added separator (its embedding starts as the mean of the others). Never shrinks the vocabulary."""
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=True)
+    """Room for added tokens, which start as the mean of the others: never drawn, for a resumed job must start alike.
+
+    Never shrinks the vocabulary.
+    """
+    import torch
+
+    old = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > old:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        with torch.no_grad():
+            for table in filter(None, (model.get_input_embeddings(), model.get_output_embeddings())):
+                table.weight[old:] = table.weight[:old].mean(dim=0)
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from training.recipe import Recipe
+from training.rows import Rows
 from training.run_folder import Run
 
 
@@ -40,6 +41,8 @@ class Kind:
     train: (snapshot folder or None, recipe, run) -> Outcome. It says what it does with `run.phase`, trains with
         `loop.fit` (or reports through `watch.watching`), and raises JobError, RowsError or Stopped.
     used_as: what "use in workbench" does with the result: it scores steps, it answers questions, or neither.
+    rows: (snapshot folder or None, recipe, most) -> the rows that `train` learns from, of all traces or of the first `most`,
+        and the tokenizer they were made with; what the page shows before a start. None: rows are made while training.
     files: input files beside the snapshot; their hashes are kept, and a job whose files changed is not resumed.
     """
 
@@ -53,3 +56,4 @@ class Kind:
     hint: str = ""  # some overrides, one a line, as an example on the page
     needs_snapshot: Callable[[Any], bool] = lambda recipe: True
     files: Callable[[Any], list[Path]] = lambda recipe: []
+    rows: Callable[[Path | None, Any, int | None], tuple[Rows, Any]] | None = None

@@ -109,8 +109,9 @@ class _Loop:
             run.say(
                 f"{topology.parallel} over {topology.world} processes: each shares every step on {topology.device.type}"
             )
-        decayed = [p for p in self.model.parameters() if p.ndim >= 2]
-        others = [p for p in self.model.parameters() if p.ndim < 2]  # gains and biases
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        decayed = [p for p in trained if p.ndim >= 2]
+        others = [p for p in trained if p.ndim < 2]  # gains and biases
         groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=cuda or topology.parallel != "fsdp2")
         self.step = 0

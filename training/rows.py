@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.formats import steiner_tokens as t
-from core.scoring.encoding import EncodingError, encode_prompt, encode_steps
+from core.scoring.encoding import EncodingError, encode_messages, encode_steps
+from core.trace import Earlier
 from storage.exports.prm800k import way_to_the_end
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class JudgedTrace:
     step_texts: tuple[str, ...]
     parents: tuple[int | None, ...]
     judgements: tuple[Judgement, ...]
+    earlier: Earlier | None = None  # the turns that came before its question
 
 
 @dataclass(frozen=True)
@@ -110,16 +112,20 @@ def data_sha256(snapshot: Path) -> str:
     return digest
 
 
-def read_traces(snapshot: Path) -> list[JudgedTrace]:
-    """The traces of a snapshot, those of several raters joined, in the order of their ids. Raises RowsError."""
+def read_traces(snapshot: Path, most: int | None = None) -> list[JudgedTrace]:
+    """The traces of a snapshot, those of several raters joined, in the order of their ids. Raises RowsError.
+
+    most: only so many of the file's first rows, for a look at them.
+    """
     import polars as pl
 
-    table = pl.read_parquet(snapshot / "data.parquet")
+    table = pl.read_parquet(snapshot / "data.parquet", n_rows=most)
     missing = [c for c in COLUMNS if c not in table.columns]
     if missing:
         raise RowsError(f'{snapshot / "data.parquet"} has no column "{missing[0]}". Was it written by another version?')
     groups: dict[str, list[dict[str, Any]]] = {}
-    for row in table.select(COLUMNS).iter_rows(named=True):
+    later = ["earlier"] if "earlier" in table.columns else []  # labels made without people have no turns
+    for row in table.select(*COLUMNS, *later).iter_rows(named=True):
         groups.setdefault(row["segmentation_id"], []).append(row)
     traces = [_join(groups[key]) for key in sorted(groups)]
     split_of: dict[str, str] = {}
@@ -147,6 +153,7 @@ def _join(rows: list[dict[str, Any]]) -> JudgedTrace:
         first["trace_id"], first["problem_id"], first["prompt"], first["response"], first["finish_reason"],
         first["format"], first["solved"], first["split"], tuple(first["step_text"]),
         tuple(first["parent"] or [None] * n), tuple(judgements),
+        Earlier.from_json(json.loads(first["earlier"])) if first.get("earlier") else None,
     )  # fmt: skip
 
 
@@ -260,16 +267,32 @@ def response_pieces(trace: JudgedTrace, backtracks: str) -> list[tuple[str, bool
 
 
 def sft_rows(traces: Sequence[JudgedTrace], tokenizer: Any, recipe: SftRecipe) -> Rows:
-    """Rows of the traces that `choose` takes and that fit. Raises RowsError when nothing is left to train on."""
+    """Rows of the traces that `choose` takes and that fit. Raises RowsError when nothing is left to train on.
+
+    A row is what was said before, the question, `pauses` pause tokens (Goyal et al. 2024, section 3.2: the last one's
+    output is the first that is judged), and the response. Only the last turn's response is learned.
+    """
+    from training.conversations import turns_before
+
     sides: dict[str, list[TokenRow]] = {"train": [], "test": []}
     counts = {"traces": len(traces), "traces_not_chosen": 0, "traces_over_max_tokens": 0}
+    pauses = [pause_id(tokenizer, recipe.pause_token)] * recipe.pauses if recipe.pauses else []
+    by_id = {trace.trace_id: trace for trace in traces}
     seen: set[str] = set()
     for trace in traces:
         if not wanted(trace, recipe.choose) or trace.trace_id in seen:
             counts["traces_not_chosen"] += 1
             continue
         seen.add(trace.trace_id)
-        ids = encode_prompt(tokenizer, trace.prompt)
+        turns = turns_before(trace, by_id, recipe.turns)
+        if turns is None:
+            counts["traces_whose_earlier_turns_are_not_in_the_snapshot"] = (
+                counts.get("traces_whose_earlier_turns_are_not_in_the_snapshot", 0) + 1
+            )
+            continue
+        if turns.turns:
+            counts["later_turns"] = counts.get("later_turns", 0) + 1
+        ids = [*encode_messages(tokenizer, turns.messages(trace.prompt)), *pauses]
         labels: list[float] = [IGNORE] * len(ids)
         for text, learn in response_pieces(trace, recipe.backtracks):
             piece = tokenizer(text, add_special_tokens=False).input_ids
@@ -289,6 +312,17 @@ def sft_rows(traces: Sequence[JudgedTrace], tokenizer: Any, recipe: SftRecipe) -
     }
     _need_training_rows(sides, counts, what[recipe.choose], "Give some traces a good verdict")
     return Rows(tuple(sides["train"]), tuple(sides["test"]), counts)
+
+
+def pause_id(tokenizer: Any, token: str) -> int:
+    """The id of the pause token. Raises RowsError where the model has none."""
+    found = tokenizer.convert_tokens_to_ids(token)
+    if found is None or found == tokenizer.unk_token_id:
+        raise RowsError(
+            f'pause_token = "{token}" is not a token of the base model. Add it with new_tokens=["pause"] (or a file that '
+            "describes it), or train without pauses."
+        )
+    return int(found)
 
 
 def _need_training_rows(sides: dict[str, list[TokenRow]], counts: dict[str, int], what: str, mend: str) -> None:

@@ -40,12 +40,15 @@ def separator_id(tokenizer: Any) -> int:
 
 def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
     """The question as the model is asked it, up to where its answer begins (by the chat template if there is one)."""
+    return encode_messages(tokenizer, [{"role": "user", "content": prompt}])
+
+
+def encode_messages(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
+    """A conversation up to where the next answer begins: by the chat template, or else one message a line."""
     if tokenizer.chat_template:
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
-        )
+        text = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
     else:
-        text = f"{tokenizer.bos_token or ''}{prompt}\n"
+        text = (tokenizer.bos_token or "") + "".join(f"{message['content']}\n" for message in messages)
     return tokenizer(text, add_special_tokens=False).input_ids
 
 

@@ -12,29 +12,30 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from core.scoring.encoding import encode_prompt
-from training.base_model import base_folder, load_tokenizer
 from training.kind import Card, Kind, Outcome
-from training.kinds.sft import train_language_model
-from training.recipe import Recipe
-from training.rows import IGNORE, JudgedTrace, Rows, RowsError, TokenRow, read_traces
-from training.run_folder import JobError, Run
+from training.kinds.sft import LanguageRecipe, language_tokenizer, train_language_model
+from training.new_tokens import token_files
+from training.rows import IGNORE, JudgedTrace, Rows, RowsError, TokenRow, pause_id, read_traces
+from training.run_folder import Run
 
 # Every tenth document is held out, by its hash: the same document is always on the same side.
 HELD_OUT = 10
+# Characters of a document that a look at the rows reads.
+LOOK = 20_000
 
 
-class CptRecipe(Recipe):
+class CptRecipe(LanguageRecipe):
     """Continued pre-training on plain text or traces."""
 
     kind: ClassVar[str] = "cpt"
     texts: str
-    pause_token: str
     pause_share: Annotated[float, Field(ge=0, le=0.5)]
 
 
@@ -89,34 +90,32 @@ def with_pauses(ids: list[int], pause: int, share: float, rng: random.Random) ->
     return found + ids[at:]
 
 
-def train(snapshot: Path | None, recipe: CptRecipe, run: Run) -> Outcome:
-    """Train on nine tenths of the documents, measure on the rest, save to the run's `model/`."""
-    base = base_folder(recipe.base)
-    tokenizer = load_tokenizer(base)
-    run.phase("reading the text")
+def rows_of(snapshot: Path | None, recipe: CptRecipe, most: int | None = None) -> tuple[Rows, Any]:
+    """See `training.kind.Kind`."""
+    tokenizer, _ = language_tokenizer(recipe)
 
     def encoded(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False).input_ids
 
     if recipe.texts:
-        texts = [text for text in documents(Path(recipe.texts).expanduser()) if text]
+        some = islice(documents(Path(recipe.texts).expanduser()), most)
+        texts = [text if most is None else text[:LOOK] for text in some if text]
         splits = [_split(text) for text in texts]
         ids = [encoded(text) for text in texts]
     else:
         assert snapshot is not None
-        unique: dict[str, JudgedTrace] = {trace.trace_id: trace for trace in read_traces(snapshot)}
+        unique: dict[str, JudgedTrace] = {trace.trace_id: trace for trace in read_traces(snapshot, most)}
         splits = [trace.split for trace in unique.values()]
         ids = [encode_prompt(tokenizer, trace.prompt) + encoded(trace.response) for trace in unique.values()]
-    pause = None
-    if recipe.pause_share:
-        pause = tokenizer.convert_tokens_to_ids(recipe.pause_token)
-        if pause is None or pause == tokenizer.unk_token_id:
-            raise JobError(
-                f'pause_token = "{recipe.pause_token}" is not a token of the base model. Add it to its tokenizer, or set '
-                "pause_share = 0."
-            )
-    rows = cpt_rows(ids, tokenizer.eos_token_id, recipe, pause, splits)
-    return train_language_model(rows, base, tokenizer, recipe, run)
+    pause = pause_id(tokenizer, recipe.pause_token) if recipe.pause_share else None
+    return cpt_rows(ids, tokenizer.eos_token_id, recipe, pause, splits), tokenizer
+
+
+def train(snapshot: Path | None, recipe: CptRecipe, run: Run) -> Outcome:
+    """Train on nine tenths of the documents, measure on the rest, save to the run's `model/`."""
+    run.phase("reading the text")
+    rows, _ = rows_of(snapshot, recipe)
+    return train_language_model(rows, recipe, run)
 
 
 def _split(text: str) -> str:
@@ -132,7 +131,11 @@ KIND = Kind(
     used_as="model",
     hint="texts=/path/to/texts.jsonl\nepochs=1",
     needs_snapshot=lambda recipe: not recipe.texts,
-    files=lambda recipe: [Path(recipe.texts).expanduser()] if recipe.texts else [],
+    rows=rows_of,
+    files=lambda recipe: [
+        *([Path(recipe.texts).expanduser()] if recipe.texts else []),
+        *token_files(recipe.new_tokens),
+    ],
     card=Card(
         tag="text-generation",
         use="An ordinary `*ForCausalLM` with the tokenizer of its base model.",

@@ -83,14 +83,18 @@ def orm_rows(traces: Sequence[JudgedTrace], tokenizer: Any, recipe: OrmRecipe) -
     return Rows(tuple(sides["train"]), tuple(sides["test"]), counts)
 
 
+def rows_of(snapshot: Path | None, recipe: OrmRecipe, most: int | None = None) -> tuple[Rows, Any]:
+    """See `training.kind.Kind`."""
+    assert snapshot is not None
+    tokenizer = load_tokenizer(base_folder(recipe.base))
+    return orm_rows(read_traces(snapshot, most), tokenizer, recipe), tokenizer
+
+
 def train(snapshot: Path | None, recipe: OrmRecipe, run: Run) -> Outcome:
     """Train on the train split, measure at the end of held-out responses, save to the run's `model/`."""
-    assert snapshot is not None
     run.phase("reading the snapshot")
-    base = base_folder(recipe.base)
-    tokenizer = load_tokenizer(base)
-    rows = orm_rows(read_traces(snapshot), tokenizer, recipe)
-    made = train_scorer(rows, base, tokenizer, separator_id(tokenizer), recipe, run)
+    rows, tokenizer = rows_of(snapshot, recipe)
+    made = train_scorer(rows, base_folder(recipe.base), tokenizer, separator_id(tokenizer), recipe, run)
     # A response is one "step" here: what is called a step in a PRM's figures is a response, and a label a token.
     names = {"n_test_steps": "n_test_responses", "n_train_steps": "n_train_tokens"}
     figures = {names.get(k, k): v for k, v in made.figures.items() if k not in ("first_error_f1", "n_test_traces")}
@@ -103,6 +107,7 @@ KIND = Kind(
     does="learns to score whole responses from whether they were right",
     recipe=OrmRecipe,
     train=train,
+    rows=rows_of,
     used_as="file",
     hint="outcome=either\nepochs=2",
     card=Card(

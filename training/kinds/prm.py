@@ -138,17 +138,20 @@ def held_out_figures(scored: Sequence[ScoredTrace]) -> dict[str, Any]:
     return figures
 
 
+def rows_of(snapshot: Path | None, recipe: PrmRecipe, most: int | None = None) -> tuple[Rows, Any]:
+    """See `training.kind.Kind`."""
+    assert snapshot is not None
+    tokenizer = load_tokenizer(base_folder(recipe.base))
+    return prm_rows(read_traces(snapshot, most), tokenizer, recipe), tokenizer
+
+
 def train(snapshot: Path | None, recipe: PrmRecipe, run: Run) -> Outcome:
     """Train on the train split, measure on the test split, save to the run's `model/`."""
     from core.scoring.encoding import separator_id
 
-    assert snapshot is not None
     run.phase("reading the snapshot")
-    traces = read_traces(snapshot)
-    base = base_folder(recipe.base)
-    tokenizer = load_tokenizer(base)
-    rows = prm_rows(traces, tokenizer, recipe)
-    return train_scorer(rows, base, tokenizer, separator_id(tokenizer), recipe, run)
+    rows, tokenizer = rows_of(snapshot, recipe)
+    return train_scorer(rows, base_folder(recipe.base), tokenizer, separator_id(tokenizer), recipe, run)
 
 
 def train_scorer(rows: Rows, base: Path, tokenizer: Any, separator: int, recipe: Recipe, run: Run) -> Outcome:
@@ -199,6 +202,7 @@ KIND = Kind(
     does="learns to score each step from the ratings",
     recipe=PrmRecipe,
     train=train,
+    rows=rows_of,
     used_as="scorer",
     hint="epochs=2\nlearning_rate=1e-3\nneutral_as=good",
     card=Card(

@@ -1,5 +1,7 @@
 """Supervised fine-tuning on the traces that people approved: next-token loss on the response, never on the question.
 
+Of the whole model, or (`lora_rank`) of low-rank pairs beside it (`training/lora.py`); with new tokens (`training/new_tokens.py`)
+the saved tables are compared with the first ones, and the job fails when another row moved than may have.
 Which traces and which of their tokens is decided in `rows.py`. Reports the mean loss per token on held-out traces
 before and after. Knows rows and a run; knows no snapshot format and no process. Simplified: the logits of all labelled
 tokens of a forward pass are there at once, so with a large vocabulary `batch` is what memory allows.
@@ -10,11 +12,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from training.base_model import base_folder, fit_vocabulary, load_tokenizer, save_model
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from training.base_model import base_folder, load_tokenizer, save_model
+from training.conversations import GivenAs
 from training.kind import Card, Kind, Outcome
 from training.loop import fit
+from training.lora import add_lora, merge, save_adapter
+from training.new_tokens import (
+    add_to_tokenizer,
+    first_tables,
+    place,
+    prove,
+    read_descriptions,
+    saved_tables,
+    token_files,
+    train_rows_alone,
+)
 from training.packing import batch_of, outputs
 from training.recipe import Recipe
 from training.rows import IGNORE, Rows, TokenRow, read_traces, sft_rows
@@ -23,10 +40,31 @@ from training.run_folder import Run
 EVAL_TRACES = 4
 
 
-class SftRecipe(Recipe):
+class LanguageRecipe(Recipe):
+    """What next-token training has in common."""
+
+    new_tokens: list[str]
+    lora_rank: Annotated[int, Field(ge=0, le=1024)]
+    pause_token: str
+
+    @model_validator(mode="after")
+    def _low_rank_leaves_the_rest_alone(self) -> Self:
+        if self.lora_rank and self.processes > 1 and self.parallel == "fsdp2":
+            raise PydanticCustomError("lora", 'pairs (lora_rank) are not sharded; use parallel = "ddp" with lora_rank')
+        if self.lora_rank and self.new_tokens and self.weight_decay:
+            raise PydanticCustomError(
+                "lora",
+                "weight_decay would move the rows of old tokens too; set weight_decay = 0 with lora_rank and new_tokens",
+            )
+        return self
+
+
+class SftRecipe(LanguageRecipe):
     """Supervised fine-tuning on traces that people approved."""
 
     kind: ClassVar[str] = "sft"
+    pauses: Annotated[int, Field(ge=0, le=1000)]
+    turns: GivenAs
     choose: Literal["approved", "solved", "either"]
     backtracks: Literal["keep", "mask", "cut"]
 
@@ -69,26 +107,44 @@ def held_out_loss(model: Any, rows: Sequence[TokenRow], run: Run | None = None) 
     return total / n if n else None
 
 
+def language_tokenizer(recipe: LanguageRecipe) -> tuple[Any, dict[int, str]]:
+    """The base model's tokenizer with the recipe's new tokens, and which ids are new: id → description."""
+    tokenizer = load_tokenizer(base_folder(recipe.base))
+    return tokenizer, add_to_tokenizer(tokenizer, read_descriptions(recipe.new_tokens))
+
+
+def rows_of(snapshot: Path | None, recipe: SftRecipe, most: int | None = None) -> tuple[Rows, Any]:
+    """See `training.kind.Kind`."""
+    assert snapshot is not None
+    tokenizer, _ = language_tokenizer(recipe)
+    return sft_rows(read_traces(snapshot, most), tokenizer, recipe), tokenizer
+
+
 def train(snapshot: Path | None, recipe: SftRecipe, run: Run) -> Outcome:
     """Train on the train split, measure on the test split, save to the run's `model/`."""
-    assert snapshot is not None
     run.phase("reading the snapshot")
-    traces = read_traces(snapshot)
-    base = base_folder(recipe.base)
-    tokenizer = load_tokenizer(base)
-    rows = sft_rows(traces, tokenizer, recipe)
-    return train_language_model(rows, base, tokenizer, recipe, run)
+    rows, _ = rows_of(snapshot, recipe)
+    return train_language_model(rows, recipe, run)
 
 
-def train_language_model(rows: Rows, base: Path, tokenizer: Any, recipe: Recipe, run: Run) -> Outcome:
-    """Next-token training on rows; reports the held-out loss before and after."""
+def train_language_model(rows: Rows, recipe: LanguageRecipe, run: Run) -> Outcome:
+    """Next-token training on rows; reports the held-out loss before and after, and proves which rows of the tables moved."""
     import torch
     from transformers import AutoModelForCausalLM
 
+    base = base_folder(recipe.base)
+    tokenizer, new = language_tokenizer(recipe)
     run.say(f"{len(rows.train)} rows to train on, {len(rows.test)} held out: {rows.counts}")
     run.phase("loading the base model")
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    fit_vocabulary(model, tokenizer)
+    unsaid = place(model, tokenizer, new)
+    if unsaid:
+        run.say(f"the base model knows no word of what these tokens mean, so they begin as the mean of all: {unsaid}")
+    proving = bool(new or recipe.lora_rank) and run.leads
+    first = first_tables(model) if proving else None
+    pairs = add_lora(model, recipe.lora_rank, recipe.seed) if recipe.lora_rank else []
+    if pairs and new:
+        train_rows_alone(model, new)
     before = None
     if run.leads:
         run.phase("measuring the base model on held-out rows")
@@ -104,7 +160,18 @@ def train_language_model(rows: Rows, base: Path, tokenizer: Any, recipe: Recipe,
         "n_train_tokens": sum(y != IGNORE for row in rows.train for y in row.labels),
     }  # fmt: skip
     run.phase("saving the model")
+    if pairs:
+        if not new:  # an adapter has no room for new rows: servers take them in the merged model alone
+            save_adapter(model, str(base), run.folder.path / "adapter")
+        merge(model, pairs)
+    model.requires_grad_(True)
     save_model(model, tokenizer, run.folder.path / "model")
+    if first is not None:
+        run.phase("comparing the saved tables with the first ones")
+        figures |= prove(
+            first, saved_tables(model, run.folder.path / "model"), rows.train, new, alone=bool(pairs),
+            decays=recipe.weight_decay > 0, padding=model.get_input_embeddings().padding_idx,
+        )  # fmt: skip
     return Outcome(figures, rows.counts)
 
 
@@ -115,6 +182,8 @@ KIND = Kind(
     recipe=SftRecipe,
     train=train,
     used_as="model",
+    rows=rows_of,
+    files=lambda recipe: token_files(recipe.new_tokens),
     hint="epochs=2\nchoose=approved\nbacktracks=keep",
     card=Card(
         tag="text-generation",
