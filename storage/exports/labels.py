@@ -79,7 +79,7 @@ def groups(
     left = Counter() if left is None else left
     unneeded = _unneeded(snapshot, policies)
     wanted = tuple(name for name in dict.fromkeys((*columns, *NEEDED)) if name not in unneeded)
-    for rows in by_trace(snapshot.rows(wanted)):
+    for rows in by_trace(_numbered(snapshot.rows(wanted))):
         kept = []
         for row in rows:
             if policies.split not in ("all", row["split"]):
@@ -92,6 +92,13 @@ def groups(
             left[f"of traces with fewer than {policies.min_raters} raters"] += len(kept)
         elif kept:
             yield [settled(row, policies) for row in kept]
+
+
+def _numbered(rows: Iterable[Row]) -> Iterator[Row]:
+    """`at` is the number of the row in the snapshot: where its texts are."""
+    for at, row in enumerate(rows):
+        row["at"] = at
+        yield row
 
 
 def _unneeded(snapshot: Snapshot, policies: Policies) -> set[str]:

@@ -11,10 +11,11 @@ response.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from storage.exports.columns import beside, chosen, occurrences, token_counts
 from storage.exports.labels import Labelled, label_steps, recut_warning, sources
 from storage.exports.policies import Policies
 from storage.exports.writing import Format, Looking, Plan, Row
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 LOPSIDED = 0.85  # the share of one class in common step data, where token accuracy already says nothing
 READ = (
-    "trace_id", "problem_id", "prompt", "model", "solved", "rater_id", "assignment_id", "segmentation_id", "step_text",
-    "rating", "unsure", "first_error", "prelabel_visible", "split",
+    "trace_id", "problem_id", "model", "solved", "rater_id", "assignment_id", "segmentation_id", "rating" "unsure",
+    "first_error", "prelabel_visible", "split",
 )  # fmt: skip
 _KEPT = ("trace_id", "problem_id", "assignment_id", "segmentation_id", "rater_id", "model", "solved")
 _BEYOND = "ratings after a gap"  # counted beside the rows left out, and taken out again by `look`
@@ -55,53 +56,74 @@ def schema(options: Any) -> pa.Schema:
     )  # fmt: skip
 
 
-def rows(snapshot: Snapshot, options: StepwiseOptions, left: Counter[str]) -> Iterator[Row]:
+def rows(snapshot: Snapshot, options: StepwiseOptions, left: Counter[str]) -> Iterator[pa.RecordBatch]:
     """The rows of the export; snapshot rows without a first label are left out."""
+    for texts, at, made in beside(snapshot, ("prompt", "step_text"), _labelled(snapshot, options, left)):
+        yield _batch(snapshot.snapshot_id, options, texts, at, made)
+
+
+def _labelled(
+    snapshot: Snapshot, options: StepwiseOptions, left: Counter[str]
+) -> Iterator[tuple[int, tuple[Row, Labelled]]]:
+    """What has labels: where its texts are, what is known of it, and its labels."""
     for source in sources(snapshot, options, READ, left):
         labelled = label_steps(source, options.neutral_as, options.stop_at_first_error)
         if labelled.cut not in ("first error", "end"):
             left[_BEYOND] += labelled.beyond
         if labelled.labels:
-            yield _row(snapshot, source, labelled)
+            yield source["at"], (source, labelled)
         else:
             left[_DROPPED + labelled.cut] += 1
 
 
-def _row(snapshot: Snapshot, source: Row, labelled: Labelled) -> Row:
-    return {
-        "prompt": source["prompt"],
-        "completions": source["step_text"][: len(labelled.labels)],
-        "labels": labelled.labels,
-        "step_gap": "",
-        **{name: source[name] for name in _KEPT},
-        "n_steps": len(source["step_text"]),
-        "ends_at": labelled.cut,
-        "prelabel_visible": source["prelabel_visible"],
-        "split": source["split"],
-        "snapshot_id": snapshot.snapshot_id,
+def _batch(
+    snapshot_id: str,
+    options: StepwiseOptions,
+    texts: pa.RecordBatch,
+    at: Sequence[int],
+    made: Sequence[tuple[Row, Labelled]],
+) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    kept = {name: [source[name] for source, _ in made] for name in (*_KEPT, "prelabel_visible", "split")}
+    columns = {
+        "prompt": texts["prompt"].take(pa.array(at)),
+        "completions": chosen(texts["step_text"], at, [range(len(labelled.labels)) for _, labelled in made]),
+        "labels": [labelled.labels for _, labelled in made],
+        "step_gap": [""] * len(made),
+        "n_steps": [len(source["rating"]) for source, _ in made],
+        "ends_at": [labelled.cut for _, labelled in made],
+        "snapshot_id": [snapshot_id] * len(made),
     }
+    return pa.RecordBatch.from_pydict(kept | columns, schema=schema(options))
 
 
 def look(at: Looking) -> Plan:
     """Figures and warnings. Lengths are prompt + steps + one separator each, as the trainer joins them."""
+    import numpy as np
+
     options: StepwiseOptions = at.options
+    count = None if at.estimated else at.count_tokens
     plan = Plan()
     good = bad = long = lost = longest = separators = 0
     cuts: Counter[str] = Counter()
-    for row in at.made:
-        plan.rows += 1
-        cuts[row["ends_at"]] += 1
-        good += sum(row["labels"])
-        bad += len(row["labels"]) - sum(row["labels"])
-        separators += sum(options.separator in text for text in row["completions"])
-        length = at.count_tokens(row["prompt"])
-        cut = 0
-        for text in row["completions"]:
-            length += at.count_tokens(text) + 1
-            cut += length > options.max_length
-        long += cut > 0
-        lost += cut
-        longest = max(longest, length)
+    for batch in at.made:
+        plan.rows += batch.num_rows
+        cuts.update(batch["ends_at"].to_pylist())
+        labels, steps, ends = (
+            batch["labels"].flatten(), batch["completions"].flatten(), batch["completions"].offsets.to_numpy(),
+        )  # fmt: skip
+        good += labels.true_count
+        bad += labels.false_count
+        separators += int(np.count_nonzero(occurrences(steps, options.separator)))
+        # How long a row is at the end of each step: the steps so far, less those of the rows before it.
+        so_far = np.concatenate([[0], np.cumsum(token_counts(steps, count) + 1)])
+        first = token_counts(batch["prompt"], count) - so_far[ends[:-1]]
+        lengths = so_far[1:] + np.repeat(first, np.diff(ends))
+        beyond_max = np.add.reduceat(lengths > options.max_length, ends[:-1], dtype=np.int64)
+        long += int(np.count_nonzero(beyond_max))
+        lost += int(beyond_max.sum())
+        longest = max(longest, int(lengths.max()))
     beyond = at.left.pop(_BEYOND, 0)
     dropped = {reason.removeprefix(_DROPPED): n for reason, n in at.left.items() if reason.startswith(_DROPPED)}
     plan.histogram = {"good": good, "bad": bad}

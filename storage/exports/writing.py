@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.trace import utc_now
 from storage import cards
 from storage.errors import ExportError
+from storage.exports.columns import CHARS_PER_TOKEN
 from storage.exports.policies import CHOICES, Policies, in_words, sentence
 from storage.snapshots import Snapshot
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
 DATA_PARQUET, DATA_JSONL = "data.parquet", "data.jsonl"
 MANIFEST_FORMAT = "worldline-export"
-CHARS_PER_TOKEN = 4  # the usual rule of thumb for English; the count of spaces is the other bound
 BATCH = 512  # rows held at a time while writing; more only give Python's garbage collector more to walk over
 SAMPLE = 3  # rows of the preview
 SAMPLE_CHARS, SAMPLE_ITEMS = 600, 40  # of each text and list in it: enough to see what a row is
@@ -79,7 +80,7 @@ class Looking:
 
     snapshot: Snapshot
     options: Any
-    made: Iterator[Row]
+    made: Iterator[Any]
     count_tokens: Callable[[str], int]
     estimated: bool
     left: Counter[str]
@@ -90,7 +91,8 @@ class Format:
     """One export format.
 
     options: a frozen dataclass made of `Policies`, with a default for every field; `uses` names the policies it honours,
-    `choices` the values that its own fields may have. rows: makes the rows of a snapshot and counts what is left out.
+    `choices` the values that its own fields may have. rows: makes the rows of a snapshot (one by one, or as Arrow's batches
+    where they are many and full of text) and counts what is left out.
     look: reads them as they pass for figures and warnings. cannot: what of a snapshot the format has no place for.
     save: writes the files where they are not Parquet and JSONL of the rows; its answer is {file: rows}. configs: of the
     written files those that `load_dataset` reads, {configuration: {split: file}}; by default the first file.
@@ -102,7 +104,7 @@ class Format:
     uses: tuple[str, ...]
     choices: Mapping[str, tuple[Any, ...]]
     schema: Callable[[Any], pa.Schema]
-    rows: Callable[[Snapshot, Any, Counter[str]], Iterator[Row]]
+    rows: Callable[[Snapshot, Any, Counter[str]], Iterator[Any]]
     look: Callable[[Looking], Plan]
     columns: Mapping[str, str]
     cannot: tuple[str, ...] = ()
@@ -166,19 +168,20 @@ def make_plan(
     form: Format,
     options: Any,
     count_tokens: Callable[[str], int] | None,
-    each: Callable[[Row], None] | None = None,
+    each: Callable[[Any], None] | None = None,
 ) -> Plan:
     """Look at every row once; `each` is given the rows on the way, to be written."""
     left = Counter[str]()
     sample: list[Row] = []
 
-    def passing() -> Iterator[Row]:
-        for row in form.rows(snapshot, options, left):
+    def passing() -> Iterator[Any]:
+        for made in form.rows(snapshot, options, left):
             if len(sample) < SAMPLE:
-                sample.append(_shortened(row))
+                more = [made] if isinstance(made, dict) else made.slice(0, SAMPLE - len(sample)).to_pylist()
+                sample.extend(map(_shortened, more))
             if each is not None:
-                each(row)
-            yield row
+                each(made)
+            yield made
 
     plan = form.look(Looking(snapshot, options, passing(), count_tokens or estimate_tokens, count_tokens is None, left))
     plan.sample, plan.left_out = sample, dict(sorted(left.items()))
@@ -210,6 +213,8 @@ def write(
             if form.save is None:
                 with _table(form, options, work) as put:
                     plan = make_plan(snapshot, form, options, count_tokens, put)
+                if plan.rows:
+                    _lines(work)
             else:
                 plan = make_plan(snapshot, form, options, count_tokens)
             if not plan.rows:
@@ -254,8 +259,8 @@ def _refuse_foreign(out_dir: Path) -> set[str]:
 
 
 @contextmanager
-def _table(form: Format, options: Any, work: Path) -> Iterator[Callable[[Row], None]]:
-    """Parquet and JSONL of the rows that are put. While a batch is packed and written by a second thread (which for the most
+def _table(form: Format, options: Any, work: Path) -> Iterator[Callable[[Any], None]]:
+    """Parquet of the rows that are put. While a batch is packed and written by a second thread (which for the most
     part leaves Python's lock alone) the next one is made.
     """
     import pyarrow as pa
@@ -264,33 +269,37 @@ def _table(form: Format, options: Any, work: Path) -> Iterator[Callable[[Row], N
     schema = form.schema(options)
     with (
         pq.ParquetWriter(work / DATA_PARQUET, schema, compression="zstd") as parquet,
-        (work / DATA_JSONL).open("wb") as jsonl,
         ThreadPoolExecutor(1) as writer,
     ):
         batch: list[Row] = []
         before: Future[None] | None = None
 
-        def save(rows: Sequence[Row]) -> None:
-            table = pa.Table.from_pylist(rows, schema=schema)
-            assert all(table[name].null_count == 0 for name in form.columns if name in schema.names), (
+        def save(made: Sequence[Row] | pa.RecordBatch) -> None:
+            rows = made if isinstance(made, pa.RecordBatch) else pa.RecordBatch.from_pylist(made, schema=schema)
+            assert all(rows[name].null_count == 0 for name in form.columns if name in schema.names), (
                 "an export made a null"
             )
-            parquet.write_table(table)
-            jsonl.write(json_lines(rows))
+            parquet.write_batch(rows)
 
-        def flush() -> None:
-            nonlocal batch, before
+        def flush(made: Sequence[Row] | pa.RecordBatch) -> None:
+            nonlocal before
             if before is not None:
                 before.result()
-            before, batch = writer.submit(save, batch), []
+            before = writer.submit(save, made)
 
-        def put(row: Row) -> None:
-            batch.append(row)
+        def put(made: Row | pa.RecordBatch) -> None:
+            nonlocal batch
+            if isinstance(made, pa.RecordBatch):
+                flush(made)
+                return
+            batch.append(made)
             if len(batch) == BATCH:
-                flush()
+                flush(batch)
+                batch = []
 
         yield put
-        flush()
+        if batch:
+            flush(batch)
         if before is not None:
             before.result()
 
@@ -307,6 +316,23 @@ def _one_line(line: bytes) -> bytes:
     for found, escaped in _LINE_BREAKS.items():
         line = line.replace(found, escaped)
     return line
+
+
+def _lines(work: Path) -> None:
+    """JSONL of the Parquet file: the same rows, each of them one line to every reader."""
+    import duckdb
+
+    source, target = (str(work / name).replace("'", "''") for name in (DATA_PARQUET, DATA_JSONL))
+    with duckdb.connect(config={"memory_limit": "1GB", "temp_directory": str(work)}) as con:
+        con.execute("set enable_progress_bar = false")
+        con.execute(f"copy (select * from read_parquet('{source}')) to '{target}' (format json, array false)")
+    with (work / DATA_JSONL).open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as text:
+        if all(text.find(found) < 0 for found in _LINE_BREAKS):
+            return
+        with (work / "lines").open("wb") as escaped:
+            for line in iter(text.readline, b""):
+                escaped.write(_one_line(line))
+    (work / "lines").replace(work / DATA_JSONL)
 
 
 def _schema_check(form: Format, options: Any, path: Path, expected: int) -> str:
