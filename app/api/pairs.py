@@ -183,7 +183,10 @@ async def next_pair(bench: Bench, me: Me, asked: NextPairIn | None = None) -> di
 
     def take() -> dict[str, Any]:
         if queue_id is not None:
-            wanted = [_pair_queue(store, queue_id).queue_id]
+            queue = _pair_queue(store, queue_id)
+            if queue.archived:
+                return {"assignment": None, "reason": f"The queue “{queue.title}” is closed; choose another."}
+            wanted = [queue.queue_id]
         else:
             wanted = [q.queue_id for q in _queues(store, rater) if q.remaining]
         held = ""
@@ -319,8 +322,11 @@ def _work(store: Store, work: Assignment) -> dict[str, Any]:
     ids = [pair.left_trace_id, pair.right_trace_id]
     traces = [store.trace(trace_id) for trace_id in (ids[::-1] if work.swapped else ids)]
     left, right = (t for t in traces if t is not None)
-    visible = not queue.blind or work.status == "submitted"
-    reference = {"shown": True, "after": work.status == "submitted"}.get(queue.config.reference, False)
+    submitted = work.status == "submitted"
+    visible = not queue.blind or submitted
+    reference = {"shown": True, "after": submitted}.get(queue.config.reference, False)
+    # Which of the two is right says as much as the reference answer.
+    checked = submitted or queue.config.reference == "shown"
     answer = store.query("select answer from problem where problem_id = ? limit 1", [pair.problem_id])
     shown = (
         "assignment_id",
@@ -341,7 +347,7 @@ def _work(store: Store, work: Assignment) -> dict[str, Any]:
         "prompt": left.prompt,
         "reference": answer[0][0] if reference and answer else None,
         "shared_steps": pair.shared_steps,
-        "sides": [_side(left, visible), _side(right, visible)],
+        "sides": [_side(side, visible, checked) for side in (left, right)],
         "ratings": [rating.to_json() for rating in store.current_ratings(work.assignment_id)],
         "names_visible": visible,
         "names_seen": visible or any(event.action == "submit" for event in events),
@@ -350,7 +356,7 @@ def _work(store: Store, work: Assignment) -> dict[str, Any]:
     }
 
 
-def _side(trace: Trace, visible: bool) -> dict[str, Any]:
+def _side(trace: Trace, visible: bool, checked: bool) -> dict[str, Any]:
     found: list[str] = []
 
     def clean(text: str) -> str:
@@ -366,5 +372,6 @@ def _side(trace: Trace, visible: bool) -> dict[str, Any]:
     side["n_hidden"] = 0 if visible else len(found)
     if visible:
         names = list(dict.fromkeys(found))
-        side |= {"hidden": names, "trace_id": trace.trace_id, "model": trace.model, "solved": trace.solved}
+        solved = trace.solved if checked else None
+        side |= {"hidden": names, "trace_id": trace.trace_id, "model": trace.model, "solved": solved}
     return side

@@ -128,3 +128,23 @@ async def test_refusals_are_sentences(workbench: Opened) -> None:
         for path in ("/api/pairs/assignments/nothing", "/api/pairs?queue_id=nothing"):
             assert (await bench.get(path)).status_code == 404
         assert (await bench.post("/api/pairs/next", json={"queue_id": "default"})).status_code == 422
+
+
+async def test_who_is_right_is_told_when_the_reference_is_and_a_closed_queue_says_so(workbench: Opened) -> None:
+    async with workbench() as bench:
+        await _stored(bench)
+        settings = {"title": "Open", "unit": "pair", "blind": False, "config": {"reference": "after"}}
+        queue = (await bench.post("/api/queues", json=settings)).json()["queue_id"]
+        assert (await bench.post("/api/pairs", json={"policy": "any", "queue_id": queue})).json()["new"] == 1
+        asked = {"queue_id": queue, "rater": "ann"}
+        work = (await bench.post("/api/pairs/next", json=asked)).json()
+        path = f"/api/pairs/assignments/{work['assignment']['assignment_id']}"
+        assert {side["model"] for side in work["sides"]} == {"deepseek/r1", "claude-3"}
+        assert [side["solved"] for side in work["sides"]] == [None, None]
+        await bench.patch(f"/api/queues/{queue}", json={"config": {"reference": "shown"}})
+        assert {side["solved"] for side in (await bench.get(path)).json()["sides"]} == {True, False}
+        await bench.patch(f"/api/queues/{queue}", json={"config": {"reference": "hidden"}, "archived": True})
+        await bench.post("/api/ratings", json={"events": [_event(work, 1, action="submit")]})
+        assert {side["solved"] for side in (await bench.get(path)).json()["sides"]} == {True, False}
+        closed = await bench.post("/api/pairs/next", json=asked)
+        assert (closed.status_code, closed.json()["reason"]) == (200, "The queue “Open” is closed; choose another.")
