@@ -50,7 +50,7 @@ LEAST = {
         "GET /api/export-formats", "POST /api/snapshots/{snapshot_id}/exports",
         "POST /api/snapshots/{snapshot_id}/exports/preview",
         "GET /api/snapshots/{snapshot_id}/exports/{format}/{file}",
-        "GET /api/checkpoints", "GET /api/jobs/kinds", "POST /api/jobs/recipe", "GET /api/jobs", "POST /api/jobs", "GET /api/jobs/{job_id}", "GET /api/jobs/{job_id}/metrics",
+        "GET /api/checkpoints", "GET /api/jobs/kinds", "POST /api/jobs/recipe", "POST /api/jobs/rows", "GET /api/jobs", "POST /api/jobs", "GET /api/jobs/{job_id}", "GET /api/jobs/{job_id}/metrics",
         "GET /api/jobs/{job_id}/log", "POST /api/jobs/{job_id}/stop", "POST /api/jobs/{job_id}/resume",
         "POST /api/jobs/{job_id}/use",
     },
@@ -197,3 +197,30 @@ def test_sql_and_markup_in_every_text_that_can_be_sent_is_text(bench: Door, api:
             assert answer.status_code < 500, (method, path, value, answer.text)
             assert "text/html" not in answer.headers.get("content-type", ""), (method, path)
     assert len(bench.ask("GET", "/api/users", "admin").json()) == len(ROLES)
+
+
+def test_a_trace_of_one_queue_is_not_opened_in_another_that_tells_more(bench: Door) -> None:
+    row = {"prompt": "Only in the blind queue.", "response": WALK.response, "model": "whose it is"}
+    (trace,) = bench.ask("POST", "/api/traces", "researcher", json=row).json()["trace_ids"]
+    queues = []
+    for title, blind in (("blind", True), ("tells", False)):
+        made = {"title": title, "blind": blind, "verify_mode": not blind, "config": {"text": "Only in the blind"}}
+        queues.append(bench.ask("POST", "/api/queues", "admin", json=made).json()["queue_id"])
+    given = bench.ask("POST", "/api/assignments/next", "rater", json={"queue": queues[0]}).json()
+    assert (given["assignment"]["trace_id"], given["trace"]["model"]) == (trace, "")
+    for queue, status in ((queues[0], 200), (queues[1], 403)):
+        asked = {"trace_id": trace, "queue": queue}
+        answer = bench.ask("POST", "/api/assignments", "rater", json=asked)
+        assert (answer.status_code, "whose it is" in answer.text) == (status, False)
+    assert bench.ask("POST", "/api/assignments", "rater", json={"trace_id": trace}).status_code == 403
+
+
+def test_no_route_changes_anything_for_another_sites_page(bench: Door, api: dict[str, Any]) -> None:
+    """Its form or script comes with the cookie, and with the origin that no page can hide."""
+    for method, path, _ in walk(api):
+        if method == "GET":
+            continue
+        for headers in ({"origin": "http://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}):
+            answer = bench.ask(method, re.sub(r"\{\w+\}", "nothing", path), "admin", headers=headers, json={})
+            assert answer.status_code == 403, (method, path, headers)
+            assert "another address" in answer.json()["error"], (method, path)
