@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from training.kind import Kind
-from training.kinds import cpt, orm, prm, sft
+from training.kinds import cpt, dpo, orm, prm, rl, sft
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (prm.KIND, orm.KIND, sft.KIND, cpt.KIND)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (prm.KIND, orm.KIND, sft.KIND, cpt.KIND, dpo.KIND, rl.KIND)}
