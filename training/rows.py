@@ -40,12 +40,16 @@ class RowsError(ValueError):
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one rater said of one trace. `ratings` has one entry a step: +1, 0, −1, or None (unrated or unsure)."""
+    """What one rater said of one trace. `ratings` has one entry a step: +1, 0, −1, or None (unrated or unsure).
+
+    soft: of labels without people, P(good) a step as the method gave it, None where it knows nothing.
+    """
 
     rater_id: str
     ratings: tuple[int | None, ...]
     first_error: int | None
     verdict: int | None
+    soft: tuple[float | None, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,8 @@ def read_traces(snapshot: Path, most: int | None = None) -> list[JudgedTrace]:
     if missing:
         raise RowsError(f'{snapshot / "data.parquet"} has no column "{missing[0]}". Was it written by another version?')
     groups: dict[str, list[dict[str, Any]]] = {}
-    later = ["earlier"] if "earlier" in table.columns else []  # labels made without people have no turns
+    # Turns only people's ratings have, shares only labels made without people.
+    later = [c for c in ("earlier", "soft") if c in table.columns]
     for row in table.select(*COLUMNS, *later).iter_rows(named=True):
         groups.setdefault(row["segmentation_id"], []).append(row)
     traces = [_join(groups[key]) for key in sorted(groups)]
@@ -148,7 +153,8 @@ def _join(rows: list[dict[str, Any]]) -> JudgedTrace:
                 f"Trace {row['trace_id']}, rater {row['rater_id']}: {len(ratings)} ratings for {n} steps. Freeze again."
             )
         known = tuple(None if u else r for r, u in zip(ratings, unsure, strict=True))
-        judgements.append(Judgement(row["rater_id"], known, row["first_error"], row["verdict"]))
+        soft = None if row.get("soft") is None else tuple(row["soft"])
+        judgements.append(Judgement(row["rater_id"], known, row["first_error"], row["verdict"], soft))
     return JudgedTrace(
         first["trace_id"], first["problem_id"], first["prompt"], first["response"], first["finish_reason"],
         first["format"], first["solved"], first["split"], tuple(first["step_text"]),
@@ -161,7 +167,7 @@ def _join(rows: list[dict[str, Any]]) -> JudgedTrace:
 
 
 def rater_labels(judgement: Judgement, recipe: PrmRecipe) -> list[float]:
-    """One rater's judgement as labels: 1 good, 0 bad, NaN no loss.
+    """One rater's judgement as labels: 1 good, 0 bad, NaN no loss; between where a label set without people has shares.
 
     A step marked as first error is bad. What was judged after it counts (usually nothing was), unless
     `stop_at_first_error` leaves out all that follows the first bad step.
@@ -169,6 +175,8 @@ def rater_labels(judgement: Judgement, recipe: PrmRecipe) -> list[float]:
     neutral = {"good": 1.0, "bad": 0.0, "ignore": NAN}[recipe.neutral_as]
     meaning = {1: 1.0, 0: neutral, -1: 0.0, None: NAN}
     labels = [meaning[rating] for rating in judgement.ratings]
+    if judgement.soft is not None and recipe.shares == "soft":
+        labels = [NAN if share is None else share for share in judgement.soft]
     marked = judgement.first_error
     if marked is not None and 0 <= marked < len(labels):
         labels[marked] = 0.0
@@ -186,7 +194,7 @@ def step_labels(trace: JudgedTrace, recipe: PrmRecipe) -> list[float]:
     for votes in zip(*per_rater, strict=True):
         known = [v for v in votes if not math.isnan(v)]
         label = sum(known) / len(known) if known else NAN
-        if recipe.disagreement == "drop" and 0.0 < label < 1.0:
+        if recipe.disagreement == "drop" and len(set(known)) > 1:
             label = NAN
         labels.append(label)
     return labels

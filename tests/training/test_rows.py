@@ -12,7 +12,9 @@ import pytest
 
 from core.formats import steiner_tokens as t
 from core.scoring.encoding import EncodingError, encode_steps, separator_id
+from tests.training.rigged import trace_of
 from tests.training.synthetic import examples, snapshot_rows, unrated, write_snapshot
+from training.labels import label_set
 from training.recipe import resolve_recipe
 from training.rows import (
     IGNORE,
@@ -76,6 +78,22 @@ def test_raters_who_disagree_make_a_soft_label_or_none() -> None:
     two = trace(judged(1, 1, None, None), judged(1, -1, -1, None), judged(1, 1, None, None))
     assert same(step_labels(two, prm()), [1.0, 2 / 3, 0.0, NAN])
     assert same(step_labels(two, prm("disagreement=drop")), [1.0, NAN, 0.0, NAN])
+
+
+def test_shares_of_a_label_set_are_the_labels_unless_the_recipe_takes_votes(tmp_path: Path, tokenizer: Any) -> None:
+    shares = [0.75, 0.25, None, 1.0]
+    made = [label_set.Labelled(trace_of("a", "b", "c", "d"), shares)]
+    folder = label_set.write(tmp_path, made, source="rollouts:m@4", settings={"rollouts": 4})
+    (found,) = read_traces(folder)
+    soft = [NAN if share is None else share for share in shares]
+    assert same(step_labels(found, prm()), soft)
+    assert same(step_labels(found, prm("disagreement=drop")), soft)  # one method does not disagree with itself
+    assert same(step_labels(found, prm("shares=hard")), [NAN if math.isnan(y) else float(y >= 0.5) for y in soft])
+    cut = step_labels(found, prm("stop_at_first_error=true"))
+    assert cut[:2] == [0.75, 0.25]
+    assert all(map(math.isnan, cut[2:]))
+    (row,) = prm_rows([replace(found, split="train")], tokenizer, prm()).train
+    assert [y for y in row.labels if not math.isnan(y)] == [y for y in soft if not math.isnan(y)]
 
 
 def test_unsure_is_no_label_and_several_raters_are_one_row(tmp_path: Path, tokenizer: Any) -> None:
