@@ -8,7 +8,10 @@ value), and a unit may be anything that can be a key. A new method is one functi
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StoreError
@@ -22,6 +25,7 @@ DAWID_SKENE_ROUNDS = 50
 # crowd-kit's own 10 restarts of 50 rounds take a minute over a million votes; 3 of 20 take 20 s and find the same labels
 # (330,000 units, 20 simulated raters: 94.7 % right either way).
 MACE_RESTARTS, MACE_ROUNDS, MACE_SEED = 3, 20, 0
+LARGE = 100_000  # votes: an estimate of more takes longer than a process of its own needs to start
 ONE_RATER = "Undefined: one rater alone cannot be compared with anybody."
 NO_VOTE = "Undefined: there is no vote yet."
 
@@ -55,12 +59,28 @@ def of_frame(frame: pd.DataFrame, method: str) -> Aggregated:
     if frame.empty:
         return Aggregated(method, sentence=NO_VOTE)
     frame = frame.sort_values("worker", kind="stable")  # MACE numbers raters as they come
-    found = compute(frame)
+    found = _apart(method, frame) if len(frame) > LARGE else compute(frame)
     alone = frame["worker"].nunique() < 2
     return Aggregated(method, *found[:2], {} if alone else found[2], ONE_RATER if alone else "")
 
 
 _Found = tuple[dict[Hashable, float], dict[Hashable, float], dict[str, float]]
+
+
+def _apart(method: str, frame: pd.DataFrame) -> _Found:
+    """In a process that ends with it: what an estimate over a million votes needs is not held by the server ever after."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        try:
+            return process.submit(_compute, method, frame).result()
+        except BrokenProcessPool:
+            raise StoreError(
+                f"The estimate over {len(frame):,} votes was ended from outside, most likely for want of memory; try again when "
+                "there is more."
+            ) from None
+
+
+def _compute(method: str, frame: pd.DataFrame) -> _Found:
+    return METHODS[method](frame)
 
 
 def _majority(frame: pd.DataFrame) -> _Found:

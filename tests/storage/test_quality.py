@@ -10,6 +10,7 @@ import pytest
 
 from storage import gold
 from storage.errors import StoreError
+from storage.quality import aggregate as aggregation
 from storage.quality import disputes, raters, votes
 from storage.quality.aggregate import METHODS, aggregate
 from storage.quality.figures import ALL_EQUAL, NO_UNIT, agreement, kappa, sums_of
@@ -77,6 +78,13 @@ def test_aggregation_finds_who_is_bad_and_is_righter_than_a_majority() -> None:
     assert "one rater" in aggregate([(1, "a", 1.0)], "mace").sentence
     with pytest.raises(StoreError, match="dawid_skene"):
         aggregate([], "guess")
+
+
+def test_many_votes_are_counted_in_a_process_of_their_own_and_come_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    votes = [(unit, rater, float((unit + i) % 3 - 1)) for unit in range(20) for i, rater in enumerate(("a", "b", "b2"))]
+    here = aggregate(votes, "mean")
+    monkeypatch.setattr(aggregation, "LARGE", 10)
+    assert aggregate(votes, "mean") == here and len(here.labels) == 20
 
 
 def test_a_queue_is_summed_as_its_votes_say(store: Store) -> None:
