@@ -7,7 +7,7 @@ import { ApiError, post } from "./api.js";
 
 const PREFIX = "worldline.out.";
 const BATCH = 50;
-const LATER = [401, 403, 429]; // nobody is logged in, or somebody else, or too much at once: no fault of what was rated
+const REFUSED = [400, 413, 422]; // what is wrong with the events themselves; all else (a proxy's 404 or 408, a login that ended) passes
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 8000;
 
@@ -93,8 +93,8 @@ export class Outbox {
       const batch = this.queue.slice(0, this.oneByOne ? 1 : BATCH);
       try {
         const answer = await post("/api/ratings", { events: batch });
-        const committed = new Set(answer.committed);
-        const rejected = new Map((answer.rejected ?? []).map((r) => [r.event_id, r.error]));
+        const committed = new Set(answer?.committed);
+        const rejected = new Map((answer?.rejected ?? []).map((r) => [r.event_id, r.error]));
         this.offline = "";
         this.tries = 0;
         for (const event of batch) {
@@ -105,7 +105,7 @@ export class Outbox {
         if (batch.length > 1) this.oneByOne = false;
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
-        const refused = error.status >= 400 && error.status < 500 && !LATER.includes(error.status);
+        const refused = REFUSED.includes(error.status);
         if (refused && batch.length === 1) {
           this.#drop(batch[0], () => this.callbacks.rejected(batch[0], error.message));
           continue;
