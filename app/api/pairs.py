@@ -57,7 +57,7 @@ class Side(BaseModel):
     hidden: list[str] | None = Field(None, description="Those passages, once names are visible.")
     trace_id: str | None = None
     model: str | None = None
-    solved: bool | None = None
+    solved: bool | None = Field(None, description="Absent until the reference answer may be seen, or it is submitted.")
 
 
 class Criterion(BaseModel):
@@ -372,6 +372,6 @@ def _side(trace: Trace, visible: bool, checked: bool) -> dict[str, Any]:
     side["n_hidden"] = 0 if visible else len(found)
     if visible:
         names = list(dict.fromkeys(found))
-        solved = trace.solved if checked else None
-        side |= {"hidden": names, "trace_id": trace.trace_id, "model": trace.model, "solved": solved}
+        side |= {"hidden": names, "trace_id": trace.trace_id, "model": trace.model}
+        side |= {"solved": trace.solved} if checked else {}
     return side

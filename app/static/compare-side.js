@@ -79,7 +79,7 @@ export class CompareSide {
       h("h2", {}, h("span", { class: "letter" }, this.letter), h("span", { class: "wl-visually-hidden" }, this.place ? " (on the right)" : " (on the left)")),
       h("span", { class: "muted facts-line" }, words.join(" · ")),
       known === null ? null : h("span", { class: "wl-chip" }, known),
-      known === null ? null : outcomeMark({ state: "done", solved: side.solved }),
+      side.solved === undefined ? null : outcomeMark({ state: "done", solved: side.solved }),
       side.n_hidden ? h("span", { class: "wl-chip quiet", title: "Names of models and makers are hidden in the text until you have submitted" }, `${plural(side.n_hidden, "name")} hidden`) : null,
       side.hidden?.length ? h("span", { class: "muted was-hidden" }, `was hidden: ${side.hidden.join(", ")}`) : null,
     ].filter(Boolean));
