@@ -260,11 +260,12 @@ async def known(bench: Bench, queue: QueueOf = DEFAULT_QUEUE) -> list[dict[str, 
         done: dict[str, list[float]] = {}
         for score in gold.scores(con, queue):
             done.setdefault(score.item_id, []).append(score.share)
-        rows = []
-        for one in gold.read_gold(con, queue):
+        rows, items = [], gold.read_gold(con, queue)
+        asked = _questions(con, [one.item_id for one in items])
+        for one in items:
             shares = done.get(one.item_id, [])
             right = sum(shares) / len(shares) if shares else None
-            rows.append({**one.to_json(), **_question(con, one.item_id), "n": len(shares), "right": right})
+            rows.append({**one.to_json(), **asked.get(one.item_id, {}), "n": len(shares), "right": right})
         return rows
 
     return await blocking(lambda: bench.store.read(read))
@@ -388,14 +389,24 @@ def _decided(decision: Decision | None) -> dict[str, Any] | None:
 
 def _question(con: duckdb.DuckDBPyConnection, item: str) -> dict[str, Any]:
     """The question of an item, and the trace it stands for. Raises Refused 404."""
-    row = con.execute(
-        "select t.trace_id, t.prompt, t.n_steps, t.answer from trace t where t.trace_id = coalesce((select left_trace_id from "
-        "pair where pair_id = $item limit 1), $item) limit 1",
-        {"item": item},
-    ).fetchone()
-    if row is None:
+    found = _questions(con, [item])
+    if item not in found:
         raise Refused(404, f'There is no trace or pair "{item[:100]}".')
-    return dict(zip(("trace_id", "prompt", "n_steps", "answer"), row, strict=True))
+    return found[item]
+
+
+def _questions(con: duckdb.DuckDBPyConnection, items: list[str]) -> dict[str, dict[str, Any]]:
+    """The same of many at once, by their ids: the ids of all traces are read once for all of them."""
+    among = "(select unnest(?::varchar[]))"
+    left = dict(con.execute(f"select pair_id, left_trace_id from pair where pair_id in {among}", [items]).fetchall())
+    trace_of = {item: left.get(item, item) for item in items}
+    wanted = con.execute(f"select rowid from trace where trace_id in {among}", [list(trace_of.values())]).fetchall()
+    rows = con.execute(
+        "select trace_id, prompt, n_steps, answer from trace where rowid in (select unnest(?::bigint[]))",
+        [[rowid for (rowid,) in wanted]],
+    ).fetchall()
+    of = {row[0]: dict(zip(("trace_id", "prompt", "n_steps", "answer"), row, strict=True)) for row in rows}
+    return {item: of[trace_id] for item, trace_id in trace_of.items() if trace_id in of}
 
 
 def _texts(con: duckdb.DuckDBPyConnection, item: str, step: int | None) -> dict[str, Any]:
