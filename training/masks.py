@@ -22,6 +22,7 @@ class Piece:
 
     text: str
     label: str
+    tokens: int
     value: float | None = None
 
 
@@ -31,7 +32,7 @@ def pieces(row: TokenRow, tokenizer: Any, *, scores: bool) -> list[Piece]:
     for (label, value), group in groupby(_labelled(row, scores), key=lambda token: token[1:]):
         ids = [token for token, *_ in group]
         text = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        found.append(Piece(text, label, value))
+        found.append(Piece(text, label, len(ids), value))
     return found
 
 

@@ -2,6 +2,7 @@
 
 import { get, post } from "./api.js";
 import { $, h, param, plural, when } from "./dom.js";
+import { maskedRows } from "./train-masks.js";
 
 export async function startForm(root, started) {
   const at = (id) => $(`[data-id="${id}"]`, root);
@@ -35,6 +36,17 @@ export async function startForm(root, started) {
       at("start-result").replaceChildren(h("pre", { class: "log recipe", tabindex: 0, "aria-label": "The resolved recipe" }, toml));
     } catch (error) {
       refuse(error);
+    }
+  });
+  at("look").addEventListener("click", async () => {
+    at("look").disabled = true;
+    at("start-result").replaceChildren();
+    try {
+      maskedRows(at("rows"), await post("/api/jobs/rows", asked()));
+    } catch (error) {
+      refuse(error);
+    } finally {
+      at("look").disabled = false;
     }
   });
   at("start").addEventListener("submit", async (event) => {

@@ -46,7 +46,7 @@ PROMISED = {
     "POST /api/snapshots/{snapshot_id}/exports/preview",
     "GET /api/snapshots/{snapshot_id}/exports/{format}/{file}",
     "GET /api/backup", "GET /api/doctor", "POST /api/doctor/rebuild",
-    "GET /api/checkpoints", "GET /api/jobs/kinds", "POST /api/jobs/recipe", "GET /api/jobs", "POST /api/jobs", "GET /api/jobs/{job_id}", "GET /api/jobs/{job_id}/metrics",
+    "GET /api/checkpoints", "GET /api/jobs/kinds", "POST /api/jobs/recipe", "POST /api/jobs/rows", "GET /api/jobs", "POST /api/jobs", "GET /api/jobs/{job_id}", "GET /api/jobs/{job_id}/metrics",
     "GET /api/jobs/{job_id}/log",
     "POST /api/jobs/{job_id}/stop", "POST /api/jobs/{job_id}/resume", "POST /api/jobs/{job_id}/use",
 }  # fmt: skip
