@@ -201,10 +201,15 @@ def serve(
         url = url_of(host, port)
         store = Store.open(data_dir)
         try:
-            if not _only_this_machine(listening) and not store.read(accounts_exist):
+            # A public name or a trusted proxy means that others come through something on this machine.
+            seen_as = public_host or (
+                host if not _only_this_machine(listening) else "the proxy" if proxy and proxy.trusted else ""
+            )
+            if seen_as and not store.read(accounts_exist):
                 raise CannotServe(
-                    f"There are no accounts yet, so whoever reaches {host} could do everything. Make an admin with "
-                    "`worldline users add NAME --role admin`, or leave --host out to serve this machine alone."
+                    f"There are no accounts yet, so whoever reaches {seen_as} could do everything. Make an admin with "
+                    "`worldline users add NAME --role admin`, or leave --host, --public-host and --trusted-proxy out to "
+                    "serve this machine alone."
                 )
             print(f"Worldline opens {data_dir} …", flush=True)
             app = create_app(

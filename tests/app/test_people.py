@@ -257,11 +257,26 @@ def test_what_was_typed_for_a_proxy_is_checked() -> None:
     assert Proxy.of("", []).trusted == ()
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_another_address_is_not_served_without_accounts(tmp_path: Path, host: str) -> None:
+@pytest.mark.parametrize(
+    ("host", "others"),
+    [
+        ("0.0.0.0", {}),
+        ("::", {}),
+        ("127.0.0.1", {"public_host": "rate.example.org"}),
+        ("127.0.0.1", {"proxy": Proxy.of("", ["127.0.0.1"])}),
+    ],
+)
+def test_others_are_not_served_without_accounts(tmp_path: Path, host: str, others: dict[str, Any]) -> None:
     with pytest.raises(CannotServe, match=r"no accounts yet.*worldline users add NAME --role admin"):
-        serve(host, 0, tmp_path / "data", ui=False)
+        serve(host, 0, tmp_path / "data", ui=False, **others)
     Store.open(tmp_path / "data").close()  # it was let go
+
+
+@pytest.mark.parametrize("name", ["ann/ben", "..", "a\\b"])
+def test_a_name_can_stand_in_an_address(bench: Door, name: str) -> None:
+    """Or an admin's page could not switch it off: its address would be another one."""
+    answer = bench.ask("POST", "/api/users", "admin", json={"name": name, "password": PASSWORD})
+    assert (answer.status_code, '"name"' in answer.json()["error"]) == (422, True)
 
 
 def test_accounts_from_the_terminal(tmp_path: Path) -> None:
