@@ -97,6 +97,8 @@ def usable_name(name: str) -> str:
     name = unicodedata.normalize("NFC", name).strip()
     if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
         raise Unusable(f'"name" must be 1 to {LONGEST_NAME} printable characters.')
+    if set(name) & set("/\\") or name in (".", ".."):  # it stands in addresses
+        raise Unusable('"name" must not hold / or \\, nor be only dots.')
     return name
 
 
