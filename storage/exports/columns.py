@@ -8,6 +8,7 @@ batch at a time. Knows no policy and no format.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from storage.snapshots import Snapshot
@@ -31,7 +32,7 @@ def beside(
     made = iter(made)
     waiting = next(made, None)
     start = 0
-    for batch in snapshot.batches(columns, BATCH):
+    for batch in _ahead(snapshot.batches(columns, BATCH)):
         at: list[int] = []
         here: list[T] = []
         while waiting is not None and waiting[0] < start + batch.num_rows:
@@ -41,6 +42,15 @@ def beside(
         start += batch.num_rows
         if here:
             yield batch, at, here
+
+
+def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The next batch is read and unpacked by a second thread (without Python's lock) while this one is used."""
+    with ThreadPoolExecutor(1) as reader:
+        waiting = reader.submit(next, batches, None)
+        while (batch := waiting.result()) is not None:
+            waiting = reader.submit(next, batches, None)
+            yield batch
 
 
 def chosen(lists: pa.ListArray, at: Sequence[int], which: Iterable[Sequence[int]]) -> pa.ListArray:

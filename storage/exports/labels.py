@@ -63,7 +63,8 @@ def label_steps(row: Row, neutral_as: str, stop_at_first_error: bool) -> Labelle
         if stop_at_first_error and value < 0:
             cut = "end" if i + 1 == len(ratings) else "first error"
             break
-    return Labelled(labels, cut, sum(v is not None for v in ratings[len(labels) :]))
+    beyond = ratings[len(labels) :]
+    return Labelled(labels, cut, len(beyond) - beyond.count(None))
 
 
 def by_trace(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -146,6 +147,8 @@ def settled(row: Row, policies: Policies) -> Row:
             better if value == -1 and by is not None and by >= 0 else value
             for value, by in zip(ratings, recovered, strict=True)
         ]
+    if ratings == row["rating"] and unsure is row["unsure"] and verdict is row["verdict"]:
+        return row  # as nearly always
     return {**row, "rating": ratings, "unsure": unsure, "verdict": verdict}
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from storage.exports.columns import beside, chosen
 from storage.exports.labels import sources
 from storage.exports.policies import Policies
 from storage.exports.writing import Format, Looking, Plan, Row
@@ -28,9 +29,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 READ = (
-    "trace_id", "prompt", "response", "answer", "model", "rater_id", "assignment_id", "segmentation_id", "step_text",
-    "step_end", "rating", "unsure", "first_error", "parent", "better", "verdict", "note", "spent_ms", "gold", "split",
-    "submitted_at",
+    "trace_id", "answer", "model", "rater_id", "assignment_id", "segmentation_id", "step_end", "rating", "unsure",
+    "first_error", "parent", "better", "verdict", "note", "spent_ms", "gold", "split", "submitted_at",
 )  # fmt: skip
 
 
@@ -71,53 +71,97 @@ def schema(options: Any) -> pa.Schema:
     ])  # fmt: skip
 
 
-def rows(snapshot: Snapshot, options: Prm800kOptions, left: Counter[str]) -> Iterator[Row]:
+def rows(snapshot: Snapshot, options: Prm800kOptions, left: Counter[str]) -> Iterator[pa.RecordBatch]:
     """A line for every rater and trace."""
-    for source in sources(snapshot, options, READ, left):
-        order = way_to_the_end(source["parent"]) if options.steps == "path" else list(range(len(source["step_text"])))
-        judged = [i for i in order if _is_judged(source, i)]
-        upto = order.index(judged[-1]) + 1 if judged else 0
-        wrong = any(value == -1 for value in source["rating"])
-        whole = options.steps == "walk"
-        yield {
-            "labeler": source["rater_id"], "timestamp": source["submitted_at"], "generation": None,
-            "is_quality_control_question": source.get("gold") == "gold",
-            "is_initial_screening_question": source.get("gold") == "screening",
-            "question": {
-                "problem": source["prompt"], "ground_truth_solution": None, "ground_truth_answer": None,
-                "pre_generated_steps": [source["step_text"][i] for i in order],
-                "pre_generated_answer": source["answer"], "pre_generated_verifier_score": None,
-            },
-            "label": {
-                "steps": [_step(source, i, siblings=not whole) for i in order[:upto]],
-                "total_time": source.get("spent_ms"), "finish_reason": "found_error" if wrong else "solution",
-            },
-            "worldline": {
-                "trace_id": source["trace_id"], "assignment_id": source["assignment_id"],
-                "snapshot_id": snapshot.snapshot_id, "model": source["model"], "split": source["split"],
-                "step_gap": "" if whole else None,
-                "tail": source["response"][source["step_end"][-1] :] if whole else None,
-                "unsure": [i for i, said in enumerate(source["unsure"]) if said] if whole else [],
-                "first_error": source["first_error"] if whole else None,
-                "verdict": source["verdict"], "note": source["note"],
-            },
-        }  # fmt: skip
+    made = ((source["at"], source) for source in sources(snapshot, options, READ, left))
+    for texts, at, found in beside(snapshot, ("prompt", "response", "step_text"), made):
+        yield _batch(snapshot.snapshot_id, options, texts, at, found)
 
 
-def _is_judged(source: Row, i: int) -> bool:
-    better = source.get("better")
+def _batch(
+    snapshot_id: str, options: Prm800kOptions, texts: pa.RecordBatch, at: Sequence[int], found: Sequence[Row]
+) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    whole = options.steps == "walk"
+    columns = schema(options)
+    orders = [list(range(len(row["rating"]))) if whole else way_to_the_end(row["parent"]) for row in found]
+    tails: list[str | None] = [None] * len(found)
+    if whole:
+        responses = texts["response"].take(pa.array(at)).to_pylist()
+        tails = [response[row["step_end"][-1] :] for response, row in zip(responses, found, strict=True)]
+
+    def struct(name: str, values: dict[str, Any]) -> pa.StructArray:
+        """A struct column of these fields; the others are null."""
+        fields = list(columns.field(name).type)
+        nulls = [None] * len(found)
+        arrays = [
+            given if isinstance(given := values.get(f.name, nulls), pa.Array) else pa.array(given, f.type)
+            for f in fields
+        ]
+        return pa.StructArray.from_arrays(arrays, fields=fields)
+
+    question = struct("question", {
+        "problem": texts["prompt"].take(pa.array(at)), "pre_generated_steps": chosen(texts["step_text"], at, orders),
+        "pre_generated_answer": [row["answer"] for row in found],
+    })  # fmt: skip
+    label = struct("label", {
+        "steps": _steps(columns.field("label").type.field("steps").type, texts, at, found, orders, whole),
+        "total_time": [row.get("spent_ms") for row in found],
+        "finish_reason": ["found_error" if -1 in row["rating"] else "solution" for row in found],
+    })  # fmt: skip
+    own = struct("worldline", {
+        **{name: [row[name] for row in found] for name in ("trace_id", "assignment_id", "model", "split", "verdict", "note")},
+        "snapshot_id": [snapshot_id] * len(found), "step_gap": ["" if whole else None] * len(found), "tail": tails,
+        "unsure": [[i for i, said in enumerate(row["unsure"]) if said] if whole else [] for row in found],
+        "first_error": [row["first_error"] if whole else None for row in found],
+    })  # fmt: skip
+    return pa.RecordBatch.from_pydict({
+        "labeler": [row["rater_id"] for row in found], "timestamp": [row["submitted_at"] for row in found],
+        "generation": [None] * len(found),
+        "is_quality_control_question": [row.get("gold") == "gold" for row in found],
+        "is_initial_screening_question": [row.get("gold") == "screening" for row in found],
+        "question": question, "label": label, "worldline": own,
+    }, schema=columns)  # fmt: skip
+
+
+def _steps(
+    kind: pa.ListType,
+    texts: pa.RecordBatch,
+    at: Sequence[int],
+    found: Sequence[Row],
+    orders: Sequence[list[int]],
+    whole: bool,
+) -> pa.ListArray:
+    """`label.steps`: of each row the steps up to the last judged one, each with what was offered in its place."""
+    import pyarrow as pa
+
+    ends, where = [0], list[int]()
+    offered, humans, picked, ratings = list[list[int]](), list[Row | None](), list[int](), list[int | None]()
+    for number, row, order in zip(at, found, orders, strict=True):
+        better = row.get("better")
+        upto = next((n for n in range(len(order), 0, -1) if _is_judged(row, better, order[n - 1])), 0)
+        for i in order[:upto]:
+            here = [i] if whole else [j for j, other in enumerate(row["parent"]) if other == row["parent"][i]]
+            written = better[i] if better else None
+            offered.append(here)
+            humans.append(None if written is None else {"text": written, "source": "human", "flagged": False})
+            picked.append(here.index(i))
+            ratings += [row["rating"][j] for j in here]
+        where += [number] * upto
+        ends.append(ends[-1] + upto)
+    step = kind.value_type
+    completion = step.field("completions").type.value_type
+    said = chosen(texts["step_text"], where, offered)
+    arrays = [said.values, pa.array(ratings, pa.int8()), pa.nulls(len(ratings), pa.bool_())]
+    completions = pa.ListArray.from_arrays(said.offsets, pa.StructArray.from_arrays(arrays, fields=list(completion)))
+    humans_array = pa.array(humans, step.field("human_completion").type)
+    steps = pa.StructArray.from_arrays([completions, humans_array, pa.array(picked, pa.int32())], fields=list(step))
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), steps)
+
+
+def _is_judged(source: Row, better: Sequence[str | None] | None, i: int) -> bool:
     return source["rating"][i] is not None or source["unsure"][i] or bool(better and better[i] is not None)
-
-
-def _step(source: Row, i: int, *, siblings: bool) -> Row:
-    parent = source["parent"][i]
-    offered = [j for j, other in enumerate(source["parent"]) if other == parent] if siblings else [i]
-    written = (source.get("better") or {i: None})[i]
-    human = {"text": written, "rating": None, "source": "human", "flagged": False, "corrected_rating": None}
-    return {
-        "completions": [{"text": source["step_text"][j], "rating": source["rating"][j], "flagged": None} for j in offered],
-        "human_completion": None if written is None else human, "chosen_completion": offered.index(i),
-    }  # fmt: skip
 
 
 def way_to_the_end(parents: Sequence[int | None]) -> list[int]:
@@ -132,19 +176,25 @@ def way_to_the_end(parents: Sequence[int | None]) -> list[int]:
 
 def look(at: Looking) -> Plan:
     """How many of each rating, and what the format says of whole lines."""
+    import numpy as np
+    import pyarrow.compute as pc
+
     plan = Plan(histogram={"good": 0, "neutral": 0, "bad": 0, "unrated": 0})
     names = {1: "good", 0: "neutral", -1: "bad", None: "unrated"}
     ends: Counter[str] = Counter()
     raters: set[str] = set()
     empty = known = 0
-    for row in at.made:
-        plan.rows += 1
-        raters.add(row["labeler"])
-        ends[row["label"]["finish_reason"]] += 1
-        empty += not row["label"]["steps"]
-        known += row["is_quality_control_question"] or row["is_initial_screening_question"]
-        for step in row["label"]["steps"]:
-            plan.histogram[names[step["completions"][step["chosen_completion"]]["rating"]]] += 1
+    for batch in at.made:
+        plan.rows += batch.num_rows
+        raters.update(batch["labeler"].to_pylist())
+        steps, reasons = batch["label"].field("steps"), batch["label"].field("finish_reason")
+        ends.update(reasons.to_pylist())
+        empty += int(np.count_nonzero(np.diff(steps.offsets.to_numpy()) == 0))
+        known += pc.or_(batch["is_quality_control_question"], batch["is_initial_screening_question"]).true_count
+        completions, picked = steps.values.field("completions"), steps.values.field("chosen_completion")
+        ratings = completions.values.field("rating").take(pc.add(completions.offsets[:-1], picked))
+        for value, n in Counter(ratings.to_pylist()).items():
+            plan.histogram[names[value]] += n
     plan.figures = {"labelers": len(raters), "finish_reasons": dict(sorted(ends.items())), "gold_lines": known}
     if not plan.rows:
         plan.warnings.append("There is no line to write: nothing of this snapshot is left by the policies above.")

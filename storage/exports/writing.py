@@ -323,7 +323,7 @@ def _lines(work: Path) -> None:
     import duckdb
 
     source, target = (str(work / name).replace("'", "''") for name in (DATA_PARQUET, DATA_JSONL))
-    with duckdb.connect(config={"memory_limit": "1GB", "temp_directory": str(work)}) as con:
+    with duckdb.connect(config={"memory_limit": "512MB", "temp_directory": str(work)}) as con:
         con.execute("set enable_progress_bar = false")
         con.execute(f"copy (select * from read_parquet('{source}')) to '{target}' (format json, array false)")
     with (work / DATA_JSONL).open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as text:
