@@ -94,11 +94,15 @@ def sha256(token: str) -> str:
 
 def usable_name(name: str) -> str:
     """The name of an account, trimmed. Raises Unusable."""
+    from storage.imports.judged import PREFIX
+
     name = unicodedata.normalize("NFC", name).strip()
     if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
         raise Unusable(f'"name" must be 1 to {LONGEST_NAME} printable characters.')
     if set(name) & set("/\\") or name in (".", ".."):  # it stands in addresses
         raise Unusable('"name" must not hold / or \\, nor be only dots.')
+    if name.casefold().startswith(PREFIX):
+        raise Unusable(f'"name" must not begin with {PREFIX} (so are raters called whom an imported file names).')
     return name
 
 
@@ -223,7 +227,12 @@ class People:
             guess.right()
         if not account.active:
             raise LoginRefused("This account is switched off; ask an admin of this workbench.")
-        return await self._begin(account)
+        begun = await self._begin(account)
+        # An admin may have given it another password, and ended its logins, while this one was looked at.
+        if await self._read(lambda con: rows.account(con, account.rater_id)) != account:
+            await self.log_out(begun.token)
+            raise LoginRefused(WRONG)
+        return begun
 
     async def join(self, token: str, name: str, password: str, address: str) -> LoggedIn:
         """Take an invitation: an account, and a login of it. Raises AccountError, LoginRefused."""

@@ -21,6 +21,7 @@ from app.paths import token_file
 from app.people import People
 from app.server import CannotServe, serve
 from app.workbench import _owner_token, _Remote
+from storage import people as rows
 from storage.store import Store
 from tests.app.client import ORIGIN
 from tests.app.people import PASSWORD, Door, door
@@ -158,6 +159,23 @@ def test_many_guesses_at_once_are_no_way_around_the_count(bench: Door) -> None:
     assert 10 <= asyncio.run(all_at_once()).count(0) <= 10 + people.HASHING_AT_ONCE
 
 
+def test_a_password_that_is_reset_while_it_is_looked_at_opens_nothing(
+    bench: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, old = "reset meanwhile", "the old password"
+    assert bench.ask("POST", "/api/users", "admin", json={"name": name, "password": old}).status_code == 201
+    real = people._fits
+
+    def fits(password: str, stored: str) -> bool:
+        right = real(password, stored)
+        bench.store.write(rows.change_accounts, rows.Change(name, password_hash="another")).result()
+        return right
+
+    monkeypatch.setattr(people, "_fits", fits)
+    assert bench.log_in(name, old).status_code == 401
+    assert bench.store.query("select count(*) from login where rater_id = ?", [name]) == [(0,)]
+
+
 @pytest.mark.parametrize(
     "headers", [{"origin": "http://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}]
 )
@@ -272,9 +290,9 @@ def test_others_are_not_served_without_accounts(tmp_path: Path, host: str, other
     Store.open(tmp_path / "data").close()  # it was let go
 
 
-@pytest.mark.parametrize("name", ["ann/ben", "..", "a\\b"])
-def test_a_name_can_stand_in_an_address(bench: Door, name: str) -> None:
-    """Or an admin's page could not switch it off: its address would be another one."""
+@pytest.mark.parametrize("name", ["ann/ben", "..", "a\\b", "Import:ann"])
+def test_a_name_can_stand_in_an_address_and_is_no_imported_raters(bench: Door, name: str) -> None:
+    """An admin's page could not switch off the first three; the last would be whoever a file names so."""
     answer = bench.ask("POST", "/api/users", "admin", json={"name": name, "password": PASSWORD})
     assert (answer.status_code, '"name"' in answer.json()["error"]) == (422, True)
 
