@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from storage.exports.labels import groups, mean_votes, recut_warning
 from storage.exports.policies import Policies
 from storage.exports.step_dpo import READ as READ_STEPS
-from storage.exports.step_dpo import branch_pairs, long_pairs, open_branches
+from storage.exports.step_dpo import beyond, branch_pairs, long_pairs, open_branches
 from storage.exports.writing import Format, Looking, Plan, Row
 from storage.snapshots import Snapshot
 
@@ -33,10 +33,13 @@ READ = (*READ_STEPS, "verdict")
 
 @dataclass(frozen=True)
 class PreferenceOptions(Policies):
-    """source: which pairs. max_pairs_per_problem bounds the pairs of whole traces of one question, widest margin first."""
+    """source: which pairs. max_pairs_per_problem bounds the pairs of whole traces of one question,
+    max_pairs_per_branch those of siblings of one step: widest margin first.
+    """
 
     source: str = "all"
     max_pairs_per_problem: int = 16
+    max_pairs_per_branch: int = 4
     max_length: int = 1024
 
 
@@ -77,7 +80,7 @@ def rows(snapshot: Snapshot, options: PreferenceOptions, left: Counter[str]) -> 
     for group in groups(snapshot, options, READ, left):
         raters[group[0]["trace_id"]] = "+".join(sorted(row["rater_id"] for row in group))
         if options.source in ("all", "branch"):
-            for pair in branch_pairs(snapshot, group, options.min_raters):
+            for pair in branch_pairs(snapshot, group, options.min_raters, options.max_pairs_per_branch, left):
                 trace_id, model = pair.pop("trace_id"), pair.pop("model")
                 sides = {"chosen_trace_id": trace_id, "rejected_trace_id": trace_id}
                 yield {**pair, **sides, "chosen_model": model, "rejected_model": model}
@@ -206,6 +209,7 @@ def _coverage(at: Looking, options: PreferenceOptions) -> list[str]:
         if missing:
             found.append(f"{missing} of {len(verdicts)} rated traces have no verdict and make no pair of whole traces.")
     if options.source in ("all", "branch"):
+        found += beyond(at.left, options.max_pairs_per_branch)
         found += open_branches(at)
         found += recut_warning(at.snapshot, at.options)
     return found

@@ -32,14 +32,17 @@ READ = (
     "trace_id", "problem_id", "prompt", "response", "model", "rater_id", "segmentation_id", "step_text", "step_start",
     "step_end", "rating", "first_error", "parent", "better", "prelabel_visible", "split",
 )  # fmt: skip
+BEYOND = "pairs beyond the most of a branching point"
 LEADS = (t.REASONING_START, t.PROCEED, t.BACKTRACK)
 
 
 @dataclass(frozen=True)
 class StepDpoOptions(Policies):
-    """source: which pairs. max_length is not written anywhere; it is what the trainer will use, and what is warned about."""
+    """source: which pairs. max_pairs_per_branch bounds those of one branching point, whose siblings make pairs by the square of
+    their number: widest margin first. max_length is not written anywhere; it is what the trainer will use, and what is warned about."""
 
     source: str = "both"
+    max_pairs_per_branch: int = 4
     max_length: int = 1024
 
 
@@ -61,35 +64,40 @@ def rows(snapshot: Snapshot, options: StepDpoOptions, left: Counter[str]) -> Ite
     """The pairs, trace by trace."""
     for group in groups(snapshot, options, READ, left):
         if options.source in ("both", "branch"):
-            yield from branch_pairs(snapshot, group, options.min_raters)
+            yield from branch_pairs(snapshot, group, options.min_raters, options.max_pairs_per_branch, left)
         if options.source in ("both", "better"):
             yield from _better_pairs(snapshot, group)
 
 
-def branch_pairs(snapshot: Snapshot, group: Sequence[Row], min_raters: int = 1) -> Iterator[Row]:
-    """Siblings of one trace that were rated apart, by the mean of its raters."""
+def branch_pairs(
+    snapshot: Snapshot, group: Sequence[Row], min_raters: int, most: int, left: Counter[str]
+) -> Iterator[Row]:
+    """Siblings of one trace that were rated apart, by the mean of its raters; of one parent those furthest apart."""
     first = group[0]
     children: dict[int | None, list[int]] = {}
     for step, parent in enumerate(first["parent"]):
         children.setdefault(parent, []).append(step)
     scores = [mean_votes(row["rating"][step] for row in group) for step in range(len(first["step_text"]))]
     for parent, siblings in children.items():
+        scored = [(i, score) for i in siblings if (score := scores[i]) is not None and score[1] >= min_raters]
+        bodies = {i: without_lead(first["step_text"][i]) for i, _ in scored}
+        apart = [
+            (abs(a[0] - b[0]), a[1] + b[1], *((i, j) if a[0] > b[0] else (j, i)))
+            for (i, a), (j, b) in combinations(scored, 2)
+            if a[0] != b[0] and bodies[i] != bodies[j]
+        ]
+        if not apart:
+            continue
+        if len(apart) > most:
+            left[BEYOND] += len(apart) - most
+            apart = sorted(apart, key=lambda pair: -pair[0])[:most]
         prefix = shared_prefix(first["response"], first["step_end"], first["step_text"], parent, siblings[0])
-        for a, b in combinations(siblings, 2):
-            score_a, score_b = scores[a], scores[b]
-            if score_a is None or score_b is None or score_a[0] == score_b[0]:
-                continue
-            if min(score_a[1], score_b[1]) < min_raters:
-                continue
-            better, worse = (a, b) if score_a[0] > score_b[0] else (b, a)
-            chosen, rejected = without_lead(first["step_text"][better]), without_lead(first["step_text"][worse])
-            if chosen == rejected:
-                continue
-            _assert_prefix(first, prefix, parent, siblings[0])
+        _assert_prefix(first, prefix, parent, siblings[0])
+        common = _common(snapshot, group, prefix)
+        for margin, votes, better, worse in apart:
             yield {
-                **_common(snapshot, group, prefix), "chosen": chosen, "rejected": rejected, "source": "branch",
-                "margin": round(abs(score_a[0] - score_b[0]), 4), "n_votes": score_a[1] + score_b[1],
-                "chosen_step": better, "rejected_step": worse,
+                **common, "chosen": bodies[better], "rejected": bodies[worse], "source": "branch",
+                "margin": round(margin, 4), "n_votes": votes, "chosen_step": better, "rejected_step": worse,
             }  # fmt: skip
 
 
@@ -193,11 +201,22 @@ def look(at: Looking) -> Plan:
         )
         return plan
     if options.source != "better":
+        plan.warnings += beyond(at.left, options.max_pairs_per_branch)
         plan.warnings += open_branches(at)
         plan.warnings += recut_warning(at.snapshot, at.options)
     if long:
         plan.warnings.append(long_pairs(long, plan.rows, options.max_length, longest, at.estimated))
     return plan
+
+
+def beyond(left: Counter[str], most: int) -> list[str]:
+    """How many pairs the bound leaves out, as a sentence."""
+    if not left[BEYOND]:
+        return []
+    return [
+        f"{left[BEYOND]} pairs are left out, because their branching point has more than max_pairs_per_branch={most}: those "
+        "with the widest margin are kept. Raise it to have more."
+    ]
 
 
 def open_branches(at: Looking) -> list[str]:
