@@ -389,9 +389,10 @@ def standings(con: duckdb.DuckDBPyConnection, queue_id: str) -> list[Standing]:
 
 
 def _standings(con: duckdb.DuckDBPyConnection, where: str, values: list[str]) -> list[Standing]:
+    # By the order in which they were written, not by the clock: it may have been set back since a pause.
     rows = con.execute(
         f"select rater_id, queue_id, state, reason, set_by, set_at from standing where {where} "
-        "qualify row_number() over (partition by rater_id order by set_at desc, rowid desc) = 1 order by rater_id",
+        "qualify row_number() over (partition by rater_id order by rowid desc) = 1 order by rater_id",
         values,
     ).fetchall()
     return [Standing(*row) for row in rows]

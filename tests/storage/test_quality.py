@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -166,6 +167,18 @@ def test_screening_comes_first_gold_is_mixed_in_and_failing_it_pauses(store: Sto
     opened = gold.Standing("eve", DEFAULT_QUEUE, "open", "Read the guidelines.", "boss", utc_now())
     store.write(gold.set_standing, opened).result()
     assert store.next_assignment("eve") is not None, "what was wrong before does not count again"
+
+
+def test_a_pause_ends_though_the_clock_was_set_back_since(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    rate(store, make_trace(), "eve", (1, 0, -1))
+    ahead = utc_now() + timedelta(days=400)
+    with monkeypatch.context() as patch:
+        patch.setattr(gold, "utc_now", lambda: ahead)
+        store.write(gold.set_standing, gold.Standing("eve", DEFAULT_QUEUE, "paused", "Ask.", "boss", ahead)).result()
+    with pytest.raises(gold.OnHold, match="Ask"):
+        store.next_assignment("eve")
+    store.write(gold.set_standing, gold.Standing("eve", DEFAULT_QUEUE, "open", "Go on.", "boss", ahead)).result()
+    assert store.next_assignment("eve") is None, "there is nothing left, and nothing in the way"
 
 
 def test_a_failed_screening_stops_before_any_work_and_a_mended_answer_changes_nothing(store: Store) -> None:
