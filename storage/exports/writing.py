@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -326,13 +325,17 @@ def _lines(work: Path) -> None:
     with duckdb.connect(config={"memory_limit": "512MB", "temp_directory": str(work)}) as con:
         con.execute("set enable_progress_bar = false")
         con.execute(f"copy (select * from read_parquet('{source}')) to '{target}' (format json, array false)")
-    with (work / DATA_JSONL).open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as text:
-        if all(text.find(found) < 0 for found in _LINE_BREAKS):
-            return
+    if any(found in lines for lines in _whole_lines(work / DATA_JSONL) for found in _LINE_BREAKS):
         with (work / "lines").open("wb") as escaped:
-            for line in iter(text.readline, b""):
-                escaped.write(_one_line(line))
-    (work / "lines").replace(work / DATA_JSONL)
+            escaped.writelines(map(_one_line, _whole_lines(work / DATA_JSONL)))
+        (work / "lines").replace(work / DATA_JSONL)
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """A file, some megabytes of whole lines at a time."""
+    with path.open("rb") as file:
+        while text := file.read(1 << 22):
+            yield text + file.readline()
 
 
 def _schema_check(form: Format, options: Any, path: Path, expected: int) -> str:
