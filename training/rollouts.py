@@ -10,6 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+
+class NotNumbers(ArithmeticError):
+    """The model's outputs are not numbers: its weights have run away."""
+
+
 # Rows decoded together: beyond this a CPU gains nothing, and the cache of a long rollout is large.
 ROWS = 64
 
@@ -22,6 +27,7 @@ def sample(
 
     vocabulary: ids from here on are padding of the output matrix and are never drawn. every_turn: called once a turn;
     raises to give up. temperature 0 is greedy.
+    Raises NotNumbers.
     """
     import torch
 
@@ -39,6 +45,8 @@ def sample(
 
     def draw(logits_RV: Any) -> list[int]:
         logits_RV = logits_RV[:, :vocabulary].float().cpu()
+        if not torch.isfinite(logits_RV).all():
+            raise NotNumbers("the model's outputs are not numbers")
         if temperature == 0:
             return logits_RV.argmax(-1).tolist()
         p_RV = torch.softmax(logits_RV / temperature, dim=-1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -156,11 +157,12 @@ def trainer_class() -> Any:
         raise JobError(INSTALL) from error
     import torch
 
-    from training.rollouts import sample
+    from training.rollouts import NotNumbers, sample
 
     class StepGrpo(trl.GRPOTrainer):
-        """`rewards`, `recipe` and `run` are set after it is made."""
+        """All that is declared here is set after it is made."""
 
+        player: Any = None  # a copy of the model in another precision that makes the rollouts
         rewards: Rewards
         recipe: RlRecipe
         run: Run
@@ -169,11 +171,14 @@ def trainer_class() -> Any:
             recipe = self.recipe
             tokenizer: Any = self.processing_class
             model = self.accelerator.unwrap_model(self.model)
+            player = self.player or model
+            if self.player is not None:
+                self.player.load_state_dict(model.state_dict())
             prompts = [row["prompt"] for row in inputs]
             heads = [encode_prompt(tokenizer, p) for p in prompts]
             try:
                 made = sample(
-                    model, heads, max_tokens=recipe.max_tokens, temperature=recipe.temperature,
+                    player, heads, max_tokens=recipe.max_tokens, temperature=recipe.temperature,
                     # By the step, not by a count of rollouts: a resumed job draws what it would have drawn.
                     seed=(recipe.seed << 24) + self.state.global_step, eos=tokenizer.eos_token_id,
                     vocabulary=len(tokenizer), every_turn=self.run.check_stop,
@@ -181,6 +186,12 @@ def trainer_class() -> Any:
             except Stopped:
                 self._keep()
                 raise
+            except NotNumbers as error:
+                raise JobError(
+                    f"{str(error).capitalize()} after step {self.state.global_step} with learning_rate = "
+                    f"{recipe.learning_rate:g}. Start a new job with a lower one, for example "
+                    f"--set learning_rate={recipe.learning_rate / 10:g}."
+                ) from error
             rollouts = [read(tokenizer, p, ids) for p, ids in zip(prompts, made, strict=True)]
             batch = tensors(heads, made, self.rewards.advantages(rollouts), tokenizer.pad_token_id)
             batch = {k: v.to(self.accelerator.device) for k, v in batch.items()}
@@ -296,6 +307,8 @@ def train(snapshot: Path | None, recipe: RlRecipe, run: Run) -> Outcome:
     held_out = held_out_questions(recipe.held_out) if recipe.held_out else []
     before = _before(model, tokenizer, held_out, recipe, run)
     steps = recipe.passes(len(prompts) * recipe.group) * len(prompts) * recipe.group // a_step
+    # A rollout waits for keys and values to be read: in half the bytes it waits for less. Copied before the trainer wraps it.
+    player = deepcopy(model).to(torch.bfloat16) if recipe.dtype == "bfloat16" else None
     settings = trl.GRPOConfig(
         **arguments(recipe, run), max_steps=max(steps, 1), num_generations=recipe.group, temperature=recipe.temperature,
         max_completion_length=recipe.max_tokens, beta=recipe.kl, num_iterations=recipe.reuse, warmup_steps=recipe.warmup,
@@ -305,7 +318,7 @@ def train(snapshot: Path | None, recipe: RlRecipe, run: Run) -> Outcome:
         model=model, reward_funcs=[_unused], args=settings, processing_class=tokenizer,
         train_dataset=Dataset.from_dict({"prompt": prompts}), callbacks=[watching(run, recipe)],
     )  # fmt: skip
-    trainer.rewards, trainer.recipe, trainer.run = Rewards(recipe, scorer), recipe, run
+    trainer.rewards, trainer.recipe, trainer.run, trainer.player = Rewards(recipe, scorer), recipe, run, player
     run_trainer(trainer, run)
     figures: dict[str, Any] = {
         "n_questions": len(prompts),
