@@ -19,6 +19,7 @@ from core import layout
 from storage.events import RatingEvent
 from storage.gold import OnHold
 from storage.queues import claims, progress
+from storage.queues.assignments import has_had
 from storage.queues.settings import DEFAULT_QUEUE, Queue, need_queue
 from storage.references import read_reference
 from storage.rubrics import read_rubric
@@ -215,7 +216,8 @@ async def release(bench: Bench, assignment_id: str) -> dict[str, Any]:
 async def open_assignment(bench: Bench, asked: OpenIn, me: Me) -> dict[str, Any]:
     """The rater's assignment for this trace, made if there is none: which with accounts takes an adjudicator."""
     rater = rater_of(asked.rater, me)
-    if not me.may("adjudicator") and not await blocking(lambda: _was_given(bench, rater, asked)):
+    given = await blocking(lambda: bench.store.read(lambda con: has_had(con, rater, asked.trace_id, asked.queue)))
+    if not given and not me.may("adjudicator"):
         # A rater who could name any trace could read any, and would choose what the queue must choose. In another queue than
         # the one that gave it, they could read whose it is, or the reference answer, while they still rate it without.
         raise Refused(403, "This trace was not given to you to rate; take the next one instead.")
@@ -239,15 +241,6 @@ async def one_assignment(bench: Bench, assignment_id: str, me: Me) -> dict[str, 
     if not me.alone and assignment.rater_id != me.rater_id and not me.may("adjudicator"):
         raise Refused(403, "This is another rater's work; an adjudicator may look at it.")
     return await _work(bench, assignment)
-
-
-def _was_given(bench: Services, rater: str, asked: OpenIn) -> bool:
-    """Whether that queue gave this rater that trace by itself; in a blind pair does not count."""
-    found = bench.store.query(
-        "select 1 from assignment where rater_id = ? and queue_id = ? and trace_id = ? and pair_id is null limit 1",
-        [rater, asked.queue, asked.trace_id],
-    )
-    return bool(found)
 
 
 def _comments(events: list[RatingEvent]) -> list[dict[str, Any]]:

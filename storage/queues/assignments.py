@@ -60,13 +60,14 @@ def read_assignment(con: duckdb.DuckDBPyConnection, assignment_id: str) -> Assig
     return rows[0] if rows else None
 
 
-def has_had(con: duckdb.DuckDBPyConnection, rater_id: str, trace_id: str) -> bool:
-    """Whether this rater was ever given this trace by itself, in whatever queue.
+def has_had(con: duckdb.DuckDBPyConnection, rater_id: str, trace_id: str, queue_id: str) -> bool:
+    """Whether this queue ever gave this rater this trace by itself.
 
     In a pair does not count: a rater who skipped a blind pair could open its trace alone, and read whose it is.
     """
     found = con.execute(
-        "select 1 from assignment where rater_id = ? and trace_id = ? and pair_id is null limit 1", [rater_id, trace_id]
+        "select 1 from assignment where rater_id = ? and queue_id = ? and trace_id = ? and pair_id is null limit 1",
+        [rater_id, queue_id, trace_id],
     ).fetchone()
     return found is not None
 

@@ -57,6 +57,8 @@ def _claim(con: duckdb.DuckDBPyConnection, wish: Claim) -> Assignment | None:
     add_raters(con, [(wish.rater_id, wish.rater_id, "rater")])
     mine = _in_hand(con, queue, wish, now)
     if mine is not None:
+        if wish.trace_id is not None:
+            _extra_if_full(con, queue, mine, now)
         return _take_up(con, queue, mine, now, ahead=wish.ahead)
     if queue.archived:
         raise StoreError(f"The queue {queue.title!r} is archived; nothing more is handed out from it.")
@@ -121,6 +123,14 @@ def lost_place(con: duckdb.DuckDBPyConnection, assignment_id: str, now: datetime
     row = con.execute("select queue_id from assignment where assignment_id = ? limit 1", [assignment_id]).fetchone()
     queue = read_queue(con, row[0]) if row else None
     return queue is not None and not has_place(con, queue, assignment_id, now)
+
+
+def _extra_if_full(con: duckdb.DuckDBPyConnection, queue: Queue, assignment_id: str, now: datetime) -> None:
+    """A trace can be opened by name when others have all its places: what comes of it is an extra rating."""
+    if not has_place(con, queue, assignment_id, now):
+        con.execute(
+            "update assignment set late = true where assignment_id = ? and status <> 'submitted'", [assignment_id]
+        )
 
 
 def _touched(con: duckdb.DuckDBPyConnection, assignment_id: str) -> bool:
@@ -321,6 +331,8 @@ def _hand_out(con: duckdb.DuckDBPyConnection, queue: Queue, item: Item, wish: Cl
             [assignment_id, queue.queue_id, item.trace_id, item.segmentation_id, wish.rater_id, queue.rubric_id,
              queue.rubric_version, status, now, expires, now, item.pair_id, item.swapped, item.gold, item.sampled_by],
         )  # fmt: skip
+    if wish.trace_id is not None:
+        _extra_if_full(con, queue, assignment_id, now)
     found = read_assignment(con, assignment_id)
     assert found is not None  # written in this transaction
     return found

@@ -120,9 +120,9 @@ def test_who_is_given_what(store: Store) -> None:
     assert [store.remaining(rater, "pairs") for rater in ("a", "b", "c")] == [1, 1, 0]
     # Having it in a blind pair does not let a rater open a trace alone, where its model can be read.
     trace_id = taken[0].trace_id
-    assert not store.read(lambda con: has_had(con, "a", trace_id))
+    assert not store.read(lambda con: has_had(con, "a", trace_id, "default"))
     store.open_assignment("a", trace_id)
-    assert store.read(lambda con: has_had(con, "a", trace_id))
+    assert store.read(lambda con: has_had(con, "a", trace_id, "default"))
 
 
 def test_pairs_under_a_policy(store: Store) -> None:

@@ -141,6 +141,19 @@ def test_a_lease_that_was_released_is_not_renewed_over_whoever_has_the_place_now
     assert _late(store) == {"first": True, "second": False}
 
 
+def test_a_trace_opened_by_name_when_others_have_its_places_is_an_extra_rating(store: Store) -> None:
+    (trace_id,) = _fill(store, 1)
+    store.set_queue(overlap=1).result()
+    _take(store, "untouched")
+    store._writer.submit(_expire, None).result()
+    second = Rater(store, _take(store, "second"))
+    third, lapsed = (Rater(store, store.open_assignment(who, trace_id)) for who in ("third", "untouched"))
+    for hand in (lapsed, third, second):
+        hand.step(0, 1)
+        hand.submit()
+    assert _late(store) == {"untouched": True, "second": False, "third": True}
+
+
 def _late(store: Store) -> dict[str, bool]:
     return dict(store.query("select rater_id, late from assignment"))
 
