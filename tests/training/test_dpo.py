@@ -147,7 +147,7 @@ def test_the_loss_of_trl_is_the_formula(rated: Path, tmp_path: Path, tiny_base: 
 
 def test_a_job_puts_pairs_right_and_leaves_the_reference_alone(rated: Path, tiny_base: Path) -> None:
     pytest.importorskip("trl")
-    options = [*SMALL, f"base={tiny_base}", "pairs=branch", "epochs=3"]
+    options = [*SMALL, f"base={tiny_base}", "pairs=branch"]
     folder = jobs.create_job(rated, "dpo", (rated / "id").read_text(), options)
     status = jobs.run_job(folder)
     assert status.state == "done", status.error
