@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from core.run import TraceReader
 from core.trace import Problem
 from core.turns import Turn, Turns
 from training.rows import JudgedTrace
@@ -32,6 +31,8 @@ def turns_before(trace: JudgedTrace, by_id: Mapping[str, JudgedTrace], given_as:
 
 def _turn(trace: JudgedTrace) -> Turn:
     """A snapshot has the steps' texts but not their names and summaries, so the response is read once more."""
+    from core.run import TraceReader
+
     reader = TraceReader(Problem.ask(trace.prompt), "", trace.trace_id, trace.format)
     reader.feed(trace.response)
     reader.close()

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from core.formats import steiner_tokens as t
 from core.scoring.encoding import EncodingError, encode_messages, encode_steps
 from core.trace import Earlier
-from storage.exports.prm800k import way_to_the_end
 
 if TYPE_CHECKING:
     from training.kinds.prm import PrmRecipe
@@ -249,6 +248,8 @@ def wanted(trace: JudgedTrace, choose: str) -> bool:
 
 def response_pieces(trace: JudgedTrace, backtracks: str) -> list[tuple[str, bool]]:
     """The response as (text, learn this) pieces under the recipe's `backtracks` policy."""
+    from storage.exports.prm800k import way_to_the_end  # half a second of imports that few jobs need
+
     steps_end = sum(map(len, trace.step_texts))
     tail = trace.response[steps_end:]
     if backtracks == "keep" or trace.format != "steiner":

@@ -183,6 +183,14 @@ def test_rate_freeze_export_train_use(open_tab: Any, bench: Any, screenshots: Pa
     page.fill("[data-id=overrides]", "epochs=0.5\nno_such_key=1")
     page.click("[data-id=go]")
     page.wait_for_selector("[data-id=start-result] .error")
+    page.click("[data-id=look]")  # what would be learned: the rows, with every judged step's separator marked
+    page.wait_for_selector("[data-id=start-result] .error")
+    page.fill("[data-id=overrides]", "")
+    page.click("[data-id=look]")
+    page.wait_for_selector("[data-id=rows] .mask")
+    assert page.inner_text("[data-id=rows] .mask .m >> nth=0") == "<|step_score|> ✓"
+    assert page.locator("[data-id=rows] .mask").first.text_content().startswith("<|begin|>")
+    page.screenshot(path=screenshots / "train-masks.png")
     page.fill("[data-id=overrides]", "epochs=1\nmin_steps=6\nbatch=2")  # few steps: this is about the page
     page.click("[data-id=go]")
     page.wait_for_selector("[data-id=job] .chart", timeout=120_000)

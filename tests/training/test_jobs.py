@@ -6,10 +6,9 @@ import json
 import math
 import os
 import re
+import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -257,25 +256,21 @@ def test_a_loss_that_explodes_ends_with_the_cause_and_a_suggestion(data_dir: Pat
 
 def test_memory_that_runs_out_ends_with_a_suggestion(data_dir: Path, tiny_base: Path) -> None:
     """For real: from its first step on the process may map 64 MiB more than it has, and a step needs more."""
-    folder = make(data_dir, tiny_base, "batch=64", "accumulate=2", "epochs=20", "packing=false")
-    code = """
-import resource, sys
-from pathlib import Path
-from training import jobs
+    folder = make(data_dir, tiny_base, "batch=512", "accumulate=2", "epochs=100", "packing=false")
+    before = resource.getrlimit(resource.RLIMIT_AS)
 
-def limit(status):
-    if status.phase.startswith("training") and status.step == 0:
-        pages = int(open("/proc/self/statm").read().split()[0])
-        most = pages * resource.getpagesize() + (64 << 20)
-        resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    def limit(status: JobStatus) -> None:
+        if status.phase.startswith("training") and status.step == 0:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (64 << 20), before[1]))
 
-jobs.run_job(Path(sys.argv[1]), progress=limit)
-"""
-    subprocess.run([sys.executable, "-c", code, str(folder)], check=True, timeout=PATIENCE_S, cwd=jobs.PACKAGE_ROOT)
-    status = jobs.read_status(folder)
+    try:
+        status = jobs.run_job(folder, progress=limit)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
     assert status.state == "failed"
     assert "Memory ran out" in status.error
-    assert "--set batch=32 --set accumulate=4" in status.error
+    assert "--set batch=256 --set accumulate=4" in status.error
 
 
 def test_a_base_that_is_no_model_and_a_snapshot_that_changed_are_sentences(data_dir: Path, tiny_base: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from core.formats import steiner_tokens as t
 from core.scoring.encoding import EncodingError, encode_steps, separator_id
+from storage.exports.prm800k import way_to_the_end
 from tests.training.rigged import trace_of
 from tests.training.synthetic import examples, snapshot_rows, unrated, write_snapshot
 from training.labels import label_set
@@ -29,7 +30,6 @@ from training.rows import (
     sft_rows,
     step_labels,
     wanted,
-    way_to_the_end,
 )
 
 NAN = math.nan
