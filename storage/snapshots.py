@@ -50,6 +50,8 @@ POLICIES = {
     "adjudicated: what an adjudicator decided of it, null where nobody did",
     "text": "step_text[i] is response[step_start[i]:step_end[i]], offsets in Unicode code points",
 }
+# Raters whose name begins so are programs, and a snapshot never passes their ratings off as people's.
+SIMULATED = "simulated:"
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 
 
@@ -324,9 +326,11 @@ def _warnings(spec: SnapshotSpec, selection: Selection) -> list[str]:
     later = n["later"]
     if later:
         found.append(
-            f"{later} of {rows} rows are later turns of a conversation: exports and reward models take their question "
-            "alone; fine-tuning gives what came before it too, where those traces are in the snapshot (`earlier`)."
+            f"{later} of {rows} rows are later turns of a conversation: reward models take their question alone; "
+            "fine-tuning and the sft and stepwise exports give what came before it too, where those traces are in the snapshot."
         )
+    if _simulated(selection):
+        found.append(f"{_simulated(selection)} of {rows} rows are by simulated raters, not by people.")
     seen = n["prelabel_visible"]
     if seen:
         found.append(f"{seen} of {rows} rows hold ratings made while model scores were visible (prelabel_visible).")
@@ -359,7 +363,12 @@ def _manifest(
         "name": name,
         "created_at": utc_now(),
         "created_by": created_by,
-        "labels": "people",  # what training/labels makes says "model"
+        # What training/labels makes says "model".
+        "labels": "people"
+        if not _simulated(selection)
+        else "simulated raters"
+        if _simulated(selection) == n["rows"]
+        else "people and simulated raters",
         "worldline_version": cards.worldline_version(),
         "spec": spec.to_json(),
         "event_seq": selection.event_seq,
@@ -397,6 +406,11 @@ def _manifest(
     }
 
 
+def _simulated(selection: Selection) -> int:
+    """Rows by raters that are programs."""
+    return sum(count for rater, count in selection.by["rater"].items() if rater.startswith(SIMULATED))
+
+
 def _corrections(n: Mapping[str, int]) -> dict[str, int]:
     """How much of the trees and of the cutting raters corrected."""
     names = {"parents": "parents", "kinds": "kinds", "cuts": "cuts", "joins": "joins", "steps_recut": "recut"}
@@ -414,8 +428,8 @@ def _card(manifest: Mapping[str, Any]) -> str:
     lines = [
         cards.front_matter(title, {"default": {"train": DATA}}, manifest["counts"]["rows"]),
         f"# {title}\n",
-        "Reasoning traces with human ratings of their steps, frozen by Worldline. One row is one trace as one "
-        "rater judged it.\n",
+        f"Reasoning traces with ratings of their steps by {manifest['labels']}"
+        ", frozen by Worldline. One row is one trace as one rater judged it.\n",
         cards.table(
             {
                 key: manifest[key]

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.formats import steiner_tokens as t
+from core.turns import Message
+from storage.exports.history import ALONE, Histories, alone_warning, chat
 from storage.exports.labels import groups, mean_votes
 from storage.exports.policies import Policies
 from storage.exports.prm800k import way_to_the_end
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 READ = (
-    "trace_id", "problem_id", "prompt", "response", "model", "format", "solved", "finish_reason", "segmentation_id",
+    "trace_id", "problem_id", "prompt", "earlier", "response", "model", "format", "solved", "finish_reason", "segmentation_id",
     "rater_id", "step_text", "step_start", "step_end", "rating", "parent", "better", "verdict", "split",
 )  # fmt: skip
 
@@ -48,8 +50,11 @@ def schema(options: SftOptions) -> pa.Schema:
     import pyarrow as pa
 
     text = pa.string()
-    chat = pa.list_(pa.struct([("role", text), ("content", text)]))
-    pair = [("prompt", text), ("completion", text)] if options.shape == "prompt_completion" else [("messages", chat)]
+    pair = (
+        [("prompt", text), ("completion", text), ("history", chat())]
+        if options.shape == "prompt_completion"
+        else [("messages", chat())]
+    )
     return pa.schema([
         *pair, ("how", text), ("complete", pa.bool_()), ("straightened", pa.bool_()), ("n_steps", pa.int32()),
         ("problem_id", text), ("trace_id", text), ("model", text), ("raters", text), ("split", text), ("snapshot_id", text),
@@ -58,21 +63,36 @@ def schema(options: SftOptions) -> pa.Schema:
 
 def rows(snapshot: Snapshot, options: SftOptions, left: Counter[str]) -> Iterator[Row]:
     """One row a trace, and one more for each repaired beginning."""
+    histories = Histories.of(snapshot)
     for group in groups(snapshot, options, READ, left):
         first = group[0]
+        history = histories.before(first.get("earlier"), first["prompt"])
+        made = 0
         how = _how(group, options)
         if how:
             straight = options.backtracks == "linearise" and first["format"] == "steiner"
             way = way_to_the_end(first["parent"]) if straight else list(range(len(first["step_text"])))
             text = straightened(first, way) if straight else first["response"]
+            made += 1
             yield _row(
-                snapshot, options, group, text, how, True, straight and len(way) < len(first["step_text"]), len(way)
+                snapshot,
+                options,
+                group,
+                history or [],
+                text,
+                how,
+                True,
+                straight and len(way) < len(first["step_text"]),
+                len(way),
             )
         elif options.repaired == "leave_out":
             left["neither approved nor solved as asked"] += len(group)
         if options.repaired == "keep":
             for step, text in _repairs(group):
-                yield _row(snapshot, options, group, text, "repaired", False, False, step + 1)
+                made += 1
+                yield _row(snapshot, options, group, history or [], text, "repaired", False, False, step + 1)
+        if history is None and made:
+            left[ALONE] += made
 
 
 def _how(group: Sequence[Row], options: SftOptions) -> str:
@@ -111,6 +131,7 @@ def _row(
     snapshot: Snapshot,
     options: SftOptions,
     group: Sequence[Row],
+    history: list[Message],
     text: str,
     how: str,
     complete: bool,
@@ -118,9 +139,9 @@ def _row(
     n: int,
 ) -> Row:
     first = group[0]
-    messages = [{"role": "user", "content": first["prompt"]}, {"role": "assistant", "content": text}]
+    messages = [*history, {"role": "user", "content": first["prompt"]}, {"role": "assistant", "content": text}]
     pair = (
-        {"prompt": first["prompt"], "completion": text}
+        {"prompt": first["prompt"], "completion": text, "history": history}
         if options.shape == "prompt_completion"
         else {"messages": messages}
     )
@@ -142,14 +163,16 @@ def look(at: Looking) -> Plan:
         plan.histogram[row["how"]] += 1
         straight += row["straightened"]
         prompt, text = (
-            (row["prompt"], row["completion"]) if "prompt" in row else (m["content"] for m in row["messages"])
+            (row["prompt"], row["completion"]) if "prompt" in row else (m["content"] for m in row["messages"][-2:])
         )
-        length = at.count_tokens(prompt) + at.count_tokens(text)
+        before = row["history"] if "prompt" in row else row["messages"][:-2]
+        length = sum(at.count_tokens(t) for t in (*(m["content"] for m in before), prompt, text))
         long += length > options.max_length
         longest = max(longest, length)
     plan.figures = {
         "straightened": straight, "longest_row_tokens": longest, "token_counts": "estimated" if at.estimated else "by tokenizer",
     }  # fmt: skip
+    plan.warnings += alone_warning(at.left.pop(ALONE, 0))
     if not plan.rows:
         plan.warnings.append(
             'There is no row to write: no trace was approved or solved as asked. Give verdicts on the Rate page, or choose "either".'
@@ -185,6 +208,8 @@ FORMAT = Format(
     look=look,
     columns={
         "prompt": "the question (string); with shape=messages: messages, a list of role and content",
+        "history": "with shape=prompt_completion: what was said before a later turn's question, a list of role and content; empty "
+        "otherwise",
         "completion": "the response, whole, straightened or repaired (string)",
         "how": "approved, solved or repaired",
         "complete": "false where the row ends with a repaired step (boolean)",

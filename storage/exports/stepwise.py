@@ -15,7 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from core.turns import Message
 from storage.exports.columns import beside, chosen, occurrences, token_counts
+from storage.exports.history import ALONE, Histories, alone_warning, chat
 from storage.exports.labels import Labelled, label_steps, recut_warning, sources
 from storage.exports.policies import Policies
 from storage.exports.writing import Format, Looking, Plan, Row
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 LOPSIDED = 0.85  # the share of one class in common step data, where token accuracy already says nothing
 READ = (
-    "trace_id", "problem_id", "model", "solved", "rater_id", "assignment_id", "segmentation_id", "rating" "unsure",
+    "trace_id", "problem_id", "earlier", "model", "solved", "rater_id", "assignment_id", "segmentation_id", "rating" "unsure",
     "first_error", "prelabel_visible", "split",
 )  # fmt: skip
 _KEPT = ("trace_id", "problem_id", "assignment_id", "segmentation_id", "rater_id", "model", "solved")
@@ -49,6 +51,7 @@ def schema(options: Any) -> pa.Schema:
     return pa.schema(
         [
             ("prompt", text), ("completions", pa.list_(text)), ("labels", pa.list_(pa.bool_())),
+            ("history", chat()),
             ("step_gap", text), ("trace_id", text), ("problem_id", text), ("assignment_id", text), ("segmentation_id", text),
             ("rater_id", text), ("model", text), ("solved", pa.bool_()), ("n_steps", pa.int32()), ("ends_at", text),
             ("prelabel_visible", pa.bool_()), ("split", text), ("snapshot_id", text),
@@ -58,8 +61,11 @@ def schema(options: Any) -> pa.Schema:
 
 def rows(snapshot: Snapshot, options: StepwiseOptions, left: Counter[str]) -> Iterator[pa.RecordBatch]:
     """The rows of the export; snapshot rows without a first label are left out."""
+    histories = Histories.of(snapshot)
     for texts, at, made in beside(snapshot, ("prompt", "step_text"), _labelled(snapshot, options, left)):
-        yield _batch(snapshot.snapshot_id, options, texts, at, made)
+        history = [histories.before(source.get("earlier"), "") for source, _ in made]
+        left[ALONE] += history.count(None)
+        yield _batch(snapshot.snapshot_id, options, texts, at, made, [said or [] for said in history])
 
 
 def _labelled(
@@ -82,6 +88,7 @@ def _batch(
     texts: pa.RecordBatch,
     at: Sequence[int],
     made: Sequence[tuple[Row, Labelled]],
+    history: Sequence[list[Message]],
 ) -> pa.RecordBatch:
     import pyarrow as pa
 
@@ -90,6 +97,7 @@ def _batch(
         "prompt": texts["prompt"].take(pa.array(at)),
         "completions": chosen(texts["step_text"], at, [range(len(labelled.labels)) for _, labelled in made]),
         "labels": [labelled.labels for _, labelled in made],
+        "history": history,
         "step_gap": [""] * len(made),
         "n_steps": [len(source["rating"]) for source, _ in made],
         "ends_at": [labelled.cut for _, labelled in made],
@@ -124,7 +132,7 @@ def look(at: Looking) -> Plan:
         long += int(np.count_nonzero(beyond_max))
         lost += int(beyond_max.sum())
         longest = max(longest, int(lengths.max()))
-    beyond = at.left.pop(_BEYOND, 0)
+    beyond, alone = at.left.pop(_BEYOND, 0), at.left.pop(ALONE, 0)
     dropped = {reason.removeprefix(_DROPPED): n for reason, n in at.left.items() if reason.startswith(_DROPPED)}
     plan.histogram = {"good": good, "bad": bad}
     plan.figures = {
@@ -139,6 +147,7 @@ def look(at: Looking) -> Plan:
         "token_counts": "estimated" if at.estimated else "by tokenizer",
     }
     plan.warnings = _warnings(plan, options, dropped, separators, long, lost)
+    plan.warnings += alone_warning(alone)
     plan.warnings += recut_warning(at.snapshot, at.options)
     return plan
 
@@ -221,6 +230,7 @@ FORMAT = Format(
         "prompt": "the question (string)",
         "completions": "the raw step texts, in order (list of strings)",
         "labels": "whether each step is good (list of booleans, as long as completions)",
+        "history": "what was said before the question of a later turn, a list of role and content; empty otherwise",
     },
     cannot=(
         "neutral and unsure: a label is good or bad, as the policies say",

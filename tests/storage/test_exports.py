@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from core.formats import steiner_tokens as t
+from core.trace import Earlier
+from core.turns import Turns
 from storage.errors import ExportError
 from storage.exports import FORMATS, export, plan, preflight
 from storage.snapshots import Snapshot, freeze, load_snapshot
@@ -330,3 +332,56 @@ def test_a_corrected_tree_is_data_and_what_nobody_saw_is_marked(store: Store, tm
     assert report.figures["parents_corrected"] == report.figures["kinds_corrected"] == 1
     assert "1 of 4 steps" in report.warnings[0]
     assert plan(snapshot, "tree", {"traces": "all"}).rows == 2
+
+
+def test_a_later_turn_is_exported_with_what_was_said_before(store: Store, tmp_path: Path) -> None:
+    first = make_trace(prompt="first question")
+    rate(store, first, "ann", [1, 1, 1], verdict=1)
+    later = make_trace(prompt="second question", earlier=Earlier((first.trace_id,), "full"))
+    lost = make_trace(prompt="third question", earlier=Earlier(("not frozen",), "full"))
+    for trace in (later, lost):
+        rate(store, trace, "ann", [1, 1, 1], verdict=1)
+    snapshot = _freeze(store, tmp_path)
+    before = Turns.of([first], "full").messages(later.prompt)[:-1]
+    for format, options in (("stepwise", {}), ("sft", {}), ("sft", {"shape": "messages"})):
+        folder = tmp_path / f"{format}{len(options)}"
+        report = export(snapshot, format, folder, options)
+        rows = {r["trace_id"]: r for r in map(json.loads, (folder / "data.jsonl").read_text().splitlines())}
+        if options:
+            assert rows[later.trace_id]["messages"][:-1] == [*before, {"role": "user", "content": later.prompt}]
+            assert len(rows[first.trace_id]["messages"]) == 2
+        else:
+            assert rows[later.trace_id]["history"] == before
+            assert rows[first.trace_id]["history"] == rows[lost.trace_id]["history"] == []
+        assert any("1 rows are later turns of a conversation whose earlier turns" in w for w in report.warnings)
+
+
+def test_a_branching_point_gives_its_widest_pairs(store: Store, tmp_path: Path) -> None:
+    trace = make_trace((None, 0, 0, 0, 0, 0))
+    rate(store, trace, "ann", [1, 0, 1, -1, 1, 0])
+    snapshot = _freeze(store, tmp_path)
+    report = export(snapshot, "step_dpo", tmp_path / "two", {"max_pairs_per_branch": 2})
+    rows = [json.loads(line) for line in (tmp_path / "two" / "data.jsonl").read_text().splitlines()]
+    assert {(r["chosen_step"], r["rejected_step"]) for r in rows} == {(2, 3), (4, 3)}, "the only ones that are 2 apart"
+    assert any("6 pairs are left out" in w for w in report.warnings), "eight pairs are apart, two are kept"
+    assert export(snapshot, "step_dpo", tmp_path / "all", {"max_pairs_per_branch": 99}).rows == 8
+
+
+@pytest.mark.parametrize("steps", ["walk", "path"])
+def test_a_prm800k_line_has_each_step_with_its_own_rating(store: Store, tmp_path: Path, steps: str) -> None:
+    traces = [
+        make_trace((None, 0, 0, 2), prompt=f"q{i}", names=["a", text, "b", "c"]) for i, text in enumerate(HOSTILE)
+    ]
+    for trace in traces:
+        rate(store, trace, "ann", [1, -1, 0, None])
+    export(_freeze(store, tmp_path), "prm800k", tmp_path / "out", {"steps": steps})
+    lines = [json.loads(line) for line in (tmp_path / "out" / "data.jsonl").read_text("utf-8").splitlines()]
+    by_id = {line["worldline"]["trace_id"]: line for line in lines}
+    order = [[0], [1], [2]] if steps == "walk" else [[0], [1, 2]]
+    for trace in traces:
+        line = by_id[trace.trace_id]
+        said = [[(c["text"], c["rating"]) for c in s["completions"]] for s in line["label"]["steps"]]
+        assert said == [[(trace.step_text(i), [1, -1, 0][i]) for i in offered] for offered in order]
+        assert [s["chosen_completion"] for s in line["label"]["steps"]] == [len(offered) - 1 for offered in order]
+        whole = "".join(line["question"]["pre_generated_steps"]) + (line["worldline"]["tail"] or "")
+        assert (whole == trace.response) == (steps == "walk")

@@ -1,0 +1,81 @@
+"""What was said before the question of a later turn, as messages: a row is then trained on as it was asked.
+
+The traces of the earlier turns are looked for in the same snapshot, and given as they were given then (`core/turns.py`).
+Knows no format.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core.run import TraceReader
+from core.trace import Earlier, Problem
+from core.turns import Message, Turn, Turns
+from storage.exports.labels import Row
+from storage.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Histories:
+    """The earlier turns that later turns of a snapshot name, by trace id."""
+
+    turns: dict[str, Turn]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Histories:
+        """Reads the texts of earlier turns alone; nothing at all where no row is a later turn."""
+        named = {
+            trace_id
+            for row in snapshot.rows(("trace_id", "earlier"))  # labels made without people know no turns
+            if (text := row.get("earlier"))
+            for trace_id in Earlier.from_json(json.loads(text)).trace_ids
+        }
+        turns: dict[str, Turn] = {}
+        if named:
+            for row in snapshot.rows(("trace_id", "prompt", "response", "format", "finish_reason")):
+                if row["trace_id"] in named and row["trace_id"] not in turns:
+                    turns[row["trace_id"]] = _turn(row)
+        return cls(turns)
+
+    def before(self, earlier: str | None, prompt: str) -> list[Message] | None:
+        """The messages before a question: none for a first turn; None where one of the turns is not in the snapshot."""
+        if not earlier:
+            return []
+        asked = Earlier.from_json(json.loads(earlier))
+        found = [self.turns[i] for i in asked.trace_ids if i in self.turns]
+        if len(found) < len(asked.trace_ids):
+            return None
+        return Turns(tuple(found), asked.given_as).messages(prompt)[:-1]
+
+
+def _turn(row: Row) -> Turn:
+    """A snapshot has no names and summaries of steps, so the response is read once more."""
+    reader = TraceReader(Problem.ask(row["prompt"]), "", row["trace_id"], row["format"])
+    reader.feed(row["response"])
+    reader.close()
+    return Turn.of(reader.trace(row["finish_reason"], sampling={}, stats={}))
+
+
+def chat() -> pa.DataType:
+    """The type of a list of messages."""
+    import pyarrow as pa
+
+    return pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+
+
+ALONE = "later turns whose earlier turns are not in the snapshot"
+
+
+def alone_warning(rows: int) -> list[str]:
+    """Rows whose question stands alone although something came before it, as a sentence."""
+    if not rows:
+        return []
+    return [
+        f"{rows} rows are later turns of a conversation whose earlier turns are not all in this snapshot: their question stands "
+        "alone. Rate the earlier turns too, so that they are frozen with it."
+    ]
