@@ -6,6 +6,7 @@ import { checkpointTable } from "./checkpoints.js";
 import { $, duration, h, notice, number, param, say, setParams, when } from "./dom.js";
 import { comparison } from "./train-compare.js";
 import { startForm } from "./train-form.js";
+import { guardCharts } from "./train-guards.js";
 
 const JOBS_EVERY_MS = 2500;
 const METRICS_EVERY_MS = 1000;
@@ -15,6 +16,9 @@ const FIGURES = {
   auc: "AUC on held-out steps", auc_95: "95 % interval of the AUC", base_rate: "share of good steps (base rate)", first_error_f1: "F1 of the first error",
   n_test_steps: "held-out steps", n_test_responses: "held-out responses", n_test_traces: "held-out traces", n_train_traces: "traces trained on", n_train_steps: "steps trained on", n_train_tokens: "tokens trained on",
   train_base_rate: "share of good steps, training", loss_before: "held-out loss before", loss_after: "held-out loss after",
+  n_new_tokens: "new tokens", embedding_rows_moved: "rows of the embedding that moved", head_rows_moved: "rows of the output head that moved",
+  solved_before: "solved before, held out", solved_after: "solved after, held out", gain_95: "95 % interval of the gain", n_held_out: "held-out questions", n_rollouts: "rollouts",
+  pairs_right: "held-out pairs put right", chosen_log_ratio: "what the better side gained", n_train_pairs: "pairs trained on", n_test_pairs: "held-out pairs",
 };
 
 export async function mount(root) {
@@ -80,7 +84,7 @@ export async function mount(root) {
     setParams({ job: id }, { push });
     at("job").replaceChildren(
       h("div", { class: "job-head", dataset: { id: "head" } }), h("div", { dataset: { id: "sub" } }), h("div", { class: "job-meter", role: "progressbar", "aria-label": "Progress", dataset: { id: "bar" } }, h("span", {})),
-      h("div", { class: "figures", dataset: { id: "figures" } }), h("div", { dataset: { id: "chart" } }, h("p", { class: "muted" }, "Waiting for the first step …")),
+      h("div", { class: "figures", dataset: { id: "figures" } }), h("div", { dataset: { id: "chart" } }, h("p", { class: "muted" }, "Waiting for the first step …")), h("div", { class: "small-charts", dataset: { id: "guards" } }),
       h("h2", {}, "Log"), h("pre", { class: "log", tabindex: 0, "aria-label": "Log of the job", dataset: { id: "log" } }, ""));
     loadJobs().catch((e) => failed("jobs", e));
     follow().catch((e) => failed("job", e));
@@ -117,7 +121,7 @@ export async function mount(root) {
     const key = `${status.state} ${status.in_use} ${status.resumable}`;
     if (job.drawn !== key) {
       job.drawn = key;
-      at("head").replaceChildren(h("h2", {}, title(status)), stateChip(status.state), h("span", { class: "muted" }, status.snapshot_id ? `from snapshot ${status.snapshot_id}` : "from text"), h("div", { class: "actions" }, actions));
+      at("head").replaceChildren(h("h2", {}, title(status)), stateChip(status.state), h("span", { class: "muted" }, status.snapshot_id ? `from snapshot ${status.snapshot_id}` : "without a snapshot"), h("div", { class: "actions" }, actions));
     }
     const left = status.state === "running" && status.eta_s !== null && status.eta_s !== undefined ? ` · ${duration(status.eta_s)} left` : "";
     at("sub").replaceChildren(h("span", {}, `Step ${number(status.step)} of ${number(status.total_steps)} · ${duration(status.seconds)}${left}${["running", "queued"].includes(status.state) && status.phase ? ` · ${status.phase}` : ""}`),
@@ -128,6 +132,7 @@ export async function mount(root) {
     at("figures").replaceChildren(...figures(status.figures ?? {}));
     if (moved || (job.rows.length && !at("chart").querySelector("svg"))) lineChart(at("chart"), job.rows, { total: status.total_steps });
     else if (!job.rows.length && job.ended) at("chart").replaceChildren(h("p", { class: "muted" }, "This job has written no step."));
+    if (moved || !at("guards").childElementCount) guardCharts(at("guards"), job.rows, status.total_steps);
     const box = at("log");
     const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 30;
     if (box.textContent !== job.log) {
