@@ -16,6 +16,7 @@ import typer
 from app.commands import ask as ask_command
 from app.commands import collect as collect_command
 from app.commands import evaluate as evaluate_command
+from app.commands import flywheel as flywheel_command
 from app.commands import keep as keep_command
 from app.commands import label as label_command
 from app.commands import lineage as lineage_command
@@ -150,6 +151,7 @@ app.command("train")(train_command.train)
 app.command("checkpoints")(train_command.checkpoints)
 app.command("label")(label_command.label)
 app.command("evaluate-prm")(evaluate_command.evaluate_prm)
+app.command("flywheel")(flywheel_command.flywheel)
 app.command("synthesize")(synth_command.synthesize)
 app.command("select")(synth_command.select)
 app.command("backup")(keep_command.backup)

@@ -1,0 +1,1 @@
+"""The whole loop on the pocket model with simulated raters, measured: `worldline flywheel`."""
