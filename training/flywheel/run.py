@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,10 @@ class _Flywheel:
     def __init__(self, folder: Path, plan: Plan, kept: Kept) -> None:
         self.folder, self.plan, self.kept, self.data = folder, plan, kept, folder / "data"
 
+    @cached_property
+    def held_out(self) -> list[game.Countdown]:
+        return game.held_out_set(self.plan.held_out, self.plan.seed)  # seconds: the oracle lists all that there are
+
     def all(self) -> dict[str, Any]:
         plan = self.plan
         held_out = self.solutions(0, None)
@@ -84,7 +89,7 @@ class _Flywheel:
     def solutions(self, round_: int, model: Path | None) -> list[Trace]:
         """Solutions of the held-out questions, which nobody rates and nothing is trained on."""
         plan, name = self.plan, f"held-out-{round_}"
-        return self.traces(name, game.held_out_set(plan.held_out, plan.seed), plan.samples, model)
+        return self.traces(name, self.held_out, plan.samples, model)
 
     def ready(self, round_: int, model: Path | None, questions: int, per_question: int) -> list[Trace]:
         """Solutions of questions of training, in the store."""
