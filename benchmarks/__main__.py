@@ -1,4 +1,4 @@
-"""Run all benchmarks, or those named: `python -m benchmarks [engine] [tree] [ratings] [paint] [implicit] [reading] [proxy] [keys] [synthesis] [training] [--data DIR]`."""
+"""Run all benchmarks, or those named: `python -m benchmarks [engine] [tree] [ratings] [paint] [implicit] [reading] [proxy] [keys] [synthesis] [training] [rl] [--data DIR]`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.table import show
 
-ALL = ("engine", "tree", "ratings", "paint", "implicit", "reading", "proxy", "keys", "synthesis", "training")
+ALL = ("engine", "tree", "ratings", "paint", "implicit", "reading", "proxy", "keys", "synthesis", "training", "rl")
 MODULES = {"implicit": "implicit_tree", "reading": "long_traces"}  # where the name is not the module's
 MEASURES_DATA = ("implicit",)  # whose `measure` takes the folder of --data
 

@@ -55,6 +55,17 @@ def test_step_advantages_sum_to_zero_over_a_group_and_keep_its_shape(group: list
     assert abs(math.fsum(a for one in found for a in one)) < 1e-5
 
 
+@given(st.lists(st.lists(st.tuples(numbers, st.integers(0, 2)), max_size=8), min_size=2, max_size=6))
+def test_steps_are_compared_with_those_that_began_at_an_equal_place(group: list[list[tuple[float, int]]]) -> None:
+    rewards, places = ([[step[k] for step in one] for one in group] for k in (0, 1))
+    found = step_advantages(rewards, 0.5, places)
+    for place in range(3):
+        own = [
+            a for one, where in zip(found, places, strict=True) for a, p in zip(one, where, strict=True) if p == place
+        ]
+        assert abs(math.fsum(own)) < 1e-5
+
+
 @given(st.lists(numbers, max_size=12), st.floats(0, 1))
 def test_rewards_to_come_are_the_sum_they_are_defined_as(rewards: list[float], discount: float) -> None:
     brute = [sum(reward * discount**k for k, reward in enumerate(rewards[i:])) for i in range(len(rewards))]

@@ -75,6 +75,27 @@ def test_other_questions_want_a_reward_model(data_dir: Path, monkeypatch: pytest
     assert rl.questions_of(snapshot, alone) == ["Prove it."]
 
 
+def test_a_reward_model_gives_each_step_its_score(tmp_path: Path, tiny_base: Path) -> None:
+    from transformers import AutoModelForTokenClassification
+
+    from core.scoring.prm import PrmScorer
+    from training.base_model import fit_vocabulary, load_tokenizer, save_model
+    from training.rewards.rollout import read
+    from training.synthesis.countdown import walks
+
+    tokenizer = load_tokenizer(tiny_base)
+    net = AutoModelForTokenClassification.from_pretrained(tiny_base, num_labels=2)
+    fit_vocabulary(net, tokenizer)
+    save_model(net, tokenizer, tmp_path / "prm")
+    scorer = PrmScorer(tmp_path / "prm")
+    walk = next(walks(2))
+    rollout = read(tokenizer, walk.prompt, tokenizer(walk.response, add_special_tokens=False).input_ids)
+    recipe = resolve_recipe("rl", ["dag_reward=0.0", "outcome_reward=0.0", "prm_reward=2.0"])
+    scores = scorer.score(walk.prompt, rollout.step_texts)
+    assert rl.Rewards(recipe, scorer).steps([rollout]) == [pytest.approx([2 * s for s in scores])]
+    assert rl.Rewards(recipe, scorer).wholes([rollout]) == [0.0]
+
+
 def test_the_paired_interval_is_that_of_the_differences() -> None:
     mean, (low, high) = rl.paired_interval([False, False, True, True], [True, False, True, True])
     assert mean == 0.25

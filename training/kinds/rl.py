@@ -140,7 +140,8 @@ class Rewards:
         size = self.recipe.group
         for start in range(0, len(rollouts), size):
             group = rollouts[start : start + size]
-            by_step = step_advantages(self.steps(group), self.recipe.discount)
+            places = [dag.places(r) for r in group] if self.recipe.dag_reward else None
+            by_step = step_advantages(self.steps(group), self.recipe.discount, places)
             whole = [self.recipe.outcome_reward * a for a in normalised(self.wholes(group))]
             found += [token_advantages(r.step_of, steps, w) for r, steps, w in zip(group, by_step, whole, strict=True)]
         return found

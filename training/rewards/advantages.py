@@ -9,7 +9,7 @@ before they are normalised, so that the advantages of a group sum to zero over i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 EPSILON = 1e-4  # TRL's: a group in which all is equal has no advantage, not an infinite one
 
@@ -33,11 +33,26 @@ def to_come(rewards: Sequence[float], discount: float) -> list[float]:
     return found[::-1]
 
 
-def step_advantages(group: Sequence[Sequence[float]], discount: float) -> list[list[float]]:
-    """One advantage a step of each rollout of a group, from one reward a step. They sum to 0 over the group."""
-    returns = [to_come(rewards, discount) for rewards in group]
-    flat = iter(normalised([g for one in returns for g in one]))
-    return [[next(flat) for _ in one] for one in returns]
+def step_advantages(
+    group: Sequence[Sequence[float]], discount: float, places: Sequence[Sequence[Hashable]] | None = None
+) -> list[list[float]]:
+    """One advantage a step of each rollout of a group, from one reward a step. They sum to 0 over the group.
+
+    places: where each step began. Then steps are compared with those that began at an equal place (step-level groups after
+    GiGPO, Feng et al. 2025, arXiv 2505.10978), and the advantages sum to 0 over each place: a step out of a dead end is
+    then no better for being there than one that leads on.
+    """
+    returns = [g for one in group for g in to_come(one, discount)]
+    where = [p for one in places for p in one] if places is not None else [None] * len(returns)
+    members: dict[Hashable, list[int]] = {}
+    for i, place in enumerate(where):
+        members.setdefault(place, []).append(i)
+    found = [0.0] * len(returns)
+    for own in members.values():
+        for i, advantage in zip(own, normalised([returns[i] for i in own]), strict=True):
+            found[i] = advantage
+    flat = iter(found)
+    return [[next(flat) for _ in one] for one in group]
 
 
 def token_advantages(step_of: Sequence[int], steps: Sequence[float], whole: float) -> list[float]:

@@ -1,8 +1,8 @@
 """A reward for every step from its place in the question's DAG: in-degree e_i, out-degree e_o, distance from the question
 d_s, distance to the answer d_e.
 
-Steiner (Ji 2024) names these four and publishes no formula. **This formula is ours.** It is a potential (Ng, Harada and
-Russell 1999: differences of a potential do not change which behaviour is best):
+Steiner (Ji 2024) names these four and publishes no formula. **This formula is ours.** It is a potential
+(after Ng, Harada and Russell 1999, whose guarantee holds for undiscounted sums, not for `discount` below 1):
 
     Φ(v) =  d_e · decay^(d_e of v)                   if the answer can still be reached from v: the nearer, the more
           + e_o · log(1 + e_o of v) / log(1 + E)     and: the more ways on, the more can still be tried
@@ -101,3 +101,12 @@ def step_rewards(rollout: Rollout, weights: DagWeights) -> list[float]:
         rewards.append((reward if claim.ok else BROKEN) - weights.cost - weights.repeat * (done in taken))
         taken.add(done)
     return rewards
+
+
+def places(rollout: Rollout) -> list[tuple[int, bool] | None]:
+    """Where each step began: how far from the question, and whether the answer could be reached. None: nowhere that is."""
+    problem = words.understand(rollout.prompt)
+    nodes = nodes_of(problem)
+    checked = words.check(problem, list(rollout.steps), forced_end=not rollout.finished)
+    begun = [nodes.get(c.start) if c.start is not None else None for c in checked.steps]
+    return [(node.d_s, node.d_e is not None) if node is not None else None for node in begun]
