@@ -20,8 +20,7 @@ _dumps = json.JSONEncoder(separators=(",", ":")).encode
 
 # At most one batch in this time to each reader: a frame and a half of a screen. At 150 tokens a second it holds four.
 TICK_S = 0.025
-# A batch costs a fifth of a millisecond however small it is, so many readers wait a little longer: of 64 each sees ten batches
-# a second, and all together take no more of the processor than a dozen did.
+# A batch costs the same however small it is, so many readers wait a little longer: of 64 each sees ten batches a second.
 TICK_OF_EACH_S = 0.0015
 # Proxies and browsers drop silent connections after 30 to 60 seconds.
 HEARTBEAT_S = 15.0

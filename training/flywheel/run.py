@@ -28,7 +28,7 @@ PER_CALL = 32  # traces scored between two looks at the clock
 
 
 def weights(plan: Plan) -> dict[str, float]:
-    """Every stage and about what it costs, in generated traces (measured: training on one costs 1.5, scoring one 0.4)."""
+    """Every stage and about what it costs, in generated traces (estimates: training on one 1.5, scoring one 0.4)."""
     pool, held = float(plan.questions * plan.per_question), float(plan.held_out * plan.samples)
     costs = {"held-out-0": held, "pool-0": pool, "store-0": pool * 0.05}
     for n in plan.budgets:
