@@ -178,7 +178,7 @@ async def test_unknown_things_are_404_with_a_sentence(workbench: Opened) -> None
         ("/api/snapshots/x/exports", {"format": "stepwise"}, 404, ["x"]),
         ("/api/jobs", {"kind": "prm", "snapshot_id": "nope"}, 422, ["nope"]),
         ("/api/jobs", {"kind": "prm", "snapshot_id": "../.."}, 422, ["id of a snapshot"]),
-        ("/api/jobs", {"kind": "rl", "snapshot_id": "x"}, 422, ['"kind"', "'prm' or 'sft'"]),
+        ("/api/jobs", {"kind": "ppo", "snapshot_id": "x"}, 422, ["kind", "ppo", "prm"]),
         ("/api/jobs", {"kind": "prm", "snapshot_id": "x", "set": ["epochs"]}, 422, ["epochs"]),
         ("/api/jobs/x/use", None, 404, ["x"]),
         ("/api/traces/x/scores", {}, 404, ["x"]),
