@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from app.models import Models
+from core.scoring.prm import ScoringStopped
 from core.trace import Trace
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Scoring:
         self._fresh: deque[str] = deque()
         self._old: deque[str] = deque()
         self._wanted = asyncio.Event()
+        self._closing = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scoring")
         self._task: asyncio.Task[None] | None = None
         self._rescoring: asyncio.Task[None] | None = None
@@ -47,7 +50,8 @@ class Scoring:
             self.rescore_soon()
 
     async def close(self) -> None:
-        """Stop after the batch at work."""
+        """Stop after the forward pass at work; what it was for is scored when a server opens the folder again."""
+        self._closing.set()
         for task in (self._task, self._rescoring):
             if task is not None:
                 task.cancel()
@@ -114,7 +118,11 @@ class Scoring:
         todo = [t for t in traces if not self._has_scores(t.trace_id, job_id, version)]
         if not todo:
             return
-        values = scorer.score_many([(t.prompt, [t.step_text(s.index) for s in t.steps]) for t in todo])
+        texts = [(t.prompt, [t.step_text(s.index) for s in t.steps]) for t in todo]
+        try:
+            values = scorer.score_many(texts, stopped=self._closing.is_set)
+        except ScoringStopped:
+            return
         kept = [
             self._store.add_scores(t.trace_id, t.segmentation_id, job_id, version, v, AGGREGATION)
             for t, v in zip(todo, values, strict=True)

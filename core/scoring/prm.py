@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,10 @@ BATCH_TOKENS = 8192
 
 class ScorerError(Exception):
     """A sentence for the user: this folder cannot score."""
+
+
+class ScoringStopped(Exception):
+    """Whoever asked for scores wants them no longer."""
 
 
 def aggregate(scores: Sequence[float], how: Aggregation) -> float:
@@ -84,8 +88,12 @@ class PrmScorer:
         """P(good) for each step, in order. `step_texts` are the raw pieces `response[start:end]`."""
         return self.score_many([(prompt, step_texts)])[0]
 
-    def score_many(self, traces: Sequence[tuple[str, Sequence[str]]]) -> list[list[float]]:
-        """The same for many traces; those of similar length share a forward pass."""
+    def score_many(
+        self, traces: Sequence[tuple[str, Sequence[str]]], *, stopped: Callable[[], bool] = lambda: False
+    ) -> list[list[float]]:
+        """The same for many traces; those of similar length share a forward pass. `stopped` is asked before each pass: a long
+        trace takes minutes. Raises ScoringStopped when it says so.
+        """
         jobs: list[tuple[int, EncodedSteps]] = []
         for i, (prompt, texts) in enumerate(traces):
             jobs += [(i, window) for window in self._windows(prompt, texts)]
@@ -94,6 +102,8 @@ class PrmScorer:
         batch: list[tuple[int, EncodedSteps]] = []
         for job in jobs:
             if batch and (len(batch) + 1) * len(job[1].ids) > self.batch_tokens:
+                if stopped():
+                    raise ScoringStopped
                 self._score_batch(batch, out)
                 batch = []
             batch.append(job)

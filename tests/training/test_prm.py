@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.scoring.encoding import separator_id
-from core.scoring.prm import PrmScorer, ScorerError, aggregate
+from core.scoring.prm import PrmScorer, ScorerError, ScoringStopped, aggregate
 from tests.training.synthetic import Labelled, examples, snapshot_rows, write_snapshot
 from training.kinds.prm import PrmObjective, held_out_figures, new_prm, score_rows, step_loss, train
 from training.packing import batch_of, outputs
@@ -160,6 +160,17 @@ def test_scores_do_not_depend_on_what_else_is_in_the_batch(scorer_folder: Path) 
         assert scores == pytest.approx(scorer.score(prompt, texts), abs=1e-5)
         assert all(0.0 < s < 1.0 for s in scores)
     assert scorer.score("Reach 24 from 4, 7, 8 and 8.", []) == []
+
+
+def test_scoring_stops_between_two_passes(scorer_folder: Path) -> None:
+    scorer = PrmScorer(scorer_folder, batch_tokens=600)
+    asked: list[int] = []
+    with pytest.raises(ScoringStopped):
+        scorer.score_many(
+            [(e.walk.prompt, e.step_texts) for e in examples(9, longest=8)],
+            stopped=lambda: bool(asked) or asked.append(1),  # type: ignore[func-returns-value]
+        )
+    assert asked == [1]
 
 
 def test_a_trace_longer_than_the_model_reads_is_scored_whole(scorer_folder: Path) -> None:
