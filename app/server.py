@@ -44,6 +44,9 @@ log = logging.getLogger("worldline.server")
 STATIC = Path(__file__).parent / "static"
 # Open pages hold streams that would otherwise keep a stopping server alive; runs end by themselves before this.
 GRACE_S = 2
+# A rater reads for longer than uvicorn's 5 s between two answers: with those, every other rating would open a
+# connection anew, and a request sent in the moment the server closes is lost on its way.
+KEEP_ALIVE_S = 75
 # Set before gradio or huggingface_hub is imported: no request leaves the machine.
 QUIET = {
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -223,7 +226,12 @@ def serve(
                 public_host=public_host,
             )
             config = uvicorn.Config(
-                app, log_level="warning", timeout_graceful_shutdown=GRACE_S, lifespan="on", proxy_headers=False
+                app,
+                log_level="warning",
+                timeout_graceful_shutdown=GRACE_S,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                lifespan="on",
+                proxy_headers=False,
             )
             _Server(config, app, url, open_browser).run(sockets=[listening])
         finally:

@@ -236,12 +236,15 @@ def _golds(con: duckdb.DuckDBPyConnection, queue_id: str) -> list[Gold]:
 # ---------------------------------------------------------------- handing it out
 
 
-def gold_for(con: duckdb.DuckDBPyConnection, rater_id: str, queue: Queue, now: datetime) -> Item | None:
-    """On the writer thread, before ordinary sampling: the screening or gold item that is this rater's next, or None.
+def gold_for(
+    con: duckdb.DuckDBPyConnection, rater_id: str, queue: Queue, now: datetime, items: Sequence[Gold] | None = None
+) -> Item | None:
+    """On the writer thread, before ordinary sampling: the screening or gold item that is this rater's next, or None. `items`
+    are those of the queue, where they are known.
 
     Raises OnHold with a sentence: the rater is paused, or is to be, or their screening is not finished yet.
     """
-    items = read_gold(con, queue.queue_id)
+    items = read_gold(con, queue.queue_id) if items is None else items
     standing = standing_of(con, rater_id, queue.queue_id)
     if standing is not None and standing.state == "paused":
         raise OnHold(standing.reason)

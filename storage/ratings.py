@@ -16,7 +16,7 @@ import duckdb
 
 from storage.database import insert
 from storage.events import CurrentRating, RatingEvent, format_utc, offsets_of, parse_utc, problem_of
-from storage.settled import settle
+from storage.settled import EVENT, settle
 
 # Assignments whose event ids are kept in memory: more than raters at work at once; one that fell out is read again
 # (20 ms at 1M events).
@@ -108,36 +108,14 @@ class RatingLog:
         events = [e for e, _ in fresh]
         first = self._next_seq or 1
         self._next_seq = first + len(events)
-        texts = {
-            name: ("varchar", [getattr(e, name) for e in events])
-            for name in (
-                "event_id",
-                "assignment_id",
-                "rater_id",
-                "action",
-                "target",
-                "dimension",
-                "value_text",
-                "input_method",
-                "ui_build",
-            )
+        made: dict[str, list[Any]] = {
+            "server_seq": list(range(first, first + len(events))),
+            "ts_client": [parse_utc(e.ts_client) if e.ts_client else None for e in events],
+            "ts_server": [now] * len(events),
+            "segmentation_id": [known.segmentation_id for _, known in fresh],
         }
-        insert(
-            con,
-            "rating_event",
-            {
-                "server_seq": ("bigint", list(range(first, first + len(events)))),
-                **texts,
-                "seq": ("bigint", [e.seq for e in events]),
-                "ts_client": ("timestamp", [parse_utc(e.ts_client) if e.ts_client else None for e in events]),
-                "ts_server": ("timestamp", [now] * len(events)),
-                "segmentation_id": ("varchar", [known.segmentation_id for _, known in fresh]),
-                "step_idx": ("integer", [e.step_idx for e in events]),
-                "value": ("double", [e.value for e in events]),
-                "dwell_ms": ("integer", [e.dwell_ms for e in events]),
-                "prelabel_visible": ("boolean", [e.prelabel_visible for e in events]),
-            },
-        )
+        columns = {n: (kind, made.get(n) or [getattr(e, n) for e in events]) for n, kind in EVENT.items()}
+        insert(con, "rating_event", columns)
 
     def _follow(
         self, con: duckdb.DuckDBPyConnection, events: list[RatingEvent], touched: dict[str, _Known], now: datetime
@@ -194,7 +172,7 @@ class RatingLog:
         """Where work ended, was taken up again, or was changed after its end. A key press in between costs nothing here."""
         concerned = {e.assignment_id for e in events if e.action in STATUS_OF or touched[e.assignment_id].settled}
         if concerned:
-            finished = settle(con, concerned)
+            finished = settle(con, concerned, [a for a in concerned if touched[a].settled])
             for assignment_id in concerned:
                 touched[assignment_id].settled = assignment_id in finished
 

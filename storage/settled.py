@@ -8,16 +8,11 @@ is read from its events, and is little. `worldline doctor` compares both with th
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import duckdb
 
-# The view rating_latest, with the choice of assignments inside: a filter by a list of ids does not reach through it.
-_LATEST = """
-select * exclude (rn) from (
-    select *, row_number() over (
-        partition by assignment_id, target, segmentation_id, step_idx, dimension order by seq desc, server_seq desc) as rn
-    from rating_event where action in ('set', 'clear') and assignment_id in (select unnest($ids::varchar[])))
-where rn = 1 and action = 'set' order by server_seq"""
+from storage.database import insert
 
 _COUNTS = """
     count(*) filter (r.dimension = 'correctness' and value > 0) as good,
@@ -32,6 +27,21 @@ _COUNTED = (
 
 FINISHED = "status in ('submitted', 'skipped')"
 
+# The columns of `rating_event` and `settled`, and what tells one judgement from another.
+EVENT = {
+    "server_seq": "bigint", "event_id": "varchar", "assignment_id": "varchar", "rater_id": "varchar", "seq": "bigint",
+    "ts_client": "timestamp", "ts_server": "timestamp", "action": "varchar", "target": "varchar", "segmentation_id": "varchar",
+    "step_idx": "integer", "dimension": "varchar", "value": "double", "value_text": "varchar", "input_method": "varchar",
+    "dwell_ms": "integer", "prelabel_visible": "boolean", "ui_build": "varchar",
+}  # fmt: skip
+_AT = {name: i for i, name in enumerate(EVENT)}
+_JUDGEMENT = ("assignment_id", "target", "segmentation_id", "step_idx", "dimension")
+_TALLY = {
+    "assignment_id": "varchar", "trace_id": "varchar", "rater_id": "varchar", "good": "integer", "neutral": "integer",
+    "bad": "integer", "unsure": "integer", "judgements": "integer",
+}  # fmt: skip
+_GOOD, _NEUTRAL, _BAD, _UNSURE, _JUDGEMENTS = range(3, 8)
+
 # Everything anew, from the events: what a migration and the doctor run.
 REBUILD = (
     "delete from settled; delete from tally; insert into settled by name select * from rating_latest "
@@ -40,28 +50,47 @@ REBUILD = (
 )
 
 
-def settle(con: duckdb.DuckDBPyConnection, assignment_ids: Collection[str]) -> set[str]:
-    """Bring `settled` and `tally` in step with the events of these assignments; returns those that are finished."""
+def settle(con: duckdb.DuckDBPyConnection, assignment_ids: Collection[str], before: Collection[str]) -> set[str]:
+    """Bring `settled` and `tally` in step with the events of these assignments; returns those that are finished. `before`:
+    those of them that were settled already. What counts is chosen here, as in the view rating_latest: for a trace's few
+    events the database takes longer to plan its windows and joins than everything else of a submit takes.
+    """
     ids = list(assignment_ids)
-    for table in ("settled", "tally"):
-        con.execute(f"delete from {table} where assignment_id in (select unnest(?::varchar[]))", [ids])
+    for table in ("settled", "tally") if before else ():
+        con.execute(f"delete from {table} where assignment_id in (select unnest(?::varchar[]))", [list(before)])
     found = con.execute(
         "select assignment_id, trace_id, rater_id from assignment "
         f"where {FINISHED} and assignment_id in (select unnest(?::varchar[]))",
         [ids],
     ).fetchall()
-    if found:
-        con.execute(f"insert into settled by name {_LATEST}", {"ids": [row[0] for row in found]})
-        names = ("assignment_id", "trace_id", "rater_id")
-        con.execute(  # the work is given, not joined: a join reads the ids of all work there is, in the thread that writes
-            f"insert into tally by name with work as (select {', '.join(f'unnest(${n}::varchar[]) as {n}' for n in names)}), "
-            f"counts as (select r.assignment_id, {_COUNTS} from settled r "
-            "where r.assignment_id in (select unnest($assignment_id::varchar[])) group by all) "
-            "select work.*, coalesce(good, 0) as good, coalesce(neutral, 0) as neutral, coalesce(bad, 0) as bad, "
-            "coalesce(unsure, 0) as unsure, coalesce(judgements, 0) as judgements from work left join counts using (assignment_id)",
-            {name: [row[i] for row in found] for i, name in enumerate(names)},
+    if not found:
+        return set()
+    counting = _counting(con, [row[0] for row in found])
+    if counting:
+        insert(
+            con, "settled", {n: (kind, [event[i] for event in counting]) for i, (n, kind) in enumerate(EVENT.items())}
         )
+    counts = {row[0]: [*row, 0, 0, 0, 0, 0] for row in found}
+    for event in counting:
+        tally, value = counts[event[_AT["assignment_id"]]], event[_AT["value"]]
+        if event[_AT["dimension"]] == "correctness":
+            tally[_UNSURE if value is None else _GOOD if value > 0 else _NEUTRAL if value == 0 else _BAD] += 1
+        tally[_JUDGEMENTS] += 1
+    insert(con, "tally", {n: (kind, [row[i] for row in counts.values()]) for i, (n, kind) in enumerate(_TALLY.items())})
     return {row[0] for row in found}
+
+
+def _counting(con: duckdb.DuckDBPyConnection, ids: list[str]) -> list[tuple[Any, ...]]:
+    """The events of these assignments that count, in the order of commit: the latest of each judgement, unless it clears it."""
+    events = con.execute(
+        f"select {', '.join(EVENT)} from rating_event where action in ('set', 'clear') "
+        "and assignment_id in (select unnest(?::varchar[]))",
+        [ids],
+    ).fetchall()
+    latest: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    for event in sorted(events, key=lambda e: (e[_AT["seq"]], e[0])):
+        latest[tuple(event[_AT[name]] for name in _JUDGEMENT)] = event
+    return sorted((e for e in latest.values() if e[_AT["action"]] == "set"), key=lambda e: e[0])
 
 
 def differences(con: duckdb.DuckDBPyConnection) -> dict[str, int]:

@@ -24,11 +24,13 @@ from storage import database, gold, ratings, refinements, traces
 from storage.connections import Connections
 from storage.errors import CorruptFolder, FolderInUse, ForeignFolder, NothingRated, StoreError
 from storage.events import CurrentRating, RatingEvent, format_utc
+from storage.kept import Kept
 from storage.queues import assignments, claims, progress
 from storage.queues.assignments import Assignment
 from storage.queues.claims import Claim
-from storage.queues.settings import DEFAULT_QUEUE, LEASE_MINUTES, Queue, need_queue, read_queue, save_queues
+from storage.queues.settings import DEFAULT_QUEUE, LEASE_MINUTES, Queue, read_queue, save_queues
 from storage.refinements import Refinement
+from storage.rubrics import Rubric, read_rubric
 from storage.sampling.rankings import Rankings
 from storage.traces import Held, TraceRow, WorldLine
 from storage.writer import Lane, Operation, Writer
@@ -70,7 +72,8 @@ class Store:
         self.connections = connections
         self._log = ratings.RatingLog()
         self._rankings = Rankings()
-        self._writer = Writer(connections, self._log.forget)
+        self._kept = Kept()
+        self._writer = Writer(connections, self._log.forget, self._kept.changed)
 
     @classmethod
     def open(cls, folder: Path) -> Store:
@@ -197,8 +200,10 @@ class Store:
         ahead: an item to be shown later, beside the one in hand; `begin` starts its lease. Raises OnHold (a StoreError) with
         a sentence for a rater who is paused.
         """
-        queue = self.read(lambda con: need_queue(con, queue_id))
-        wish = Claim(rater_id, queue_id, ahead=ahead, rankings=self._rankings.of(queue, self.read).lists)
+        queue = self.need_queue(queue_id)
+        golds = self._kept.get(("gold", queue_id), lambda: self.read(lambda con: tuple(gold.read_gold(con, queue_id))))
+        known = self._rankings.of(queue, self.read).lists
+        wish = Claim(rater_id, queue_id, ahead=ahead, rankings=known, queue=queue, golds=golds)
         if queue.unit == "trace" and not queue.archived:
             found = self.read(lambda con: claims.look_out(con, queue, wish, ratings.utc_now()))
             wish = replace(wish, looked_out=found)
@@ -240,6 +245,22 @@ class Store:
 
     # ---- reads: any thread
 
+    def queue(self, queue_id: str) -> Queue | None:
+        """The queue as it is set now. Nearly every request of a rater asks, so it is kept in memory."""
+        return self._kept.get(("queue", queue_id), lambda: self.read(lambda con: read_queue(con, queue_id)))
+
+    def need_queue(self, queue_id: str) -> Queue:
+        """Raises StoreError when there is none."""
+        found = self.queue(queue_id)
+        if found is None:
+            raise StoreError(f"There is no queue {queue_id!r}.")
+        return found
+
+    def rubric(self, rubric_id: str, version: int) -> Rubric | None:
+        """One version of a rubric's guidelines; kept in memory like the queue they belong to."""
+        key = ("rubric", rubric_id, version)
+        return self._kept.get(key, lambda: self.read(lambda con: read_rubric(con, rubric_id, version)))
+
     def trace(self, trace_id: str) -> Trace | None:
         return self.read(lambda con: traces.read_trace(con, trace_id))
 
@@ -268,7 +289,8 @@ class Store:
 
     def remaining(self, rater_id: str, queue_id: str = DEFAULT_QUEUE) -> int:
         """How many traces this rater could still rate, open leases included."""
-        return self.read(lambda con: progress.remaining(con, rater_id, queue_id))
+        queue = self.need_queue(queue_id)
+        return self.read(lambda con: progress.remaining(con, rater_id, queue))
 
     def current_ratings(self, assignment_id: str) -> list[CurrentRating]:
         """What counts now: latest wins."""

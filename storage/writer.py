@@ -54,11 +54,12 @@ class _Job:
 
 class Writer:
     """Owns the writing side of `connections`. `forget` is called after every rollback: operations drop what they
-    remembered of the failed transaction.
+    remembered of the failed transaction. `changed` is called after a commit of anything but ratings and claims (which leave
+    every setting as it is), before whoever waits for it is told.
     """
 
-    def __init__(self, connections: Connections, forget: Callable[[], None]) -> None:
-        self._connections, self._forget = connections, forget
+    def __init__(self, connections: Connections, forget: Callable[[], None], changed: Callable[[], None]) -> None:
+        self._connections, self._forget, self._changed = connections, forget, changed
         self._first: deque[_Job] = deque()
         self._others: deque[_Job] = deque()
         self._waiting = threading.Condition()
@@ -106,6 +107,8 @@ class Writer:
             self._forget()
             failure = error
         else:
+            if any(job.lane is Lane.TOGETHER for job in group):
+                self._changed()
             for job, result in zip(group, results, strict=True):
                 job.future.set_result(result)
             return

@@ -20,9 +20,8 @@ from storage.events import RatingEvent
 from storage.gold import OnHold
 from storage.queues import claims, progress
 from storage.queues.assignments import has_had
-from storage.queues.settings import DEFAULT_QUEUE, Queue, need_queue
+from storage.queues.settings import DEFAULT_QUEUE, Queue
 from storage.references import read_reference
-from storage.rubrics import read_rubric
 from storage.store import Assignment
 
 router = APIRouter(prefix="/assignments", tags=["rating"], dependencies=[needs("rater")])
@@ -266,18 +265,19 @@ async def _work(bench: Services, assignment: Assignment) -> dict[str, Any]:
     def read() -> dict[str, Any]:
         store = bench.store
         trace = store.trace(assignment.trace_id)
-        queue = store.read(lambda con: need_queue(con, assignment.queue_id))
+        queue = store.need_queue(assignment.queue_id)
         assert trace is not None  # an assignment is made for a stored trace, and traces are never removed
-        mine = store.read(lambda con: progress.mine(con, assignment.rater_id, queue.queue_id))
-        rubric = store.read(lambda con: read_rubric(con, assignment.rubric_id, assignment.rubric_version))
+        mine = store.read(lambda con: progress.mine(con, assignment.rater_id, queue))
+        rubric = store.rubric(assignment.rubric_id, assignment.rubric_version)
+        begun = assignment.events_seq >= 0  # of what was handed out just now there is nothing to look up
         reference = _reference(store.read(lambda con: read_reference(con, trace.problem_id)), queue, assignment)
         shown = {**trace.to_json(), "layout": layout.to_json(trace.nodes)}
         return {
             "assignment": assignment.to_json(),
             "trace": _blinded(shown, queue, assignment),
-            "ratings": [rating.to_json() for rating in store.current_ratings(assignment.assignment_id)],
+            "ratings": [r.to_json() for r in store.current_ratings(assignment.assignment_id)] if begun else [],
             "remaining": mine.remaining,
-            "comments": _comments(store.events(assignment.assignment_id)),
+            "comments": _comments(store.events(assignment.assignment_id)) if begun else [],
             "events_seq": assignment.events_seq,
             "queue": {k: getattr(queue, k) for k in ("queue_id", "title", "unit", "archived")},
             "rubric": rubric.to_json() if rubric else None,

@@ -17,8 +17,7 @@ from storage import verdicts
 from storage.gold import OnHold
 from storage.pairing import BY_HAND, MOST_A_PROBLEM, PairError, by_hand, under_policy
 from storage.pairs import DEFAULT_PAIR_QUEUE, Pair, add_pairs, count_new, read_pair, read_pairs, set_up_pairs
-from storage.queues.settings import Queue, read_queue, read_queues
-from storage.rubrics import read_rubric
+from storage.queues.settings import Queue, read_queues
 from storage.store import Assignment, Store
 
 router = APIRouter(prefix="/pairs", tags=["comparing"], dependencies=[needs("rater")])
@@ -297,7 +296,7 @@ def _found(store: Store, asked: MakeIn) -> list[Pair]:
 
 
 def _pair_queue(store: Store, queue_id: str) -> Queue:
-    queue = store.read(lambda con: read_queue(con, queue_id))
+    queue = store.queue(queue_id)
     if queue is None:
         raise Refused(404, f'There is no queue "{queue_id[:100]}".')
     if queue.unit != "pair":
@@ -316,9 +315,9 @@ def _assignment(store: Store, assignment_id: str, me: Person) -> Assignment:
 
 def _work(store: Store, work: Assignment) -> dict[str, Any]:
     pair = store.read(lambda con: read_pair(con, work.pair_id or ""))
-    queue = store.read(lambda con: read_queue(con, work.queue_id))
+    queue = store.queue(work.queue_id)
     assert pair is not None and queue is not None  # neither is ever removed
-    rubric = store.read(lambda con: read_rubric(con, work.rubric_id, work.rubric_version))
+    rubric = store.rubric(work.rubric_id, work.rubric_version)
     ids = [pair.left_trace_id, pair.right_trace_id]
     traces = [store.trace(trace_id) for trace_id in (ids[::-1] if work.swapped else ids)]
     left, right = (t for t in traces if t is not None)

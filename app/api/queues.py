@@ -16,7 +16,7 @@ from core.trace import new_id
 from storage import rubrics
 from storage.queues import progress
 from storage.queues.making import NewQueue, make_queues
-from storage.queues.settings import Config, Queue, read_queue, read_queues, save_queues
+from storage.queues.settings import Config, Queue, read_queues, save_queues
 from storage.rubrics import Questions, Rubric
 from storage.sampling import STRATEGIES
 
@@ -143,7 +143,7 @@ class ProgressOut(BaseModel):
 
 async def find_queue(bench: Services, queue_id: str) -> Queue:
     """Raises Refused 404."""
-    queue = await blocking(lambda: bench.store.read(lambda con: read_queue(con, queue_id)))
+    queue = await blocking(lambda: bench.store.queue(queue_id))
     if queue is None:
         raise Refused(404, f'There is no queue "{queue_id[:100]}".')
     return queue
@@ -259,9 +259,8 @@ async def mine(
     rater: Annotated[str | None, Query(description='The rater\'s name; "local" when absent.')] = None,
 ) -> dict[str, Any]:  # fmt: skip
     """How many I have submitted, how many are left for me, how long one takes me."""
-    await find_queue(bench, queue_id)
-    name = rater_of(rater, me)
-    return (await blocking(lambda: bench.store.read(lambda con: progress.mine(con, name, queue_id)))).to_json()
+    queue, name = await find_queue(bench, queue_id), rater_of(rater, me)
+    return (await blocking(lambda: bench.store.read(lambda con: progress.mine(con, name, queue)))).to_json()
 
 
 @router.get(

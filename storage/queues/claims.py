@@ -17,9 +17,9 @@ import duckdb
 from core.trace import new_id
 from storage import rubrics, sampling
 from storage.errors import StoreError
-from storage.gold import gold_for
+from storage.gold import Gold, gold_for, read_gold
 from storage.queues.assignments import Assignment, read_assignment
-from storage.queues.items import HOLDS_A_PLACE, items, open_to, still_open_to
+from storage.queues.items import HAD, HOLDS_A_PLACE, items, open_to, still_open_to
 from storage.queues.settings import DEFAULT_QUEUE, RUBRIC, Item, Queue, need_queue, read_queue, save_queues
 from storage.ratings import utc_now
 
@@ -35,7 +35,8 @@ FRONT = 512
 class Claim:
     """A wish for work. `trace_id` None: the next one of the queue. ahead: to be shown later, beside the work in hand.
 
-    rankings: what `storage.sampling.rankings` has of the queue. draw: 0 to 1, which slice of the sampling it falls in. looked_out: what `look_out` found beside the thread that writes.
+    rankings: what `storage.sampling.rankings` has of the queue. draw: 0 to 1, which slice of the sampling it falls in.
+    looked_out: what `look_out` found beside the thread that writes. queue, golds: what is known of the queue (None: looked up).
     """
 
     rater_id: str
@@ -45,6 +46,8 @@ class Claim:
     rankings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     draw: float = field(default_factory=random.random)
     looked_out: tuple[str, tuple[str, ...]] | None = None
+    queue: Queue | None = None
+    golds: tuple[Gold, ...] | None = None
 
 
 def claim(con: duckdb.DuckDBPyConnection, claims: Sequence[Claim]) -> list[Assignment | None]:
@@ -53,7 +56,7 @@ def claim(con: duckdb.DuckDBPyConnection, claims: Sequence[Claim]) -> list[Assig
 
 
 def _claim(con: duckdb.DuckDBPyConnection, wish: Claim) -> Assignment | None:
-    queue, now = need_queue(con, wish.queue_id), utc_now()
+    queue, now = wish.queue or need_queue(con, wish.queue_id), utc_now()
     add_raters(con, [(wish.rater_id, wish.rater_id, "rater")])
     mine = _in_hand(con, queue, wish, now)
     if mine is not None:
@@ -206,7 +209,7 @@ def _next(con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, now: dateti
     """The next item for this rater. The places where other modules have their say, in this order: whether the rater may go
     on (a StoreError says why not), a gold item, then a pair or a trace.
     """
-    known = gold_for(con, wish.rater_id, queue, now)
+    known = gold_for(con, wish.rater_id, queue, now, wish.golds)
     if known is not None:
         return known
     if queue.unit == "pair":
@@ -294,9 +297,22 @@ def _in_order(
 def _still_open(
     con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, part: sampling.Slice, ids: tuple[str, ...], now: datetime
 ) -> str | None:
-    """The first of these that is open now: others may have taken some."""
-    found = _in_order(con, queue, wish, part, ids, now, 1)
-    return found[0] if found else None
+    """The first of these that is open now: others may have taken some. They are few, so their order is made here: planning
+    the query that orders any number of them takes the thread that writes longer than all else of this.
+    """
+    golds = read_gold(con, queue.queue_id) if wish.golds is None else wish.golds
+    rows = con.execute(
+        f"select trace_id, count(*) filter (gold is null and {HOLDS_A_PLACE}), bool_or(rater_id = $rater and {HAD}) "
+        "from assignment where queue_id = $queue and trace_id in (select unnest($among::varchar[])) group by trace_id",
+        {"queue": queue.queue_id, "rater": wish.rater_id, "now": now, "among": list(ids)},
+    ).fetchall()
+    taken = {trace_id: n for trace_id, n, _ in rows}
+    closed = {gold.item_id for gold in golds} | {trace_id for trace_id, _, had in rows if had}
+    found = [
+        i for i in ids if i not in closed and (queue.overlap is None or taken.get(i, 0) < queue.overlap)
+    ]  # fmt: skip
+    spread = part.order.startswith("taken")
+    return min(found, key=lambda i: taken.get(i, 0) if spread else 0, default=None)
 
 
 # ---- handing it out

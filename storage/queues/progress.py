@@ -11,7 +11,7 @@ import duckdb
 from storage.events import format_utc
 from storage.queues.items import count_items, count_open_to
 from storage.queues.pair_items import pair_items, pairs_open_to
-from storage.queues.settings import Queue, need_queue
+from storage.queues.settings import Queue
 from storage.ratings import utc_now
 
 PACE_OF = 20  # the last traces a rater's pace is taken from: an hour or two, so that it follows the day
@@ -92,37 +92,42 @@ class Done:
     updated_at: str
 
 
-def remaining(con: duckdb.DuckDBPyConnection, rater_id: str, queue_id: str) -> int:
+def remaining(con: duckdb.DuckDBPyConnection, rater_id: str, queue: Queue) -> int:
     """How many items this rater could still rate, the ones now leased to them included."""
-    queue, now = need_queue(con, queue_id), utc_now()
+    now = utc_now()
+    return _not_begun(con, rater_id, queue, now) + _count(
+        con,
+        f"select count(*) from assignment where queue_id = $queue and rater_id = $rater and {_IN_HAND}",
+        {"queue": queue.queue_id, "rater": rater_id, "now": now},
+    )
+
+
+_IN_HAND = "(status = 'leased' or (status = 'offered' and lease_expires_at > $now))"
+
+
+def _not_begun(con: duckdb.DuckDBPyConnection, rater_id: str, queue: Queue, now: datetime) -> int:
     if queue.unit == "pair":
         sql, params = pairs_open_to(queue, rater_id, now)
         sql = f"select count(*) from ({sql})"
     else:
         sql, params = count_open_to(queue, rater_id, now)
-    return _count(con, sql, params) + _count(
-        con,
-        "select count(*) from assignment where queue_id = $queue and rater_id = $rater and (status = 'leased' or "
-        "(status = 'offered' and lease_expires_at > $now))",
-        {"queue": queue_id, "rater": rater_id, "now": now},
-    )
+    return _count(con, sql, params)
 
 
-def mine(con: duckdb.DuckDBPyConnection, rater_id: str, queue_id: str) -> Mine:
+def mine(con: duckdb.DuckDBPyConnection, rater_id: str, queue: Queue) -> Mine:
     """One rater's progress and pace in a queue."""
     now = utc_now()
     row = con.execute(
-        "select count(*) filter (status = 'submitted'), count(*) filter (status = 'skipped'), "
-        "count(*) filter (status = 'submitted' and submitted_at >= ?) from assignment where queue_id = ? and rater_id = ?",
-        [now.replace(hour=0, minute=0, second=0, microsecond=0), queue_id, rater_id],
-    ).fetchone()
+        f"""
+select count(*) filter (status = 'submitted'), count(*) filter (status = 'skipped'),
+    count(*) filter (status = 'submitted' and submitted_at >= $midnight), count(*) filter ({_IN_HAND}),
+    list_median(max_by(epoch(submitted_at) - epoch(leased_at), submitted_at, {PACE_OF}) filter (status = 'submitted')) / 60
+from assignment where queue_id = $queue and rater_id = $rater""",
+        {"midnight": now.replace(hour=0, minute=0, second=0, microsecond=0), "now": now, "queue": queue.queue_id, "rater": rater_id},
+    ).fetchone()  # fmt: skip
     assert row is not None  # an aggregate without GROUP BY always has one row
-    pace = con.execute(
-        "select median(epoch(submitted_at) - epoch(leased_at)) / 60 from (select submitted_at, leased_at from assignment "
-        f"where queue_id = ? and rater_id = ? and status = 'submitted' order by submitted_at desc limit {PACE_OF})",
-        [queue_id, rater_id],
-    ).fetchone()
-    return Mine(queue_id, row[0], row[1], remaining(con, rater_id, queue_id), row[2], pace[0] if pace else None)
+    submitted, skipped, today, in_hand, pace = row
+    return Mine(queue.queue_id, submitted, skipped, _not_begun(con, rater_id, queue, now) + in_hand, today, pace)
 
 
 def queue_progress(con: duckdb.DuckDBPyConnection, queue: Queue) -> QueueProgress:

@@ -134,11 +134,11 @@ def need_queue(con: duckdb.DuckDBPyConnection, queue_id: str) -> Queue:
 
 def read_queues(con: duckdb.DuckDBPyConnection, *, archived: bool = False) -> list[Queue]:
     """All queues, oldest first; archived ones only when asked for."""
-    return _queues(con, "" if archived else "where not archived", [])
+    return _queues(con, f"{'' if archived else 'where not archived'} order by created_at, queue_id", [])
 
 
 def _queues(con: duckdb.DuckDBPyConnection, where: str, params: list[Any]) -> list[Queue]:
-    rows = con.execute(f"select {_COLUMNS} from queue {where} order by created_at, queue_id", params).fetchall()
+    rows = con.execute(f"select {_COLUMNS} from queue {where}", params).fetchall()
     return [Queue(*(*row[:11], Config.from_json(json.loads(row[11])), row[12], format_utc(row[13]))) for row in rows]
 
 

@@ -315,7 +315,7 @@ def test_progress_history_and_reference(store: Store) -> None:
     Rater(store, take(store, "ann")).send("skip", value_text="unsure")
     take(store, "ann")
     take(store, "bob", ahead=True)
-    mine = store.read(lambda con: progress.mine(con, "ann", Q))
+    mine = store.read(lambda con: progress.mine(con, "ann", store.need_queue(Q)))
     assert (mine.submitted, mine.skipped, mine.remaining, mine.submitted_today) == (1, 1, 1, 1)
     assert mine.minutes_each is not None
     whole = store.read(lambda con: progress.queue_progress(con, queue))

@@ -24,7 +24,7 @@ def test_ratings_pass_what_else_waits_and_claims_have_a_transaction_of_their_own
         done.append(list(items))
         return [None] * len(items)
 
-    writer = Writer(store.connections, lambda: None)
+    writer = Writer(store.connections, lambda: None, lambda: None)
     writer.submit(hold, "")
     assert begun.wait(30)
     sent = [
