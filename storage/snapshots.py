@@ -8,7 +8,7 @@
 
 Only submitted assignments count, as they stood at one event sequence number, which the manifest records. Knows no
 trainer and
-no export format. How the rows are built is in `frozen.py`.
+no export format. Which rows it has is in `frozen.py`, how they are written in `frozen_rows.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.trace import new_id, utc_now
-from storage import cards, frozen
+from storage import cards, frozen, frozen_rows
 from storage.errors import NothingRated, SnapshotError, StoreError
 from storage.frozen import Selection
 from storage.store import Store
@@ -208,10 +208,10 @@ def freeze(
     folder = Path(folder_root) / snapshot_id
     try:
         with cards.whole_folder(folder) as work:
-            frozen.write_parquet(store, spec, selection, work / DATA)
+            frozen_rows.write_rows(store, spec, selection, work / DATA)
             manifest = _manifest(snapshot_id, name, spec, selection, shown, created_by, cards.sha256_of(work / DATA))
             if selection.pairs:
-                frozen.write_pairs(store, spec, selection, work / PAIRS)
+                frozen_rows.write_pairs(store, spec, selection, work / PAIRS)
                 manifest["pairs"] = {"rows": len(selection.pairs), "sha256": cards.sha256_of(work / PAIRS)}
             cards.write_json(work / cards.MANIFEST, manifest)
             (work / cards.CARD).write_text(_card(manifest), encoding="utf-8")

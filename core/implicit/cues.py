@@ -30,7 +30,7 @@ def word_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # told apart by identity: they stand in sets
 class Signal:
     """One thing a sentence can say. `starts` rules hold only at its beginning, after the fillers."""
 
@@ -463,9 +463,5 @@ _BY_WORD = {word: [s for s in SIGNALS if word in s.words] for word in ALL_WORDS}
 
 def said(sentence: str, words: set[str]) -> set[str]:
     """The names of the signals in a sentence (its fillers cut off) with these words."""
-    names: set[str] = set()
-    for word in words & ALL_WORDS:
-        for signal in _BY_WORD[word]:
-            if signal.name not in names and signal.said_in(sentence):
-                names.add(signal.name)
-    return names
+    found = words & ALL_WORDS
+    return {s.name for s in {s for word in found for s in _BY_WORD[word]} if s.said_in(sentence)} if found else set()

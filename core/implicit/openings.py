@@ -45,6 +45,12 @@ AMENDS_SAID = re.compile(
 NO = re.compile(
     r"(?:^|\b(?:so|but|probably|still|again|hmm),? )(?:no|nope)[.!]?$|^(?:false|wrong|fails|impossible)(?: too| again| as well)?[.!]?$"
 )
+# How a sentence of that kind ends, to look at few of them.
+NO_ENDS = tuple(
+    word + end
+    for word in ("no", "nope", "false", "wrong", "fails", "impossible", " too", " again", " as well")
+    for end in ("", ".", "!")
+)
 # Asked of what one has just done, and no question: "But how does that help?"
 IN_VAIN = re.compile(
     r"\bhow (?:does|do|would|can) (?:that|this|it|these|any of this) help\b|\bwhat(?:'s| is) the point\b"

@@ -17,8 +17,9 @@ from core.implicit.cues import word_set
 TERMS = 40  # different terms kept of a step
 POSTINGS = 12  # latest steps kept of a term
 READ = 800  # characters of a step that are looked at
+# A formula (the only one with "="), a number, a word.
 _TERM = re.compile(
-    r"(?P<formula>[A-Za-z]\w{0,9}(?:\([^()\s]{1,8}\))?\s?=\s?-?[\w./]{1,12})|\d+(?:[.,/]\d+)*|[A-Za-z]\w*"
+    r"[A-Za-z]\w{0,9}(?:\([^()\s]{1,8}\))?\s?=\s?-?[\w./]{1,12}|\d+(?:[.,/]\d+)*|[A-Za-z]\w*"
 )
 _COMMON = word_set(
     "this that then there these those with from have which where would could should because since about into when what "
@@ -30,19 +31,19 @@ _COMMON = word_set(
 def terms(text: str) -> dict[str, float]:
     """Term -> weight, in order of appearance, at most `TERMS`."""
     found: dict[str, float] = {}
-    for match in _TERM.finditer(text, 0, READ):
-        term = match.group()
-        if match.lastgroup == "formula":
+    for term in _TERM.findall(text, 0, READ):
+        if "=" in term:
             term, weight = term.replace(" ", ""), 3.0
+        elif len(term) < 2:
+            continue
         elif term[0].isdigit():
-            if len(term) < 2:
-                continue
             weight = 1.0
         else:
-            term = term.lower()
-            if len(term) < 4 or term in _COMMON:
+            if len(term) < 4:
                 continue
-            weight = 0.6
+            term, weight = term.lower(), 0.6
+            if term in _COMMON:
+                continue
         found.setdefault(term, weight)
         if len(found) >= TERMS:
             break

@@ -32,7 +32,7 @@ def beside(
     made = iter(made)
     waiting = next(made, None)
     start = 0
-    for batch in _ahead(snapshot.batches(columns, BATCH)):
+    for batch in ahead(snapshot.batches(columns, BATCH)):
         at: list[int] = []
         here: list[T] = []
         while waiting is not None and waiting[0] < start + batch.num_rows:
@@ -44,13 +44,20 @@ def beside(
             yield batch, at, here
 
 
-def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """The next batch is read and unpacked by a second thread (without Python's lock) while this one is used."""
     with ThreadPoolExecutor(1) as reader:
         waiting = reader.submit(next, batches, None)
         while (batch := waiting.result()) is not None:
             waiting = reader.submit(next, batches, None)
             yield batch
+
+
+def column(values: Any, kind: pa.DataType) -> pa.Array:
+    """Python's values or an array, as an array of this kind."""
+    import pyarrow as pa
+
+    return values.cast(kind) if isinstance(values, pa.Array) else pa.array(values, kind)
 
 
 def chosen(lists: pa.ListArray, at: Sequence[int], which: Iterable[Sequence[int]]) -> pa.ListArray:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -27,46 +26,6 @@ NEEDED = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """Labels for the first steps of a row, why they end there (one of CUTS), and how many rated steps lie beyond."""
-
-    labels: list[bool]
-    cut: str
-    beyond: int
-
-
-def label_steps(row: Row, neutral_as: str, stop_at_first_error: bool) -> Labelled:
-    """good → True, bad → False, neutral as asked; ends before the first step without a label, or with the first
-    error.
-    """
-    ratings = row["rating"]
-    tied, few = row.get("tied") or (), row.get("few") or ()
-    labels: list[bool] = []
-    cut = "end"
-    for i, value in enumerate(ratings):
-        if value is None:
-            cut = (
-                "raters tied"
-                if i in tied
-                else "too few raters"
-                if i in few
-                else "unsure"
-                if row["unsure"][i]
-                else "unrated"
-            )
-            break
-        if value == 0 and neutral_as == "drop":
-            cut = "neutral dropped"
-            break
-        labels.append(value > 0 or (value == 0 and neutral_as == "positive"))
-        if stop_at_first_error and value < 0:
-            cut = "end" if i + 1 == len(ratings) else "first error"
-            break
-    beyond = ratings[len(labels) :]
-    return Labelled(labels, cut, len(beyond) - beyond.count(None))
-
-
 def by_trace(rows: Iterable[Row]) -> Iterator[list[Row]]:
     """The rows of each trace together (a snapshot keeps them side by side)."""
     for _, group in groupby(rows, key=lambda row: row["segmentation_id"]):
@@ -78,9 +37,7 @@ def groups(
 ) -> Iterator[list[Row]]:
     """The rows of each trace, with `rating` and `verdict` as the policies have them. `left` counts rows left out, by reason."""
     left = Counter() if left is None else left
-    unneeded = _unneeded(snapshot, policies)
-    wanted = tuple(name for name in dict.fromkeys((*columns, *NEEDED)) if name not in unneeded)
-    for rows in by_trace(_numbered(snapshot.rows(wanted))):
+    for rows in by_trace(_numbered(snapshot.rows(needed(snapshot, policies, columns)))):
         kept = []
         for row in rows:
             if policies.split not in ("all", row["split"]):
@@ -102,14 +59,17 @@ def _numbered(rows: Iterable[Row]) -> Iterator[Row]:
         yield row
 
 
-def _unneeded(snapshot: Snapshot, policies: Policies) -> set[str]:
-    """Columns that can change nothing and need not be read: a list of nulls costs as much as one of ratings."""
+def needed(snapshot: Snapshot, policies: Policies, columns: Sequence[str]) -> tuple[str, ...]:
+    """What a format asks for, and what the policies need of a row. What can change nothing is not read: a list of nulls costs
+    as much as one of ratings.
+    """
     counts = snapshot.manifest["counts"]
-    return {
+    unneeded = {
         *(("recovered",) if policies.recovered_as == "bad" else ()),
         *(("adjudicated",) if policies.adjudicated == "ignored" or not counts.get("adjudicated_steps") else ()),
         *(("better",) if counts.get("better_steps") == 0 else ()),
     }
+    return tuple(name for name in dict.fromkeys((*columns, *NEEDED)) if name not in unneeded)
 
 
 def sources(

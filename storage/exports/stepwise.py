@@ -11,16 +11,16 @@ response.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from core.turns import Message
-from storage.exports.columns import beside, chosen, occurrences, token_counts
+from storage.exports import bulk
+from storage.exports.columns import BATCH, ahead, beside, column, occurrences, token_counts
 from storage.exports.history import ALONE, Histories, alone_warning, chat
-from storage.exports.labels import Labelled, label_steps, recut_warning, sources
+from storage.exports.labels import CUTS, needed, recut_warning, sources
 from storage.exports.policies import Policies
-from storage.exports.writing import Format, Looking, Plan, Row
+from storage.exports.writing import Format, Looking, Plan
 from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
 LOPSIDED = 0.85  # the share of one class in common step data, where token accuracy already says nothing
 READ = (
-    "trace_id", "problem_id", "earlier", "model", "solved", "rater_id", "assignment_id", "segmentation_id", "rating" "unsure",
+    "trace_id", "problem_id", "earlier", "model", "solved", "rater_id", "assignment_id", "segmentation_id", "rating", "unsure",
     "first_error", "prelabel_visible", "split",
 )  # fmt: skip
 _KEPT = ("trace_id", "problem_id", "assignment_id", "segmentation_id", "rater_id", "model", "solved")
+_TEXTS = ("prompt", "step_text")
 _BEYOND = "ratings after a gap"  # counted beside the rows left out, and taken out again by `look`
 _DROPPED = "without a label for the first step: "
 
@@ -62,48 +63,87 @@ def schema(options: Any) -> pa.Schema:
 def rows(snapshot: Snapshot, options: StepwiseOptions, left: Counter[str]) -> Iterator[pa.RecordBatch]:
     """The rows of the export; snapshot rows without a first label are left out."""
     histories = Histories.of(snapshot)
-    for texts, at, made in beside(snapshot, ("prompt", "step_text"), _labelled(snapshot, options, left)):
-        history = [histories.before(source.get("earlier"), "") for source, _ in made]
-        left[ALONE] += history.count(None)
-        yield _batch(snapshot.snapshot_id, options, texts, at, made, [said or [] for said in history])
+    each = options.raters == "each" and options.min_raters <= 1
+    for source, ratings in (_each if each else _together)(snapshot, options, left):
+        found = bulk.label(ratings, options.neutral_as, options.stop_at_first_error)
+        _count(found, left)
+        if found.counts.any():
+            yield _batch(source, ratings, found, snapshot.snapshot_id, options, histories, left)
 
 
-def _labelled(
+def _each(
     snapshot: Snapshot, options: StepwiseOptions, left: Counter[str]
-) -> Iterator[tuple[int, tuple[Row, Labelled]]]:
-    """What has labels: where its texts are, what is known of it, and its labels."""
-    for source in sources(snapshot, options, READ, left):
-        labelled = label_steps(source, options.neutral_as, options.stop_at_first_error)
-        if labelled.cut not in ("first error", "end"):
-            left[_BEYOND] += labelled.beyond
-        if labelled.labels:
-            yield source["at"], (source, labelled)
-        else:
-            left[_DROPPED + labelled.cut] += 1
+) -> Iterator[tuple[pa.RecordBatch, bulk.Ratings]]:
+    """A row for each rater: the snapshot's rows as they are."""
+    for batch in ahead(snapshot.batches(needed(snapshot, options, (*READ, *_TEXTS)), BATCH)):
+        source = batch.take(bulk.kept(batch, options, left))
+        if source.num_rows:
+            yield source, bulk.settled(source, options)
+
+
+def _together(
+    snapshot: Snapshot, options: StepwiseOptions, left: Counter[str]
+) -> Iterator[tuple[pa.RecordBatch, bulk.Ratings]]:
+    """A row for all raters of a trace, or for those of traces that enough have rated."""
+    made = ((row["at"], row) for row in sources(snapshot, options, READ, left))
+    for texts, at, rows in beside(snapshot, _TEXTS, made):
+        source = texts.take(at)
+        for name in (*_KEPT, "prelabel_visible", "split", "earlier"):
+            source = source.append_column(_field(name), column([row.get(name) for row in rows], _field(name).type))
+        yield source, bulk.of_rows(rows)
+
+
+def _field(name: str) -> pa.Field[Any]:
+    import pyarrow as pa
+
+    flags = ("solved", "prelabel_visible")
+    return pa.field(name, pa.bool_() if name in flags else pa.string())
+
+
+def _count(found: bulk.Labels, left: Counter[str]) -> None:
+    """What has no label, by reason."""
+    import numpy as np
+
+    inside = (found.cut != bulk.FIRST_ERROR) & (found.cut != bulk.END)
+    if beyond := int(found.beyond[inside].sum()):
+        left[_BEYOND] += beyond
+    for cut, n in zip(*np.unique(found.cut[found.counts == 0], return_counts=True), strict=True):
+        left[_DROPPED + CUTS[cut]] += int(n)
 
 
 def _batch(
+    source: pa.RecordBatch,
+    ratings: bulk.Ratings,
+    found: bulk.Labels,
     snapshot_id: str,
     options: StepwiseOptions,
-    texts: pa.RecordBatch,
-    at: Sequence[int],
-    made: Sequence[tuple[Row, Labelled]],
-    history: Sequence[list[Message]],
+    histories: Histories,
+    left: Counter[str],
 ) -> pa.RecordBatch:
+    import numpy as np
     import pyarrow as pa
 
-    kept = {name: [source[name] for source, _ in made] for name in (*_KEPT, "prelabel_visible", "split")}
+    at = np.flatnonzero(found.counts)
+    counts = found.counts[at]
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    steps = np.arange(ends[-1]) + np.repeat(ratings.ends[at] - ends[:-1], counts)  # of those with a label
+    offsets = pa.array(ends, pa.int32())
+    kept = source.take(pa.array(at))
+    earlier = kept["earlier"].to_pylist() if "earlier" in kept.schema.names else [None] * len(at)
+    history = [histories.before(said, "") for said in earlier]
+    left[ALONE] += history.count(None)
     columns = {
-        "prompt": texts["prompt"].take(pa.array(at)),
-        "completions": chosen(texts["step_text"], at, [range(len(labelled.labels)) for _, labelled in made]),
-        "labels": [labelled.labels for _, labelled in made],
-        "history": history,
-        "step_gap": [""] * len(made),
-        "n_steps": [len(source["rating"]) for source, _ in made],
-        "ends_at": [labelled.cut for _, labelled in made],
-        "snapshot_id": [snapshot_id] * len(made),
+        **{name: kept[name] for name in ("prompt", *_KEPT, "prelabel_visible", "split")},
+        "completions": pa.ListArray.from_arrays(offsets, source["step_text"].flatten().take(pa.array(steps))),
+        "labels": pa.ListArray.from_arrays(offsets, pa.array(found.good[steps])),
+        "history": [said or [] for said in history],
+        "step_gap": [""] * len(at),
+        "n_steps": pa.array(np.diff(ratings.ends)[at], pa.int32()),
+        "ends_at": [CUTS[cut] for cut in found.cut[at]],
+        "snapshot_id": [snapshot_id] * len(at),
     }
-    return pa.RecordBatch.from_pydict(kept | columns, schema=schema(options))
+    form = schema(options)
+    return pa.RecordBatch.from_arrays([column(columns[field.name], field.type) for field in form], schema=form)
 
 
 def look(at: Looking) -> Plan:

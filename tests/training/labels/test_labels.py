@@ -171,7 +171,7 @@ def test_the_split_of_a_label_set_is_that_of_a_snapshot() -> None:
     from storage import frozen
 
     ids = [f"{i:016x}" for i in range(200)]
-    sql = frozen._SPLIT.format("t")
+    sql = frozen.SPLIT.format("t")
     found = duckdb.execute(
         f"select {sql} from (select unnest($ids) as problem_id) t", {"ids": ids, "test": 100}
     ).fetchall()
