@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.trace import Earlier
-from storage import frozen
+from storage import frozen_rows
 from storage.agreement import first_error_agreement, step_agreement
 from storage.errors import NothingRated, SnapshotError
 from storage.frozen import split_of
@@ -269,8 +269,8 @@ def test_a_snapshot_written_in_parts_is_the_snapshot_written_at_once(
         if i % 2:
             rate(store, trace, "bob", [-1])
     whole = load_snapshot(tmp_path, freeze(store, tmp_path).snapshot_id)
-    monkeypatch.setattr(frozen, "PART", 3)
-    monkeypatch.setattr(frozen, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(frozen_rows, "PART", 3)
+    monkeypatch.setattr(frozen_rows, "ROWS_AT_ONCE", 2)
     parts = load_snapshot(tmp_path, freeze(store, tmp_path).snapshot_id)
     assert pq.ParquetFile(parts.data_path).num_row_groups > 3
     assert parts.table().equals(whole.table())
