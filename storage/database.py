@@ -37,7 +37,7 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "wal_autocheckpoint": "1TB",
 }
 # What DuckDB may hold of tables and intermediate results; beyond that it writes to the data folder. Not all a server needs.
-MEMORY_VARIABLE, MEMORY = "WORLDLINE_MEMORY", "512MB"
+MEMORY_VARIABLE, MEMORY = "WORLDLINE_MEMORY", "384MB"
 MEMORY_LEAST = "64MB"  # with less not even a small store opens
 # What a data folder may hold before its database exists (a server may have made these first).
 _OURS = {"snapshots", "exports", "jobs", "models", "runs", "owner.json", "owner.token", DATABASE, DATABASE + ".wal"}

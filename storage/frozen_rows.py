@@ -169,8 +169,8 @@ def write_rows(store: Store, spec: SnapshotSpec, selection: Selection, path: Pat
     store.read(parts_to)
 
 
-PART = 32_768  # assignments read at a time: 100 MB of texts. Every part costs a look at all events (0.5 s of a million)
-ROWS_AT_ONCE = 4096  # of them become Python's strings at a time, and a row group
+PART = 16_384  # assignments read at a time: 50 MB of texts. Every part costs a look at all events (0.5 s of a million)
+ROWS_AT_ONCE = 2048  # of them become Python's strings at a time, and a row group
 
 
 def _with_lists(heads: pa.Table, steps: pa.Table) -> Iterator[pa.Table]:

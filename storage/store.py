@@ -204,7 +204,7 @@ class Store:
         golds = self._kept.get(("gold", queue_id), lambda: self.read(lambda con: tuple(gold.read_gold(con, queue_id))))
         known = self._rankings.of(queue, self.read).lists
         wish = Claim(rater_id, queue_id, ahead=ahead, rankings=known, queue=queue, golds=golds)
-        if queue.unit == "trace" and not queue.archived:
+        if queue.unit == "trace" and not queue.archived and not self._holds(wish):
             found = self.read(lambda con: claims.look_out(con, queue, wish, ratings.utc_now()))
             wish = replace(wish, looked_out=found)
         try:
@@ -215,6 +215,10 @@ class Store:
             if ahead:
                 return None  # they are told when they ask for work to do now
             raise
+
+    def _holds(self, wish: Claim) -> bool:
+        """Whether there is work in hand, so that none need be looked for (should it turn out to be lost, the writer looks)."""
+        return not wish.ahead and self.read(lambda con: claims.holds(con, wish))
 
     def begin(self, assignment_id: str, rater_id: str) -> Assignment | None:
         """What was fetched ahead is shown now. None: it lapsed, and its place was taken. StoreError: another's."""

@@ -17,12 +17,16 @@ from training.run_folder import JobError, Run
 
 def arguments(recipe: Recipe, run: Run) -> dict[str, Any]:
     """Keyword arguments for `transformers.TrainingArguments` and its descendants in TRL."""
+    import torch
+
+    # Said outright: without a GPU the trainer refuses bfloat16 unless it is told that the CPU is meant.
+    device = "cpu" if recipe.device == "cpu" or not torch.cuda.is_available() else recipe.device
     return {
         "output_dir": str(run.folder.checkpoints), "seed": recipe.seed, "learning_rate": recipe.learning_rate,
         "per_device_train_batch_size": recipe.batch, "gradient_accumulation_steps": recipe.accumulate,
         "lr_scheduler_type": "linear", "weight_decay": recipe.weight_decay, "max_grad_norm": recipe.max_grad_norm,
         "bf16": recipe.dtype == "bfloat16", "gradient_checkpointing": recipe.gradient_checkpointing,
-        "use_cpu": recipe.device == "cpu", "logging_steps": recipe.log_every, "logging_nan_inf_filter": False,
+        "use_cpu": device == "cpu", "logging_steps": recipe.log_every, "logging_nan_inf_filter": False,
         # `mark_complete` removes old checkpoints: the trainer would do so before the new one counts.
         "save_strategy": "steps", "save_steps": recipe.checkpoint_every, "save_total_limit": None, "eval_strategy": "no",
         "disable_tqdm": True, "report_to": list(recipe.report_to) or "none", "dataloader_pin_memory": False,

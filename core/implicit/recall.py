@@ -18,9 +18,7 @@ TERMS = 40  # different terms kept of a step
 POSTINGS = 12  # latest steps kept of a term
 READ = 800  # characters of a step that are looked at
 # A formula (the only one with "="), a number, a word.
-_TERM = re.compile(
-    r"[A-Za-z]\w{0,9}(?:\([^()\s]{1,8}\))?\s?=\s?-?[\w./]{1,12}|\d+(?:[.,/]\d+)*|[A-Za-z]\w*"
-)
+_TERM = re.compile(r"[A-Za-z]\w{0,9}(?:\([^()\s]{1,8}\))?\s?=\s?-?[\w./]{1,12}|\d+(?:[.,/]\d+)*|[A-Za-z]\w*")
 _COMMON = word_set(
     "this that then there these those with from have which where would could should because since about into when what "
     "just like also need find think maybe another same other term terms each here first second next value values number "

@@ -108,6 +108,16 @@ def _in_hand(con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, now: dat
     return None
 
 
+def holds(con: duckdb.DuckDBPyConnection, wish: Claim) -> bool:
+    """Whether the rater has something open in the queue, or waiting for them."""
+    row = con.execute(
+        "select 1 from assignment where queue_id = ? and rater_id = ? and (status = 'leased' or "
+        "(status = 'offered' and lease_expires_at > ?)) limit 1",
+        [wish.queue_id, wish.rater_id, utc_now()],
+    ).fetchone()
+    return row is not None
+
+
 def has_place(con: duckdb.DuckDBPyConnection, queue: Queue, assignment_id: str, now: datetime) -> bool:
     """Whether an assignment has a place beside the others of its item, whose leases last or who have submitted in time."""
     if queue.overlap is None:
