@@ -107,7 +107,7 @@ function num(content) {
 }
 
 function table(heads, rows) {
-  return h("div", { class: "table", tabindex: "0", role: "region", "aria-label": "Table, scrolls sideways" }, h("table", {}, h("thead", {}, h("tr", {}, heads.map((t) => h(t ? "th" : "td", { class: t.startsWith("n:") ? "n" : null, scope: t ? "col" : null, title: t.replace(/^n:/, "") || null }, t.replace(/^n:/, ""))))), h("tbody", {}, rows)));
+  return h("div", { class: "table", tabindex: "0", role: "region", "aria-label": "Table, scrolls" }, h("table", {}, h("thead", {}, h("tr", {}, heads.map((t) => h(t ? "th" : "td", { class: t.startsWith("n:") ? "n" : null, scope: t ? "col" : null, title: t.replace(/^n:/, "") || null }, t.replace(/^n:/, ""))))), h("tbody", {}, rows)));
 }
 
 /** Who with whom; the darker, the more they agree beyond chance. */

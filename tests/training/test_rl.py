@@ -190,3 +190,15 @@ def test_without_trl_the_job_says_what_to_install(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "trl", None)
     with pytest.raises(JobError, match=r"worldline\[rl\]"):
         rl.trainer_class()
+
+
+def test_bfloat16_needs_no_gpu(tmp_path: Path) -> None:
+    """The trainer refuses it without one unless it is told outright that the CPU is meant."""
+    trl = pytest.importorskip("trl")
+
+    from training.watch import arguments
+
+    recipe = resolve_recipe("rl", [*SMALL, "dtype=bfloat16"])
+    run = Run(RunFolder(tmp_path), JobStatus("job", "rl", "running", ""))
+    settings = trl.GRPOConfig(**arguments(recipe, run), max_steps=1, num_generations=2)
+    assert settings.bf16
