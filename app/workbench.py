@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,7 +26,7 @@ class Workbench(Protocol):
     """What the terminal needs of a data folder, whoever owns it."""
 
     def add_traces(self, traces: Sequence[Trace]) -> None: ...
-    def add_ratings(self, ratings: Sequence[Wanted], name: str) -> list[str]: ...
+    def add_said(self, ratings: Sequence[Wanted], references: Mapping[str, str], name: str) -> list[str]: ...
     def held(self, traces: Sequence[Trace]) -> Held: ...
     def trace(self, trace_id: str) -> Trace | None: ...
     def lineage(self, what: str) -> dict[str, Any]: ...
@@ -115,9 +115,11 @@ class _Owned(_Closing):
         for waiting in [self.store.add_trace(t, source="import") for t in traces]:
             waiting.result()
 
-    def add_ratings(self, ratings: Sequence[Wanted], name: str) -> list[str]:
+    def add_said(self, ratings: Sequence[Wanted], references: Mapping[str, str], name: str) -> list[str]:
         from storage.imports.keeping import keep
+        from storage.references import add_references
 
+        self.store.write(add_references, references).result()
         return keep(self.store, ratings, name).problems or []
 
     def held(self, traces: Sequence[Trace]) -> Held:
@@ -244,9 +246,12 @@ class _Remote(_Closing):
         for some in _portions(traces):
             self._post("/api/traces", [t.to_json() for t in some])
 
-    def add_ratings(self, ratings: Sequence[Wanted], name: str) -> list[str]:
-        """What could not be kept, in sentences."""
+    def add_said(self, ratings: Sequence[Wanted], references: Mapping[str, str], name: str) -> list[str]:
+        """Judgements and reference answers that came with traces. What could not be kept, in sentences."""
         problems = []
+        answers = list(references.items())
+        for at in range(0, len(answers), 200):
+            self._post("/api/imports/references", {"references": dict(answers[at : at + 200])})
         for at in range(
             0, len(ratings), 200
         ):  # notes and better steps can be long: a request must stay below its limit

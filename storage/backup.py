@@ -27,7 +27,7 @@ from typing import Any, BinaryIO
 import duckdb
 
 from core.trace import utc_now
-from storage import cards, ratings
+from storage import cards, people, ratings
 from storage.connections import Still
 from storage.database import DATABASE
 from storage.errors import BackupError
@@ -190,7 +190,7 @@ def check(folder: Path) -> Backup:
 
 
 def restore(backup: Path, data: Path) -> Backup:
-    """Make a new data folder of a backup, which stays as it is. Raises BackupError; StoreError when the copy does not open."""
+    """Make a new data folder of a backup, which stays as it is; everybody logs in anew. Raises BackupError; StoreError when the copy does not open."""
     data = Path(data).expanduser().absolute()
     made = check(backup)
     with _new_folder(data) as work:
@@ -199,6 +199,8 @@ def restore(backup: Path, data: Path) -> Backup:
             shutil.copyfile(Path(backup) / name, work / name)
         with Store.open(work) as store:
             found = store.event_seq()
+            # Who logged out, or was disabled, after the backup was made must not be in again by an old cookie.
+            store.write(people.end_all_logins, None).result()
         if found != made.event_seq:
             raise BackupError(
                 f"The backup ends with rating event {found}, but was made at {made.event_seq}; use another backup."

@@ -233,6 +233,12 @@ def end_logins_of(con: duckdb.DuckDBPyConnection, rater_ids: Sequence[str]) -> l
     return [None] * len(rater_ids)
 
 
+def end_all_logins(con: duckdb.DuckDBPyConnection, times: Sequence[None]) -> list[None]:
+    """Writer's operation: nobody is logged in any more."""
+    con.execute("delete from login")
+    return [None] * len(times)
+
+
 def end_logins(con: duckdb.DuckDBPyConnection, hashes: Sequence[str]) -> list[None]:
     """Forget logins, by the hash of their token."""
     con.execute("delete from login where token_sha256 in (select unnest(?::varchar[]))", [list(hashes)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import duckdb
 
@@ -15,6 +15,22 @@ def read_reference(con: duckdb.DuckDBPyConnection, problem_id: str) -> str | Non
     """None: there is none, or no such problem."""
     row = con.execute("select answer from problem where problem_id = ? limit 1", [problem_id]).fetchone()
     return row[0] if row else None
+
+
+def add_references(con: duckdb.DuckDBPyConnection, calls: Sequence[Mapping[str, str]]) -> list[int]:
+    """Writer's operation, for each {problem_id: answer} that a file brought along: how many are new. What somebody set is
+    left as it is.
+    """
+    found = []
+    for references in calls:
+        rows = con.execute(
+            "update problem set answer = new.answer from "
+            "(select unnest(?::varchar[]) as problem_id, unnest(?::varchar[]) as answer) new "
+            "where problem.problem_id = new.problem_id and problem.answer is null returning 1",
+            [list(references), list(references.values())],
+        ).fetchall()
+        found.append(len(rows))
+    return found
 
 
 def set_references(con: duckdb.DuckDBPyConnection, references: Sequence[tuple[str, str]]) -> list[bool]:

@@ -19,6 +19,7 @@ from app.api.errors import Refused
 from app.services import Services
 from core.trace import Trace
 from storage.errors import StoreError
+from storage.references import MOST_CHARS, add_references
 
 router = APIRouter(prefix="/imports", tags=["traces"], dependencies=[needs("researcher")])
 
@@ -40,6 +41,7 @@ class ImportReport(BaseModel):
     already_stored: int = Field(description="Same question and response as a stored trace, under whatever id.")
     twice_in_file: int
     judgements: int = Field(description="What people said of traces in the file, known ones included.")
+    references: int = Field(description="Problems whose right answer the file says.")
     raters: dict[str, int] = Field(
         description="Judged traces and comparisons by imported rater.", examples=[{"import:ann": 12}]
     )
@@ -141,7 +143,7 @@ def _take(
     from storage.imports.report import Report, fresh
 
     report = Report(name, rater=rater)
-    for traces, said in fresh(path, report, bench.store.held, family=family, format=format):
+    for traces, said, references in fresh(path, report, bench.store.held, family=family, format=format):
         if dry_run:
             continue
         waiting = [bench.store.add_trace(trace, source="import") for trace in traces]
@@ -152,6 +154,7 @@ def _take(
                 report.drop(trace, str(error))
             else:
                 stored(trace)
+        bench.store.write(add_references, references).result()
         for problem in keep(bench.store, wanted(said, rater or name), name).problems or ():
             report.note(problem)
     return report.to_json()
@@ -187,3 +190,26 @@ async def keep_ratings(bench: Bench, asked: RatingsFileIn) -> dict[str, Any]:
     except StoreError as error:
         raise Refused(422, str(error)) from None
     return (await blocking(lambda: keep(bench.store, wanted, asked.name))).to_json()
+
+
+class ReferencesIn(In):
+    """Reference answers that a file held, of problems that are stored."""
+
+    references: dict[str, Annotated[str, Field(min_length=1, max_length=MOST_CHARS)]] = Field(
+        max_length=1000, description="{problem_id: answer}", examples=[{}]
+    )
+
+
+class ReferencesOut(BaseModel):
+    """What became of them."""
+
+    new: int = Field(description="Kept; of the others there was one already, or there is no such problem.")
+
+
+@router.post(
+    "/references", status_code=201, summary="Keep reference answers that a file held", response_model=ReferencesOut,
+    responses=refusals(400, 403, 413, 422, 503),
+)  # fmt: skip
+async def keep_references(bench: Bench, asked: ReferencesIn) -> dict[str, Any]:
+    """What somebody set is left as it is: `PUT /api/problems/{problem_id}/reference` changes that."""
+    return {"new": await asyncio.wrap_future(bench.store.write(add_references, asked.references))}

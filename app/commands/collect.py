@@ -65,10 +65,10 @@ def import_(
         bar, at = progress_bar("reading" if dry_run else "importing", None)
         with nullcontext() if empty else workbench_at(folder) as bench, bar:
             held = (lambda traces: Held()) if bench is None else bench.held
-            for traces, said in fresh(file, report, held, family=family, format=format):
+            for traces, said, references in fresh(file, report, held, family=family, format=format):
                 if bench is not None and not dry_run:
                     bench.add_traces(traces)
-                    for problem in bench.add_ratings(wanted(said, rater or file.name), file.name) if said else ():
+                    for problem in bench.add_said(wanted(said, rater or file.name), references, file.name):
                         report.note(problem)
                 at(report.rows)
         _say(report, dry_run)

@@ -20,6 +20,7 @@ from storage.imports import argilla, kto, label_studio, messages, prm800k, promp
 from storage.imports.judged import Rated
 from storage.imports.making import Row, kind
 from storage.imports.reading import Found, rows
+from storage.imports.references import reference_of
 from storage.traces import check_storable
 
 __all__ = ["FAMILIES", "ImportProblem", "gathered", "known_family", "read", "read_as", "read_jsonl", "trace_from_row"]
@@ -44,11 +45,12 @@ class Records(NamedTuple):
 
 
 class Read(NamedTuple):
-    """What a row (or several that belong together) came to."""
+    """What a row (or several that belong together) came to. reference: the right answer that it brought along, or empty."""
 
     family: str
     traces: list[Trace]
     said: list[Rated]
+    reference: str = ""
 
 
 # In the order in which they are asked: from the most particular fields to names that anybody might use.
@@ -114,7 +116,7 @@ def read(row: Any, where: str, family: str | None = None) -> Read:
         said = known.ratings(row, traces) if known.ratings else []
     except (ValueError, StoreError) as error:
         raise ImportProblem(f"{where}: {error}") from None
-    return Read(name, traces, said)
+    return Read(name, traces, said, reference_of(first))
 
 
 def _family_of(row: Row) -> str:

@@ -27,10 +27,11 @@ SHOWN_ERRORS = 20  # of them, those that the terminal prints
 
 
 class Batch(NamedTuple):
-    """New traces, and what was said of these, of earlier or of stored ones."""
+    """New traces; what was said of these, of earlier or of stored ones; and their problems' reference answers, by problem_id."""
 
     traces: list[Trace]
     said: list[Rated]
+    references: dict[str, str]
 
 
 @dataclass
@@ -54,6 +55,7 @@ class Report:
     rater: str = ""
     raters: Counter[str] = field(default_factory=Counter)
     judgements: int = 0
+    references: int = 0  # problems with an answer beside them
 
     @property
     def traces(self) -> int:
@@ -94,7 +96,7 @@ class Report:
             "name": self.name, "rows": self.rows, "traces": self.traces, "families": dict(self.families),
             "formats": dict(self.formats), "steps": self.steps, "backtracks": self.backtracks,
             "already_stored": self.known, "twice_in_file": self.repeated, "judgements": self.judgements,
-            "raters": dict(self.raters.most_common()), "n_errors": self.n_errors,
+            "references": self.references, "raters": dict(self.raters.most_common()), "n_errors": self.n_errors,
             "errors": self.errors, "trace_ids": self.trace_ids,
         }  # fmt: skip
 
@@ -109,6 +111,7 @@ class Report:
             ("new traces", f"{self.traces:,}"), *of(self.formats),
             ("steps", f"{self.steps:,}"), ("backtracks", f"{self.backtracks:,}"),
             ("judgements", f"{self.judgements:,}"), *of(self.raters),
+            ("reference answers", f"{self.references:,}"),
             ("already stored", f"{self.known:,}"), ("twice in the file", f"{self.repeated:,}"),
             ("errors", f"{self.n_errors:,}"),
         ]  # fmt: skip
@@ -132,6 +135,8 @@ def fresh(
     contents: set[str] = set()
     waiting: list[tuple[str, Trace, str]] = []
     said: list[Rated] = []
+    references: dict[str, str] = {}  # of this batch
+    referred: set[str] = set()  # problems with one so far
     chars = 0
 
     def settled() -> Batch:
@@ -154,8 +159,9 @@ def fresh(
                 report.count(trace)
                 new.append(trace)
         waiting.clear()
-        batch = Batch(new, list(said))
+        batch = Batch(new, list(said), dict(references))
         said.clear()
+        references.clear()
         chars = 0
         return batch
 
@@ -165,7 +171,7 @@ def fresh(
             report.note(found.problem)
             continue
         try:
-            name, traces, judged = read(found.row, found.where, family)
+            name, traces, judged, reference = read(found.row, found.where, family)
         except ImportProblem as problem:
             report.note(problem)
             continue
@@ -177,6 +183,10 @@ def fresh(
             made = trace if format is None else read_as(trace, format)
             waiting.append((found.where, made, content_hash(made.prompt, made.response)))
             chars += len(made.response)
+            if reference and made.problem_id not in referred:
+                referred.add(made.problem_id)
+                references[made.problem_id] = reference
+                report.references += 1
         if (len(waiting) >= BATCH or chars >= BATCH_CHARS) and any(batch := settled()):
             yield batch
     if waiting and any(batch := settled()):

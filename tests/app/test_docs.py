@@ -20,7 +20,7 @@ PROMISED = {
     "GET /api/models", "GET /api/problems/random", "GET /api/problems/examples",
     "POST /api/runs", "GET /api/runs", "GET /api/runs/{run_id}", "GET /api/runs/{run_id}/events",
     "POST /api/runs/{run_id}/stop",
-    "POST /api/imports", "POST /api/imports/ratings",
+    "POST /api/imports", "POST /api/imports/ratings", "POST /api/imports/references",
     "GET /api/traces", "POST /api/traces", "GET /api/traces/{trace_id}", "GET /api/traces/{trace_id}/graph",
     "POST /api/traces/{trace_id}/forks", "GET /api/traces/{trace_id}/family",
     "GET /api/traces/{trace_id}/earlier",

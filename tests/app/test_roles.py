@@ -37,7 +37,7 @@ LEAST = {
     "researcher": {
         "GET /api/sampling", "POST /api/queues", "PATCH /api/queues/{queue_id}", "GET /api/queues/{queue_id}/progress",
         "POST /api/queues/{queue_id}/guidelines", "GET /api/queues/{queue_id}/guidelines/versions",
-        "PUT /api/problems/{problem_id}/reference", "POST /api/imports/ratings", "GET /api/ratings/changes-of-mind",
+        "PUT /api/problems/{problem_id}/reference", "POST /api/imports/ratings", "POST /api/imports/references", "GET /api/ratings/changes-of-mind",
         "POST /api/pairs", "GET /api/lineage/{id}", "POST /api/snapshots/{snapshot_id}/sql",
         "GET /api/quality/agreement", "GET /api/quality/raters", "GET /api/quality/competence",
         "GET /api/quality/gold", "POST /api/quality/gold",
@@ -120,6 +120,12 @@ def test_what_is_no_route_of_ours_takes_a_login_too(bench: Door, path: str) -> N
         assert page.headers["location"] == f"/login?next={quote(path + '?a=1', safe='')}"
     for open_path in ("/login", "/join", "/static/door.js", "/static/theme.css", "/favicon.ico"):
         assert bench.ask("GET", open_path).status_code == 200, open_path
+
+
+def test_where_the_data_lies_is_told_to_admins_alone(bench: Door) -> None:
+    for role in ROLES:
+        told = bench.ask("GET", "/api/health", role).json()
+        assert told["ok"] and ((told["data_dir"], told["pid"]) == (None, None)) == (role != "admin"), role
 
 
 def test_a_page_beyond_ones_role_leads_to_one_that_is_not(bench: Door) -> None:

@@ -12,6 +12,7 @@ from core.trace import Trace
 from storage.errors import ImportProblem
 from storage.imports import prompt_response, read, read_jsonl
 from storage.imports.report import Report, fresh
+from storage.references import add_references, read_reference, set_references
 from storage.store import Store
 from tests.storage.helpers import make_trace
 
@@ -317,3 +318,37 @@ def test_the_store_knows_content_under_any_id(store: Store, tmp_path: Path) -> N
     (batch,) = fresh(path, report, store.held)
     assert [t.trace_id for t in batch.traces] == [other.trace_id]
     assert (report.rows, report.traces, report.known, report.repeated) == (3, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("row", "answer"),
+    [
+        ({"problem": "2 + 2?", "solution": "It is 4.", "ground_truth": 4}, "4"),
+        ({"prompt": "q", "response": "r", "reference_answer": " 4 "}, "4"),
+        ({"prompt": "q", "response": "r", "answer": "what the model said"}, ""),
+        ({"prompt": "q", "response": "r", "ground_truth": True, "expected_answer": ["4"]}, ""),
+        (
+            {
+                "question": {"problem": "2 + 2?", "ground_truth_answer": "4"},
+                "label": {"steps": [{"completions": [{"text": "4", "rating": 1}], "chosen_completion": 0}]},
+            },
+            "4",
+        ),
+    ],
+)
+def test_a_right_answer_that_a_row_brings_along_is_the_problems_reference(
+    row: dict[str, Any], answer: str, store: Store, tmp_path: Path
+) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps(row) + "\n" + json.dumps(row))
+    report = Report(path.name)
+    (batch,) = fresh(path, report, store.held)
+    (problem,) = {t.problem_id for t in batch.traces}
+    assert batch.references == ({problem: answer} if answer else {})
+    assert report.references == len(batch.references)
+    store.add_trace(batch.traces[0]).result()
+    assert store.write(add_references, batch.references).result() == report.references
+    assert store.read(lambda con: read_reference(con, problem)) == (answer or None)
+    store.write(set_references, (problem, "by hand")).result()
+    assert store.write(add_references, {problem: "by file"}).result() == 0
+    assert store.read(lambda con: read_reference(con, problem)) == "by hand"

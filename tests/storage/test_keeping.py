@@ -6,6 +6,7 @@ import itertools
 import json
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import app
-from storage import backup, connections, doctor, log_file
+from storage import backup, connections, doctor, log_file, people
 from storage.database import DATABASE
 from storage.errors import BackupError
+from storage.ratings import utc_now
 from storage.snapshots import freeze, load_snapshot
 from storage.store import Store, StoreError
 from tests.storage.helpers import Rater, make_trace, rate
@@ -174,3 +176,15 @@ def test_the_commands_keep_and_mend_a_folder(tmp_path: Path) -> None:
         assert len(store.events(hand.assignment.assignment_id)) == 4
     assert run("doctor", "--data", tmp_path / "nothing")[0] == 1
     assert not (tmp_path / "nothing").exists()
+
+
+def test_a_restored_folder_has_nobody_logged_in(store: Store, tmp_path: Path) -> None:
+    """A cookie that was thrown away after the backup would open the restored folder again."""
+    store.write(people.add_accounts, people.NewAccount("ada", "Ada", "admin", "no hash")).result()
+    store.write(people.begin_logins, people.Login("a" * 64, "ada", utc_now() + timedelta(days=1))).result()
+    backup.write(backup.stream(store), tmp_path / "backup")
+    backup.restore(tmp_path / "backup", tmp_path / "restored")
+    assert store.query("select count(*) from login") == [(1,)]
+    with Store.open(tmp_path / "restored") as found:
+        assert found.query("select count(*) from login") == [(0,)]
+        assert found.read(people.accounts_exist)
