@@ -16,7 +16,7 @@ from core.tasks import countdown as game
 from core.tasks import countdown_text as words
 from tests.training.synthetic import examples
 from training.rewards.advantages import normalised, step_advantages, to_come, token_advantages
-from training.rewards.dag import BROKEN, DagWeights, Node, nodes_of, potential, step_rewards
+from training.rewards.dag import BROKEN, DagWeights, Node, nodes_of, places, potential, step_rewards
 from training.rewards.guards import guards
 from training.rewards.outcome import solved
 from training.rewards.rollout import ANSWER, Rollout, read
@@ -191,3 +191,12 @@ def _rollout(prompt: str, response: str) -> Rollout:
 
     steps, _, answer, _ = parse_response(prompt, response)
     return Rollout(prompt, response, tuple(steps), answer, (), True)
+
+
+def test_a_step_that_the_budget_cut_is_compared_with_none(written: list[Rollout]) -> None:
+    """It has no reward: beside steps that cost something its tokens would be reinforced for being cut."""
+    cut = [r for r in written if not r.finished and r.steps and not r.steps[-1].complete]
+    assert cut
+    for rollout in cut:
+        assert places(rollout)[-1] is None and step_rewards(rollout, DagWeights())[-1] == 0.0
+        assert places(rollout)[0] == (0, True)

@@ -104,9 +104,14 @@ def step_rewards(rollout: Rollout, weights: DagWeights) -> list[float]:
 
 
 def places(rollout: Rollout) -> list[tuple[int, bool] | None]:
-    """Where each step began: how far from the question, and whether the answer could be reached. None: nowhere that is."""
+    """Where each step began: how far from the question, and whether the answer could be reached. None: nowhere that is, or the
+    budget cut the step, which has no reward: beside steps that cost something it would look good.
+    """
     problem = words.understand(rollout.prompt)
     nodes = nodes_of(problem)
     checked = words.check(problem, list(rollout.steps), forced_end=not rollout.finished)
-    begun = [nodes.get(c.start) if c.start is not None else None for c in checked.steps]
+    begun = [
+        nodes.get(claim.start) if claim.start is not None and step.complete else None
+        for step, claim in zip(rollout.steps, checked.steps, strict=True)
+    ]
     return [(node.d_s, node.d_e is not None) if node is not None else None for node in begun]
