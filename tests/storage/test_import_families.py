@@ -18,7 +18,7 @@ from tests.storage.helpers import make_trace
 
 
 def one(row: Any, family: str) -> Trace:
-    name, (trace,), _ = read(row, "row")
+    name, (trace,), *_ = read(row, "row")
     assert name == family
     whole(trace)
     return trace
@@ -122,7 +122,7 @@ def test_a_log_of_request_and_response_is_a_trace_for_each_choice() -> None:
         {**asked, **body},
         {"prompt": "q", "response": body},
     ):
-        name, traces, _ = read(row, "row")
+        name, traces, *_ = read(row, "row")
         assert name == "messages"
         assert [(t.prompt, t.response, t.finish_reason, t.model) for t in traces] == [
             ("q", "<think>\nHm\n</think>\n\n", "length", "m"), ("q", "B", "stop", "m"),
@@ -217,7 +217,7 @@ def test_trl_stepwise_and_preference() -> None:
         {"chosen": [user, good], "rejected": [user, bad]},
         {"prompt": "q", "chosen": [user, good], "rejected": [user, bad]},
     ):
-        name, traces, _ = read(row, "row")
+        name, traces, *_ = read(row, "row")
         assert name == "trl"
         assert [(t.prompt, t.response, t.stats["preference"]) for t in traces] == [
             ("q", "A", "chosen"), ("q", "B", "rejected"),

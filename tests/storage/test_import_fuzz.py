@@ -93,7 +93,7 @@ def check(row: Any) -> int:
         for chosen in (name, None):
             traces, refusal = list[Trace](), ""
             try:
-                _, traces, said = read(row, "f.jsonl:1", chosen)
+                _, traces, said, _ = read(row, "f.jsonl:1", chosen)
                 for one in wanted(said, "f.jsonl"):
                     assert Wanted.from_json(json.loads(json.dumps(one.to_json()))) == one
             except ImportProblem as problem:
@@ -125,7 +125,7 @@ def test_any_row_through_every_family() -> None:
 def test_exact_steps_hold_every_character(texts: Sequence[str]) -> None:
     row = {"prompt": "q", "completions": list(texts)}
     try:
-        _, (trace,), _ = read(row, "row")
+        _, (trace,), *_ = read(row, "row")
     except ImportProblem:
         assert not "".join(texts).strip() or any("\ud800" <= c <= "\udfff" for t in texts for c in t)
         return
