@@ -64,7 +64,7 @@ export function mountImport(at, imported) {
       h("p", {}, h("b", {}, file.name), h("span", { class: "muted" }, " nothing is stored yet")),
       h("dl", { class: "counters" },
         counter("Rows", report.rows), counter("New traces", report.traces), counter("Steps", report.steps), counter("Backtracks", report.backtracks),
-        known ? counter("Already stored", report.already_stored) : null, known ? counter("Twice in the file", report.twice_in_file) : null, report.judgements ? counter("Judgements", report.judgements) : null, counter("Errors", report.n_errors)),
+        known ? counter("Already stored", report.already_stored) : null, known ? counter("Twice in the file", report.twice_in_file) : null, report.judgements ? counter("Judgements", report.judgements) : null, report.references ? counter("Reference answers", report.references) : null, counter("Errors", report.n_errors)),
       listed("Rows read as", report.families), listed("Formats of the new traces", report.formats), listed("Judged traces by imported rater", report.raters),
       errors(report),
       h("div", { class: "acts" }, go, h("button", { type: "button", class: "quiet", onclick: forget }, "Discard"))));
