@@ -194,7 +194,10 @@ def test_keys_are_changed_conflicts_said_and_single_keys_switched_off(open_tab: 
     assert good.get_attribute("aria-keyshortcuts") is None
     page.keyboard.press("1")
     page.keyboard.press("Control+z")
-    settled(page)
+    for _ in range(100):  # what an earlier page did is read first, and taken back then
+        if values(bench, assignment) == {}:
+            break
+        page.wait_for_timeout(100)
     assert values(bench, assignment) == {}  # the 1 was nothing; what goes with Ctrl works still
     page.click("[data-id=dock] >> text=keys")
     page.click("dialog >> text=Standard keys")
