@@ -41,7 +41,7 @@ class DagWeights:
     d_s: float = 0.1
     decay: float = 0.8
     cost: float = 0.02
-    repeat: float = 0.2
+    repeat: float = 0.5
 
 
 @dataclass(frozen=True)
