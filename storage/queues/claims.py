@@ -19,7 +19,7 @@ from storage import rubrics, sampling
 from storage.errors import StoreError
 from storage.gold import Gold, gold_for, read_gold
 from storage.queues.assignments import Assignment, read_assignment
-from storage.queues.items import HAD, HOLDS_A_PLACE, items, open_to, still_open_to
+from storage.queues.items import HAD, HOLDS_A_PLACE, IN_HAND, items, open_to, still_open_to
 from storage.queues.settings import DEFAULT_QUEUE, RUBRIC, Item, Queue, need_queue, read_queue, save_queues
 from storage.ratings import utc_now
 
@@ -111,9 +111,8 @@ def _in_hand(con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, now: dat
 def holds(con: duckdb.DuckDBPyConnection, wish: Claim) -> bool:
     """Whether the rater has something open in the queue, or waiting for them."""
     row = con.execute(
-        "select 1 from assignment where queue_id = ? and rater_id = ? and (status = 'leased' or "
-        "(status = 'offered' and lease_expires_at > ?)) limit 1",
-        [wish.queue_id, wish.rater_id, utc_now()],
+        f"select 1 from assignment where queue_id = $queue and rater_id = $rater and {IN_HAND} limit 1",
+        {"queue": wish.queue_id, "rater": wish.rater_id, "now": utc_now()},
     ).fetchone()
     return row is not None
 

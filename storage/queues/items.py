@@ -13,6 +13,8 @@ from storage.queues.settings import Queue
 
 # Who holds a place: whoever has submitted, or has a lease that lasts (on what they rate, or on what was fetched ahead).
 HOLDS_A_PLACE = "(status = 'submitted' or (status in ('leased', 'offered') and lease_expires_at > $now))"
+# What a rater has in hand, or waiting for them.
+IN_HAND = "(status = 'leased' or (status = 'offered' and lease_expires_at > $now))"
 # What a rater was given: not what was only fetched ahead and lapsed before they saw it.
 HAD = "(status <> 'offered' or lease_expires_at > $now)"
 

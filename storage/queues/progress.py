@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from storage.events import format_utc
-from storage.queues.items import count_items, count_open_to
+from storage.queues.items import IN_HAND, count_items, count_open_to
 from storage.queues.pair_items import pair_items, pairs_open_to
 from storage.queues.settings import Queue
 from storage.ratings import utc_now
@@ -97,12 +97,9 @@ def remaining(con: duckdb.DuckDBPyConnection, rater_id: str, queue: Queue) -> in
     now = utc_now()
     return _not_begun(con, rater_id, queue, now) + _count(
         con,
-        f"select count(*) from assignment where queue_id = $queue and rater_id = $rater and {_IN_HAND}",
+        f"select count(*) from assignment where queue_id = $queue and rater_id = $rater and {IN_HAND}",
         {"queue": queue.queue_id, "rater": rater_id, "now": now},
     )
-
-
-_IN_HAND = "(status = 'leased' or (status = 'offered' and lease_expires_at > $now))"
 
 
 def _not_begun(con: duckdb.DuckDBPyConnection, rater_id: str, queue: Queue, now: datetime) -> int:
@@ -120,7 +117,7 @@ def mine(con: duckdb.DuckDBPyConnection, rater_id: str, queue: Queue) -> Mine:
     row = con.execute(
         f"""
 select count(*) filter (status = 'submitted'), count(*) filter (status = 'skipped'),
-    count(*) filter (status = 'submitted' and submitted_at >= $midnight), count(*) filter ({_IN_HAND}),
+    count(*) filter (status = 'submitted' and submitted_at >= $midnight), count(*) filter ({IN_HAND}),
     list_median(max_by(epoch(submitted_at) - epoch(leased_at), submitted_at, {PACE_OF}) filter (status = 'submitted')) / 60
 from assignment where queue_id = $queue and rater_id = $rater""",
         {"midnight": now.replace(hour=0, minute=0, second=0, microsecond=0), "now": now, "queue": queue.queue_id, "rater": rater_id},
