@@ -18,7 +18,7 @@ class Kept:
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, read: Callable[[], T]) -> T:
-        """What is kept under this key, or else what `read` finds (which is kept unless something changed meanwhile)."""
+        """What is kept under this key, or else what `read` finds (kept unless it is None, or something changed meanwhile)."""
         with self._lock:
             if key in self._found:
                 found: T = self._found[key]
@@ -26,7 +26,7 @@ class Kept:
             before = self._changes
         new = read()
         with self._lock:
-            if before == self._changes:
+            if before == self._changes and new is not None:  # anybody can ask for what there is not, under any name
                 self._found[key] = new
         return new
 
