@@ -5,7 +5,13 @@ A turn of the whole batch is a view on it and never a copy. Knows no sampling an
 
 from __future__ import annotations
 
-from typing import Any
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+PARKED_BYTES = 256 << 20  # of the pocket model, 34,000 tokens
 
 
 def dense_rows(model: Any) -> Any:
@@ -62,9 +68,21 @@ def dense_rows(model: Any) -> Any:
             return (torch.arange(self._used, device=device) <= self._positions[:, None])[:, None, None, :]
 
         def move(self, source: int, to: int, tokens: int) -> None:
+            """Copy a row onto another place."""
+            self._fit(to + 1, tokens)
             for store in (self._keys, self._values):
                 for s in store:
                     s[to, :, :tokens] = s[source, :, :tokens]
+
+        def take(self, row: int, tokens: int) -> list[torch.Tensor]:
+            """A copy of a row's keys and values, to be `put` back later."""
+            return [s[row, :, :tokens].clone() for store in (self._keys, self._values) for s in store]
+
+        def put(self, row: int, kept: list[torch.Tensor]) -> None:
+            tokens = kept[0].shape[1]
+            self._fit(row + 1, tokens)
+            for to, one in zip((s for store in (self._keys, self._values) for s in store), kept, strict=True):
+                to[row, :, :tokens] = one
 
         def update(self, key_states, value_states, layer_idx, *args, **kwargs):
             keys, values = self._keys[layer_idx], self._values[layer_idx]
@@ -85,3 +103,28 @@ def dense_rows(model: Any) -> Any:
             return (query_length if self._prefill is not None else self._used), 0
 
     return DenseRows()
+
+
+class Parked:
+    """Keys and values of texts that a search may go on from, the last used last out. Knows the ids, not the text."""
+
+    def __init__(self, most_bytes: int = PARKED_BYTES) -> None:
+        self._most, self._bytes = most_bytes, 0
+        self._kept: OrderedDict[tuple[int, ...], tuple[list[torch.Tensor], int]] = OrderedDict()
+
+    def keep(self, ids: tuple[int, ...], kept: list[torch.Tensor]) -> None:
+        """`kept` are keys and values of all of `ids` but the last."""
+        self._bytes -= self._kept.pop(ids, ([], 0))[1]
+        size = sum(one.nbytes for one in kept)
+        self._kept[ids] = kept, size
+        self._bytes += size
+        while self._bytes > self._most:
+            self._bytes -= self._kept.popitem(last=False)[1][1]
+
+    def find(self, ids: tuple[int, ...]) -> list[torch.Tensor] | None:
+        """Those of exactly these ids."""
+        found = self._kept.get(ids)
+        if found is None:
+            return None
+        self._kept.move_to_end(ids)
+        return found[0]

@@ -1,8 +1,9 @@
 """transformers in process: one thread owns the model and decodes all live requests together, one token a turn.
 
 A request joins the batch when it arrives and leaves when it ends, so nobody waits for another's trace. Keys and values live
-in one tensor a layer, a row a request; rows are kept dense, so a turn is a view and never a copy. Knows nothing of steps
-beyond the bounds; what the text means is the parser's business.
+in one tensor a layer, a row a request; rows are kept dense, so a turn is a view and never a copy. A search's continuations of
+one text share its reading, and what ends at a step is parked, so that going on from there reads nothing again. Knows nothing
+of steps beyond the bounds; what the text means is the parser's business.
 
 The same seed gives the same trace when a request runs alone; in company, floating-point sums may differ in the last bit.
 """
@@ -14,15 +15,18 @@ import logging
 import queue
 import secrets
 import threading
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
-from core.control.bounds import FREE, Constraint, StepBounds, StepIds
+from core.control.bounds import FREE, STEP_END, Constraint, StepBounds, StepIds
 from core.control.thinking import ThinkingControl, ThinkingIds
-from core.engines.base import Chunk, EngineError, GenerateRequest
+from core.engines.base import Chunk, EngineError, GenerateRequest, Sampling
+from core.engines.drawing import draw
+from core.engines.sampling import STEP_TEXT, ModelSize, PieceEnd, Sample, Sampled, SampleRequest, size_of
 from core.engines.server_info import PROBE_MESSAGES, rendered_hash
 
 if TYPE_CHECKING:
@@ -34,24 +38,62 @@ log = logging.getLogger(__name__)
 MAX_BATCH = 32
 # Below this size one thread beats several (the matrices are too small to share out), and the server keeps its cores.
 SINGLE_THREAD_BELOW = 50_000_000
+DECODE_AFTER = 8  # tokens before a continuation that may change how its first token reads
 MAX_PROMPT_SHARE = 0.5  # a prompt may fill at most this share of the model's context
 
 
 @dataclass
 class _Row:
-    """A live request: its place in the batch is its index in `_Loop.rows`."""
+    """A sequence in the batch: its place is its index in `_Loop.rows`. What is said of it goes to `said`."""
 
-    request: GenerateRequest
-    loop: asyncio.AbstractEventLoop
-    out: asyncio.Queue[Chunk | EngineError]
+    sampling: Sampling
+    cancelled: threading.Event
     length: int = 0  # tokens whose keys are in the cache
     last: int = 0
     made: int = 0
+    random: Random = field(default_factory=Random)
     bounds: StepBounds | None = None
     thinking: ThinkingControl | None = None
-    generator: Any = None
     decoder: Any = None
-    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def constraint(self) -> Constraint:
+        """The thinking budget wins over the bounds, as it does in vLLM."""
+        thinking = self.thinking.next() if self.thinking else FREE
+        if thinking.force is not None or self.bounds is None:
+            return thinking
+        return self.bounds.next()
+
+    @property
+    def forced_end(self) -> bool:
+        return self.bounds is not None and self.bounds.forced_end
+
+    def said(self, token: int, text: str, end: PieceEnd | None) -> bool:
+        """A token was written; True when the row is to leave the batch."""
+        raise NotImplementedError
+
+    def fail(self, error: EngineError) -> None:
+        raise NotImplementedError
+
+
+@dataclass
+class _Stream(_Row):
+    """A reader's request: every token is sent as it comes."""
+
+    request: GenerateRequest = field(kw_only=True)
+    loop: asyncio.AbstractEventLoop = field(kw_only=True)
+    out: asyncio.Queue[Chunk | EngineError] = field(kw_only=True)
+
+    def said(self, token: int, text: str, end: PieceEnd | None) -> bool:
+        reason = None
+        if end == "eos":
+            reason = "step_limit" if self.forced_end else "stop"
+        elif end == "length":
+            reason = "length"
+        self.send(Chunk(text, 1, finish_reason=reason))
+        return end is not None
+
+    def fail(self, error: EngineError) -> None:
+        self.send(error)
 
     def send(self, item: Chunk | EngineError) -> None:
         try:
@@ -60,13 +102,74 @@ class _Row:
             self.cancelled.set()
 
 
+@dataclass
+class _Group:
+    """A search's request: its pieces are handed over together."""
+
+    request: SampleRequest
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[Sampled]
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    pieces: list[_Piece] = field(default_factory=list)
+    prompt: tuple[int, ...] = ()  # ids of the question and of what was written
+    cached: int = 0
+    left: int = 0
+
+    def finish(self) -> None:
+        """The last piece has ended."""
+        samples = tuple(
+            Sample(p.before + "".join(p.text), tuple(p.ids), p.end or "length", p.made) for p in self.pieces
+        )
+        self._tell(lambda: self.done.set_result(Sampled(samples, len(self.prompt), self.cached)))
+
+    def fail(self, error: EngineError) -> None:
+        self._tell(lambda: self.done.set_exception(error))
+
+    def _tell(self, what: Any) -> None:
+        try:
+            self.loop.call_soon_threadsafe(lambda: None if self.done.done() else what())
+        except RuntimeError:
+            self.cancelled.set()
+
+
+@dataclass
+class _Piece(_Row):
+    """One continuation of a group."""
+
+    group: _Group = field(kw_only=True)
+    before: str = ""  # text that was put in first
+    ids: list[int] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
+    tail: str = ""
+    end: PieceEnd | None = None
+
+    def said(self, token: int, text: str, end: PieceEnd | None) -> bool:
+        self.ids.append(token)
+        self.text.append(text)
+        stops = self.group.request.stop
+        if end is None and stops and text:
+            self.tail = (self.tail + text)[-len(text) - max(map(len, stops)) :]
+            if any(stop in self.tail for stop in stops):
+                end = "step"
+        if end is None:
+            return False
+        self.end = end
+        self.group.left -= 1
+        if not self.group.left:
+            self.group.finish()
+        return True
+
+    def fail(self, error: EngineError) -> None:
+        self.group.fail(error)
+
+
 class LocalEngine:
     """A causal language model from a folder, batched. `model` is the name people see."""
 
     def __init__(self, model_dir: Path | None = None, name: str = "pocket") -> None:
         self.model = name
         self._dir = model_dir
-        self._inbox: queue.Queue[_Row | None] = queue.Queue()
+        self._inbox: queue.Queue[_Stream | _Group | None] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._closed = False
@@ -84,7 +187,9 @@ class LocalEngine:
         if request.schema is not None:
             raise EngineError(f"The model {self.model} runs in this process and cannot answer by a JSON schema.")
         self.start()
-        row = _Row(request, asyncio.get_running_loop(), asyncio.Queue())
+        row = _Stream(
+            request.sampling, threading.Event(), request=request, loop=asyncio.get_running_loop(), out=asyncio.Queue()
+        )
         self._inbox.put(row)
         try:
             while True:
@@ -97,6 +202,51 @@ class LocalEngine:
         finally:
             row.cancelled.set()
 
+    async def sample(self, request: SampleRequest) -> Sampled:
+        """Continuations for a search; more than `MAX_BATCH` are made in several goes."""
+        self.start()
+        parts = []
+        for at in range(0, request.n, MAX_BATCH):
+            seed = request.sampling.seed
+            sampling = replace(request.sampling, seed=None if seed is None else seed + at)
+            parts.append(replace(request, n=min(MAX_BATCH, request.n - at), sampling=sampling))
+        loop = asyncio.get_running_loop()
+        groups = [_Group(part, loop, loop.create_future()) for part in parts]
+        for group in groups:
+            self._inbox.put(group)
+        try:
+            found = await asyncio.gather(*(group.done for group in groups))
+        finally:
+            for group in groups:
+                group.cancelled.set()
+        samples = tuple(sample for part in found for sample in part.samples)
+        return Sampled(samples, sum(p.prompt_tokens for p in found), sum(p.cached_tokens for p in found))
+
+    async def delimiter(self) -> str:
+        return (await asyncio.to_thread(self._look))[0]
+
+    async def size(self) -> ModelSize:
+        return (await asyncio.to_thread(self._look))[1]
+
+    @lru_cache(maxsize=1)  # noqa: B019 — an engine lives as long as the server
+    def _look(self) -> tuple[str, ModelSize]:
+        """What ends a step, and the model's size, from its folder alone."""
+        from transformers import AutoConfig, AutoTokenizer
+
+        try:
+            config = AutoConfig.from_pretrained(self._folder())
+            vocabulary = AutoTokenizer.from_pretrained(self._folder()).get_vocab()
+            return STEP_END if STEP_END in vocabulary else STEP_TEXT, size_of(config, self._folder())
+        except Exception as error:
+            raise EngineError(f"The model {self.model} could not be read: {error}") from error
+
+    def _folder(self) -> Path:
+        if self._dir is not None:
+            return self._dir
+        from core.pocket import model_dir as shipped
+
+        return shipped()
+
     async def close(self) -> None:
         with self._lock:
             self._closed = True
@@ -107,12 +257,7 @@ class LocalEngine:
 
     def _work(self) -> None:
         try:
-            model_dir = self._dir
-            if model_dir is None:
-                from core.pocket import model_dir as shipped
-
-                model_dir = shipped()
-            loop = _Loop(model_dir, self.model)
+            loop = _Loop(self._folder(), self.model)
         except Exception as error:
             log.exception("loading %s failed", self.model)
             self._refuse(EngineError(f"The model {self.model} could not be loaded: {error}"))
@@ -122,27 +267,29 @@ class LocalEngine:
         with torch.inference_mode():
             while not self._closed:
                 if not loop.rows or (len(loop.rows) < MAX_BATCH and not self._inbox.empty()):
-                    row = self._inbox.get()
-                    if row is not None and not row.cancelled.is_set():
-                        self._guard(loop, partial(loop.admit, row), [row])
+                    asked = self._inbox.get()
+                    if asked is None or asked.cancelled.is_set():
+                        continue
+                    rows: Sequence[_Row] = [asked] if isinstance(asked, _Stream) else loop.pieces_of(asked)
+                    self._guard(loop, partial(loop.admit, asked, rows), rows)
                 else:
                     self._guard(loop, loop.turn, loop.rows)
         for row in loop.rows:
-            row.send(EngineError("The engine was closed."))
+            row.fail(EngineError("The engine was closed."))
         self._refuse(EngineError("The engine was closed."))
 
-    def _guard(self, loop: _Loop, action: Any, rows: list[_Row]) -> None:
+    def _guard(self, loop: _Loop, action: Any, rows: Sequence[_Row]) -> None:
         """A failure ends the rows concerned with a sentence; the engine lives on."""
         try:
             action()
         except EngineError as error:
             for row in list(rows):
-                row.send(error)
+                row.fail(error)
                 loop.drop(row)
         except Exception as error:
             log.exception("decoding failed")
             for row in list(rows):
-                row.send(EngineError(f"The model {self.model} failed: {error}"))
+                row.fail(EngineError(f"The model {self.model} failed: {error}"))
                 loop.drop(row)
 
     def _refuse(self, error: EngineError) -> None:
@@ -150,11 +297,11 @@ class LocalEngine:
             self._thread = None
         while True:
             try:
-                row = self._inbox.get_nowait()
+                asked = self._inbox.get_nowait()
             except queue.Empty:
                 return
-            if row is not None:
-                row.send(error)
+            if asked is not None:
+                asked.fail(error)
 
 
 class _Loop:
@@ -166,7 +313,7 @@ class _Loop:
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging as transformers_logging
 
-        from core.engines.dense_cache import dense_rows
+        from core.engines.dense_cache import Parked, dense_rows
 
         transformers_logging.disable_progress_bar()
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -181,6 +328,7 @@ class _Loop:
         self.rows: list[_Row] = []
         self.context = int(self.model.config.max_position_embeddings)
         self.cache = dense_rows(self.model)
+        self.parked = Parked()
         self.eos = self.tokenizer.eos_token_id
         vocabulary = self.tokenizer.get_vocab()
         self.step_ids = StepIds.of(vocabulary, self.eos)
@@ -191,11 +339,81 @@ class _Loop:
         }  # fmt: skip
         self.known_tokens = len(self.tokenizer)
 
-    def admit(self, row: _Row) -> None:
-        """Read the prompt, choose the first token, join the batch."""
-        import torch
+    def admit(self, asked: _Stream | _Group, rows: Sequence[_Row]) -> None:
+        """Read the prompt, choose the first token of each row, join the batch."""
+        if isinstance(asked, _Stream):
+            self._admit_stream(asked)
+        else:
+            self._admit_group(asked, [row for row in rows if isinstance(row, _Piece)])
+
+    def pieces_of(self, group: _Group) -> list[_Piece]:
+        """The rows of a search's request, not in the batch yet."""
+        asked = group.request.sampling
+        seed = asked.seed if asked.seed is not None else secrets.randbits(31)
+        group.left = group.request.n
+        group.pieces = [
+            _Piece(asked, group.cancelled, random=Random(seed + i), group=group) for i in range(group.request.n)
+        ]
+        return group.pieces
+
+    def _admit_group(self, group: _Group, rows: list[_Piece]) -> None:
+        asked = group.request
+        question = self._encode(self._chat([{"role": "user", "content": asked.prompt}]))
+        insert = self._encode(asked.insert) if asked.insert else []
+        written = [*asked.written, *insert]
+        ids = [*question, *written]
+        if len(ids) + 1 >= self.context:
+            # Nothing fits any more: every continuation has ended by its length, without a token.
+            for row in rows:
+                row.before, row.ids, row.end = asked.insert, list(insert), "length"
+            group.left = 0
+            group.prompt = tuple(ids)
+            group.finish()
+            return
+        group.prompt = tuple(ids)
+        known = self.parked.find(group.prompt)
+        if known is None:
+            logits = self._prefill(len(self.rows), ids)
+        else:
+            group.cached = len(ids) - 1
+        first = len(self.rows)
+        for i, row in enumerate(rows):
+            self._begin(row, written)
+            row.before, row.ids = asked.insert, list(insert)
+            row.bounds = StepBounds(self.step_ids, asked.bounds, written) if self.step_ids else None
+            self.rows.append(row)
+            if known is not None:  # the next turn reads the last token for all of them together
+                self.cache.put(first + i, known)
+                row.length, row.last = len(ids) - 1, ids[-1]
+                continue
+            if i:
+                self.cache.move(first, first + i, len(ids))
+            row.length = len(ids)
+        if known is None:
+            self._choose(rows, logits[None].repeat(len(rows), 1))
+
+    def _begin(self, row: _Row, written: Sequence[int]) -> None:
+        """The first new piece is decoded as a continuation of the end of what was written (a blank, half a character)."""
         from tokenizers.decoders import DecodeStream
 
+        row.decoder = DecodeStream(skip_special_tokens=False)
+        for token in written[-DECODE_AFTER:]:
+            row.decoder.step(self.tokenizer.backend_tokenizer, token)
+
+    def _prefill(self, place: int, ids: list[int]) -> torch.Tensor:
+        """Read `ids` into a row that is not in the batch yet. Returns the last logits: (vocabulary,)"""
+        import torch
+
+        self.cache.begin_prefill(place, len(ids))
+        out = self.model(
+            input_ids=torch.tensor([ids], device=self.device),
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return out.logits[0, -1].float().cpu()
+
+    def _admit_stream(self, row: _Stream) -> None:
         asked = row.request
         ids = self._render(asked.messages)
         most = int(self.context * MAX_PROMPT_SHARE)
@@ -210,11 +428,8 @@ class _Loop:
                 f"most {self.context:,}, so there is no room to go on."
             )
         seed = asked.sampling.seed if asked.sampling.seed is not None else secrets.randbits(31)
-        row.generator = torch.Generator()
-        row.generator.manual_seed(seed)
-        row.decoder = DecodeStream(skip_special_tokens=False)
-        for token in written:  # so that the first new piece is decoded as a continuation (a blank, half a character)
-            row.decoder.step(self.tokenizer.backend_tokenizer, token)
+        row.random = Random(seed)
+        self._begin(row, written)
         row.bounds = StepBounds(self.step_ids, asked.bounds, written) if self.step_ids else None
         about = {**self.about, "seed": seed}
         notes = []
@@ -228,21 +443,17 @@ class _Loop:
             else:
                 row.thinking = ThinkingControl(self.thinking_ids, asked.thinking, [*ids, *written])
         ids = ids + written
-        place = len(self.rows)
-        self.cache.begin_prefill(place, len(ids))
-        out = self.model(
-            input_ids=torch.tensor([ids], device=self.device),
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        logits = self._prefill(len(self.rows), ids)
         row.length = len(ids)
         self.rows.append(row)
         row.send(Chunk("", 0, prompt_tokens=len(ids), about={**about, **({"notes": notes} if notes else {})}))
-        self._choose(row, out.logits[0, -1].float().cpu())
+        self._choose([row], logits[None])
 
     def _render(self, messages: list[dict[str, str]]) -> list[int]:
-        return self._encode(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        return self._encode(self._chat(messages))
+
+    def _chat(self, messages: list[dict[str, str]]) -> str:
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
     def _encode(self, text: Any) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False).input_ids
@@ -262,11 +473,9 @@ class _Loop:
             position_ids=torch.tensor([[n] for n in lengths], device=self.device),
             attention_mask=mask, past_key_values=self.cache, use_cache=True,
         )  # fmt: skip
-        logits = out.logits[:, -1].float().cpu()
         for row in self.rows:  # before any row may move: the key just written counts
             row.length += 1
-        for i, row in enumerate(list(self.rows)):
-            self._choose(row, logits[i])
+        self._choose(list(self.rows), out.logits[:, -1].float().cpu())
 
     def drop(self, row: _Row) -> None:
         """Take a row out; the last row moves into its place so that the rows stay dense."""
@@ -278,59 +487,24 @@ class _Loop:
             self.rows[at] = self.rows[last]
         self.rows.pop()
 
-    def _choose(self, row: _Row, logits: torch.Tensor) -> None:
-        """Draw the next token of a row, send its text, end the row where it ends. logits: (vocabulary,)"""
-        token = _draw(logits[: self.known_tokens], row)
-        row.last = token
-        row.made += 1
-        for control in (row.bounds, row.thinking):
-            if control:
-                control.push(token)
-        sampling = row.request.sampling
-        if token == self.eos:
-            forced = row.bounds is not None and row.bounds.forced_end
-            row.send(Chunk("", 1, finish_reason="step_limit" if forced else "stop"))
-            self.drop(row)
-            return
-        text = row.decoder.step(self.tokenizer.backend_tokenizer, token) or ""
-        if row.made >= sampling.max_tokens or row.length + 1 >= self.context:
-            row.send(Chunk(text, 1, finish_reason="length"))
-            self.drop(row)
-            return
-        row.send(Chunk(text, 1))
-
-
-def _draw(logits: torch.Tensor, row: _Row) -> int:
-    """One token id from logits of shape (vocabulary,), within what control allows."""
-    constraint = _constraint(row)
-    if constraint.force is not None:
-        return constraint.force
-    if constraint.forbid:
-        logits = logits.clone()
-        logits[list(constraint.forbid)] = float("-inf")
-    token = _sample(logits, row)
-    return row.thinking.instead_of(token) if row.thinking else token
-
-
-def _constraint(row: _Row) -> Constraint:
-    """The thinking budget wins over the bounds, as it does in vLLM."""
-    thinking = row.thinking.next() if row.thinking else FREE
-    if thinking.force is not None or row.bounds is None:
-        return thinking
-    return row.bounds.next()
-
-
-def _sample(logits: torch.Tensor, row: _Row) -> int:
-    """Temperature, nucleus (Holtzman et al. 2020), draw. logits: (vocabulary,)"""
-    import torch
-
-    sampling = row.request.sampling
-    if sampling.temperature == 0:
-        return int(logits.argmax())
-    p = torch.softmax(logits / sampling.temperature, dim=-1)
-    if sampling.top_p < 1:
-        ordered, order = p.sort(descending=True)
-        before = ordered.cumsum(-1) - ordered
-        ordered[before >= sampling.top_p] = 0
-        return int(order[torch.multinomial(ordered, 1, generator=row.generator)])
-    return int(torch.multinomial(p, 1, generator=row.generator))
+    def _choose(self, rows: Sequence[_Row], logits_RV: torch.Tensor) -> None:
+        """Draw the next token of each of these rows, say its text, take out the rows that end."""
+        for row, token in zip(rows, draw(logits_RV[:, : self.known_tokens], rows), strict=True):
+            if row.thinking:
+                token = row.thinking.instead_of(token)
+            row.last = token
+            row.made += 1
+            for control in (row.bounds, row.thinking):
+                if control:
+                    control.push(token)
+            if token == self.eos:
+                ended = row.said(token, "", "eos")
+            else:
+                text = row.decoder.step(self.tokenizer.backend_tokenizer, token) or ""
+                full = row.made >= row.sampling.max_tokens or row.length + 1 >= self.context
+                ended = row.said(token, text, "length" if full else None)
+            if ended:
+                if isinstance(row, _Piece) and row.end == "step":
+                    kept = self.cache.take(self.rows.index(row), row.length)
+                    self.parked.keep((*row.group.prompt, *row.ids[-row.made :]), kept)
+                self.drop(row)

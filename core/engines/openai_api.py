@@ -22,6 +22,8 @@ from core.control import xargs
 from core.control.bounds import STEP_END
 from core.control.thinking import STEINER, THINK
 from core.engines.base import Chunk, EngineDown, EngineError, GenerateRequest, Thinking
+from core.engines.completions import Completions
+from core.engines.sampling import STEP_TEXT, ModelSize, Sampled, SampleRequest, whole_answers
 from core.engines.server_info import Server, ServerInfo, list_models, shown
 from core.engines.sse import Events
 
@@ -61,6 +63,7 @@ class OpenAIEngine:
         self._first_token_s, self._silence_s = first_token_s, silence_s
         self._client: Any = None
         self._server = Server(base_url, model, api_key_env)
+        self._completions = Completions(base_url, model, self._server, api_key_env)
         self._info: ServerInfo | None = None
         self._looking = asyncio.Lock()
         self._knows_extras = True
@@ -102,7 +105,27 @@ class OpenAIEngine:
         except (ValueError, TypeError, AttributeError) as error:  # not JSON, not the shape that the protocol promises
             raise EngineDown(f"{at} sent something that is not a reply: {error}") from error
 
+    async def sample(self, request: SampleRequest) -> Sampled:
+        """Continuations for a search: from vLLM as token ids, from other servers whole answers only."""
+        info = await self.look()
+        if not info.continues:
+            return await whole_answers(self, request)
+        try:
+            return await self._completions.sample(request, info)
+        except EngineDown:
+            self._info = None
+            raise
+
+    async def delimiter(self) -> str:
+        """What ends a step in this model's writing."""
+        info = await self.look()
+        return await self._completions.delimiter(info) if info.continues else STEP_TEXT
+
+    async def size(self) -> ModelSize | None:
+        return await self._completions.size()
+
     async def close(self) -> None:
+        await self._completions.close()
         if self._client is not None:
             await self._client.close()
 

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 
 from core.engines.base import Chunk, Engine, EngineDown, GenerateRequest, takes_schema
+from core.engines.sampling import ModelSize, Sampled, Sampler, SampleRequest, sampler_of
 from core.trace import problem_id_of
 
 # A server that fails is left alone for so long, twice as long after each further failure.
@@ -81,6 +82,29 @@ class EnginePool:
             finally:
                 await inner.aclose()
         raise EngineDown(f"None of the {len(self.members)} servers of {self.model} answered. " + " ".join(failures))
+
+    async def sample(self, request: SampleRequest) -> Sampled:
+        """Continuations for a search, from the server that has the question's others."""
+        failures: list[str] = []
+        for name in self.order(request.prompt):
+            try:
+                found = await sampler_of(self.members[name]).sample(request)
+            except EngineDown as failure:
+                self._take_out(name)
+                failures.append(str(failure))
+            else:
+                self._out.pop(name, None)
+                return found
+        raise EngineDown(f"None of the {len(self.members)} servers of {self.model} answered. " + " ".join(failures))
+
+    async def delimiter(self) -> str:
+        return await self._first().delimiter()
+
+    async def size(self) -> ModelSize | None:
+        return await self._first().size()
+
+    def _first(self) -> Sampler:
+        return sampler_of(self.members[self.order("")[0]])
 
     async def close(self) -> None:
         for member in self.members.values():

@@ -1,0 +1,166 @@
+"""Continuations for a search from a vLLM server: token ids in, token ids out, all of one text in one request.
+
+The question is rendered once by the server's own chat template; from there on nothing is turned into tokens again. Knows no
+stream and no trace.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from core.control import xargs
+from core.control.bounds import STEP_END
+from core.engines.base import EngineDown, EngineError
+from core.engines.sampling import STEP_TEXT, ModelSize, PieceEnd, Sample, Sampled, SampleRequest, size_of
+from core.engines.server_info import Server, ServerInfo, headers_for, shown
+
+KEPT_PROMPTS = 4096
+# A search asks for short pieces; a server that is this long silent has a queue that no search should wait in.
+TIMEOUT_S = 600.0
+# Connections: vLLM queues what it cannot run at once, so each request may have its own.
+CONNECTIONS = 256
+
+
+class Completions:
+    """The completions route of one server, for one model."""
+
+    def __init__(self, base_url: str, model: str, server: Server, api_key_env: str) -> None:
+        self.base_url, self.model = base_url.rstrip("/"), model
+        self._server, self._key_env = server, api_key_env
+        self._client: Any = None
+        self._ids: dict[str, tuple[int, ...]] = {}
+        self._size: ModelSize | None = None
+        self._sized = False
+
+    async def sample(self, request: SampleRequest, info: ServerInfo) -> Sampled:
+        """Raises EngineError, EngineDown where the server is the cause."""
+        import httpx
+
+        at = f"The server at {shown(self.base_url)}"
+        try:
+            return await self._sample(request, info)
+        except httpx.TimeoutException:
+            raise EngineDown(f"{at} stalled: nothing came for {TIMEOUT_S:g} s.") from None
+        except httpx.HTTPError as error:
+            raise EngineDown(f"{at} broke off: {error or type(error).__name__}") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise EngineDown(f"{at} sent something that is not a reply: {error}") from error
+
+    async def delimiter(self, info: ServerInfo) -> str:
+        return STEP_END if info.step_control or await self._one_token(STEP_END) else STEP_TEXT
+
+    async def size(self) -> ModelSize | None:
+        """Only where the server names a folder of this machine: no route of vLLM tells a model's shape."""
+        if not self._sized:
+            self._size, self._sized = await self._look_for_size(), True
+        return self._size
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _sample(self, request: SampleRequest, info: ServerInfo) -> Sampled:
+        question = await self._known(request.prompt, "prompt")
+        insert = await self._known(request.insert, "text") if request.insert else ()
+        written = [*request.written, *insert]
+        sampling = request.sampling
+        # A greedy draw is the same n times, and vLLM refuses to make it so.
+        n = request.n if sampling.temperature > 0 else 1
+        body: dict[str, Any] = {
+            "model": self.model, "prompt": [*question, *written], "n": n, "temperature": sampling.temperature,
+            "top_p": sampling.top_p, "max_tokens": sampling.max_tokens, "return_token_ids": True,
+            "skip_special_tokens": False, "spaces_between_special_tokens": False,
+            "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0,
+        }  # fmt: skip
+        if sampling.seed is not None:
+            body["seed"] = sampling.seed % 2**63
+        if request.stop:
+            body |= {"stop": list(request.stop), "include_stop_str_in_output": True}
+        if info.step_control:
+            bounds = request.bounds
+            body["vllm_xargs"] = {
+                xargs.MIN: bounds.min_steps, xargs.MAX: bounds.max_steps, xargs.PREFIX: len(written),
+            }  # fmt: skip
+        answer = await self._post("/completions", body)
+        usage = answer["usage"]
+        details = usage.get("prompt_tokens_details") or {}
+        samples = [_sample(choice, request.insert, insert) for choice in answer["choices"]]
+        if len(samples) == 1 and request.n > 1:
+            samples *= request.n
+        return Sampled(tuple(samples), usage["prompt_tokens"], details.get("cached_tokens") or 0)
+
+    async def _known(self, text: str, kind: str) -> tuple[int, ...]:
+        """Ids of a question or of a text, asked once."""
+        key = f"{kind} {text}"
+        if key not in self._ids:
+            if len(self._ids) >= KEPT_PROMPTS:
+                self._ids.clear()
+            asked = (
+                self._server.prompt_ids([{"role": "user", "content": text}])
+                if kind == "prompt"
+                else self._server.text_ids(text)
+            )
+            self._ids[key] = tuple(await asked)
+        return self._ids[key]
+
+    async def _one_token(self, text: str) -> bool:
+        return len(await self._known(text, "text")) == 1
+
+    async def _look_for_size(self) -> ModelSize | None:
+        from transformers import AutoConfig
+
+        try:
+            listed = (await self._open().get(f"{self.base_url}/models")).json()["data"]
+            root = Path(next(row for row in listed if row["id"] == self.model)["root"])
+            return size_of(AutoConfig.from_pretrained(root), root) if (root / "config.json").is_file() else None
+        except Exception:  # whatever a server says here, a search can do without
+            return None
+
+    async def _post(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
+        import orjson
+
+        answer = await self._open().post(
+            self.base_url + route, content=orjson.dumps(body), headers={"content-type": "application/json"}
+        )
+        if answer.status_code >= 400:
+            kind = EngineDown if answer.status_code >= 500 else EngineError
+            raise kind(
+                f"The server at {shown(self.base_url)} answered {answer.status_code}: {_reason(answer.text)}",
+                answer.status_code,
+            )
+        found = orjson.loads(answer.content)
+        if not isinstance(found, dict):
+            raise ValueError("the reply is not an object")
+        return found
+
+    def _open(self) -> Any:
+        if self._client is None:
+            import httpx
+
+            limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+            self._client = httpx.AsyncClient(timeout=TIMEOUT_S, limits=limits, headers=headers_for(self._key_env))
+        return self._client
+
+
+def _sample(choice: dict[str, Any], inserted: str, insert: tuple[int, ...]) -> Sample:
+    ids = choice.get("token_ids")
+    if ids is None:
+        raise ValueError("it has no token ids; vLLM 0.32 or newer sends them")
+    # vLLM says the stop text that was met; None is the end of the answer, and of the tokens too: that the reason tells.
+    end: PieceEnd = "eos"
+    if choice["finish_reason"] == "length":
+        end = "length"
+    elif isinstance(choice.get("stop_reason"), str):
+        end = "step"
+    return Sample(inserted + (choice["text"] or ""), (*insert, *ids), end, len(ids))
+
+
+def _reason(text: str) -> str:
+    try:
+        told = json.loads(text)
+        error = told.get("error", told)
+        return str(error.get("message", error) if isinstance(error, dict) else error)[:500]
+    except (ValueError, AttributeError):
+        return text[:500]

@@ -1,0 +1,158 @@
+"""The protocol of search: several continuations of one text at once, as token ids, each with how it ended.
+
+Streaming (`base.Engine`) is for a reader; this is for a search, which wants whole pieces, many of them, and never
+has a text turned into tokens twice. Knows neither torch nor HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from core.engines.base import Bounds, Engine, EngineError, GenerateRequest, Sampling
+
+# A step ends in one of three ways that must never be taken for each other: at its delimiter, where the model ended its
+# answer, or where the tokens it might use were used up.
+PieceEnd = Literal["step", "eos", "length"]
+STEP_TEXT = "\n\n"  # what ends a step of a model whose format has no mark of its own
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """`n` continuations of what was `written` in answer to `prompt`.
+
+    written: token ids, of this model. insert: text that is put after them first, and belongs to every continuation.
+    stop: a continuation ends after any of these texts, which stay in it; none: it goes on to its end. The continuations'
+    seeds are `sampling.seed`, + 1, + 2, …; `sampling.max_tokens` is for each.
+    """
+
+    prompt: str
+    written: tuple[int, ...] = ()
+    n: int = 1
+    sampling: Sampling = field(default_factory=Sampling)
+    bounds: Bounds = field(default_factory=lambda: Bounds(0, 10_000))
+    stop: tuple[str, ...] = ()
+    insert: str = ""
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"n is {self.n}; at least one continuation must be asked for")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One continuation. `ids` include those of the inserted text and of an end token, `tokens` is what was generated."""
+
+    text: str
+    ids: tuple[int, ...]
+    end: PieceEnd
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What one request gave. The prompt (with what was written) is read once for all; `cached_tokens` of it were known."""
+
+    samples: tuple[Sample, ...]
+    prompt_tokens: int
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """What a token costs. parameters: those every token is multiplied with; width: attention heads × head width."""
+
+    parameters: int
+    layers: int
+    width: int
+
+    def flops(self, tokens: int, before: int) -> float:
+        """FLOPs of `tokens` tokens after `before` others: 2 a parameter, and for attention 4 · layers · width for each
+        token that is seen (Kaplan et al. 2020, table 1, with the true context instead of its maximum)."""
+        seen = tokens * before + tokens * (tokens + 1) / 2
+        return 2.0 * self.parameters * tokens + 4.0 * self.layers * self.width * seen
+
+
+def size_of(config: Any, folder: Path) -> ModelSize:
+    """From a model's configuration and its weights' headers: nothing is loaded. Raises OSError without weights."""
+    from safetensors import safe_open
+
+    total = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "numpy") as weights:
+            for name in weights.keys():  # noqa: SIM118 — not a dict
+                # An embedding table is looked up, not multiplied; a tied one is the output table too.
+                if "embed_tokens" in name and not config.tie_word_embeddings:
+                    continue
+                shape = weights.get_slice(name).get_shape()
+                total += math.prod(shape)
+    if not total:
+        raise OSError(f"there are no weights (*.safetensors) in {folder}")
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return ModelSize(total, config.num_hidden_layers, config.num_attention_heads * width)
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """An engine that a search can use."""
+
+    model: str
+
+    async def sample(self, request: SampleRequest) -> Sampled:
+        """All continuations. Cancelling the call frees what it holds. Raises EngineError."""
+        ...
+
+    async def delimiter(self) -> str:
+        """What ends a step in this model's writing."""
+        ...
+
+    async def size(self) -> ModelSize | None:
+        """None where nobody can say."""
+        ...
+
+
+def sampler_of(engine: Engine) -> Sampler:
+    """The engine itself, or whole answers through its stream."""
+    return engine if isinstance(engine, Sampler) else WholeAnswers(engine)
+
+
+class WholeAnswers:
+    """Any streaming engine: it can answer, but not go on from token ids nor stop at a step."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.model, self._engine = engine.model, engine
+
+    async def sample(self, request: SampleRequest) -> Sampled:
+        return await whole_answers(self._engine, request)
+
+    async def delimiter(self) -> str:
+        return STEP_TEXT
+
+    async def size(self) -> ModelSize | None:
+        return None
+
+
+async def whole_answers(engine: Engine, request: SampleRequest) -> Sampled:
+    """`n` answers by `n` streams. Raises EngineError where the request goes on from something or stops at steps."""
+    if request.written or request.stop or request.insert:
+        raise EngineError(
+            f"{engine.model} is behind a server that cannot go on from a given text, so only strategies that ask for whole "
+            "answers can use it (best-of-N, self-revision, PlanSearch, planner and executor). vLLM and the models in this process can do all."
+        )
+
+    async def one(i: int) -> tuple[Sample, int]:
+        seed = None if request.sampling.seed is None else request.sampling.seed + i
+        sampling = Sampling(request.sampling.temperature, request.sampling.top_p, seed, request.sampling.max_tokens)
+        text, tokens, prompt, reason = "", 0, 0, None
+        async for chunk in engine.stream(GenerateRequest(request.prompt, sampling, request.bounds)):
+            text += chunk.text
+            tokens += chunk.tokens
+            prompt = chunk.prompt_tokens or prompt
+            reason = chunk.finish_reason or reason
+        return Sample(text, (), "length" if reason in ("length", None) else "eos", tokens), prompt
+
+    found = await asyncio.gather(*(one(i) for i in range(request.n)))
+    return Sampled(tuple(sample for sample, _ in found), sum(prompt for _, prompt in found))
