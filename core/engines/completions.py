@@ -13,7 +13,7 @@ from typing import Any
 from core.control import xargs
 from core.control.bounds import STEP_END
 from core.engines.base import EngineDown, EngineError
-from core.engines.sampling import STEP_TEXT, ModelSize, PieceEnd, Sample, Sampled, SampleRequest, size_of
+from core.engines.sampling import STEP_TEXT, Marks, ModelSize, PieceEnd, Sample, Sampled, SampleRequest, size_of
 from core.engines.server_info import Server, ServerInfo, headers_for, shown
 
 KEPT_PROMPTS = 4096
@@ -48,8 +48,12 @@ class Completions:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise EngineDown(f"{at} sent something that is not a reply: {error}") from error
 
-    async def delimiter(self, info: ServerInfo) -> str:
-        return STEP_END if info.step_control or await self._one_token(STEP_END) else STEP_TEXT
+    async def marks(self, info: ServerInfo) -> Marks:
+        steps = info.step_control or await self._one_token(STEP_END)
+        # An end of thinking that is one token belongs to the model's format; one that falls into pieces is unknown to it.
+        thinks = await self._one_token(info.markers.end)
+        end, wait = (info.markers.end, info.markers.wait) if thinks else ("", "")
+        return Marks(STEP_END if steps else STEP_TEXT, end, wait)
 
     async def size(self) -> ModelSize | None:
         """Only where the server names a folder of this machine: no route of vLLM tells a model's shape."""
@@ -77,7 +81,7 @@ class Completions:
         if sampling.seed is not None:
             body["seed"] = sampling.seed % 2**63
         if request.stop:
-            body |= {"stop": list(request.stop), "include_stop_str_in_output": True}
+            body |= {"stop": list(request.stop), "include_stop_str_in_output": request.keep_stop}
         if info.step_control:
             bounds = request.bounds
             body["vllm_xargs"] = {
@@ -86,7 +90,7 @@ class Completions:
         answer = await self._post("/completions", body)
         usage = answer["usage"]
         details = usage.get("prompt_tokens_details") or {}
-        samples = [_sample(choice, request.insert, insert) for choice in answer["choices"]]
+        samples = [_sample(choice, request, insert) for choice in answer["choices"]]
         if len(samples) == 1 and request.n > 1:
             samples *= request.n
         return Sampled(tuple(samples), usage["prompt_tokens"], details.get("cached_tokens") or 0)
@@ -144,7 +148,7 @@ class Completions:
         return self._client
 
 
-def _sample(choice: dict[str, Any], inserted: str, insert: tuple[int, ...]) -> Sample:
+def _sample(choice: dict[str, Any], request: SampleRequest, insert: tuple[int, ...]) -> Sample:
     ids = choice.get("token_ids")
     if ids is None:
         raise ValueError("it has no token ids; vLLM 0.32 or newer sends them")
@@ -154,7 +158,8 @@ def _sample(choice: dict[str, Any], inserted: str, insert: tuple[int, ...]) -> S
         end = "length"
     elif isinstance(choice.get("stop_reason"), str):
         end = "step"
-    return Sample(inserted + (choice["text"] or ""), (*insert, *ids), end, len(ids))
+    kept = ids[:-1] if end == "step" and not request.keep_stop else ids
+    return Sample(request.insert + (choice["text"] or ""), (*insert, *kept), end, len(ids))
 
 
 def _reason(text: str) -> str:

@@ -23,10 +23,10 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from core.control.bounds import FREE, STEP_END, Constraint, StepBounds, StepIds
-from core.control.thinking import ThinkingControl, ThinkingIds
+from core.control.thinking import FAMILIES, ThinkingControl, ThinkingIds
 from core.engines.base import Chunk, EngineError, GenerateRequest, Sampling
 from core.engines.drawing import draw
-from core.engines.sampling import STEP_TEXT, ModelSize, PieceEnd, Sample, Sampled, SampleRequest, size_of
+from core.engines.sampling import STEP_TEXT, Marks, ModelSize, PieceEnd, Sample, Sampled, SampleRequest, size_of
 from core.engines.server_info import PROBE_MESSAGES, rendered_hash
 
 if TYPE_CHECKING:
@@ -151,6 +151,9 @@ class _Piece(_Row):
             self.tail = (self.tail + text)[-len(text) - max(map(len, stops)) :]
             if any(stop in self.tail for stop in stops):
                 end = "step"
+                if not self.group.request.keep_stop:
+                    self.ids.pop()
+                    self.text.pop()
         if end is None:
             return False
         self.end = end
@@ -222,21 +225,26 @@ class LocalEngine:
         samples = tuple(sample for part in found for sample in part.samples)
         return Sampled(samples, sum(p.prompt_tokens for p in found), sum(p.cached_tokens for p in found))
 
-    async def delimiter(self) -> str:
+    async def marks(self) -> Marks:
         return (await asyncio.to_thread(self._look))[0]
 
     async def size(self) -> ModelSize:
         return (await asyncio.to_thread(self._look))[1]
 
     @lru_cache(maxsize=1)  # noqa: B019 — an engine lives as long as the server
-    def _look(self) -> tuple[str, ModelSize]:
-        """What ends a step, and the model's size, from its folder alone."""
+    def _look(self) -> tuple[Marks, ModelSize]:
+        """What its writing is cut at, and its size, from its folder alone."""
         from transformers import AutoConfig, AutoTokenizer
 
         try:
             config = AutoConfig.from_pretrained(self._folder())
             vocabulary = AutoTokenizer.from_pretrained(self._folder()).get_vocab()
-            return STEP_END if STEP_END in vocabulary else STEP_TEXT, size_of(config, self._folder())
+            family = next((f for f in FAMILIES if f.end in vocabulary), None)
+            marks = Marks(
+                STEP_END if STEP_END in vocabulary else STEP_TEXT,
+                family.end if family else "", family.wait if family else "",
+            )  # fmt: skip
+            return marks, size_of(config, self._folder())
         except Exception as error:
             raise EngineError(f"The model {self.model} could not be read: {error}") from error
 
@@ -504,7 +512,7 @@ class _Loop:
                 full = row.made >= row.sampling.max_tokens or row.length + 1 >= self.context
                 ended = row.said(token, text, "length" if full else None)
             if ended:
-                if isinstance(row, _Piece) and row.end == "step":
+                if isinstance(row, _Piece) and row.end == "step" and row.group.request.keep_stop:
                     kept = self.cache.take(self.rows.index(row), row.length)
                     self.parked.keep((*row.group.prompt, *row.ids[-row.made :]), kept)
                 self.drop(row)

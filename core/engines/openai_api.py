@@ -23,7 +23,7 @@ from core.control.bounds import STEP_END
 from core.control.thinking import STEINER, THINK
 from core.engines.base import Chunk, EngineDown, EngineError, GenerateRequest, Thinking
 from core.engines.completions import Completions
-from core.engines.sampling import STEP_TEXT, ModelSize, Sampled, SampleRequest, whole_answers
+from core.engines.sampling import Marks, ModelSize, Sampled, SampleRequest, whole_answers
 from core.engines.server_info import Server, ServerInfo, list_models, shown
 from core.engines.sse import Events
 
@@ -116,10 +116,10 @@ class OpenAIEngine:
             self._info = None
             raise
 
-    async def delimiter(self) -> str:
-        """What ends a step in this model's writing."""
+    async def marks(self) -> Marks:
+        """What this model's writing is cut at."""
         info = await self.look()
-        return await self._completions.delimiter(info) if info.continues else STEP_TEXT
+        return await self._completions.marks(info) if info.continues else Marks()
 
     async def size(self) -> ModelSize | None:
         return await self._completions.size()

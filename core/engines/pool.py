@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 
 from core.engines.base import Chunk, Engine, EngineDown, GenerateRequest, takes_schema
-from core.engines.sampling import ModelSize, Sampled, Sampler, SampleRequest, sampler_of
+from core.engines.sampling import Marks, ModelSize, Sampled, Sampler, SampleRequest, sampler_of
 from core.trace import problem_id_of
 
 # A server that fails is left alone for so long, twice as long after each further failure.
@@ -97,8 +97,8 @@ class EnginePool:
                 return found
         raise EngineDown(f"None of the {len(self.members)} servers of {self.model} answered. " + " ".join(failures))
 
-    async def delimiter(self) -> str:
-        return await self._first().delimiter()
+    async def marks(self) -> Marks:
+        return await self._first().marks()
 
     async def size(self) -> ModelSize | None:
         return await self._first().size()

@@ -25,8 +25,8 @@ class SampleRequest:
     """`n` continuations of what was `written` in answer to `prompt`.
 
     written: token ids, of this model. insert: text that is put after them first, and belongs to every continuation.
-    stop: a continuation ends after any of these texts, which stay in it; none: it goes on to its end. The continuations'
-    seeds are `sampling.seed`, + 1, + 2, …; `sampling.max_tokens` is for each.
+    stop: a continuation ends after any of these texts, which stay in it unless `keep_stop` is false; none: it goes on to its end.
+    The continuations' seeds are `sampling.seed`, + 1, + 2, …; `sampling.max_tokens` is for each.
     """
 
     prompt: str
@@ -35,6 +35,7 @@ class SampleRequest:
     sampling: Sampling = field(default_factory=Sampling)
     bounds: Bounds = field(default_factory=lambda: Bounds(0, 10_000))
     stop: tuple[str, ...] = ()
+    keep_stop: bool = True
     insert: str = ""
 
     def __post_init__(self) -> None:
@@ -59,6 +60,16 @@ class Sampled:
     samples: tuple[Sample, ...]
     prompt_tokens: int
     cached_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What a model's writing is cut at. step_end: after it a step has ended. thinking_end: ends its thinking, "" where nothing does;
+    wait: what takes that end's place when it is taken back."""
+
+    step_end: str = STEP_TEXT
+    thinking_end: str = ""
+    wait: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,8 +116,8 @@ class Sampler(Protocol):
         """All continuations. Cancelling the call frees what it holds. Raises EngineError."""
         ...
 
-    async def delimiter(self) -> str:
-        """What ends a step in this model's writing."""
+    async def marks(self) -> Marks:
+        """What this model's writing is cut at."""
         ...
 
     async def size(self) -> ModelSize | None:
@@ -128,8 +139,8 @@ class WholeAnswers:
     async def sample(self, request: SampleRequest) -> Sampled:
         return await whole_answers(self._engine, request)
 
-    async def delimiter(self) -> str:
-        return STEP_TEXT
+    async def marks(self) -> Marks:
+        return Marks()
 
     async def size(self) -> ModelSize | None:
         return None

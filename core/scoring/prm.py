@@ -94,9 +94,18 @@ class PrmScorer:
         """The same for many traces; those of similar length share a forward pass. `stopped` is asked before each pass: a long
         trace takes minutes. Raises ScoringStopped when it says so.
         """
+        return self.score_counted(traces, stopped=stopped)[0]
+
+    def score_counted(
+        self, traces: Sequence[tuple[str, Sequence[str]]], *, stopped: Callable[[], bool] = lambda: False
+    ) -> tuple[list[list[float]], list[int]]:
+        """The same, and how many tokens were read for each trace."""
+        read = [0] * len(traces)
         jobs: list[tuple[int, EncodedSteps]] = []
         for i, (prompt, texts) in enumerate(traces):
-            jobs += [(i, window) for window in self._windows(prompt, texts)]
+            windows = self._windows(prompt, texts)
+            jobs += [(i, window) for window in windows]
+            read[i] = sum(len(window.ids) for window in windows)
         jobs.sort(key=lambda job: len(job[1].ids))
         out = [[math.nan] * len(texts) for _, texts in traces]
         batch: list[tuple[int, EncodedSteps]] = []
@@ -109,7 +118,7 @@ class PrmScorer:
             batch.append(job)
         if batch:
             self._score_batch(batch, out)
-        return out
+        return out, read
 
     def _windows(self, prompt: str, texts: Sequence[str]) -> list[EncodedSteps]:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -207,7 +208,7 @@ class TraceCheck:
         return [s for s in self.steps if s.returns_to_visited is not None]
 
 
-def check(problem: Countdown, steps: list[StepText], *, forced_end: bool = False) -> TraceCheck:
+def check(problem: Countdown, steps: Sequence[StepText], *, forced_end: bool = False) -> TraceCheck:
     """Check every claim of every step: grammar, arithmetic, that it starts from a visited state, that its reflection is
     true, and that the next step starts where this one says the search goes on.
 

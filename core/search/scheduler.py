@@ -1,0 +1,349 @@
+"""The one place that spends: requests of all live searches, to keep every engine full and nobody waiting for another's depth.
+
+An engine has so many places; users take turns at them, so that a search of a thousand requests does not keep out one of three. A budget
+is reserved before a request is made and settled after it, so that it is never passed; a request that does not fit waits
+for those under way, and is cut down to what fits when there are none. Knows no strategy, no screen and no store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+
+from core.control.limits import Bounds
+from core.engines.base import EngineError, Sampling
+from core.engines.sampling import ModelSize, Sample, Sampled, Sampler, SampleRequest
+from core.scoring.prm import ScorerError
+from core.search.ledger import Budget, Spent, of_call
+from core.search.scorers import Item, Scorer
+from core.search.search import Event, Part, Search, result_event
+
+# Continuations under way at once in one engine. vLLM's own batch is wider; beyond this its queue only grows.
+WIDTH = 128
+
+
+@dataclass(frozen=True)
+class Limits:
+    """For every continuation: what an expansion does not say itself. max_tokens is for an answer, step_tokens for one step."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 3500
+    step_tokens: int = 512
+    max_steps: int = 60
+
+
+@dataclass(frozen=True)
+class Team:
+    """The models of a search. executor: writes what a planner planned; the solver where there is none."""
+
+    solver: Sampler
+    scorer: Scorer | None = None
+    executor: Sampler | None = None
+
+    def sampler(self, part: Part) -> Sampler:
+        return self.executor if part.expand.role == "executor" and self.executor is not None else self.solver
+
+
+class Scheduler:
+    """Runs searches. One for a server: what it is fair about is what passes through it."""
+
+    def __init__(self, width: int = WIDTH) -> None:
+        self.width = width
+        self._lanes: dict[int, _Lane] = {}
+
+    async def run(
+        self, search: Search, team: Team, budget: Budget = Budget(), limits: Limits = Limits(), *, user: str = "",
+        log: Callable[[Event], None] = lambda event: None, show: Callable[[Event], None] = lambda event: None,
+        stop: asyncio.Event | None = None,
+    ) -> Search:  # fmt: skip
+        """Drive a search to its end, or on from where its log left it. `log` gets the lines that `replay` reads, `show` what is new to
+        be seen; the caller writes the first line (`Search.start_event`).
+
+        Ends as finished, budget, cancelled (when `stop` is set) or error; nothing but cancellation of this call raises.
+        """
+        live = _Live(self, search, team, budget, limits, user, log, show, stop or asyncio.Event())
+        return await live.run()
+
+    def lane(self, engine: Sampler) -> _Lane:
+        """The queue in front of an engine."""
+        return self._lanes.setdefault(id(engine), _Lane(self.width, engine))
+
+    @property
+    def under_way(self) -> int:
+        """Continuations that engines work on now."""
+        return sum(lane.width - lane.free for lane in self._lanes.values())
+
+
+class _Lane:
+    """Places in one engine, by turns of users."""
+
+    def __init__(self, width: int, engine: Sampler) -> None:
+        self.width, self.free = width, width
+        self.engine = engine  # held, so that its id stays its own
+        self._waiting: OrderedDict[str, deque[tuple[int, asyncio.Future[None]]]] = OrderedDict()
+
+    @asynccontextmanager
+    async def places(self, user: str, wanted: int) -> AsyncIterator[None]:
+        """So many places, when it is the user's turn."""
+        wanted = min(wanted, self.width)
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(user, deque()).append((wanted, turn))
+        self._pump()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._give_back(wanted)
+            raise
+        try:
+            yield
+        finally:
+            self._give_back(wanted)
+
+    def _give_back(self, places: int) -> None:
+        self.free += places
+        self._pump()
+
+    def _pump(self) -> None:
+        while self._waiting:
+            user, queue = next(iter(self._waiting.items()))
+            while queue and queue[0][1].cancelled():
+                queue.popleft()
+            if not queue:
+                del self._waiting[user]
+                continue
+            wanted, turn = queue[0]
+            if wanted > self.free:
+                return
+            queue.popleft()
+            self.free -= wanted
+            turn.set_result(None)
+            self._waiting.move_to_end(user)
+
+
+@dataclass
+class _Result:
+    part: Part
+    samples: list[Sample]
+    scores: list[tuple[float, ...]]
+    spent: list[Spent]
+
+
+class _Live:
+    """A search under way."""
+
+    def __init__(
+        self, scheduler: Scheduler, search: Search, team: Team, budget: Budget, limits: Limits, user: str,
+        log: Callable[[Event], None], show: Callable[[Event], None], stop: asyncio.Event,
+    ) -> None:  # fmt: skip
+        self.scheduler, self.search, self.team, self.budget, self.limits = scheduler, search, team, budget, limits
+        self.user, self.log, self.show, self.stop = user, log, show, stop
+        self.ready: deque[Part] = deque()
+        self.tasks: dict[asyncio.Task[_Result], tuple[int, float]] = {}  # with what is reserved: tokens, FLOPs
+        self.spent = search.spent  # what is settled, told or not
+        self.size: ModelSize | None = None
+        self.scorer_size: ModelSize | None = None
+
+    async def run(self) -> Search:
+        reason = "finished"
+        started = time.monotonic()
+        stopping = asyncio.ensure_future(self.stop.wait())
+        try:
+            await self._look()
+            while True:
+                self.ready.extend(self.search.wanted())
+                if self.stop.is_set():
+                    reason = "cancelled"
+                    break
+                left = None
+                if self.budget.seconds is not None:
+                    left = self.budget.seconds - (time.monotonic() - started)
+                    if left <= 0:
+                        reason = "budget"
+                        break
+                if self._dispatch():
+                    reason = "budget"
+                if not self.tasks:
+                    if self.search.idle or not self.ready:
+                        break
+                    continue
+                done, _ = await asyncio.wait({*self.tasks, stopping}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                for task in [t for t in self.tasks if t in done]:
+                    del self.tasks[task]
+                    self._settle(task.result())
+        except (EngineError, ScorerError) as error:
+            reason = "error"
+            self.show({"type": "error", "error": str(error)})
+            self.log({"type": "error", "error": str(error)})
+        finally:
+            stopping.cancel()
+            await self._drop()
+        events = self.search.end(reason)
+        self.log({**events[-1], "reason": reason})
+        for event in events:
+            self.show(event)
+        return self.search
+
+    async def _look(self) -> None:
+        self.size = await self.team.solver.size()
+        self.scorer_size = await self.team.scorer.size() if self.team.scorer else None
+        if self.budget.flops is not None and (self.size is None or (self.team.scorer and self.scorer_size is None)):
+            raise EngineError(
+                f"The size of {self.team.solver.model}, or of its scorer, is not known here, so a budget in FLOPs cannot be kept: give "
+                "one in tokens, or serve the model from a folder on this machine."
+            )
+
+    def _dispatch(self) -> bool:
+        """Make the requests that the budget allows, in order. True when it has run out."""
+        ran_out = False
+        while self.ready:
+            part = self.ready[0]
+            request, tokens, flops = self._priced(part)
+            if not self._fits(tokens, flops):
+                if self.tasks:
+                    return ran_out  # what is under way will give back what it did not use
+                cut = self._cut_down(part)
+                if cut is None:
+                    ran_out = True
+                    self.ready.popleft()
+                    self._give_up(part)
+                    self.ready.extend(self.search.wanted())
+                    continue
+                part, rest, request, tokens, flops = cut
+                self.ready.popleft()
+                if rest is not None:
+                    self.ready.appendleft(rest)
+            else:
+                self.ready.popleft()
+            task = asyncio.create_task(self._call(part, request))
+            self.tasks[task] = tokens, flops
+        return ran_out
+
+    def _priced(self, part: Part, k: int | None = None, most: int | None = None) -> tuple[SampleRequest, int, float]:
+        """The request, and the most that it can cost: tokens (the scorer's included) and FLOPs."""
+        expand, tree, limits = part.expand, self.search.state.tree, self.limits
+        k = part.k if k is None else k
+        wanted = expand.max_tokens or (limits.step_tokens if expand.unit == "step" else limits.max_tokens)
+        most = wanted if most is None else min(most, wanted)
+        marks = self.search.marks
+        stop = {"step": (marks.step_end,), "thought": (marks.thinking_end,), "whole": ()}[expand.unit]
+        written = () if expand.prompt else tree.ids(expand.node)
+        request = SampleRequest(
+            expand.prompt or self.search.state.problem.prompt, written, k,
+            Sampling(
+                limits.temperature if expand.temperature is None else expand.temperature, limits.top_p,
+                self.search.seed_of(part), most,
+            ),
+            Bounds(0, expand.max_steps or limits.max_steps), stop, expand.unit != "thought", expand.insert,
+        )  # fmt: skip
+        # A token is at least a byte of the question, so this is above what the tokenizer will make of it.
+        before = len(request.prompt.encode()) + 64 + len(written) + len(expand.insert.encode())
+        scored = (before + most) * k if self._scores(part) else 0
+        flops = 0.0
+        if self.size is not None:
+            flops += self.size.flops(before, 0) + k * self.size.flops(most, before)
+        if scored and self.scorer_size is not None:
+            flops += k * self.scorer_size.flops(before + most, 0)
+        reads = self.scorer_size is not None or self.team.scorer is None or scored == 0
+        return request, most * k + (scored if reads and self.scorer_size is not None else 0), flops
+
+    def _scores(self, part: Part) -> bool:
+        return self.team.scorer is not None and part.expand.score
+
+    def _fits(self, tokens: int, flops: float) -> bool:
+        budget = self.budget
+        if budget.tokens is not None:
+            reserved = sum(t for t, _ in self.tasks.values())
+            if self.spent.tokens + reserved + tokens > budget.tokens:
+                return False
+        if budget.flops is not None:
+            reserved_flops = sum(f for _, f in self.tasks.values())
+            if (self.spent.flops or 0.0) + reserved_flops + flops > budget.flops:
+                return False
+        return True
+
+    def _cut_down(self, part: Part) -> tuple[Part, Part | None, SampleRequest, int, float] | None:
+        """As many continuations as fit, or one that is shorter; None when not even a token does. Only with nothing under way, so that
+        the cut depends on what was spent and not on who was fast."""
+        for k in range(part.k - 1, 0, -1):
+            priced = self._priced(part, k)
+            if self._fits(priced[1], priced[2]):
+                return replace(part, k=k), Part(part.expand, part.offset + k, part.k - k), *priced
+        low, high = 0, self._priced(part, 1)[0].sampling.max_tokens
+        while low < high:
+            middle = (low + high + 1) // 2
+            priced = self._priced(part, 1, middle)
+            low, high = (middle, high) if self._fits(priced[1], priced[2]) else (low, middle - 1)
+        if not low:
+            return None
+        rest = Part(part.expand, part.offset + 1, part.k - 1) if part.k > 1 else None
+        return replace(part, k=1), rest, *self._priced(part, 1, low)
+
+    async def _call(self, part: Part, request: SampleRequest) -> _Result:
+        sampler = self.team.sampler(part)
+        async with self.scheduler.lane(sampler).places(self.user, part.k):
+            started = time.monotonic()
+            sampled = await sampler.sample(request)
+            seconds = time.monotonic() - started
+        size = self.size if sampler is self.team.solver else await sampler.size()
+        spent = of_call(sampled, size, seconds)
+        if not self._scores(part):
+            return _Result(part, list(sampled.samples), [()] * len(spent), spent)
+        return await self._scored(part, sampled, spent, request)
+
+    async def _scored(self, part: Part, sampled: Sampled, spent: list[Spent], request: SampleRequest) -> _Result:
+        """Equal continuations are scored once, empty steps not at all."""
+        assert self.team.scorer is not None
+        search = self.search
+        fresh: dict[tuple[str, str], int] = {}
+        items: list[Item] = []
+        first: list[int] = []  # which sample an item stands for
+        for i, sample in enumerate(sampled.samples):
+            key = sample.text, sample.end
+            steps = search.steps(part.expand, sample)
+            if key in fresh or not steps or not sample.text.strip():
+                continue
+            fresh[key] = len(items)
+            items.append(Item(search.state.problem, steps, (*request.written, *sample.ids), sample.end == "eos"))
+            first.append(i)
+        started = time.monotonic()
+        scored = await self.team.scorer.score(items) if items else []
+        seconds = time.monotonic() - started
+        scores: list[tuple[float, ...]] = []
+        for sample in sampled.samples:
+            at = fresh.get((sample.text, sample.end))
+            scores.append(() if at is None else scored[at].values)
+        for n, (i, one) in enumerate(zip(first, scored, strict=True)):
+            flops: float | None = 0.0
+            if one.tokens:
+                flops = None if self.scorer_size is None else self.scorer_size.flops(one.tokens, 0)
+            spent[i] += Spent(scorer=one.tokens, scorer_flops=flops, seconds=0.0 if n else seconds)
+        return _Result(part, list(sampled.samples), scores, spent)
+
+    def _settle(self, result: _Result) -> None:
+        for one in result.spent:
+            self.spent += one
+        last = len(result.samples) < result.part.k
+        # Written down before anything is made of it: what is not in the log did not happen.
+        self.log(result_event(result.part, result.samples, result.scores, result.spent, last))
+        for event in self.search.told(result.part, result.samples, result.scores, result.spent, last=last):
+            self.show(event)
+
+    def _give_up(self, part: Part) -> None:
+        """Nothing of a part can be paid for."""
+        self.log(result_event(part, (), (), (), last=True))
+        for event in self.search.give_up(part):
+            self.show(event)
+
+    async def _drop(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        for task in list(self.tasks):
+            with suppress(asyncio.CancelledError, Exception):
+                await task
+        self.tasks.clear()

@@ -1,0 +1,140 @@
+"""What says how good a text is while a search grows it: a reward model, an exact rule, rollouts. One protocol.
+
+A scorer is asked for many texts at once, by many searches at once. Knows no strategy and no tree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from core.engines.sampling import ModelSize
+from core.trace import Problem
+
+if TYPE_CHECKING:
+    from core.scoring.prm import PrmScorer
+
+# Texts in one go: enough to fill a forward pass, short enough that what comes in between does not wait long.
+AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Item:
+    """A response to judge: its steps as they were cut, and the same as token ids of the solver."""
+
+    problem: Problem
+    steps: tuple[str, ...]
+    ids: tuple[int, ...] = ()
+    ended: bool = False
+
+
+@dataclass(frozen=True)
+class Scored:
+    """P(good) of each step, or one value for the whole; `tokens` is what it cost to say so, 0 for a rule."""
+
+    values: tuple[float, ...]
+    tokens: int = 0
+
+
+class Scorer(Protocol):
+    """name is shown and stored; version tells one set of weights from another."""
+
+    name: str
+
+    @property
+    def version(self) -> str: ...
+
+    async def score(self, items: Sequence[Item]) -> list[Scored]:
+        """One result an item. Raises core.scoring.prm.ScorerError."""
+        ...
+
+    async def size(self) -> ModelSize | None:
+        """None: nothing to count (a rule), or unknown."""
+        ...
+
+
+class PrmSearch:
+    """A process (or outcome) reward model in this process: what all searches ask in the same moment is one batch."""
+
+    def __init__(self, scorer: PrmScorer, name: str = "prm") -> None:
+        self.name, self._scorer = name, scorer
+        self._waiting: list[tuple[Item, asyncio.Future[Scored]]] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="search-scoring")
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def version(self) -> str:
+        return self._scorer.version
+
+    async def score(self, items: Sequence[Item]) -> list[Scored]:
+        loop = asyncio.get_running_loop()
+        asked = [(item, loop.create_future()) for item in items]
+        self._waiting += asked
+        if self._task is None or self._task.done():
+            self._task = loop.create_task(self._work(), name="search-scoring")
+        return list(await asyncio.gather(*(future for _, future in asked)))
+
+    async def size(self) -> ModelSize | None:
+        from core.engines.sampling import size_of
+
+        try:
+            return size_of(self._scorer.model.config, self._scorer.model_dir)
+        except (OSError, AttributeError):
+            return None
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            batch, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
+            try:
+                values = await loop.run_in_executor(self._thread, self._blocking, [item for item, _ in batch])
+            except Exception as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), scored in zip(batch, values, strict=True):
+                if not future.done():
+                    future.set_result(scored)
+
+    def _blocking(self, items: Sequence[Item]) -> list[Scored]:
+        asked = [(item.problem.prompt, item.steps) for item in items]
+        values, tokens = self._scorer.score_counted(asked)
+        return [Scored(tuple(v), n) for v, n in zip(values, tokens, strict=True)]
+
+
+class CountdownOracle:
+    """The exact rule of the numbers game: 1 while every step holds and the target can still be reached, else 0.
+
+    No model has this; it is the upper bound of what a verifier could do, and costs nothing.
+    """
+
+    name = "countdown-oracle"
+    version = "1"
+
+    async def score(self, items: Sequence[Item]) -> list[Scored]:
+        return [Scored(self._values(item)) for item in items]
+
+    async def size(self) -> ModelSize | None:
+        return None
+
+    def _values(self, item: Item) -> tuple[float, ...]:
+        from core.run import TraceReader
+        from core.tasks import countdown_text as words
+        from core.tasks.countdown import alive
+
+        problem = words.understand(item.problem.prompt)
+        reader = TraceReader(item.problem, "", "-")
+        reader.feed("".join(item.steps))
+        reader.close()
+        steps = list(reader.parser.steps) if reader.parser else []
+        checked = words.check(problem, steps, forced_end=not item.ended).steps
+        values, good = [], 1.0
+        for step in checked:
+            state = step.back_to or step.left
+            good = good if step.ok and state is not None else 0.0
+            values.append(good * float(state is not None and alive(state, problem.target)))
+        return tuple(values)
