@@ -7,7 +7,7 @@ member is `backup.json`, with the size and SHA-256 of every file: a stream that 
 
     DIR/backup.json            what is in it, as of which rating event
         worldline.duckdb(.wal) the database and its log
-        snapshots/, runs/, …   everything else of the folder but logs and what belongs to the running process
+        snapshots/, runs/, searches/, …   everything else of the folder but logs and what belongs to the running process
 """
 
 from __future__ import annotations

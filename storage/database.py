@@ -40,7 +40,9 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
 MEMORY_VARIABLE, MEMORY = "WORLDLINE_MEMORY", "384MB"
 MEMORY_LEAST = "64MB"  # with less not even a small store opens
 # What a data folder may hold before its database exists (a server may have made these first).
-_OURS = {"snapshots", "exports", "jobs", "models", "runs", "owner.json", "owner.token", DATABASE, DATABASE + ".wal"}
+_OURS = {
+    "snapshots", "exports", "jobs", "models", "runs", "searches", "evals", "owner.json", "owner.token", DATABASE, DATABASE + ".wal",
+}  # fmt: skip
 _HOLDER = re.compile(r"Conflicting lock is held in (.*?) ?\(PID (\d+)")
 
 

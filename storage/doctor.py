@@ -135,6 +135,14 @@ _CHECKS: tuple[tuple[str, str, str], ...] = (
         "select count(*) from model_score join segmentation g using (segmentation_id) where len(step_values) <> g.n_steps",
         "{n} scores of models have another number of steps than their trace.", BACKUP,
     ),
+    (
+        "select count(*) from search anti join trace using (trace_id) where trace_id is not null",
+        "{n} searches chose a trace that is not here.", BACKUP,
+    ),
+    (
+        "select count(*) - count(distinct search_id) from search",
+        "{n} searches are here twice.", BACKUP,
+    ),
     (f"select count(*) {_OFF}", "{n} assignments have a status that their events do not lead to.", REBUILD),
 )  # fmt: skip
 
@@ -143,7 +151,7 @@ _SETTLED = {
     "counts": "The counts kept ready of {n} assignments are not those of their ratings.",
     "missing": "{n} finished assignments are not kept ready, so that pages are slow.",
 }
-_COUNTED = ("problem", "trace", "step", "rater", "queue", "assignment", "rating_event", "snapshot")
+_COUNTED = ("problem", "trace", "step", "rater", "queue", "assignment", "rating_event", "search", "snapshot")
 
 
 def examine(store: Store) -> Report:
@@ -159,6 +167,7 @@ def examine(store: Store) -> Report:
     except StoreError as error:
         report.findings.append(str(error))
     report.findings.extend(_snapshots(store))
+    report.notes.extend(_searches(store))
     back = _count(
         store, report,
         "select count(*) from (select ts_server < lag(ts_server) over (order by server_seq) as back from rating_event) where back",
@@ -252,3 +261,15 @@ def _snapshots(store: Store) -> Iterator[str]:
             yield f"The snapshot {snapshot_id} is gone from {root}. Restore its folder from a backup, or freeze a new one."
         elif cards.sha256_of(data) != sha256:
             yield f"The snapshot {snapshot_id} was changed after it was frozen. Restore its folder from a backup, or freeze a new one."
+
+
+def _searches(store: Store) -> Iterator[str]:
+    """Logs may be deleted to make room, so one that is gone is worth a note and no more."""
+    root = store.folder / "searches"
+    gone = sum(
+        not (root / f"{search_id}.jsonl").is_file() for (search_id,) in store.query("select search_id from search")
+    )
+    if gone:
+        yield f"The logs of {gone} searches are gone from {root}: their trees cannot be shown any more; what they chose can."
+    if broken := sorted(path.name for path in root.glob("*.broken")):
+        yield f"{len(broken)} logs of searches in {root} could not be read and were set aside ({', '.join(broken[:3])})."

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 def created(version: int, name: str, what: str = "table") -> str:
@@ -75,4 +75,5 @@ MIGRATIONS = {
             _SETTLED_4,
         ]
     ),
+    4: created(5, "search"),
 }

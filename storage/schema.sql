@@ -167,6 +167,20 @@ create table refinement(
     refinement_id varchar not null, trace_id varchar not null, segmentation_id varchar not null, model varchar not null,
     steps varchar not null, stats varchar not null, created_at timestamp not null);
 
+-- Searches that have ended: what was asked of whom, what was chosen, and what it cost (core/search/ledger.py). The tree is in
+-- searches/ID.jsonl of the data folder. FLOPs are null where a model's size is unknown.
+create table search(
+    search_id varchar not null, problem_id varchar not null, prompt varchar not null,
+    strategy varchar not null, params varchar not null,                  -- params: JSON
+    model varchar not null, executor varchar not null, scorer varchar not null,            -- '' where there is none
+    seed bigint not null, started_by varchar not null,
+    reason varchar not null,                                             -- finished, budget, cancelled or error
+    correct boolean,                                                     -- null: nobody knows the answer, or none was chosen
+    answer varchar not null, trace_id varchar,                           -- the chosen response; null: none was chosen
+    nodes integer not null, prompt_tokens bigint not null, cached_tokens bigint not null, generated_tokens bigint not null,
+    scorer_tokens bigint not null, solver_flops double, scorer_flops double, seconds double not null, calls integer not null,
+    created_at timestamp not null, ended_at timestamp not null);
+
 create table snapshot(
     snapshot_id varchar not null, name varchar not null, spec varchar not null, event_seq bigint not null,
     n_rows integer not null, sha256 varchar not null, created_by varchar not null, created_at timestamp not null, path varchar not null);

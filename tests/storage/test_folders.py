@@ -179,6 +179,21 @@ def test_a_file_of_an_older_version_is_brought_up_to_date(tmp_path: Path, versio
     assert _columns(old) == _columns(tmp_path / "new")
 
 
+def test_a_file_of_version_4_gets_a_table_of_searches_and_keeps_its_rows(tmp_path: Path) -> None:
+    Store.open(tmp_path / "new").close()
+    old = tmp_path / "old"
+    old.mkdir()
+    with duckdb.connect(str(old / DATABASE)) as con:
+        con.execute((Path(migrations.__file__).parent / "schemas" / "4.sql").read_text())
+        con.execute("insert into worldline_meta values ('schema_version', '4')")
+        con.execute("insert into problem values ('p', 'Reach 24.', null, null, null, '2026-11-01')")
+    for _ in range(2):
+        with Store.open(old) as store:
+            assert store.query("select problem_id, prompt from problem") == [("p", "Reach 24.")]
+            assert store.query("select count(*) from search") == [(0,)]
+    assert _columns(old) == _columns(tmp_path / "new")
+
+
 def _columns(folder: Path) -> set[tuple[str, str, str, bool]]:
     with duckdb.connect(str(folder / DATABASE)) as con:
         return set(
