@@ -77,6 +77,12 @@ class Search:
         """Nothing is asked for: the search has come to its end."""
         return not self._asked
 
+    @property
+    def settled(self) -> Spent:
+        """What was paid for: also what came early and waits to be told."""
+        early = (spent for asked in self._asked.values() for _, _, spent in asked.samples.values())
+        return sum(early, self.spent)
+
     def seed_of(self, part: Part) -> int:
         """Below 2^31, from the search's seed and the part's name alone."""
         digest = hashlib.sha256(f"{self.seed} {part.expand.key}".encode()).digest()
@@ -246,6 +252,8 @@ def replay(log: Iterable[Event]) -> tuple[Search, list[Event]]:
             scores = [tuple(s) for s in line["scores"]]
             shown += search.told(part, samples, scores, map(Spent.from_json, line["spent"]), last=line["last"])
             open_parts |= {(p.expand.key, p.offset): p for p in search.wanted()}
+        elif line["type"] == "error":
+            shown.append(line)
         elif line["type"] == "done":
             shown += search.end(line["reason"])
     search.want_again(list(open_parts.values()))
