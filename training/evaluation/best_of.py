@@ -1,58 +1,16 @@
-"""What choosing the best-scored of k solutions is worth: exact over a pool of n, with an interval over problems.
+"""The curve of best-of-k over problems: what choosing the best-scored of k solutions is worth, with an interval over problems.
 
-Knows scores and which solutions are right; knows no model. Nothing here is sampled but the problems of the bootstrap.
+The estimators themselves are `core/evaluation/estimate.py`. Nothing here is sampled but the problems of the bootstrap.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import comb
 
-# Resamples of the problems; the ends of a 95 % interval then move by less than a fifth of a point.
-RESAMPLES = 2000
+from core.evaluation.estimate import best_of_k, interval, pass_at_k
 
-
-def best_of_k(scores: Sequence[float], right: Sequence[bool], k: int) -> float:
-    """E[the best-scored of a random k-subset is right], ties broken evenly; exact, in [0, 1].
-
-    With scores sorted downwards, rank r (from 0) is the best of C(n−r−1, k−1) of the C(n, k) subsets; inside a group of
-    equal scores every member is chosen as often as any other, so each counts with the group's mean. (The sum is the
-    expectation that "best-of-N" scripts estimate by shuffling, Lightman et al. 2023.) Raises ValueError unless 1 ≤ k ≤ n.
-    """
-    n = len(scores)
-    if len(right) != n or not 1 <= k <= n:
-        raise ValueError(f"best-of-{k} needs k between 1 and the {n} scored solutions, each known right or wrong")
-    order = sorted(range(n), key=lambda i: -scores[i])
-    total, start = 0.0, 0
-    while start < n:
-        end = start
-        while end < n and scores[order[end]] == scores[order[start]]:
-            end += 1
-        mean = sum(right[i] for i in order[start:end]) / (end - start)
-        # The subsets whose best lies in this group: those within `start:` less those within `end:`.
-        total += mean * (comb(n - start, k) - comb(n - end, k))
-        start = end
-    return total / comb(n, k)
-
-
-def pass_at_k(right: Sequence[bool], k: int) -> float:
-    """P(a random k-subset holds a right one) = 1 − C(n−c, k)/C(n, k) (Chen et al. 2021, arXiv 2107.03374, eq. 1)."""
-    n, c = len(right), sum(right)
-    if not 1 <= k <= n:
-        raise ValueError(f"pass@{k} needs k between 1 and the {n} solutions")
-    return 1 - comb(n - c, k) / comb(n, k)
-
-
-def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float] | None:
-    """95 % interval of the mean by resampling problems (percentile bootstrap, Efron 1979); None below two problems."""
-    import numpy as np
-
-    if len(values) < 2:
-        return None
-    array, rng = np.asarray(values, float), np.random.default_rng(seed)
-    means = array[rng.integers(len(array), size=(RESAMPLES, len(array)))].mean(axis=1)
-    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+__all__ = ["BestOf", "best_of_k", "curve", "interval", "pass_at_k"]
 
 
 @dataclass(frozen=True)
