@@ -3,7 +3,8 @@
 Whoever wants something written hands over an operation and gets a future, which is resolved only after COMMIT. What has
 gathered while the last commit was running goes into the next transaction, and neighbours with the same operation go into
 one statement: 20 clients cost about as much as one. Of what waits, ratings go first: a key press must not wait until work
-has been handed out to everybody else. Knows nothing of what is written.
+has been handed out to everybody else. But not for ever: where ratings alone would fill the time, what has waited long takes turns
+with them. Knows nothing of what is written.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -30,10 +32,13 @@ Operation = Callable[[duckdb.DuckDBPyConnection, Sequence[Any]], Sequence[Any]]
 # The largest group: far above what 20 fast raters gather in one commit (a few ms); it bounds the memory of a bulk
 # import.
 MAX_GROUP = 512
+# How long others let ratings go first. Without an end to it, fifty raters on a machine that was busy with other work kept somebody
+# waiting for a next item for more than a minute.
+PATIENCE_S = 0.25
 
 
 class Lane(Enum):
-    """How a write travels. FIRST: ahead of all others, in the order among themselves. TOGETHER: with its neighbours. ALONE: many
+    """How a write travels. FIRST: ahead of others that have not waited long, in the order among themselves. TOGETHER: with its neighbours. ALONE: many
     statements, so in a transaction of its own, between two of which those of FIRST go.
     """
 
@@ -43,10 +48,11 @@ class Lane(Enum):
 
 
 class _Job:
-    __slots__ = ("future", "lane", "operation", "payload")
+    __slots__ = ("at", "future", "lane", "operation", "payload")
 
     def __init__(self, operation: Operation, payload: Any, lane: Lane) -> None:
         self.operation, self.payload, self.lane = operation, payload, lane
+        self.at = time.monotonic()
         self.future: Future[Any] = Future()
         # A write that was handed over is done even if whoever waits for it goes away: it can no longer be cancelled.
         self.future.set_running_or_notify_cancel()
@@ -58,12 +64,17 @@ class Writer:
     every setting as it is), before whoever waits for it is told.
     """
 
-    def __init__(self, connections: Connections, forget: Callable[[], None], changed: Callable[[], None]) -> None:
+    def __init__(
+        self, connections: Connections, forget: Callable[[], None], changed: Callable[[], None],
+        patience: float = PATIENCE_S,
+    ) -> None:  # fmt: skip
+        self._patience = patience
         self._connections, self._forget, self._changed = connections, forget, changed
         self._first: deque[_Job] = deque()
         self._others: deque[_Job] = deque()
         self._waiting = threading.Condition()
         self._closed = False
+        self._waited_for = False  # the last turn was that of others, ahead of ratings
         self._thread = threading.Thread(target=self._loop, name="worldline-writer", daemon=True)
         self._thread.start()
 
@@ -93,12 +104,17 @@ class Writer:
         """What goes into the next transaction; nothing when the store is closed and all is written."""
         with self._waiting:
             self._waiting.wait_for(lambda: self._first or self._others or self._closed)
-            jobs, group = self._first or self._others, list[_Job]()
+            jobs, group = self._whose_turn(), list[_Job]()
             while jobs and len(group) < MAX_GROUP:
                 if jobs[0].lane is Lane.ALONE:
                     return group or [jobs.popleft()]
                 group.append(jobs.popleft())
             return group
+
+    def _whose_turn(self) -> deque[_Job]:
+        late = bool(self._others) and time.monotonic() - self._others[0].at > self._patience
+        self._waited_for = bool(self._first) and late and not self._waited_for
+        return self._others if self._waited_for or not self._first else self._first
 
     def _commit(self, group: list[_Job]) -> None:
         try:

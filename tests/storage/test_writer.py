@@ -24,7 +24,7 @@ def test_ratings_pass_what_else_waits_and_claims_have_a_transaction_of_their_own
         done.append(list(items))
         return [None] * len(items)
 
-    writer = Writer(store.connections, lambda: None, lambda: None)
+    writer = Writer(store.connections, lambda: None, lambda: None, patience=60)
     writer.submit(hold, "")
     assert begun.wait(30)
     sent = [
@@ -38,3 +38,35 @@ def test_ratings_pass_what_else_waits_and_claims_have_a_transaction_of_their_own
     assert all(future.done() for future in futures)
     with pytest.raises(StoreError, match="closed"):
         writer.submit(note, "late")
+
+
+def test_ratings_that_never_cease_do_not_keep_a_claim_waiting(store: Store) -> None:
+    order = list[str]()
+    writer = Writer(store.connections, lambda: None, lambda: None, patience=0)
+
+    def rate(con: Any, items: Sequence[str]) -> list[None]:
+        order.extend(items)
+        if len(order) < 200 and "claim 2" not in order:
+            writer.submit(rate, "rating", Lane.FIRST)  # before this one is written, the next is there
+        return [None] * len(items)
+
+    def claim(con: Any, items: Sequence[str]) -> list[None]:
+        order.extend(items)
+        return [None] * len(items)
+
+    started = threading.Event()
+
+    def begin(con: Any, items: Sequence[str]) -> list[None]:
+        assert started.wait(30)
+        return [None] * len(items)
+
+    writer.submit(begin, "")
+    writer.submit(rate, "rating", Lane.FIRST)
+    claims = [writer.submit(claim, f"claim {i}", Lane.ALONE) for i in (1, 2)]
+    started.set()
+    for future in claims:
+        future.result(30)
+    writer.close()
+    at = [order.index("claim 1"), order.index("claim 2")]
+    assert at[0] < at[1] < 10
+    assert "rating" in order[at[0] : at[1]]  # they take turns: a claim does not keep a rating waiting for all claims
