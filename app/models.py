@@ -133,6 +133,15 @@ class Models:
                 self._scorer = PrmScorer(_model_dir(self._data_dir, self._scorer_job))
             return self._scorer_job, self._scorer
 
+    def scorer_of_blocking(self, job_id: str) -> PrmScorer:
+        """The reward model of a job, whether it is the one in use or was, when a search began. Raises FileNotFoundError, ScorerError."""
+        active = self.scorer_blocking() if job_id == self._scorer_job else None
+        if active is not None and active[0] == job_id:
+            return active[1]
+        from core.scoring.prm import PrmScorer
+
+        return PrmScorer(_model_dir(self._data_dir, job_id))
+
     # ---- inside
 
     def _add_tuned(self, job_id: str) -> ModelEntry:

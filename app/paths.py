@@ -26,6 +26,11 @@ def runs_dir(data_dir: Path) -> Path:
     return data_dir / "runs"
 
 
+def searches_dir(data_dir: Path) -> Path:
+    """Logs of searches, one JSONL file each."""
+    return data_dir / "searches"
+
+
 def snapshots_dir(data_dir: Path) -> Path:
     """Frozen data sets, one folder each."""
     return data_dir / "snapshots"

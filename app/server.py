@@ -33,6 +33,7 @@ from app.guard import WILDCARDS, Guard, Measured
 from app.login import Login, Proxy
 from app.preload import Preload
 from app.runs import MAX_RUNNING
+from app.searches import MAX_SEARCHES
 from app.services import Services
 from core.engines.base import Engine
 
@@ -88,6 +89,7 @@ def create_app(
     port: int = 7860,
     store: Store | None = None,
     max_running: int = MAX_RUNNING,
+    max_searches: int = MAX_SEARCHES,
     proxy: Proxy | None = None,
     public_host: str = "",
 ) -> FastAPI:
@@ -107,8 +109,9 @@ def create_app(
             return store if store is not None else Store.open(folder)
 
         services = await Services.open(
-            data_dir, engines=engines, open_store=open_store, url=url_of(host, port), max_running=max_running
-        )
+            data_dir, engines=engines, open_store=open_store, url=url_of(host, port), max_running=max_running,
+            max_searches=max_searches,
+        )  # fmt: skip
         app.state.services = services
         services.models.warm()
         try:
@@ -278,6 +281,7 @@ def _begin_to_end(app: FastAPI) -> None:
     """End what would keep connections open: runs (their viewers then get `done`) and the streams of pages."""
     services: Services = app.state.services
     services.runs.interrupt_all()
+    services.searches.interrupt_all()
     app.state.closing.set()
 
 

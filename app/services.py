@@ -18,6 +18,7 @@ from app.quality import Quality
 from app.refining import Refining
 from app.runs import MAX_RUNNING, RunManager
 from app.scoring import Scoring
+from app.searches import MAX_SEARCHES, SearchManager
 from core.engines.base import Engine
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Services:
     models: Models
     scoring: Scoring
     runs: RunManager
+    searches: SearchManager
     refining: Refining
     people: People
     quality: Quality
@@ -48,6 +50,7 @@ class Services:
         open_store: Callable[[Path], Store],
         url: str,
         max_running: int = MAX_RUNNING,
+        max_searches: int = MAX_SEARCHES,
     ) -> Services:
         """Raises StoreError when the folder cannot be had."""
         store = await asyncio.to_thread(open_store, data_dir)
@@ -58,16 +61,19 @@ class Services:
             scoring = Scoring(store, models)
             runs = RunManager(store, runs_dir(data_dir), on_trace=scoring.enqueue, max_running=max_running)
             await runs.open()
+            searches = SearchManager(store, data_dir, models, on_trace=scoring.enqueue, max_running=max_searches)
+            await searches.open()
             scoring.open()
         except BaseException:
             store.close()
             _remove_owner(data_dir)
             raise
-        return cls(data_dir, store, models, scoring, runs, Refining(store), people, Quality(store))
+        return cls(data_dir, store, models, scoring, runs, searches, Refining(store), people, Quality(store))
 
     async def close(self) -> None:
-        """Runs first, so that their traces are stored; the store last."""
+        """Searches and runs first, so that what they have is stored; the store last."""
         try:
+            await self.searches.close()
             await self.runs.close()
             await self.refining.close()
             await self.quality.close()

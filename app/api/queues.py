@@ -28,7 +28,7 @@ class ConfigIn(In):
     """Which traces are in it, and what only some queues need. Fields that are absent stay as they are."""
 
     model: str | None = Field(None, description="Only traces of this model; empty: of any.")
-    source: str | None = Field(None, description="Only traces that came this way: run or import; empty: any.")
+    source: str | None = Field(None, description="Only traces that came this way: run, search or import; empty: any.")
     solved: Literal["any", "solved", "wrong", "unchecked"] | None = Field(
         None, description="By whether the answer was checked and right."
     )

@@ -65,7 +65,7 @@ export function queueForm(queue, strategies) {
     h("div", { class: "fields" },
       text("config.model", now.config.model, "Model", { placeholder: "any" }),
       choice("config.solved", now.config.solved, "Answer", SOLVED),
-      choice("config.source", now.config.source, "Came by", [["", "any way"], ["run", "a run here"], ["import", "import"], ...(["", "run", "import"].includes(now.config.source) ? [] : [[now.config.source, now.config.source]])]),
+      choice("config.source", now.config.source, "Came by", [["", "any way"], ["run", "a run here"], ["search", "a search here"], ["import", "import"], ...(["", "run", "search", "import"].includes(now.config.source) ? [] : [[now.config.source, now.config.source]])]),
       text("config.text", now.config.text, "Text in the question", { wide: true, placeholder: "any" }));
   const group = (words, ...children) => h("fieldset", {}, h("legend", {}, words), ...children);
   const which = group("Which traces", traces); // pairs are made on the Compare page: no filter chooses them
