@@ -7,6 +7,7 @@ stream and no trace.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ class Completions:
         details = usage.get("prompt_tokens_details") or {}
         samples = [_sample(choice, request, insert) for choice in answer["choices"]]
         if len(samples) == 1 and request.n > 1:
-            samples *= request.n
+            samples += [replace(samples[0], tokens=0)] * (request.n - 1)  # written once, and charged once
         return Sampled(tuple(samples), usage["prompt_tokens"], details.get("cached_tokens") or 0)
 
     async def _known(self, text: str, kind: str) -> tuple[int, ...]:

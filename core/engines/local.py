@@ -147,7 +147,7 @@ class _Piece(_Row):
         self.ids.append(token)
         self.text.append(text)
         stops = self.group.request.stop
-        if end is None and stops and text:
+        if end != "eos" and stops and text:  # a mark that came with the last token is a whole step
             self.tail = (self.tail + text)[-len(text) - max(map(len, stops)) :]
             if any(stop in self.tail for stop in stops):
                 end = "step"

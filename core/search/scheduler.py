@@ -28,7 +28,8 @@ WIDTH = 128
 
 @dataclass(frozen=True)
 class Limits:
-    """For every continuation: what an expansion does not say itself. max_tokens is for an answer, step_tokens for one step."""
+    """For every continuation: what an expansion does not say itself. max_tokens is for a response from its first token to its last,
+    however many steps it was grown by; step_tokens for one step."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -145,7 +146,7 @@ class _Live:
         self.user, self.log, self.show, self.stop = user, log, show, stop
         self.ready: deque[Part] = deque()
         self.tasks: dict[asyncio.Task[_Result], tuple[int, float]] = {}  # with what is reserved: tokens, FLOPs
-        self.spent = search.spent  # what is settled, told or not
+        self.spent = search.settled  # told or not
         self.size: ModelSize | None = None
         self.scorer_size: ModelSize | None = None
 
@@ -203,6 +204,11 @@ class _Live:
         ran_out = False
         while self.ready:
             part = self.ready[0]
+            if self._full(part):
+                self.ready.popleft()
+                self._settle(_Result(part, [Sample("", (), "length", 0)] * part.k, [()] * part.k, [Spent()] * part.k))
+                self.ready.extend(self.search.wanted())
+                continue
             request, tokens, flops = self._priced(part)
             if not self._fits(tokens, flops):
                 if self.tasks:
@@ -224,15 +230,21 @@ class _Live:
             self.tasks[task] = tokens, flops
         return ran_out
 
+    def _full(self, part: Part) -> bool:
+        """The response is as long as it may be: it ends here, and nobody is asked."""
+        expand = part.expand
+        return not expand.prompt and len(self.search.state.tree.ids(expand.node)) >= self.limits.max_tokens
+
     def _priced(self, part: Part, k: int | None = None, most: int | None = None) -> tuple[SampleRequest, int, float]:
         """The request, and the most that it can cost: tokens (the scorer's included) and FLOPs."""
         expand, tree, limits = part.expand, self.search.state.tree, self.limits
         k = part.k if k is None else k
+        written = () if expand.prompt else tree.ids(expand.node)
         wanted = expand.max_tokens or (limits.step_tokens if expand.unit == "step" else limits.max_tokens)
+        wanted = min(wanted, max(1, limits.max_tokens - len(written)))
         most = wanted if most is None else min(most, wanted)
         marks = self.search.marks
         stop = {"step": (marks.step_end,), "thought": (marks.thinking_end,), "whole": ()}[expand.unit]
-        written = () if expand.prompt else tree.ids(expand.node)
         request = SampleRequest(
             expand.prompt or self.search.state.problem.prompt, written, k,
             Sampling(

@@ -30,6 +30,7 @@ class Script:
     replies: dict[str, Any] = field(default_factory=dict)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)  # the authorization of each question
+    others: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # what was posted elsewhere
     let_go: threading.Event = field(default_factory=threading.Event)
 
 
@@ -48,6 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if self.path != "/v1/chat/completions":
+            self.script.others.append((self.path, body))
             return self._other()
         script = self.script
         script.bodies.append(body)
