@@ -13,10 +13,10 @@ from typing import Any
 import duckdb
 
 from core.trace import new_id
+from storage.clock import later_than_all
 from storage.errors import StoreError
 from storage.events import UNSURE, format_utc
 from storage.quality.votes import judged_of
-from storage.ratings import utc_now
 
 MOST_REASON = 4000  # characters
 
@@ -48,7 +48,7 @@ def decide(con: duckdb.DuckDBPyConnection, decisions: Sequence[Decision]) -> lis
     for decision in decisions:
         check(decision)
         judged, (trace_id, segmentation_id, pair_id) = judged_of(decision.dimension), _item(con, decision)
-        now, made = utc_now(), new_id()
+        now, made = later_than_all(con, "adjudication"), new_id()
         con.execute(
             "insert into adjudication (adjudication_id, queue_id, trace_id, segmentation_id, pair_id, target, step_idx, "
             "dimension, value, value_text, adjudicator, reason, guideline_gap, created_at) "

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from storage import agreement
-from storage.ratings import utc_now
+from storage.clock import later_than_all
 from storage.store import Store
 
 if TYPE_CHECKING:
@@ -222,7 +222,10 @@ def _select(con: duckdb.DuckDBPyConnection, spec: SnapshotSpec, to_freeze: bool)
     def rows(sql: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         return con.execute(sql, values or {}).fetchall()
 
-    seq, as_of = rows("select coalesce(max(server_seq), 0) from rating_event")[0][0], utc_now()
+    seq, as_of = (
+        rows("select coalesce(max(server_seq), 0) from rating_event")[0][0],
+        later_than_all(con, "adjudication"),
+    )
     rows(_CHOOSING, {
         "as_of": as_of, "models": list(spec.models), "raters": list(spec.raters), "queues": list(spec.queues),
         "trace_ids": list(spec.trace_ids), "solved": spec.solved, "least": spec.min_rated_steps, "test": 10 * spec.test_percent,

@@ -19,6 +19,7 @@ from typing import Any
 
 import duckdb
 
+from storage.clock import later_than_all
 from storage.errors import StoreError
 from storage.events import DIMENSIONS, UNSURE, VALUES, format_utc
 from storage.queues.settings import Item, Queue, need_queue
@@ -134,7 +135,7 @@ def add_gold(con: duckdb.DuckDBPyConnection, items: Sequence[Gold]) -> list[Gold
     kept = []
     for item in items:
         check(con, item)
-        now = utc_now()
+        now = later_than_all(con, "gold")
         con.execute(
             "insert into gold (queue_id, item_id, kind, answers, feedback, active, created_by, created_at) "
             "values (?, ?, ?, ?, ?, ?, ?, ?)",

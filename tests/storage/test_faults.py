@@ -12,12 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from storage import connections, log_file
 from storage.database import DATABASE
+from storage.queues.settings import DEFAULT_QUEUE
 from storage.store import CorruptFolder, RatingEvent, Store, StoreError
-from tests.storage.helpers import Rater, make_trace
+from tests.storage.helpers import Rater, make_trace, rate
 
 LONG = "x" * 5000
 
@@ -277,3 +279,31 @@ def test_a_clock_that_is_set_loses_doubles_and_reorders_nothing(store: Store, mo
     found = store.assignment(hand.assignment.assignment_id)
     assert found is not None and found.status == "submitted"
     assert {r.step_idx: r.value for r in store.current_ratings(found.assignment_id)} == {0: 1.0, 1: -1.0}
+
+
+def test_what_is_decided_after_the_clock_was_set_back_counts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from storage import adjudication, clock
+    from storage.snapshots import SnapshotSpec, freeze
+
+    trace = make_trace()
+    rate(store, trace, "ann", (1, 0, -1))
+
+    def decide(value: float) -> None:
+        decision = adjudication.Decision(
+            DEFAULT_QUEUE, trace.trace_id, "correctness", 0, value, None, "boss", "The sum is wrong.", False
+        )
+        store.write(adjudication.decide, decision).result()
+
+    decide(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(clock, "utc_now", lambda: datetime.now(UTC).replace(tzinfo=None) + timedelta(days=400))
+        decide(0)
+    decide(-1)  # the clock is right again, 400 days before the decision that was made last
+    assert [d.value for d in store.read(lambda con: adjudication.current(con, DEFAULT_QUEUE))] == [-1]
+    every = store.read(lambda con: adjudication.decisions_on(con, DEFAULT_QUEUE, trace.trace_id, 0, "correctness"))
+    assert [d.value for d in every] == [-1, 0, 1]
+    info = freeze(store, store.folder / "snapshots", SnapshotSpec(), "boss")
+    rows = pq.read_table(
+        store.folder / "snapshots" / info.snapshot_id / "data.parquet", columns=["adjudicated"]
+    ).to_pylist()
+    assert [row["adjudicated"][0] for row in rows] == [-1]
