@@ -18,6 +18,7 @@ import sys
 import threading
 import webbrowser
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,9 @@ GRACE_S = 2
 # A rater reads for longer than uvicorn's 5 s between two answers: with those, every other rating would open a
 # connection anew, and a request sent in the moment the server closes is lost on its way.
 KEEP_ALIVE_S = 75
+# Threads that wait for the disk or for the writer. Of Python's own number (cores + 4) six raters who were waiting for their next item
+# held all, and nobody could read anything.
+WAITING = 32
 # Set before gradio or huggingface_hub is imported: no request leaves the machine.
 QUIET = {
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -108,6 +112,7 @@ def create_app(
 
             return store if store is not None else Store.open(folder)
 
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WAITING, thread_name_prefix="waiting"))
         services = await Services.open(
             data_dir, engines=engines, open_store=open_store, url=url_of(host, port), max_running=max_running,
             max_searches=max_searches,
