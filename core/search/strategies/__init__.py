@@ -13,6 +13,11 @@ STRATEGIES: dict[str, str] = {
     "linear": "linear:Linear",
     "best-of-n": "best_of:BestOf",
     "beam": "beam:Beam",
+    "dvts": "dvts:Dvts",
+    "lookahead": "lookahead:Lookahead",
+    "rebase": "rebase:Rebase",
+    "mcts": "mcts:Mcts",
+    "particles": "particles:Particles",
 }
 
 

@@ -1,6 +1,7 @@
 """Beam search over steps: every beam goes on in several ways, the best-scored of all stay (Snell et al. 2024, section 3.2).
 
-A beam that has ended keeps no place: it is a candidate for the answer, and the beams that go on are as many fewer. Equal beams are one.
+A beam that has ended is a candidate for the answer and is not grown again; the beams that go on are as many fewer. Equal beams are one.
+Where nothing of a depth can be gone on from, and nothing has ended, the beams before it are written to their ends in one go.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from core.search.base import Choice, Expand, State, param
+from core.search.strategies.steps import drop, ranked, to_the_end
 from core.search.tree import ROOT
 from core.search.voting import VOTES, Vote, candidates, decide
 
 
 @dataclass(frozen=True)
 class Beam:
-    """`width` beams, `branch` ways each; width × branch is the N that it is compared at."""
+    """`width` beams, `branch` ways each; width × branch is the N that it is compared at.
+
+    memo: `beams` to be grown or being grown, `grown` what has come of them, `ended` how many of them have, `depth`.
+    """
 
     NAME: ClassVar[str] = "beam"
     TITLE: ClassVar[str] = "Beam search"
@@ -29,44 +34,34 @@ class Beam:
 
     def ask(self, state: State) -> list[Expand]:
         memo = state.memo
-        if state.waiting:
+        if state.waiting or memo.get("over"):
             return []
-        if "beams" not in memo:
-            memo["beams"], memo["depth"] = [ROOT], 0
-            memo["grown"] = []
+        if not memo:
+            memo.update(beams=[ROOT], grown=[], ended=0, depth=0)
             return [Expand(ROOT, self.width * self.branch, "step")]
-        if memo["grown"]:  # a depth is complete
-            memo["beams"] = self._keep(state)
-            memo["grown"] = []
-            memo["depth"] += 1
-        if not memo["beams"]:
-            return []
+        kept = keep(state, self.width)
+        memo["depth"] += 1
+        if not kept:
+            memo["over"] = True
+            return [] if state.tree.leaves() else to_the_end(memo["beams"])
+        memo["beams"] = kept
         if memo["depth"] >= self.max_depth:
-            beams, memo["beams"] = memo["beams"], []
-            return [Expand(b, 1, "whole", label="ending") for b in beams]
-        beams, memo["beams"] = memo["beams"], []
-        return [Expand(b, self.branch, "step") for b in beams]
+            memo["over"] = True
+            return to_the_end(kept)
+        return [Expand(b, self.branch, "step") for b in kept]
 
     def tell(self, state: State, asked: Expand, nodes: list[int]) -> None:
-        state.memo["grown"] += [n for n in dict.fromkeys(nodes) if n not in state.memo["grown"]]
+        state.memo["grown"] += nodes
 
     def choose(self, state: State) -> Choice:
         return decide(candidates(state), self.vote)
 
-    def _keep(self, state: State) -> list[int]:
-        """The beams of the next depth; those that are left are marked."""
-        tree = state.tree
-        grown = [tree[n] for n in state.memo["grown"]]
-        ranked = sorted(grown, key=lambda n: (-(n.score or 0.0), n.id))
-        places = self.width - state.memo.get("ended", 0)
-        kept = []
-        for node in ranked:
-            if node.end in ("length", "empty") or places <= 0:
-                tree.mark(node.id, pruned=True)
-                continue
-            places -= 1
-            if node.ended:
-                state.memo["ended"] = state.memo.get("ended", 0) + 1
-            else:
-                kept.append(node.id)
-        return kept
+
+def keep(state: State, width: int) -> list[int]:
+    """The beams of the next depth, from memo's `grown`; one that has ended takes a place for good. What is left is marked."""
+    memo = state.memo
+    best = ranked(state.tree, memo["grown"])[: max(0, width - memo["ended"])]
+    memo["ended"] += sum(n.ended for n in best)
+    drop(state.tree, memo["grown"], [n.id for n in best])
+    memo["grown"] = []
+    return [n.id for n in best if not n.ended]

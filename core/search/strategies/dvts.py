@@ -1,0 +1,70 @@
+"""Diverse verifier tree search: the budget is split into subtrees that know nothing of each other (Beeching et al. 2024).
+
+Each subtree is a greedy search: several ways on, the best-scored one stays. No barrier: a subtree takes its next step
+as soon as it has been told of its last. Its draws are named after it alone, so what happens in another changes nothing here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from core.search.base import Choice, Expand, State, param
+from core.search.strategies.steps import ENDING, drop, ranked
+from core.search.tree import ROOT
+from core.search.voting import VOTES, Vote, candidates, decide
+
+
+@dataclass(frozen=True)
+class Dvts:
+    """`subtrees` × `branch` is the N that it is compared at.
+
+    memo, an entry for each subtree: `at` the node that it stands at, `depth` its steps, `do` what it is to do next ("step", "whole",
+    "" for nothing).
+    """
+
+    NAME: ClassVar[str] = "dvts"
+    TITLE: ClassVar[str] = "DVTS"
+    HELP: ClassVar[str] = "Independent subtrees, each keeping its best step: more diverse than one beam."
+    NEEDS_SCORER: ClassVar[bool] = True
+
+    subtrees: int = param(4, "Subtrees, independent of each other.", least=1, most=1024)
+    branch: int = param(4, "Ways on from a step, of which a subtree keeps the best.", least=1, most=1024)
+    max_depth: int = param(40, "Steps after which a subtree is made to end.", least=1, most=10_000)
+    vote: Vote = param("weighted", "How the answer is chosen from all finished texts.", one_of=VOTES)
+
+    def ask(self, state: State) -> list[Expand]:
+        memo = state.memo
+        if not memo:
+            memo.update(at=[ROOT] * self.subtrees, depth=[0] * self.subtrees, do=["step"] * self.subtrees)
+        out = []
+        for i, unit in enumerate(memo["do"]):
+            # The key seeds the draws: the subtree and its depth, and no path in the tree that they share.
+            key = f"subtree {i}/{memo['depth'][i]}/{unit}"
+            if unit == "step":
+                out.append(Expand(memo["at"][i], self.branch, "step", key=key))
+            elif unit == "whole":
+                out.append(Expand(memo["at"][i], label=ENDING, key=key))
+            memo["do"][i] = ""
+        return out
+
+    def tell(self, state: State, asked: Expand, nodes: list[int]) -> None:
+        tree, memo = state.tree, state.memo
+        if asked.unit == "whole" or not nodes:
+            return
+        i = int(asked.key.split("/")[0].removeprefix("subtree "))
+        found = ranked(tree, nodes)
+        if not found:  # nothing to go on from: the text so far is written to its end in one go
+            memo["do"][i] = "whole"
+            return
+        best = found[0]
+        memo["at"][i] = best.id
+        memo["depth"][i] += 1
+        # Two subtrees may stand at equal texts: what one leaves is not dropped while the other is there.
+        tree.mark(best.id, pruned=False)
+        drop(tree, [n for n in nodes if not tree[n].children], memo["at"])
+        if not best.ended:
+            memo["do"][i] = "step" if memo["depth"][i] < self.max_depth else "whole"
+
+    def choose(self, state: State) -> Choice:
+        return decide(candidates(state), self.vote)

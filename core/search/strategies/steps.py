@@ -1,0 +1,48 @@
+"""What the strategies that grow texts step by step have in common: which pieces count, in which order, and how a text is ended.
+
+A piece that ran into its length limit, or that is blank, is never gone on from. Knows no strategy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from core.search.base import Expand
+from core.search.tree import Node, Tree
+
+ENDING = "ending"  # the label of a text that is written to its end in one go
+
+
+def worth(node: Node) -> float:
+    """What a node is ranked by: the value that its strategy gave it, else its score; 0 where it was not scored."""
+    if node.value is not None:
+        return node.value
+    return node.score or 0.0
+
+
+def ranked(tree: Tree, nodes: Iterable[int]) -> list[Node]:
+    """The nodes that can be gone on from or have ended, each once, best first; among equals the first that came."""
+    usable = [tree[n] for n in dict.fromkeys(nodes) if tree[n].end in ("step", "eos")]
+    return sorted(usable, key=lambda n: (-worth(n), n.id))
+
+
+def drop(tree: Tree, nodes: Iterable[int], kept: Iterable[int]) -> None:
+    """Mark what is not kept. A finished answer stays: it was paid for, and votes."""
+    keep = set(kept)
+    for n in dict.fromkeys(nodes):
+        if n not in keep and not tree[n].ended:
+            tree.mark(n, pruned=True)
+
+
+def to_the_end(nodes: Iterable[int]) -> list[Expand]:
+    """Write these texts to their ends."""
+    return [Expand(n, label=ENDING) for n in nodes]
+
+
+def softmax(values: Sequence[float], temperature: float = 1.0) -> list[float]:
+    """exp(v / temperature), in shares that sum to 1."""
+    top = max(values)
+    raised = [math.exp((v - top) / temperature) for v in values]
+    total = sum(raised)
+    return [r / total for r in raised]
