@@ -53,16 +53,18 @@ class Dvts:
         if asked.unit == "whole" or not nodes:
             return
         i = int(asked.key.split("/")[0].removeprefix("subtree "))
+        # Two subtrees may stand at equal texts: what one leaves is not dropped while the other is there.
+        idle = [n for n in nodes if not tree[n].children]
         found = ranked(tree, nodes)
         if not found:  # nothing to go on from: the text so far is written to its end in one go
             memo["do"][i] = "whole"
+            drop(tree, idle, memo["at"])
             return
         best = found[0]
         memo["at"][i] = best.id
         memo["depth"][i] += 1
-        # Two subtrees may stand at equal texts: what one leaves is not dropped while the other is there.
         tree.mark(best.id, pruned=False)
-        drop(tree, [n for n in nodes if not tree[n].children], memo["at"])
+        drop(tree, idle, memo["at"])
         if not best.ended:
             memo["do"][i] = "step" if memo["depth"][i] < self.max_depth else "whole"
 

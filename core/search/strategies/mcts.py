@@ -83,6 +83,7 @@ class Mcts:
         for n in dict.fromkeys(nodes):
             if n not in usable:
                 close(tree, n, memo["closed"])
+                tree.mark(n, pruned=True)
 
     def choose(self, state: State) -> Choice:
         return decide(candidates(state), self.vote)

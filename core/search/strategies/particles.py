@@ -15,7 +15,7 @@ from random import Random
 from typing import ClassVar
 
 from core.search.base import Choice, Expand, State, param
-from core.search.strategies.steps import ENDING, softmax, to_the_end, worth
+from core.search.strategies.steps import ENDING, drop, softmax, to_the_end, worth
 from core.search.tree import ROOT
 from core.search.voting import VOTES, Vote, candidates, decide
 
@@ -46,6 +46,7 @@ class Particles:
         before = [p for p in memo["places"] if tree[p].open]
         finished = [p for p in memo["places"] if tree[p].ended]
         grown = [n for n in memo["grown"] if tree[n].end in ("step", "eos")]
+        drop(tree, set(memo["grown"]) - set(grown), ())
         memo.update(grown=[], round=memo["round"] + 1)
         self._draw(state, finished + grown)
         growing = Counter(p for p in memo["places"] if tree[p].open)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from core.search.base import Choice, Expand, State, param
-from core.search.strategies.steps import ENDING, ranked, softmax, worth
+from core.search.strategies.steps import ENDING, drop, ranked, softmax, worth
 from core.search.tree import ROOT
 from core.search.voting import VOTES, Vote, candidates, decide
 
@@ -42,19 +42,16 @@ class Rebase:
             memo.update(widths={ROOT: self.n}, grown=[], finished=0, depth=0)
             return [Expand(ROOT, self.n, "step")]
         frontier = [n for n in ranked(tree, memo["grown"]) if not n.ended]
+        grown, memo["grown"] = memo["grown"], []
         left = self.n - memo["finished"]
-        memo["grown"] = []
         memo["depth"] += 1
         if left <= 0 or not frontier:
             memo["over"] = True
-            for node in frontier:
-                tree.mark(node.id, pruned=True)
+            drop(tree, grown, ())
             return [] if tree.leaves() else self._grow(memo["widths"], to_the_end=True)
         widths = share_out(left, [worth(n) for n in frontier], self.balance)
-        for node, width in zip(frontier, widths, strict=True):
-            if not width:
-                tree.mark(node.id, pruned=True)
         memo["widths"] = {n.id: w for n, w in zip(frontier, widths, strict=True) if w}
+        drop(tree, grown, memo["widths"])
         memo["over"] = memo["depth"] >= self.max_depth
         return self._grow(memo["widths"], to_the_end=memo["over"])
 
