@@ -22,6 +22,10 @@ class Answers(Protocol):
         """Whether the response solves the problem; None where nobody knows the answer."""
         ...
 
+    def prepare(self, response: str) -> None:
+        """Do what takes long in judging a response, so that the two above answer at once. For a thread: an event loop must not wait."""
+        ...
+
 
 def _countdown(problem: Problem) -> Answers:
     from core.answers.countdown import CountdownAnswers
@@ -35,19 +39,63 @@ def _text(problem: Problem) -> Answers:
     return TextAnswers(problem)
 
 
-# A task by its name. What names none is looked at by `answers_for`.
-KINDS: dict[str, Callable[[Problem], Answers]] = {"countdown": _countdown, "text": _text}
+def _math(problem: Problem) -> Answers:
+    from core.answers.math import MathAnswers
+
+    return MathAnswers(problem)
+
+
+def _choice(problem: Problem) -> Answers:
+    from core.answers.choice import ChoiceAnswers
+
+    return ChoiceAnswers(problem)
+
+
+def _code(problem: Problem) -> Answers:
+    from core.answers.code import CodeAnswers
+
+    return CodeAnswers(problem)
+
+
+# A task by its name. What names none is looked at by `kind_of`.
+KINDS: dict[str, Callable[[Problem], Answers]] = {
+    "countdown": _countdown,
+    "math": _math,
+    "choice": _choice,
+    "code": _code,
+    "text": _text,
+}
 
 
 def answers_for(problem: Problem) -> Answers:
-    """By the problem's task; without one, the numbers game where the question is one of its own wordings, else text.
+    """By the problem's task; without one, by what it looks like (`kind_of`).
 
-    Raises ValueError for a task that there is not.
+    Raises ValueError for a task that there is not, and for a problem that its kind cannot be asked of.
     """
-    if problem.task:
-        if problem.task not in KINDS:
-            raise ValueError(f'there is no task "{problem.task}"; there is {", ".join(KINDS)}')
-        return KINDS[problem.task](problem)
-    from core.answers.countdown import asked_in_our_words
+    if problem.task and problem.task not in KINDS:
+        raise ValueError(f'there is no task "{problem.task}"; there is {", ".join(KINDS)}')
+    return KINDS[problem.task or kind_of(problem)](problem)
 
-    return KINDS["countdown" if asked_in_our_words(problem.prompt) else "text"](problem)
+
+def kind_of(problem: Problem) -> str:
+    """The numbers game in its own wordings; a program where there are tests; a choice where the question lists options and the
+    reference is one of their letters; mathematics where the reference is a number or LaTeX, or, without one, the question is; else text.
+    """
+    from core.answers.choice import options
+    from core.answers.countdown import asked_in_our_words
+    from core.answers.math import looks_mathematical
+
+    if asked_in_our_words(problem.prompt):
+        return "countdown"
+    if problem.meta.get("tests") or problem.meta.get("hidden_tests"):
+        return "code"
+    listed, answer = options(problem.prompt), problem.answer
+    if listed and (answer is None or answer.strip("()*. ").upper() in listed):
+        return "choice"
+    if answer is not None:
+        return "math" if looks_mathematical(answer) else "text"
+    return (
+        "math"
+        if any(mark in problem.prompt for mark in ("\\boxed", "\\frac", "\\(", "\\[")) or problem.prompt.count("$") >= 2
+        else "text"
+    )
