@@ -38,7 +38,11 @@ class Part:
 class _Asked:
     expand: Expand
     samples: dict[int, tuple[Sample, tuple[float, ...], Spent]] = field(default_factory=dict)
-    complete: bool = False
+    missing: int = 0  # will not come: the budget does not allow them
+
+    @property
+    def complete(self) -> bool:
+        return len(self.samples) + self.missing >= self.expand.k
 
 
 class Search:
@@ -99,11 +103,12 @@ class Search:
         self, part: Part, samples: Iterable[Sample], scores: Iterable[tuple[float, ...]], spent: Iterable[Spent],
         *, last: bool = False,
     ) -> list[Event]:  # fmt: skip
-        """The result of a part. last: no more of its expansion will come. Returns what is new to be seen."""
+        """The result of a part. last: no more of this part will come. Returns what is new to be seen."""
         asked = self._asked[part.expand.key]
-        for i, one in enumerate(zip(samples, scores, spent, strict=True)):
-            asked.samples[part.offset + i] = one
-        asked.complete = last or len(asked.samples) >= asked.expand.k
+        came = list(zip(samples, scores, spent, strict=True))
+        asked.samples |= {part.offset + i: one for i, one in enumerate(came)}
+        if last:
+            asked.missing += part.k - len(came)
         events: list[Event] = []
         # In the order of asking: what came early waits for what was asked before it.
         while self._asked and (first := next(iter(self._asked.values()))).complete:
@@ -113,7 +118,7 @@ class Search:
         return events
 
     def give_up(self, part: Part) -> list[Event]:
-        """The budget does not allow this part: what its expansion has is all it gets."""
+        """The budget does not allow this part: what else its expansion has is all it gets."""
         return self.told(part, (), (), (), last=True)
 
     def end(self, reason: str) -> list[Event]:
@@ -253,7 +258,7 @@ def replay(log: Iterable[Event]) -> tuple[Search, list[Event]]:
             shown += search.told(part, samples, scores, map(Spent.from_json, line["spent"]), last=line["last"])
             open_parts |= {(p.expand.key, p.offset): p for p in search.wanted()}
         elif line["type"] == "error":
-            shown.append(line)
+            shown.append({"type": "error", "error": line["error"]})
         elif line["type"] == "done":
             shown += search.end(line["reason"])
     search.want_again(list(open_parts.values()))
