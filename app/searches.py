@@ -368,7 +368,9 @@ class SearchManager:
             search, shown = replay(written)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BrokenLog(f"The log {found.path.name} of this search cannot be read: {error}.") from error
-        about = {"user": "", "created_at": utc_now(), **written[0], "evaluation": found.evaluation}
+        about = {"user": "", "created_at": utc_now(), **written[0]}
+        if found.evaluation:
+            about["evaluation"] = found.evaluation
         live = Live(search, about, before=logs.elapsed(written))
         live.events.append(about)
         for event in shown:

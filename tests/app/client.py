@@ -45,14 +45,14 @@ class Bench(httpx.AsyncClient):
         await self.events(run_id)
         return run_id
 
-    async def events(self, run_id: str, after: int | None = None) -> list[dict[str, Any]]:
-        """All events of a run, waiting for its end."""
-        async with self.watch(run_id, after=after) as stream:
+    async def events(self, run_id: str, after: int | None = None, noun: str = "runs") -> list[dict[str, Any]]:
+        """All events of a run (or a search), waiting for its end."""
+        async with self.watch(run_id, after=after, noun=noun) as stream:
             return [event async for event in stream]
 
     @asynccontextmanager
     async def watch(
-        self, run_id: str, *, after: int | None = None, last_event_id: int | None = None
+        self, run_id: str, *, after: int | None = None, last_event_id: int | None = None, noun: str = "runs"
     ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
         """Follow a run live; leaving the block hangs up."""
         queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -71,7 +71,7 @@ class Bench(httpx.AsyncClient):
             headers.append((b"last-event-id", str(last_event_id).encode()))
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "headers": headers,
-            "path": f"/api/runs/{run_id}/events", "raw_path": b"", "scheme": "http", "server": ("127.0.0.1", 7860),
+            "path": f"/api/{noun}/{run_id}/events", "raw_path": b"", "scheme": "http", "server": ("127.0.0.1", 7860),
             "query_string": b"" if after is None else f"after={after}".encode(), "client": ("127.0.0.1", 1),
             "root_path": "",
         }  # fmt: skip

@@ -20,6 +20,9 @@ PROMISED = {
     "GET /api/models", "GET /api/problems/random", "GET /api/problems/examples",
     "POST /api/runs", "GET /api/runs", "GET /api/runs/{run_id}", "GET /api/runs/{run_id}/events",
     "POST /api/runs/{run_id}/stop",
+    "GET /api/strategies", "POST /api/searches", "GET /api/searches", "GET /api/searches/{search_id}",
+    "GET /api/searches/{search_id}/events", "POST /api/searches/{search_id}/stop",
+    "GET /api/searches/{search_id}/nodes/{node}", "POST /api/searches/{search_id}/nodes/{node}/keep",
     "POST /api/imports", "POST /api/imports/ratings", "POST /api/imports/references",
     "GET /api/traces", "POST /api/traces", "GET /api/traces/{trace_id}", "GET /api/traces/{trace_id}/graph",
     "POST /api/traces/{trace_id}/forks", "GET /api/traces/{trace_id}/family",
@@ -78,7 +81,7 @@ async def test_every_route_is_listed_and_described(workbench: Opened) -> None:
 async def test_every_field_that_can_be_sent_is_described_or_has_an_example(workbench: Opened) -> None:
     async with workbench() as bench:
         schemas = (await bench.get("/api/openapi.json")).json()["components"]["schemas"]
-    for name in ("RunIn", "RatingsIn", "FreezeIn", "ExportIn", "JobIn", "NextIn", "ScoreIn", "RefineIn"):
+    for name in ("RunIn", "RatingsIn", "FreezeIn", "ExportIn", "JobIn", "NextIn", "ScoreIn", "RefineIn", "SearchIn"):
         assert schemas[name]["additionalProperties"] is False
         for field, schema in schemas[name]["properties"].items():
             assert schema.get("description") or schema.get("examples") or "default" in schema, (name, field)
