@@ -15,6 +15,7 @@ import typer
 
 from app.commands import ask as ask_command
 from app.commands import collect as collect_command
+from app.commands import eval as eval_command
 from app.commands import evaluate as evaluate_command
 from app.commands import flywheel as flywheel_command
 from app.commands import keep as keep_command
@@ -157,6 +158,7 @@ app.command("select")(synth_command.select)
 app.command("backup")(keep_command.backup)
 app.command("restore")(keep_command.restore)
 app.command("doctor")(keep_command.doctor)
+app.add_typer(eval_command.app, name="eval")
 app.add_typer(pocket_command.app, name="pocket")
 app.add_typer(queues_command.app, name="queues")
 app.add_typer(users_command.app, name="users")

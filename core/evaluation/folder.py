@@ -16,7 +16,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -43,7 +43,7 @@ class EvaluationError(ValueError):
 @dataclass(frozen=True)
 class Status:
     """Where an evaluation stands: finished searches of all. left_s: seconds, None while nobody can say. failed: searches that an
-    engine or a scorer broke off; they are missing in the results and are tried again when it goes on."""
+    engine or a scorer broke off; they are missing in the results and are tried again when it goes on. by: who runs it."""
 
     state: State = "stopped"
     done: int = 0
@@ -52,6 +52,7 @@ class Status:
     seconds: float = 0.0
     left_s: float | None = None
     error: str = ""
+    by: str = ""
     updated_at: str = ""
 
     @property
@@ -150,17 +151,20 @@ class Evaluation:
         kept = [r for r in found.values() if r.cell in order]
         return sorted(kept, key=lambda r: (r.index, order[r.cell], r.seed))
 
-    def status(self) -> Status:
-        """As its process last wrote it, corrected by whether that process lives."""
+    def written_status(self) -> Status:
+        """As its process last wrote it, whether that process lives or not."""
         try:
             row = json.loads((self.path / STATUS).read_text(encoding="utf-8"))
-            status = Status(**{f.name: row[f.name] for f in fields(Status) if f.name in row})
+            return Status(**{f.name: row[f.name] for f in fields(Status) if f.name in row})
         except (OSError, ValueError, TypeError):
-            status = Status(total=len(self.tasks))
+            return Status(total=len(self.tasks))
+
+    def status(self) -> Status:
+        """The same, corrected by whether its process lives."""
+        status = self.written_status()
         if status.state == "running" and not self.is_held():
-            return replace(
-                status, state="stopped", left_s=None, error="The process that ran it was killed; go on with it."
-            )
+            why = "What ran it ended before it was done; it can go on where it stands."
+            return replace(status, state="stopped", left_s=None, error=why)
         return status
 
     def write_status(self, status: Status) -> None:
@@ -234,6 +238,19 @@ def read(path: Path) -> Evaluation:
         raise EvaluationError(f"{path} is not the folder of an evaluation: it has no {PLAN}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EvaluationError(f"the evaluation in {path} cannot be read: {error}") from None
+
+
+def same(parent: Path, plan: Plan, problems: Sequence[Asked]) -> Evaluation | None:
+    """The newest evaluation in a folder of them that is of this very plan and these problems."""
+    wanted = problem_sets.sha256_of(problems)
+    for path in sorted(parent.glob(f"[!.]*/{PLAN}"), reverse=True):
+        try:
+            found = read(path.parent)
+        except EvaluationError:
+            continue
+        if not found.plan.difference(plan) and problem_sets.sha256_of(found.problems) == wanted:
+            return found
+    return None
 
 
 def whole_lines(path: Path) -> Iterator[dict[str, Any]]:

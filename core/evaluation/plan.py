@@ -85,7 +85,7 @@ class Cell:
 
     @property
     def cell_id(self) -> str:
-        """8 hex digits, the same in every evaluation that has this cell."""
+        """8 hex digits, made of what the cell is: the same in every evaluation that has it."""
         row = [self.model, self.strategy.name, dict(self.strategy.params), self.scorer, asdict(self.budget), self.pool]
         return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -104,7 +104,8 @@ class Cell:
 @dataclass(frozen=True)
 class Plan:
     """scorers: "none" or names that the application knows. n: answers a problem of which the curves over k are made, 0 for none.
-    budgets: of each search; one without a limit where none is given."""
+    budgets: of each search; one without a limit where none is given. executor: the model that writes what a planner planned; the
+    cell's own where none is named."""
 
     problems: str
     models: tuple[str, ...] = ("pocket",)
@@ -115,6 +116,7 @@ class Plan:
     n: int = 0
     limits: Limits = Limits()
     aggregation: Aggregation = "prod"
+    executor: str = ""
 
     def __post_init__(self) -> None:
         for name in ("models", "scorers", "budgets", "seeds"):
@@ -191,8 +193,9 @@ class Plan:
             given["n"] = _list([row["n"]], "n", int)[0]
         if "limits" in row:
             given["limits"] = _made(Limits, row["limits"], "limits")
-        if "aggregation" in row:
-            given["aggregation"] = row["aggregation"]
+        for name in ("aggregation", "executor"):
+            if name in row:
+                given[name] = _list([row[name]], name, str)[0]
         return cls(**given)
 
     @classmethod

@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TextIO
 
 from core.engines.base import EngineError
@@ -40,21 +40,23 @@ LEAST_DONE = 3
 
 async def run(
     evaluation: Evaluation, teams: Teams, scheduler: Scheduler, *, tell: Callable[[Status], None] = lambda status: None,
-    stop: asyncio.Event | None = None, user: str = "",
+    stop: asyncio.Event | None = None, user: str = "", by: str = "",
 ) -> Status:  # fmt: skip
-    """Do what is missing. `tell` hears of every finished search; `stop` ends it where it stands. Raises EvaluationError where another
-    process is at it; whatever else goes wrong is in the status that is returned."""
+    """Do what is missing. `tell` hears of every finished search; `stop` ends it where it stands; user: whose turn it is in the scheduler;
+    by: who runs it, for its status. Raises EvaluationError where another process is at it; whatever else goes wrong is in the status
+    that is returned."""
     with evaluation.held():
-        return await _Running(evaluation, teams, scheduler, tell, stop or asyncio.Event(), user).run()
+        return await _Running(evaluation, teams, scheduler, tell, stop or asyncio.Event(), user, by).run()
 
 
 class _Running:
     def __init__(
         self, evaluation: Evaluation, teams: Teams, scheduler: Scheduler, tell: Callable[[Status], None],
-        stop: asyncio.Event, user: str,
+        stop: asyncio.Event, user: str, by: str,
     ) -> None:  # fmt: skip
         self.evaluation, self.teams, self.scheduler, self.tell = evaluation, teams, scheduler, tell
-        self.stop, self.user = stop, user or f"evaluation {evaluation.eval_id}"
+        self.stop, self.by = stop, by
+        self.user = user or f"evaluation {evaluation.eval_id}"
         before = evaluation.status()
         done = {r.place for r in evaluation.results()}
         self.todo = [task for task in evaluation.tasks if task.place not in done]
@@ -77,9 +79,6 @@ class _Running:
                 await self._work(out)
             except (EngineError, ScorerError, ValueError) as error:
                 self.error = str(error)
-            except BaseException:  # cancelled from outside, or a bug of ours: what is on disk stays true
-                self._say("stopped", now=True)
-                raise
         if self.known + self.finished == self.total:
             state = "done"
         else:
@@ -92,6 +91,9 @@ class _Running:
             pair = task.cell.model, task.cell.scorer
             if pair not in self.ready:
                 team = await self.teams(*pair)
+                if self.evaluation.plan.executor:
+                    other = await self.teams(self.evaluation.plan.executor, NONE)
+                    team = replace(team, executor=other.solver)
                 if team.scorer is not None:  # its version is a hash of its weights: not in everybody's thread
                     await asyncio.to_thread(getattr, team.scorer, "version")
                 self.ready[pair] = team, await team.solver.marks()
@@ -173,7 +175,7 @@ class _Running:
     def _about(self, task: Task, team: Team) -> dict[str, Any]:
         """What a log says beside what the search itself knows."""
         return {
-            "evaluation": self.evaluation.eval_id, "cell": task.cell.cell_id, "model": task.cell.model,
+            "evaluation": self.evaluation.eval_id, "cell": task.cell.cell_id, "model": task.cell.model, "executor": self.evaluation.plan.executor,
             "scorer": "" if task.cell.scorer == NONE else task.cell.scorer,
             "scorer_version": team.scorer.version if team.scorer else "",
             "budget": asdict(task.cell.budget), "limits": asdict(self.evaluation.plan.limits),
@@ -190,7 +192,14 @@ class _Running:
         if state != "running" and not error and self.failed:
             error = f"{self.failed} searches were broken off by the model or the scorer; going on tries them again."
         status = Status(
-            state, self.known + self.finished, self.total, self.failed, self.seconds_before + elapsed, left, error
+            state,
+            self.known + self.finished,
+            self.total,
+            self.failed,
+            self.seconds_before + elapsed,
+            left,
+            error,
+            self.by,
         )
         if now or time.monotonic() - self.written >= STATUS_EVERY_S:
             self.written = time.monotonic()

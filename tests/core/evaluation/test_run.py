@@ -161,7 +161,7 @@ def test_a_status_of_a_dead_process_says_so(tmp_path: Path) -> None:
     made = evaluation(tmp_path / "e", strategies=["linear"])
     made.write_status(Status("running", 2, 6, 0, 3.0, 9.0))
     assert (made.status().state, made.status().left_s, made.status().resumable) == ("stopped", None, True)
-    assert "killed" in made.status().error
+    assert "can go on" in made.status().error
     (made.path / folder.STATUS).write_text("{")
     assert made.status() == Status(total=6)
 
