@@ -167,10 +167,10 @@ class _Live:
                     if left <= 0:
                         reason = "budget"
                         break
-                if self._dispatch():
-                    reason = "budget"
+                self._dispatch()
                 if not self.tasks:
                     if self.search.idle or not self.ready:
+                        reason = "budget" if self.search.short else "finished"
                         break
                     continue
                 done, _ = await asyncio.wait({*self.tasks, stopping}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
@@ -199,9 +199,8 @@ class _Live:
                 "one in tokens, or serve the model from a folder on this machine."
             )
 
-    def _dispatch(self) -> bool:
-        """Make the requests that the budget allows, in order. True when it has run out."""
-        ran_out = False
+    def _dispatch(self) -> None:
+        """Make the requests that the budget allows, in order."""
         while self.ready:
             part = self.ready[0]
             if self._full(part):
@@ -212,10 +211,9 @@ class _Live:
             request, tokens, flops = self._priced(part)
             if not self._fits(tokens, flops):
                 if self.tasks:
-                    return ran_out  # what is under way will give back what it did not use
+                    return  # what is under way will give back what it did not use
                 cut = self._cut_down(part)
                 if cut is None:
-                    ran_out = True
                     self.ready.popleft()
                     self._give_up(part)
                     self.ready.extend(self.search.wanted())
@@ -228,7 +226,6 @@ class _Live:
                 self.ready.popleft()
             task = asyncio.create_task(self._call(part, request))
             self.tasks[task] = tokens, flops
-        return ran_out
 
     def _full(self, part: Part) -> bool:
         """The response is as long as it may be: it ends here, and nobody is asked."""

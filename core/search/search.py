@@ -59,6 +59,7 @@ class Search:
         self.node_spent: dict[int, Spent] = {}
         self.choice: Choice | None = None
         self.reason = ""  # why it ended, "" while it has not
+        self.short = False  # something that was asked for could not be paid for
         self._asked: dict[str, _Asked] = {}  # in the order of asking
         self._counts: dict[tuple[str, str], int] = {}
         self._wanted: list[Part] = []
@@ -109,6 +110,7 @@ class Search:
         asked.samples |= {part.offset + i: one for i, one in enumerate(came)}
         if last:
             asked.missing += part.k - len(came)
+            self.short |= part.k > len(came)
         events: list[Event] = []
         # In the order of asking: what came early waits for what was asked before it.
         while self._asked and (first := next(iter(self._asked.values()))).complete:
