@@ -36,6 +36,28 @@ def follows(table: Mapping[str, Sequence[str]]) -> Says:
     return says
 
 
+def chance(number: int, ways: int = 4, ends: float = 0.3) -> Says:
+    """A model by its number. Some pieces are blank, some too long, some alike; at the tenth line it comes to an end."""
+
+    def says(prompt: str, written: str) -> Sequence[str]:
+        draw = Random(f"{number} {prompt} {written}")
+        if written.count("\n") >= 9:
+            return ("= 0",)
+        kinds = {"=": ends, "": 0.08, "long": 0.08, "step": 1 - ends - 0.16}
+
+        def piece() -> str:
+            kind = draw.choices(list(kinds), list(kinds.values()))[0]
+            if kind == "=":
+                return f"= {draw.randrange(4)}"
+            if kind == "":
+                return ""
+            return f"{'a' * 60 if kind == 'long' else draw.choice('abcdefgh')}@.{draw.randrange(10)}"
+
+        return [piece() for _ in range(draw.randint(1, ways))]
+
+    return says
+
+
 class Scripted:
     """Continuation i takes the i-th of the pieces that may follow, round and round; with `drawn`, its seed draws one. At temperature 0
     it is always the first. `late`: how long an answer takes, in turns of the loop, is drawn from it.
@@ -108,7 +130,7 @@ class AtSigns:
         return [Scored(tuple(map(self._of, item.steps)), sum(map(len, item.steps))) for item in items]
 
     def _of(self, step: str) -> float:
-        said = re.search(r"@([\d.]+)", step)
+        said = re.search(r"@(\.\d+)", step)
         return float(said.group(1)) if said else 1.0
 
     async def size(self) -> ModelSize:
@@ -128,7 +150,7 @@ def run(
     """Drive a search to its end."""
     limits = Limits(max_tokens=max_tokens, step_tokens=step_tokens)
     team = Team(model, scorer if scorer is not None else AtSigns())
-    return asyncio.run(Scheduler().run(one, team, budget, limits, log=log))
+    return asyncio.run(asyncio.wait_for(Scheduler().run(one, team, budget, limits, log=log), 30))
 
 
 def drawing(one: Search) -> str:
