@@ -66,7 +66,7 @@ class PrmScorer:
             self.family = families.named(family) if family else families.family_of(self.model_dir)
             families.read_config(self.model_dir)
             self.tokenizer = AutoTokenizer.from_pretrained(self.model_dir)
-            self.model, self._z_of = self.family.load(self.model_dir)
+            self.model, self.z_of = self.family.load(self.model_dir)
             self.family.encode(self.tokenizer, "", ["."])  # a tokenizer that does not fit is noticed now
         except (families.FamilyError, EncodingError) as error:
             raise ScorerError(str(error)) from error
@@ -103,7 +103,7 @@ class PrmScorer:
         read = [0] * len(traces)
         jobs: list[tuple[int, EncodedSteps]] = []
         for i, (prompt, texts) in enumerate(traces):
-            windows = self._windows(prompt, texts)
+            windows = self.windows(prompt, texts)
             jobs += [(i, window) for window in windows]
             read[i] = sum(len(window.ids) for window in windows)
         jobs.sort(key=lambda job: len(job[1].ids))
@@ -120,7 +120,8 @@ class PrmScorer:
             self._score_batch(batch, out)
         return out, read
 
-    def _windows(self, prompt: str, texts: Sequence[str]) -> list[EncodedSteps]:
+    def windows(self, prompt: str, texts: Sequence[str]) -> list[EncodedSteps]:
+        """What is read at once, every step scored in one of them. Raises ScorerError."""
         try:
             return self.family.windows(self.tokenizer, prompt, texts, self.max_tokens) if texts else []
         except EncodingError as error:
@@ -136,7 +137,7 @@ class PrmScorer:
             ids_BT[row, : len(window.ids)] = torch.tensor(window.ids)
         # Padding stands on the right of a causal model: nothing that is read here can see it, so no mask is needed.
         with torch.inference_mode():
-            good_BT = torch.sigmoid(self._z_of(ids_BT))
+            good_BT = torch.sigmoid(self.z_of(ids_BT))
         for row, (trace, window) in enumerate(batch):
             for offset, at in enumerate(window.separators):
                 out[trace][window.first + offset] = float(good_BT[row, at])

@@ -8,6 +8,8 @@ from typing import Any, Literal, Protocol
 
 from core.scoring.encoding import EncodedSteps, EncodingError
 
+# A forward pass that keeps nothing; a caller may say otherwise.
+ALONE: dict[str, Any] = {"use_cache": False}
 # How a server is asked: "labels" through pooling, "words" through the probability of the next token.
 Reads = Literal["labels", "words"]
 
@@ -17,7 +19,8 @@ class FamilyError(ValueError):
 
 
 class Family(Protocol):
-    """One family. `z_of` returns a function from token ids (B, T) to z (B, T); P(good) = sigmoid(z)."""
+    """One family. `load` gives z_of, a function from token ids (B, T) to z (B, T); P(good) = sigmoid(z). It hands further keyword
+    arguments (a cache, a mask, positions) to the transformer."""
 
     name: str
     title: str
@@ -39,7 +42,7 @@ class Family(Protocol):
         """Ids of the words for good and bad, where `reads` is "words"."""
         ...
 
-    def load(self, folder: Path) -> tuple[Any, Callable[[Any], Any]]:
+    def load(self, folder: Path) -> tuple[Any, Callable[..., Any]]:
         """The model (for its `config`) and z_of. Raises FamilyError."""
         ...
 
@@ -101,7 +104,7 @@ def one_id(tokenizer: Any, text: str, what: str) -> int:
 # ------------------------------------------------------------------------------------------------------------- models
 
 
-def load_labels(folder: Path) -> tuple[Any, Callable[[Any], Any]]:
+def load_labels(folder: Path) -> tuple[Any, Callable[..., Any]]:
     """A `*ForTokenClassification` with two labels (0 bad, 1 good): z = logit₁ − logit₀, so sigmoid(z) = softmax₁."""
     import torch
     from transformers import AutoModelForTokenClassification
@@ -110,14 +113,14 @@ def load_labels(folder: Path) -> tuple[Any, Callable[[Any], Any]]:
     if model.config.num_labels != 2:
         raise FamilyError(f"{folder} has {model.config.num_labels} labels; a step scorer has 2 (bad, good).")
 
-    def z_of(ids_BT: Any) -> Any:
-        logits_BT2 = model(input_ids=ids_BT, use_cache=False).logits
+    def z_of(ids_BT: Any, **how: Any) -> Any:
+        logits_BT2 = model(input_ids=ids_BT, **(ALONE | how)).logits
         return logits_BT2[..., 1] - logits_BT2[..., 0]
 
     return model, z_of
 
 
-def load_words(folder: Path, words: Callable[[Any], tuple[int, int]]) -> tuple[Any, Callable[[Any], Any]]:
+def load_words(folder: Path, words: Callable[[Any], tuple[int, int]]) -> tuple[Any, Callable[..., Any]]:
     """A causal language model that says one of two words: z = logit(good) − logit(bad) of the next token.
 
     Only the difference of the two rows of the output matrix is multiplied: no logits of a whole vocabulary are made.
@@ -131,8 +134,8 @@ def load_words(folder: Path, words: Callable[[Any], tuple[int, int]]) -> tuple[A
     row_D = head.weight[good] - head.weight[bad]
     bias = 0.0 if head.bias is None else head.bias[good] - head.bias[bad]
 
-    def z_of(ids_BT: Any) -> Any:
-        hidden_BTD = model.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state
+    def z_of(ids_BT: Any, **how: Any) -> Any:
+        hidden_BTD = model.base_model(input_ids=ids_BT, **(ALONE | how)).last_hidden_state
         return hidden_BTD @ row_D + bias
 
     return model, z_of

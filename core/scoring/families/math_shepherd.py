@@ -49,7 +49,7 @@ class _MathShepherd(Common):
             raise FamilyError("This tokenizer does not know + and - as tokens.")
         return good, bad
 
-    def load(self, folder: Path) -> tuple[Any, Callable[[Any], Any]]:
+    def load(self, folder: Path) -> tuple[Any, Callable[..., Any]]:
         return load_words(folder, self.words)
 
 

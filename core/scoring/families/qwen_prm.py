@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.scoring.encoding import EncodedSteps
-from core.scoring.families.base import Common, FamilyError, ids_of, load_body, one_id
+from core.scoring.families.base import ALONE, Common, FamilyError, ids_of, load_body, one_id
 
 SYSTEM = "Please reason step by step, and put your final answer within \\boxed{}."
 TAG = "<extra_0>"
@@ -33,7 +33,7 @@ class _QwenPrm(Common):
             at.append(len(ids) - 1)
         return EncodedSteps(ids, at)
 
-    def load(self, folder: Path) -> tuple[Any, Callable[[Any], Any]]:
+    def load(self, folder: Path) -> tuple[Any, Callable[..., Any]]:
         import torch
 
         body, heads = load_body(folder)
@@ -42,8 +42,8 @@ class _QwenPrm(Common):
             raise FamilyError(f"{folder} has no {missing[0]}: it is not a {self.title}.")
         w0, b0, w2, b2 = (heads[name] for name in HEAD)
 
-        def z_of(ids_BT: Any) -> Any:
-            hidden_BTD = body(input_ids=ids_BT, use_cache=False).last_hidden_state
+        def z_of(ids_BT: Any, **how: Any) -> Any:
+            hidden_BTD = body(input_ids=ids_BT, **(ALONE | how)).last_hidden_state
             inner_BTD = torch.relu(hidden_BTD @ w0.T + b0)
             return inner_BTD @ (w2[1] - w2[0]) + (b2[1] - b2[0])
 

@@ -51,7 +51,7 @@ class _RlhFlow(Common):
     def words(self, tokenizer: Any) -> tuple[int, int]:
         return one_id(tokenizer, GOOD, self.title), one_id(tokenizer, BAD, self.title)
 
-    def load(self, folder: Path) -> tuple[Any, Callable[[Any], Any]]:
+    def load(self, folder: Path) -> tuple[Any, Callable[..., Any]]:
         return load_words(folder, self.words)
 
 

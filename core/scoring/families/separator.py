@@ -30,7 +30,7 @@ class _Separator(Common):
     def windows(self, tokenizer: Any, prompt: str, step_texts: Sequence[str], max_tokens: int) -> list[EncodedSteps]:
         return encoding.encode_windows(tokenizer, prompt, step_texts, max_tokens)
 
-    def load(self, folder: Path) -> tuple[Any, Callable[[Any], Any]]:
+    def load(self, folder: Path) -> tuple[Any, Callable[..., Any]]:
         return load_labels(folder)
 
 

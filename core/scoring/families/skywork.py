@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.scoring.encoding import EncodedSteps
-from core.scoring.families.base import Common, FamilyError, ids_of, load_body, load_labels
+from core.scoring.families.base import ALONE, Common, FamilyError, ids_of, load_body, load_labels
 
 CONVERTED = "skywork_as_two_labels"  # in config.json: steps are still laid out as Skywork's
 WEIGHT, BIAS = "v_head.summary.weight", "v_head.summary.bias"
@@ -31,14 +31,14 @@ class _Skywork(Common):
             at.append(len(ids) - 1)
         return EncodedSteps(ids, at)
 
-    def load(self, folder: Path) -> tuple[Any, Callable[[Any], Any]]:
+    def load(self, folder: Path) -> tuple[Any, Callable[..., Any]]:
         if CONVERTED in (folder / "config.json").read_text(encoding="utf-8"):
             return load_labels(folder)
         body, heads = load_body(folder)
         weight_1D, bias_1 = _value_head(folder, heads)
 
-        def z_of(ids_BT: Any) -> Any:
-            hidden_BTD = body(input_ids=ids_BT, use_cache=False).last_hidden_state
+        def z_of(ids_BT: Any, **how: Any) -> Any:
+            hidden_BTD = body(input_ids=ids_BT, **(ALONE | how)).last_hidden_state
             return hidden_BTD @ weight_1D[0] + bias_1[0]
 
         return body, z_of

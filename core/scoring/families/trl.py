@@ -35,7 +35,7 @@ class _Trl(Common):
             at.append(len(ids) - 1)
         return EncodedSteps(ids, at)
 
-    def load(self, folder: Path) -> tuple[Any, Callable[[Any], Any]]:
+    def load(self, folder: Path) -> tuple[Any, Callable[..., Any]]:
         return load_labels(folder)
 
 
