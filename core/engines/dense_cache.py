@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+from core.memory import share
+
 if TYPE_CHECKING:
     import torch
 
-PARKED_BYTES = 256 << 20  # of the pocket model, 34,000 tokens
+# Of the machine's memory, and at most so much: of the pocket model's keys and values that is 139,000 tokens, the live texts of 40 searches
+# of 8 beams. With too little, searches that take turns push out each other's texts before they are gone on with.
+PARKED_SHARE, PARKED_BYTES = 16, 1 << 30
 
 
 def dense_rows(model: Any) -> Any:
@@ -108,8 +112,9 @@ def dense_rows(model: Any) -> Any:
 class Parked:
     """Keys and values of texts that a search may go on from, the last used last out. Knows the ids, not the text."""
 
-    def __init__(self, most_bytes: int = PARKED_BYTES) -> None:
-        self._most, self._bytes = most_bytes, 0
+    def __init__(self, most_bytes: int | None = None) -> None:
+        self._most = share(PARKED_SHARE, PARKED_BYTES) if most_bytes is None else most_bytes
+        self._bytes = 0
         self._kept: OrderedDict[tuple[int, ...], tuple[list[torch.Tensor], int]] = OrderedDict()
 
     def keep(self, ids: tuple[int, ...], kept: list[torch.Tensor]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from core.memory import share
 from core.scoring.encoding import EncodedSteps
 from core.scoring.prm import PrmScorer
 
@@ -56,7 +57,7 @@ class GrowingScorer:
 
     def __init__(self, scorer: PrmScorer, most_bytes: int | None = None) -> None:
         self.scorer = scorer
-        self._most = most_bytes if most_bytes is not None else kept_bytes()
+        self._most = share(SHARE, MOST_BYTES) if most_bytes is None else most_bytes
         self._bytes = 0
         self._steps: OrderedDict[Ids, _Known] = OrderedDict()
 
@@ -144,16 +145,6 @@ class GrowingScorer:
     def _forget(self) -> None:
         while self._bytes > self._most and self._steps:
             self._bytes -= self._steps.popitem(last=False)[1].bytes
-
-
-def kept_bytes() -> int:
-    """How much memory keys and values may take on this machine."""
-    import os
-
-    try:
-        return min(MOST_BYTES, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE)
-    except (ValueError, OSError, AttributeError):  # a system that does not say
-        return MOST_BYTES // 4
 
 
 def _batches(jobs: Sequence[_Job]) -> Iterator[list[_Job]]:

@@ -15,6 +15,7 @@ from core.engines.sampling import ModelSize
 from core.trace import Problem
 
 if TYPE_CHECKING:
+    from core.scoring.growing import GrowingScorer
     from core.scoring.prm import PrmScorer
 
 # Texts in one go: enough to fill a forward pass, short enough that what comes in between does not wait long.
@@ -33,10 +34,12 @@ class Item:
 
 @dataclass(frozen=True)
 class Scored:
-    """P(good) of each step, or one value for the whole; `tokens` is what it cost to say so, 0 for a rule."""
+    """P(good) of each step, or one value for the whole; `tokens` is what it cost to say so, 0 for a rule, after `known` others that
+    were read before and need not be again."""
 
     values: tuple[float, ...]
     tokens: int = 0
+    known: int = 0
 
 
 class Scorer(Protocol):
@@ -61,6 +64,7 @@ class PrmSearch:
 
     def __init__(self, scorer: PrmScorer, name: str = "prm") -> None:
         self.name, self._scorer = name, scorer
+        self._growing: GrowingScorer | None = None  # a search's texts grow by a step each
         self._waiting: list[tuple[Item, asyncio.Future[Scored]]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="search-scoring")
         self._task: asyncio.Task[None] | None = None
@@ -102,8 +106,12 @@ class PrmSearch:
 
     def _blocking(self, items: Sequence[Item]) -> list[Scored]:
         asked = [(item.problem.prompt, item.steps) for item in items]
-        values, tokens = self._scorer.score_counted(asked)
-        return [Scored(tuple(v), n) for v, n in zip(values, tokens, strict=True)]
+        if self._growing is None:
+            from core.scoring.growing import GrowingScorer
+
+            self._growing = GrowingScorer(self._scorer)
+        values, read = self._growing.score_counted(asked)
+        return [Scored(tuple(v), tokens, known) for v, (tokens, known) in zip(values, read, strict=True)]
 
 
 class CountdownOracle:
@@ -116,12 +124,13 @@ class CountdownOracle:
     version = "1"
 
     async def score(self, items: Sequence[Item]) -> list[Scored]:
-        return [Scored(self._values(item)) for item in items]
+        return [Scored(self.values(item)) for item in items]
 
     async def size(self) -> ModelSize | None:
         return None
 
-    def _values(self, item: Item) -> tuple[float, ...]:
+    def values(self, item: Item) -> tuple[float, ...]:
+        """One for each step that was read."""
         from core.run import TraceReader
         from core.tasks import countdown_text as words
         from core.tasks.countdown import alive
