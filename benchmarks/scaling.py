@@ -1,0 +1,219 @@
+"""Does compute at inference time buy answers? Measured on the pocket model, with a reward model that this project trained.
+
+    python -m benchmarks.scaling DIR
+
+Makes the reward model (traces of training questions, labelled by the exact oracle, a `prm` job), then runs evaluations as
+`worldline eval` does, two at a time, and says of each claim whether it holds, with intervals over problems. What is done is kept
+in DIR: the same call goes on. 4 numbers, questions that nothing was trained on, fixed seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from core.evaluation.figures import CellFigures, Figures
+    from core.evaluation.folder import Evaluation
+
+SEED = 1
+# The reward model: enough traces that its AUC no longer grows (training/recipes/prm.toml has the figures).
+QUESTIONS, PER_QUESTION = 150, 2
+STEPS = 40  # of a response, for the reward model's traces and for every search but the linear ones
+LINEAR = (5, 10, 20, 40, 60)
+POOL = 16
+WIDTHS = (2, 4, 8)
+# Scores of people's and oracles' steps say "good so far"; a search that turns back holds bad steps and may still be right.
+AGGREGATION = "last"
+
+
+def strategies(width: int) -> list[str]:
+    """Every strategy that grows with a width, at about `width` texts at once."""
+    return [
+        f"beam width={max(1, width // 2)} branch=2",
+        f"dvts subtrees={max(1, width // 2)} branch=2",
+        f"lookahead width={max(1, width // 2)} branch=2",
+        f"rebase n={width}",
+        f"mcts simulations={4 * width} branch=2",
+        f"particles n={width}",
+        f"best-of-n n={width} vote=weighted",
+    ]
+
+
+def plans(problems: int, prm: Path) -> dict[str, dict[str, Any]]:
+    """Evaluations by name, the longest first."""
+    common = {"problems": f"countdown:{problems}:4", "limits": {"max_steps": STEPS}, "aggregation": AGGREGATION}
+    judged = {**common, "scorers": [str(prm)]}
+    return {
+        "pool": {**judged, "strategies": [], "n": POOL},
+        **{f"width-{w}": {**judged, "strategies": strategies(w)} for w in sorted(WIDTHS, reverse=True)},
+        "optimal": {**judged, "strategies": ["compute-optimal"]},
+        "linear": {
+            "problems": f"countdown:{2 * problems}:4", "limits": {"max_steps": max(LINEAR)},
+            "strategies": [f"linear max_steps={n}" for n in LINEAR], "scorers": ["none"],
+        },
+    }  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------- reward model
+
+
+def reward_model(folder: Path) -> Path:
+    """The folder of the trained model, made if it is not there."""
+    from training import jobs
+    from training.flywheel import sampled
+    from training.labels import label_set, oracle
+    from training.labels.label_set import Labelled
+
+    note, data = folder / "prm.txt", folder / "data"
+    if note.exists():
+        return data / "jobs" / note.read_text() / "model"
+    questions = sampled.training_questions(QUESTIONS, SEED)
+    wanted = sampled.asks("scaling", questions, PER_QUESTION, SEED)
+    traces = sampled.generate(folder / "traces.jsonl", wanted, None, STEPS, 2, lambda share: _say("traces", share))
+    labelled = [Labelled(t, oracle.label(t)) for t in traces if t.steps]
+    settings = {"questions": QUESTIONS, "samples": PER_QUESTION, "steps": STEPS, "seed": SEED}
+    made = label_set.write(data / "snapshots", labelled, source="oracle:countdown", settings=settings)
+    job = jobs.create_job(data, "prm", made.name, [f"seed={SEED}"])
+    status = jobs.run_job(job, lambda s: _say("reward model", s.step / s.total_steps if s.total_steps else 0.0))
+    if status.state != "done":
+        raise RuntimeError(f"the job ended as {status.state}: {status.error}")
+    note.write_text(job.name)
+    return job / "model"
+
+
+# -------------------------------------------------------------------------------------------------------- evaluations
+
+
+def evaluate(folder: Path, wanted: dict[str, dict[str, Any]]) -> None:
+    """Run what is not done, two processes at a time: an engine uses one core."""
+    waiting = list(wanted)
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    while waiting or running:
+        while waiting and len(running) < 2:
+            name = waiting.pop(0)
+            plan = folder / f"{name}.json"
+            plan.write_text(json.dumps(wanted[name], indent=1))
+            running[name] = subprocess.Popen(
+                [sys.executable, "-m", "app.cli", "eval", "--plan", str(plan), "--out", str(folder / name), "--data", str(folder / "data")],
+                stdout=subprocess.DEVNULL, stderr=(folder / f"{name}.log").open("wb"),
+            )  # fmt: skip
+        for name, process in list(running.items()):
+            if process.poll() is not None:
+                del running[name]
+                if process.returncode:
+                    raise RuntimeError(f"{name} failed; {folder / f'{name}.log'} says why")
+                print(f"{name} done", file=sys.stderr, flush=True)
+        time.sleep(0.5)
+
+
+def figures_of(folder: Path) -> tuple[Evaluation, Figures]:
+    from core.evaluation.figures import figures
+    from core.evaluation.folder import read
+
+    evaluation = read(folder)
+    return evaluation, figures(evaluation)
+
+
+# ------------------------------------------------------------------------------------------------------------- report
+
+
+def report(folder: Path, names: Sequence[str]) -> str:
+    """The tables and what follows of them, as Markdown."""
+    lines: list[str] = []
+    found = {name: figures_of(folder / name) for name in names}
+    lines += ["| search | solved | 95 % | tokens | of them scorer | GFLOPs |", "|---|---|---|---|---|---|"]
+    for name in ("linear", *(f"width-{w}" for w in WIDTHS), "optimal"):
+        lines += [_row(cell) for cell in found[name][1].cells]
+    (curves,) = found["pool"][1].curves
+    lines += ["", "| answers | " + " | ".join(curves.methods) + " | tokens |", "|---" * (len(curves.methods) + 2) + "|"]
+    ks = [point.k for point in next(iter(curves.methods.values()))]
+    for i, k in enumerate(ks):
+        points = [method[i] for method in curves.methods.values()]
+        lines.append(f"| {k} | " + " | ".join(_share(p.value, p.ci) for p in points) + f" | {points[-1].tokens:,.0f} |")
+    return "\n".join([*lines, "", *_claims(found)])
+
+
+def _claims(found: dict[str, tuple[Evaluation, Figures]]) -> Iterator[str]:
+    """Each claim with what was measured of it."""
+    linear = [cell.accuracy or 0.0 for cell in found["linear"][1].cells]
+    yield f"* linear, {LINEAR[0]} to {LINEAR[-1]} steps: " + " → ".join(f"{a:.0%}" for a in linear) + _rises(linear)
+    for i, words in enumerate(strategies(WIDTHS[0])):
+        at = [found[f"width-{w}"][1].cells[i].accuracy or 0.0 for w in WIDTHS]
+        yield (
+            f"* {words.split()[0]}, widths {', '.join(map(str, WIDTHS))}: "
+            + " → ".join(f"{a:.0%}" for a in at)
+            + _rises(at)
+        )
+    (curves,) = found["pool"][1].curves
+    last = {name: points[-1] for name, points in curves.methods.items()}
+    one = curves.methods["pass"][0]
+    yield (
+        f"* one answer {one.value:.0%}; of {last['best'].k}: majority {last['majority'].value:.0%}, weighted {last['weighted'].value:.0%}, "
+        f"best score {last['best'].value:.0%}, any right {last['pass'].value:.0%}"
+    )
+    (optimal,) = found["optimal"][1].cells
+    equal = next((p for p in curves.methods["best"] if p.value >= (optimal.accuracy or 0.0)), None)
+    if equal is None:
+        yield f"* compute-optimal {optimal.accuracy:.0%} at {optimal.tokens:,.0f} tokens: more than best-of-{last['best'].k} reaches"
+    else:
+        yield (
+            f"* compute-optimal {optimal.accuracy:.0%} at {optimal.tokens:,.0f} tokens; best-of-N is as good with N = {equal.k}, "
+            f"{equal.tokens:,.0f} tokens: {optimal.tokens / equal.tokens:.2f} of them"
+        )
+
+
+def _rises(values: Sequence[float]) -> str:
+    return (
+        " (rises)"
+        if all(b >= a for a, b in itertools.pairwise(values)) and values[-1] > values[0]
+        else " (does not rise at every step)"
+    )
+
+
+def _row(cell: CellFigures) -> str:
+    flops = "–" if cell.flops is None else f"{cell.flops / 1e9:,.1f}"
+    return f"| {cell.strategy} | {_share(cell.accuracy, cell.ci)} | {cell.tokens:,.0f} | {cell.scorer_tokens:,.0f} | {flops} |".replace(
+        " (", " | ", 1
+    ).replace(")", "", 1)
+
+
+def _share(value: float | None, ci: tuple[float, float] | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.1%}" + ("" if ci is None else f" ({ci[0]:.0%}–{ci[1]:.0%})")
+
+
+def _say(what: str, share: float) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{what} {share:.0%}  ", end="" if share < 1 else "\n", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scaling", description=__doc__.splitlines()[0] if __doc__ else ""
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where everything is kept; the same call goes on")
+    parser.add_argument("--problems", type=int, default=60, help="of each search (default 60)")
+    asked = parser.parse_args()
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    prm = reward_model(asked.folder).resolve()
+    wanted = plans(asked.problems, prm)
+    evaluate(asked.folder, wanted)
+    text = report(asked.folder, list(wanted))
+    (asked.folder / "scaling.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+    print(f"\n{(time.monotonic() - began) / 60:.1f} minutes in this call", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
