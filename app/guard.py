@@ -167,7 +167,7 @@ class Measured:
     async def _measured(self, scope: Scope, receive: Receive) -> Receive:
         """Read the body up to its limit, then hand it on. Raises TooLarge before anything has looked into it."""
         path = scope["path"].rstrip("/")
-        limit = IMPORT_LIMIT if path in ("/api/traces", "/api/imports") else BODY_LIMIT
+        limit = IMPORT_LIMIT if path in ("/api/traces", "/api/imports", "/api/evals/problems") else BODY_LIMIT
         declared = Headers(scope=scope).get("content-length", "")
         size = int(declared) if declared.isdigit() else 0
         if size > DRAIN_LIMIT:

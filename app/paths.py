@@ -31,6 +31,11 @@ def searches_dir(data_dir: Path) -> Path:
     return data_dir / "searches"
 
 
+def evals_dir(data_dir: Path) -> Path:
+    """Evaluations, one folder each."""
+    return data_dir / "evals"
+
+
 def snapshots_dir(data_dir: Path) -> Path:
     """Frozen data sets, one folder each."""
     return data_dir / "snapshots"

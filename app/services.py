@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.evals import EvalManager
 from app.models import Models
 from app.paths import owner_file, runs_dir, token_file
 from app.people import People
@@ -37,6 +38,7 @@ class Services:
     scoring: Scoring
     runs: RunManager
     searches: SearchManager
+    evals: EvalManager
     refining: Refining
     people: People
     quality: Quality
@@ -63,16 +65,19 @@ class Services:
             await runs.open()
             searches = SearchManager(store, data_dir, models, on_trace=scoring.enqueue, max_running=max_searches)
             await searches.open()
+            evals = EvalManager(data_dir, models, searches)
+            await evals.open()
             scoring.open()
         except BaseException:
             store.close()
             _remove_owner(data_dir)
             raise
-        return cls(data_dir, store, models, scoring, runs, searches, Refining(store), people, Quality(store))
+        return cls(data_dir, store, models, scoring, runs, searches, evals, Refining(store), people, Quality(store))
 
     async def close(self) -> None:
         """Searches and runs first, so that what they have is stored; the store last."""
         try:
+            await self.evals.close()
             await self.searches.close()
             await self.runs.close()
             await self.refining.close()

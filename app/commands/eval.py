@@ -136,6 +136,7 @@ def evaluate(
             })  # fmt: skip
         asked = sets.load(wanted.problems)
         folder = data_folder(data)
+        wanted = _settled(wanted, folder)
         made = _folder(wanted, asked, out, folder)
         status = _run(made, _Teams(folder, asked, endpoint or [], api_key_env))
         _tell(made, status, as_json)
@@ -148,6 +149,21 @@ def _whole(text: str, option: str) -> list[int]:
         raise CannotDo(
             f"{option} is {text}; it must be whole numbers with commas between them, such as 0,1,2"
         ) from None
+
+
+def _settled(plan: Plan, data: Path) -> Plan:
+    """The reward model in use by its name: another may be in use when the same command goes on."""
+    from dataclasses import replace
+
+    from app.models import Models
+    from app.search_scorers import REWARD_MODEL
+
+    if REWARD_MODEL not in plan.scorers:
+        return plan
+    job = Models(data, {}).scorer_job
+    if job is None:
+        raise CannotDo(f"no reward model is in use in {data}; name the id of a job or a folder with --scorer")
+    return replace(plan, scorers=tuple(job if s == REWARD_MODEL else s for s in plan.scorers))
 
 
 def _folder(plan: Plan, asked: list[Asked], out: Path | None, data: Path) -> Evaluation:
@@ -240,7 +256,6 @@ class _Teams:
         return LocalEngine(None, model)
 
     def _scorer(self, name: str) -> Scorer | None:
-        from app.models import Models
         from app.search_scorers import NONE, ORACLE, REWARD_MODEL
         from core.scoring.prm import PrmScorer
         from core.search.scorers import CountdownOracle, PrmSearch
@@ -257,13 +272,6 @@ class _Teams:
                         f"{ORACLE} judges the numbers game only: problem {asked.index + 1}: {error}"
                     ) from error
             return CountdownOracle()
-        if name == REWARD_MODEL:
-            found = Models(self.data, {}).scorer_blocking()
-            if found is None:
-                raise CannotDo(
-                    f"no reward model is in use in {self.data}; name the id of a job or a folder with --scorer"
-                )
-            return PrmSearch(found[1], found[0])
         folder = self.data / "jobs" / name / "model"
         folder = folder if (folder / "config.json").exists() else Path(name)
         if not (folder / "config.json").exists():

@@ -1,0 +1,260 @@
+"""Evaluations of the server and of the terminal: run, watched, stopped, killed, gone on with, compared, taken away."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import app
+from core.evaluation import folder
+from storage import backup
+from storage.store import Store
+from tests.app.client import Bench
+from tests.app.conftest import Opened
+from tests.app.people import door
+from tests.app.scripted import WALK, ScriptedEngine
+
+ROOT = Path(__file__).parents[2]
+LINES = [
+    {"question": WALK.prompt, "level": 3},
+    {"problem": "Reach 24 from 4, 7, 8 and 8."},
+    {"prompt": "Reach 10 from 2, 3 and 4."},
+]
+PLAN = {
+    "models": ["scripted"],
+    "strategies": ["linear", "best-of-n n=2"],
+    "scorers": ["none", "countdown-oracle"],
+    "n": 3,
+}
+
+
+def jsonl(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+async def planned(bench: Bench, **more: Any) -> dict[str, Any]:
+    """A plan over three uploaded problems, the first of which the script solves."""
+    kept = await bench.post("/api/evals/problems?name=my%20set.jsonl", content=jsonl(LINES))
+    assert kept.status_code == 201 and kept.json()["problems"] == 3, kept.text
+    return {**PLAN, "problems": kept.json()["name"], **more}
+
+
+async def started(bench: Bench, **more: Any) -> dict[str, Any]:
+    answer = await bench.post("/api/evals", json={"plan": await planned(bench, **more), "name": "First"})
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+async def until(bench: Bench, eval_id: str, *states: str, done: int = 0) -> dict[str, Any]:
+    for _ in range(600):
+        row = (await bench.get(f"/api/evals/{eval_id}")).json()
+        if row["state"] in states and row["done"] >= done:
+            return row
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"it is {row}")
+
+
+@pytest.mark.anyio
+async def test_an_evaluation_runs_in_the_background_and_its_figures_lead_to_the_searches(workbench: Opened) -> None:
+    async with workbench() as bench:
+        plan = await planned(bench)
+        checked = (await bench.post("/api/evals/check", json={"plan": plan})).json()
+        assert (checked["problems"], checked["searches"], len(checked["cells"])) == (3, 18, 6)
+        made = await started(bench)
+        row = await until(bench, made["eval_id"], "done")
+        assert (row["done"], row["total"], row["failed"], row["name"], row["created_by"]) == (
+            18,
+            18,
+            0,
+            "First",
+            "local",
+        )
+        figures = (await bench.get(f"/api/evals/{made['eval_id']}/figures")).json()
+        assert [c["accuracy"] for c in figures["cells"]] == [pytest.approx(1 / 3)] * 6
+        scored = next(c for c in figures["curves"] if "oracle" in c["label"])
+        assert set(scored["methods"]) == {"pass", "majority", "weighted", "best"}
+        assert [p["k"] for p in scored["methods"]["pass"]] == [1, 2, 3]
+        found = (await bench.get(f"/api/evals/{made['eval_id']}/problems")).json()
+        first = found["problems"][0]
+        outcome = first["cells"][row["cells"][-1]["cell_id"]]
+        assert (first["prompt"], outcome["right"], outcome["tries"]) == (WALK.prompt, 1, 1)
+        search = (await bench.get(f"/api/searches/{outcome['searches'][0]}")).json()
+        assert (search["strategy"], search["right"], search["evaluation"]) == ("best-of-n", True, made["eval_id"])
+
+        a, b = row["cells"][0]["cell_id"], row["cells"][-1]["cell_id"]
+        compared = (await bench.get(f"/api/evals/{made['eval_id']}/comparison?a={a}&b={b}")).json()
+        assert (compared["both"], compared["neither"], compared["p"], compared["difference"]) == (1, 2, 1.0, 0.0)
+        report = await bench.get(f"/api/evals/{made['eval_id']}/files/report.md")
+        assert "33.3 %" in report.text
+        import polars as pl
+
+        table = pl.read_parquet(
+            io.BytesIO((await bench.get(f"/api/evals/{made['eval_id']}/files/results.parquet")).content)
+        )
+        assert table.height == 18 and table["right"].sum() == 6 and table["pool_right"].list.len().sum() == 18
+
+
+@pytest.mark.anyio
+async def test_a_restart_in_the_middle_goes_on_by_itself_and_does_nothing_twice(workbench: Opened) -> None:
+    engine = ScriptedEngine(gated=True, size=400)
+    async with workbench(engine) as bench:
+        made = await started(bench)
+        row = made
+        while not row["done"]:  # the answers end one after the other
+            engine.release(6)
+            await asyncio.sleep(0.02)
+            row = (await bench.get(f"/api/evals/{made['eval_id']}")).json()
+        assert row["state"] == "running" and row["done"] < 18
+    asked = len(engine.asked)
+    assert asked
+    again = ScriptedEngine()
+    async with workbench(again) as bench:
+        row = await until(bench, made["eval_id"], "done")
+        assert row["done"] == 18
+        figures = (await bench.get(f"/api/evals/{made['eval_id']}/figures")).json()
+        assert [c["accuracy"] for c in figures["cells"]] == [pytest.approx(1 / 3)] * 6
+        assert 0 < len(again.asked) < 36  # 6 pools of 3, 6 lines, 6 pairs
+
+
+@pytest.mark.anyio
+async def test_stop_go_on_and_a_model_that_fails(workbench: Opened) -> None:
+    engine = ScriptedEngine(gated=True)
+    async with workbench(engine) as bench:
+        made = await started(bench, strategies=["linear"], n=0, scorers=["none"])
+        there = f"/api/evals/{made['eval_id']}"
+        assert (await bench.post(f"{there}/resume")).status_code == 409
+        stopped = (await bench.post(f"{there}/stop")).json()
+        assert (stopped["state"], stopped["resumable"]) == ("stopped", True)
+        assert (await bench.post(f"{there}/stop")).status_code == 409
+        engine.gate = None
+        engine.fail_after = 3
+        assert (await bench.post(f"{there}/resume")).status_code == 200
+        failed = await until(bench, made["eval_id"], "failed")
+        assert failed["failed"] == 3 and "told to fail" in failed["error"]
+        engine.fail_after = None
+        await bench.post(f"{there}/resume")
+        assert (await until(bench, made["eval_id"], "done"))["error"] == ""
+        assert [e["state"] for e in (await bench.get("/api/evals")).json()] == ["done"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"problems": "countdown:0"}, "is no built-in set"),
+        ({"problems": "nowhere.jsonl"}, "There are no problems"),
+        ({"models": ["gpt"]}, 'There is no model "gpt"'),
+        ({"strategies": ["beam width=0"]}, 'Beam: "width" is 0; it must lie between'),
+        ({"strategies": ["beam"], "scorers": ["none"]}, "Beam needs a scorer"),
+        ({"strategies": [], "n": 0}, "nothing to run"),
+        ({"scorers": ["../jobs"]}, 'There is no scorer "../jobs"'),
+        ({"scorers": ["reward-model"]}, "No reward model is in use"),
+        ({"budgets": [{"tokens": -1}]}, "The budget of tokens is -1"),
+        ({"budgets": [{"euros": 1}]}, '"budgets" has no "euros"'),
+        ({"limits": {"temperature": 9}}, "between 0 and 5"),
+        ({"seeds": [0.5]}, '"seeds" holds'),
+        ({"speed": 1}, 'A plan has no "speed"'),
+    ],
+)  # fmt: skip
+async def test_a_plan_that_cannot_be_run_is_refused_in_a_sentence(
+    workbench: Opened, change: dict[str, Any], sentence: str
+) -> None:
+    async with workbench() as bench:
+        for path in ("/api/evals/check", "/api/evals"):
+            answer = await bench.post(path, json={"plan": {**PLAN, "problems": "countdown:2", **change}})
+            assert answer.status_code == 422 and sentence in answer.json()["error"], answer.text
+        assert (await bench.get("/api/evals")).json() == []
+
+
+@pytest.mark.anyio
+async def test_files_of_problems_are_refused_by_line_and_field_and_names_are_only_names(workbench: Opened) -> None:
+    async with workbench() as bench:
+        for rows, sentence in (
+            (b'{"question": "a?"}\n{"q": 1}\n', "x.jsonl:2: there is no question"),
+            (b"{", "x.jsonl:1: this is not JSON"), (b"\n", "holds no problem"), (b"\xff", "not text in UTF-8"),
+            (b'{"question": "a?", "task": "chess"}', 'x.jsonl:1: there is no task "chess"'),
+        ):  # fmt: skip
+            answer = await bench.post("/api/evals/problems?name=../../x.jsonl", content=rows)
+            assert answer.status_code == 422 and sentence in answer.json()["error"], answer.text
+        kept = await bench.post("/api/evals/problems?name=..%2F..%2Fowner.jsonl", content=jsonl(LINES))
+        name = kept.json()["name"]
+        assert name.startswith("owner-") and (await bench.get("/api/evals/problems")).json()["uploaded"] == [name]
+
+
+def test_only_admins_name_paths_where_others_log_in(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.jsonl"
+    secret.write_bytes(jsonl(LINES))
+    body = {"plan": {**PLAN, "problems": str(secret)}}
+    with door(tmp_path / "data") as bench:
+        refused = bench.ask("POST", "/api/evals/check", "researcher", json=body)
+        assert refused.status_code == 422 and "upload a file" in refused.json()["error"]
+        assert bench.ask("POST", "/api/evals/check", "admin", json=body).status_code == 200
+
+
+def test_evaluations_are_in_a_backup(store: Store, tmp_path: Path) -> None:
+    from core.evaluation.plan import Plan
+    from core.evaluation.problems import load
+
+    plan = Plan.from_json({"problems": "countdown:2", "n": 2})
+    made = folder.create(store.folder / "evals" / "01kaexr0v7m3p9d2k4c6h8n5qs", plan, load(plan.problems))
+    (made.path / folder.SEARCHES / "ab.jsonl").write_text("{}\n")
+    backup.write(backup.stream(store), tmp_path / "backup")
+    there = folder.read(tmp_path / "backup" / "evals" / made.path.name)
+    assert there.plan == plan and there.eval_id == made.eval_id
+    assert (there.path / folder.SEARCHES / "ab.jsonl").is_file()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Any:
+    with Store.open(tmp_path / "data") as opened:
+        yield opened
+
+
+@pytest.mark.slow
+def test_the_terminal_is_killed_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    """A real model and a real kill."""
+    command = [
+        "eval", "--problems", "countdown:4:3", "--strategy", "linear", "--strategy", "beam width=2 branch=2", "--scorer",
+        "countdown-oracle", "--n", "2", "--max-steps", "5", "--max-tokens", "300", "--out", str(tmp_path / "e"),
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app.cli", *command], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
+    )
+    results = tmp_path / "e" / folder.RESULTS
+    deadline = time.monotonic() + 120
+    while not (results.exists() and results.read_text().count("\n") >= 2) and process.poll() is None:
+        assert time.monotonic() < deadline, "no search was finished"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = results.read_text().splitlines()
+    assert before and folder.read(tmp_path / "e").status().state == "stopped"
+
+    runner = CliRunner()
+    done = runner.invoke(app, [*command, "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
+    assert (found["status"]["state"], found["status"]["done"]) == ("done", 12)
+    assert [c["searches"] for c in found["cells"]] == [4, 4, 4]
+    assert results.read_text().splitlines()[: len(before) - 1] == before[:-1]  # what was done was not done again
+    shown = runner.invoke(app, command)
+    assert shown.exit_code == 0 and "weighted@k" in shown.stdout and "pool of answers" in shown.stdout
+    a, b = (c["cell_id"] for c in found["cells"][1:])
+    compared = runner.invoke(app, ["eval", "compare", f"{tmp_path / 'e'}:{a}", b, "--problems"])
+    assert compared.exit_code == 0 and "McNemar" in compared.stdout, compared.output
+    other = runner.invoke(app, [*command[:-4], "--max-tokens", "301", *command[-2:]])
+    assert other.exit_code == 1 and 'holds another evaluation: "limits"' in other.stderr
+    wrong = runner.invoke(app, ["eval", "compare", f"{tmp_path / 'e'}:nothing", b])
+    assert wrong.exit_code == 1 and 'no cell "nothing"' in wrong.stderr
