@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from core.trace import Problem
 
 
 class Answers(Protocol):
-    """The answers to one problem. Plain and picklable."""
+    """The answers to one problem. Plain and picklable. SLOW: judging one may take long, and `prepare` does so beforehand."""
+
+    SLOW: ClassVar[bool]
 
     def canonical(self, response: str) -> str:
         """The answer of a response in the form in which equal answers are equal; "" where none can be read."""

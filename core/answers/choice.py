@@ -6,6 +6,7 @@ Knows the options where the question lists them, so that their words are answers
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 from core.answers.extract import LONGEST, answer_text, boxed, last_line, said
 from core.trace import Problem
@@ -40,6 +41,8 @@ def options(prompt: str) -> dict[str, str]:
 
 class ChoiceAnswers:
     """Of one problem."""
+
+    SLOW: ClassVar[bool] = False
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem

@@ -16,7 +16,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from core.answers.extract import answer_text, key_of
 from core.answers.sandbox import Limits, Ran, run
@@ -111,6 +111,8 @@ def program_of(response: str) -> str:
 
 class CodeAnswers:
     """Of one problem. Results are remembered for all: a program is run once."""
+
+    SLOW: ClassVar[bool] = True
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 from core.formats.steiner_tokens import REASONING_END
 from core.tasks import countdown_text as words
@@ -22,6 +23,8 @@ def asked_in_our_words(prompt: str) -> bool:
 
 class CountdownAnswers:
     """Of one question. What a response says it found is its answer; what its steps did decides."""
+
+    SLOW: ClassVar[bool] = False
 
     def __init__(self, problem: Problem) -> None:
         words.understand(problem.prompt)  # raises ValueError with a sentence

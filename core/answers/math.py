@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from typing import ClassVar
 
 from core.answers import math_process
 from core.answers.extract import claimed, key_of
@@ -65,6 +66,8 @@ def shown(value: Fraction) -> str:
 
 class MathAnswers:
     """Of one problem. Safe to pickle; a copy goes on with the names that were given so far."""
+
+    SLOW: ClassVar[bool] = True
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem

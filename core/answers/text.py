@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from core.trace import Problem
 
 
@@ -17,6 +19,8 @@ def after_thinking(response: str) -> str:
 
 class TextAnswers:
     """Of one problem."""
+
+    SLOW: ClassVar[bool] = False
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem

@@ -8,6 +8,7 @@ for those under way, and is cut down to what fits when there are none. Knows no 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
@@ -55,6 +56,7 @@ class Scheduler:
 
     def __init__(self, width: int = WIDTH) -> None:
         self.width = width
+        self.begun = 0  # searches
         self._lanes: dict[int, _Lane] = {}
 
     async def run(
@@ -86,14 +88,17 @@ class _Lane:
     def __init__(self, width: int, engine: Sampler) -> None:
         self.width, self.free = width, width
         self.engine = engine  # held, so that its id stays its own
-        self._waiting: OrderedDict[str, deque[tuple[int, asyncio.Future[None]]]] = OrderedDict()
+        self._waiting: OrderedDict[str, list[tuple[int, int, int, asyncio.Future[None]]]] = OrderedDict()
+        self._arrivals = 0
 
     @asynccontextmanager
-    async def places(self, user: str, wanted: int) -> AsyncIterator[None]:
-        """So many places, when it is the user's turn."""
+    async def places(self, user: str, wanted: int, search: int) -> AsyncIterator[None]:
+        """So many places, when it is the user's turn. search: of a user's searches the one that began first goes first: what it needs of
+        the engine's cache is there still, and it ends the sooner."""
         wanted = min(wanted, self.width)
         turn = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(user, deque()).append((wanted, turn))
+        self._arrivals += 1
+        heapq.heappush(self._waiting.setdefault(user, []), (search, self._arrivals, wanted, turn))
         self._pump()
         try:
             await turn
@@ -113,15 +118,15 @@ class _Lane:
     def _pump(self) -> None:
         while self._waiting:
             user, queue = next(iter(self._waiting.items()))
-            while queue and queue[0][1].cancelled():
-                queue.popleft()
+            while queue and queue[0][3].cancelled():
+                heapq.heappop(queue)
             if not queue:
                 del self._waiting[user]
                 continue
-            wanted, turn = queue[0]
+            _, _, wanted, turn = queue[0]
             if wanted > self.free:
                 return
-            queue.popleft()
+            heapq.heappop(queue)
             self.free -= wanted
             turn.set_result(None)
             self._waiting.move_to_end(user)
@@ -144,6 +149,8 @@ class _Live:
     ) -> None:  # fmt: skip
         self.scheduler, self.search, self.team, self.budget, self.limits = scheduler, search, team, budget, limits
         self.user, self.log, self.show, self.stop = user, log, show, stop
+        scheduler.begun += 1
+        self.number = scheduler.begun
         self.ready: deque[Part] = deque()
         self.tasks: dict[asyncio.Task[_Result], tuple[int, float]] = {}  # with what is reserved: tokens, FLOPs
         self.spent = search.settled  # told or not
@@ -295,15 +302,26 @@ class _Live:
 
     async def _call(self, part: Part, request: SampleRequest) -> _Result:
         sampler = self.team.sampler(part)
-        async with self.scheduler.lane(sampler).places(self.user, part.k):
+        async with self.scheduler.lane(sampler).places(self.user, part.k, self.number):
             started = time.monotonic()
             sampled = await sampler.sample(request)
             seconds = time.monotonic() - started
         size = self.size if sampler is self.team.solver else await sampler.size()
         spent = of_call(sampled, size, seconds)
+        await self._judge(part, sampled)
         if not self._scores(part):
             return _Result(part, list(sampled.samples), [()] * len(spent), spent)
         return await self._scored(part, sampled, spent, request)
+
+    async def _judge(self, part: Part, sampled: Sampled) -> None:
+        """What takes long in judging answers (tests, algebra) is done here in a thread; where they are told, nobody may wait."""
+        state = self.search.state
+        if not (part.expand.answers and state.answers.SLOW):
+            return
+        before = "" if part.expand.prompt else state.tree.text(part.expand.node)
+        texts = dict.fromkeys(before + s.text for s in sampled.samples if s.end == "eos")
+        for text in texts:
+            await asyncio.to_thread(state.answers.prepare, text)
 
     async def _scored(self, part: Part, sampled: Sampled, spent: list[Spent], request: SampleRequest) -> _Result:
         """Equal continuations are scored once, empty steps not at all."""
@@ -330,7 +348,7 @@ class _Live:
         for n, (i, one) in enumerate(zip(first, scored, strict=True)):
             flops: float | None = 0.0
             if one.tokens:
-                flops = None if self.scorer_size is None else self.scorer_size.flops(one.tokens, 0)
+                flops = None if self.scorer_size is None else self.scorer_size.flops(one.tokens, one.known)
             spent[i] += Spent(scorer=one.tokens, scorer_flops=flops, seconds=0.0 if n else seconds)
         return _Result(part, list(sampled.samples), scores, spent)
 

@@ -73,9 +73,11 @@ class Search:
         return found
 
     def want_again(self, parts: list[Part]) -> None:
-        """Parts that were handed out and never came back."""
-        live = [p for p in parts if p.expand.key in self._asked]
-        self._wanted = live + self._wanted
+        """Parts that were handed out and never came back. They are asked for in the order in which they were: a budget goes to the
+        first of them."""
+        order = {key: i for i, key in enumerate(self._asked)}
+        live = [p for p in parts if p.expand.key in order]
+        self._wanted = sorted([*live, *self._wanted], key=lambda p: (order[p.expand.key], p.offset))
 
     @property
     def idle(self) -> bool:
@@ -184,8 +186,9 @@ class Search:
         results = [asked.samples[i] for i in sorted(asked.samples)]
         known = len(tree)
         nodes = tree.grow(
-            expand.node, tuple(sample for sample, _, _ in results), label=expand.label, prompt=expand.prompt
-        )
+            expand.node, tuple(sample for sample, _, _ in results), label=expand.label, prompt=expand.prompt,
+            answers=expand.answers,
+        )  # fmt: skip
         for node, (_, scores, spent) in zip(nodes, results, strict=True):
             self.node_spent[node] = self.node_spent.get(node, Spent()) + spent
             self.spent += spent
@@ -214,8 +217,8 @@ class Search:
             "id": n.id, "parent": n.parent, "path": n.path, "text": n.text, "end": n.end, "label": n.label,
             "prompt": n.prompt, "count": n.count, "tokens": n.tokens, "score": n.score, "value": n.value,
             "visits": n.visits, "pruned": n.pruned, "chosen": n.chosen,
-            "answer": self.state.answers.canonical(self.state.tree.text(node)) if n.ended else None,
-            "right": self.state.answers.right(self.state.tree.text(node)) if n.ended else None,
+            "answer": self.state.answers.canonical(self.state.tree.text(node)) if n.ended and n.answers else None,
+            "right": self.state.answers.right(self.state.tree.text(node)) if n.ended and n.answers else None,
             "ledger": self.node_spent.get(node, Spent()).to_json(),
         }  # fmt: skip
 

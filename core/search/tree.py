@@ -24,7 +24,7 @@ class Node:
     path: the node's place, "0.1.3": the fourth child of the second child of the first; the root's is "". fresh: the text answers
     `prompt` anew instead of going on from the parent's. count: how many equal continuations it stands for. tokens: generated for it,
     its duplicates included. score in [0, 1], higher is better; step_scores are those of all steps up to here. value: what a strategy
-    makes of it (a mean of rollouts, say), None where score is all there is.
+    makes of it (a mean of rollouts, say), None where score is all there is. answers: false for a plan or a critique, which is no answer.
     """
 
     id: int
@@ -36,6 +36,7 @@ class Node:
     label: str = ""
     fresh: bool = False
     prompt: str = ""
+    answers: bool = True
     count: int = 1
     tokens: int = 0
     score: float | None = None
@@ -73,7 +74,9 @@ class Tree:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tree) and self.nodes == other.nodes
 
-    def grow(self, parent: int, samples: tuple[Sample, ...], *, label: str = "", prompt: str = "") -> list[int]:
+    def grow(
+        self, parent: int, samples: tuple[Sample, ...], *, label: str = "", prompt: str = "", answers: bool = True
+    ) -> list[int]:
         """Add continuations; equal ones become one node that counts them. Returns a node for each sample, in order.
 
         prompt: the samples answer this instead of going on from the parent.
@@ -92,7 +95,8 @@ class Tree:
                 path = f"{above.path}.{len(above.children)}" if above.path else str(len(above.children))
                 self.nodes.append(
                     Node(
-                        at, parent, path, sample.text, sample.ids, end, label, bool(prompt), prompt, tokens=sample.tokens
+                        at, parent, path, sample.text, sample.ids, end, label, bool(prompt), prompt, answers,
+                        tokens=sample.tokens,
                     )
                 )  # fmt: skip
                 above.children.append(at)
@@ -149,7 +153,7 @@ class Tree:
 
     def leaves(self) -> list[Node]:
         """Answers that were finished, in the order in which they came."""
-        return [n for n in self.nodes if n.ended]
+        return [n for n in self.nodes if n.ended and n.answers]
 
 
 def _end(end: PieceEnd) -> NodeEnd:

@@ -30,7 +30,11 @@ class Candidate:
 def candidates(state: State, among: Sequence[int] | None = None) -> list[Candidate]:
     """All finished answers of a search, or those that end in `among`, in the order in which they came."""
     nodes: list[Node] = state.tree.leaves() if among is None else [state.tree[n] for n in dict.fromkeys(among)]
-    return [Candidate(n.id, state.answers.canonical(state.tree.text(n.id)), n.score, n.count) for n in nodes if n.ended]
+    return [
+        Candidate(n.id, state.answers.canonical(state.tree.text(n.id)), n.score, n.count)
+        for n in nodes
+        if n.ended and n.answers
+    ]
 
 
 def decide(found: Sequence[Candidate], vote: Vote) -> Choice:
