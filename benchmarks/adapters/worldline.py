@@ -1,0 +1,52 @@
+"""Worldline: all problems through one scheduler, as a server or `worldline eval` runs them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from benchmarks.adapters import Outcome, Server, Task
+
+
+class Worldline:
+    NAME = "worldline"
+
+    def setup(self, server: Server) -> None:
+        from core.engines.openai_api import OpenAIEngine
+
+        self.engine = OpenAIEngine(server.endpoint, server.model)
+
+    async def best_of_n(self, task: Task) -> Outcome:
+        return await self._all(task, "best-of-n", n=task.budget, vote="best")
+
+    async def beam(self, task: Task) -> Outcome:
+        branch = task.budget // task.width
+        return await self._all(task, "beam", width=task.width, branch=branch, max_depth=task.max_steps, vote="best")
+
+    async def particles(self, task: Task) -> Outcome:
+        return await self._all(task, "particles", n=task.budget, max_depth=task.max_steps, vote="best")
+
+    async def _all(self, task: Task, name: str, **params: Any) -> Outcome:
+        from core.search.scheduler import Limits, Scheduler, Team
+        from core.search.scorers import CountdownOracle
+        from core.search.search import Search
+        from core.search.strategies import make
+        from core.trace import Problem
+
+        team, scheduler = Team(self.engine, CountdownOracle()), Scheduler()
+        limits = Limits(max_tokens=task.response_tokens, step_tokens=task.step_tokens, max_steps=task.max_steps)
+        marks = await self.engine.marks()
+        searches = [
+            Search(Problem.ask(prompt), make(name, params), seed=task.seed + i, marks=marks, aggregation="last")
+            for i, prompt in enumerate(task.prompts)
+        ]
+        await asyncio.gather(*(scheduler.run(search, team, limits=limits) for search in searches))
+        failed = next((s for s in searches if s.reason != "finished"), None)
+        if failed is not None:
+            raise RuntimeError(f"a search ended as {failed.reason}")
+        nodes = [s.choice.node if s.choice else None for s in searches]
+        texts = tuple("" if n is None else s.state.tree.text(n) for s, n in zip(searches, nodes, strict=True))
+        return Outcome(texts, sum(s.spent.generated for s in searches))
+
+    async def close(self) -> None:
+        await self.engine.close()
