@@ -22,6 +22,7 @@ from app.commands import keep as keep_command
 from app.commands import label as label_command
 from app.commands import lineage as lineage_command
 from app.commands import pocket as pocket_command
+from app.commands import probe as probe_command
 from app.commands import queues as queues_command
 from app.commands import serve as serve_command
 from app.commands import synth as synth_command
@@ -159,6 +160,7 @@ app.command("backup")(keep_command.backup)
 app.command("restore")(keep_command.restore)
 app.command("doctor")(keep_command.doctor)
 app.add_typer(eval_command.app, name="eval")
+app.command("probe")(probe_command.probe)
 app.add_typer(pocket_command.app, name="pocket")
 app.add_typer(queues_command.app, name="queues")
 app.add_typer(users_command.app, name="users")

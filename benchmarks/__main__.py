@@ -1,4 +1,5 @@
-"""Run all benchmarks, or those named: `python -m benchmarks [engine] [tree] [ratings] [paint] [implicit] [reading] [proxy] [keys] [synthesis] [training] [rl] [--data DIR]`."""
+"""Run all benchmarks, or those named: `python -m benchmarks [engine] [tree] [ratings] [paint] [implicit] [reading] [proxy] [keys] [synthesis] [training] [rl] [--data DIR]`;
+`python -m benchmarks against` compares with other libraries."""
 
 from __future__ import annotations
 
@@ -15,6 +16,10 @@ MEASURES_DATA = ("implicit",)  # whose `measure` takes the folder of --data
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["against"]:  # has options of its own, and needs other libraries' environments
+        from benchmarks.against import main as against
+
+        return against(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(ALL)}; all without")
     parser.add_argument("--data", type=Path, help="folder with data sets that are not part of the repository")
