@@ -65,16 +65,24 @@ class GenerativeJudge:
 
     async def score(self, prompt: str, step_texts: Sequence[str], seed: int = 0) -> list[float]:
         """P(good) a step. Raises ScorerError when no sample can be read, EngineError when the engine fails."""
-        steps = "\n\n".join(f"Step {i}: {text.strip()}" for i, text in enumerate(step_texts, 1))
-        question = PROMPT.format(problem=prompt, steps=steps)
-        texts = await asyncio.gather(*(self._one(question, seed + i) for i in range(self.samples)))
-        said = [v for v in (verdicts(text, len(step_texts)) for text in texts) if v is not None]
-        if not said:
+        values, _ = await self.score_counted(prompt, step_texts, seed)
+        if values is None:
             raise ScorerError(
                 f"{self.engine.model} gave no verdict on the {len(step_texts)} steps in {self.samples} samples; a judge must be a "
                 "model that can write critiques."
             )
-        return [sum(v[i] for v in said) / len(said) for i in range(len(step_texts))]
+        return values
+
+    async def score_counted(
+        self, prompt: str, step_texts: Sequence[str], seed: int = 0
+    ) -> tuple[list[float] | None, int]:
+        """The same, None where no sample can be read, and how many tokens were read and written."""
+        steps = "\n\n".join(f"Step {i}: {text.strip()}" for i, text in enumerate(step_texts, 1))
+        question = PROMPT.format(problem=prompt, steps=steps)
+        found = await asyncio.gather(*(self._one(question, seed + i) for i in range(self.samples)))
+        said = [v for v in (verdicts(text, len(step_texts)) for text, _ in found) if v is not None]
+        values = [sum(v[i] for v in said) / len(said) for i in range(len(step_texts))] if said else None
+        return values, sum(tokens for _, tokens in found)
 
     def score_many(self, traces: Sequence[tuple[str, Sequence[str]]]) -> list[list[float]]:
         """The same for many solutions, all in flight; for a thread without an event loop."""
@@ -84,6 +92,11 @@ class GenerativeJudge:
 
         return asyncio.run(every())
 
-    async def _one(self, question: str, seed: int) -> str:
+    async def _one(self, question: str, seed: int) -> tuple[str, int]:
         sampling = Sampling(temperature=self.temperature, seed=seed, max_tokens=self.max_tokens)
-        return "".join([chunk.text async for chunk in self.engine.stream(GenerateRequest(question, sampling))])
+        text, written, read = "", 0, 0
+        async for chunk in self.engine.stream(GenerateRequest(question, sampling)):
+            text += chunk.text
+            written += chunk.tokens
+            read = chunk.prompt_tokens or read
+        return text, written + read

@@ -73,6 +73,11 @@ class ServedPrm:
 
     def score_many(self, traces: Sequence[tuple[str, Sequence[str]]]) -> list[list[float]]:
         """The same for many traces, several in flight."""
+        return self.score_counted(traces)[0]
+
+    def score_counted(self, traces: Sequence[tuple[str, Sequence[str]]]) -> tuple[list[list[float]], list[int]]:
+        """The same, and how many tokens were read for each trace."""
+        tokens = [0] * len(traces)
         out = [[math.nan] * len(texts) for _, texts in traces]
         jobs: list[tuple[int, EncodedSteps]] = []
         for i, (prompt, texts) in enumerate(traces):
@@ -81,11 +86,12 @@ class ServedPrm:
             except EncodingError as error:
                 raise ScorerError(str(error)) from error
             jobs += [(i, window) for window in windows]
+            tokens[i] = sum(len(window.ids) for window in windows)
         read = self._labels if self.family.reads == "labels" else self._words
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for (i, window), values in zip(jobs, pool.map(read, [w for _, w in jobs]), strict=True):
                 out[i][window.first : window.first + len(values)] = values
-        return out
+        return out, tokens
 
     def close(self) -> None:
         self._client.close()

@@ -20,7 +20,7 @@ from core.engines.base import EngineError, Sampling
 from core.engines.sampling import ModelSize, Sample, Sampled, Sampler, SampleRequest
 from core.scoring.prm import ScorerError
 from core.search.ledger import Budget, Spent, of_call
-from core.search.scorers import Item, Scorer
+from core.search.scorers import Costly, Item, Scorer
 from core.search.search import Event, Part, Search, result_event
 
 # Continuations under way at once in one engine. vLLM's own batch is wider; beyond this its queue only grows.
@@ -259,14 +259,16 @@ class _Live:
         )  # fmt: skip
         # A token is at least a byte of the question, so this is above what the tokenizer will make of it.
         before = len(request.prompt.encode()) + 64 + len(written) + len(expand.insert.encode())
-        scored = (before + most) * k if self._scores(part) else 0
+        scorer = self.team.scorer
+        judged = scorer.at_most(before + most) if isinstance(scorer, Costly) else before + most
+        scored = judged * k if self._scores(part) else 0
         flops = 0.0
         if self.size is not None:
             flops += self.size.flops(before, 0) + k * self.size.flops(most, before)
         if scored and self.scorer_size is not None:
-            flops += k * self.scorer_size.flops(before + most, 0)
-        reads = self.scorer_size is not None or self.team.scorer is None or scored == 0
-        return request, most * k + (scored if reads and self.scorer_size is not None else 0), flops
+            flops += k * self.scorer_size.flops(judged, 0)
+        counts = self.scorer_size is not None or isinstance(scorer, Costly)
+        return request, most * k + (scored if counts else 0), flops
 
     def _scores(self, part: Part) -> bool:
         return self.team.scorer is not None and part.expand.score
@@ -328,6 +330,7 @@ class _Live:
         assert self.team.scorer is not None
         search = self.search
         fresh: dict[tuple[str, str], int] = {}
+        written = "" if part.expand.prompt else search.state.tree.text(part.expand.node)
         items: list[Item] = []
         first: list[int] = []  # which sample an item stands for
         for i, sample in enumerate(sampled.samples):
@@ -336,7 +339,8 @@ class _Live:
             if key in fresh or not steps or not sample.text.strip():
                 continue
             fresh[key] = len(items)
-            items.append(Item(search.state.problem, steps, (*request.written, *sample.ids), sample.end == "eos"))
+            ids = (*request.written, *sample.ids)
+            items.append(Item(search.state.problem, steps, ids, sample.end == "eos", written + sample.text))
             first.append(i)
         started = time.monotonic()
         scored = await self.team.scorer.score(items) if items else []

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from core.engines.sampling import ModelSize
 from core.trace import Problem
@@ -24,12 +24,19 @@ AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Item:
-    """A response to judge: its steps as they were cut, and the same as token ids of the solver."""
+    """A response to judge: its steps as they were cut, and the same as token ids of the solver. `response`: all of it, with what
+    follows the thinking."""
 
     problem: Problem
     steps: tuple[str, ...]
     ids: tuple[int, ...] = ()
     ended: bool = False
+    response: str = ""
+
+    @property
+    def text(self) -> str:
+        """The response, or its steps where it was not given."""
+        return self.response or "".join(self.steps)
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,15 @@ class Scorer(Protocol):
 
     async def size(self) -> ModelSize | None:
         """None: nothing to count (a rule), or unknown."""
+        ...
+
+
+@runtime_checkable
+class Costly(Protocol):
+    """A scorer that spends more tokens than a text has."""
+
+    def at_most(self, tokens: int) -> int:
+        """Tokens that it can cost to judge a text of so many."""
         ...
 
 
