@@ -11,8 +11,9 @@ import asyncio
 import hashlib
 import logging
 import re
+import time
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ class _Running:
     evaluation: Evaluation
     status: Status
     stop: asyncio.Event
+    before: float  # seconds that it took before it was at work here
+    started: float = field(default_factory=time.monotonic)
     task: asyncio.Task[None] | None = None
 
 
@@ -153,7 +156,7 @@ class EvalManager:
     def status_blocking(self, evaluation: Evaluation) -> Status:
         running = self._running.get(evaluation.eval_id)
         if running is not None and running.task is not None and not running.task.done():
-            return running.status
+            return replace(running.status, seconds=running.before + time.monotonic() - running.started)
         return evaluation.status()
 
     async def figures(self, evaluation: Evaluation) -> dict[str, Any]:
@@ -240,7 +243,7 @@ class EvalManager:
 
     def _start(self, evaluation: Evaluation) -> None:
         status = replace(evaluation.status(), state="running", error="", failed=0, left_s=None)
-        running = self._running[evaluation.eval_id] = _Running(evaluation, status, asyncio.Event())
+        running = self._running[evaluation.eval_id] = _Running(evaluation, status, asyncio.Event(), status.seconds)
         running.task = asyncio.create_task(self._run(running), name=f"evaluation-{evaluation.eval_id}")
 
     async def _run(self, running: _Running) -> None:

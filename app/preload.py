@@ -28,6 +28,7 @@ PAGES = {
     "/ui/quality": "quality",
     "/ui/data": "data",
     "/ui/train": "train",
+    "/ui/evaluate": "evaluate",
     "/ui/accounts": "accounts",
 }
 _IMPORT = re.compile(r'^import [^;]*?from "\./([\w-]+\.js)";', re.MULTILINE)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from app.pages import accounts, compare, data, quality, queues, rate, solve, train
+from app.pages import accounts, compare, data, evaluate, quality, queues, rate, solve, train
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 UI_PATH = "/ui"
 # In the order of the navigation. Each says the least ROLE of those who may open it.
-PAGES = (solve, rate, compare, queues, quality, data, train, accounts)
+PAGES = (solve, rate, compare, queues, quality, data, train, evaluate, accounts)
 # Gradio looks a thousand times a second whether one of its events has come, for 6 % of a core; our pages have none.
 QUEUE_LOOKS_S = 1.0
 

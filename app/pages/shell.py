@@ -13,6 +13,7 @@ SHEETS = (
     "reading",
     "refine",
     "asking",
+    "search",
     "theme",
     "pages",
     "rate",
@@ -21,6 +22,7 @@ SHEETS = (
     "queues",
     "quality",
     "data",
+    "evaluate",
     "accounts",
 )
 

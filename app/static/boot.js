@@ -2,7 +2,7 @@
 
 import { arrived } from "./account.js";
 
-const PAGES = { solve: "./solve.js", rate: "./rate.js", compare: "./compare.js", queues: "./queues.js", quality: "./quality.js", data: "./data.js", train: "./train.js", accounts: "./accounts.js" };
+const PAGES = { solve: "./solve.js", rate: "./rate.js", compare: "./compare.js", queues: "./queues.js", quality: "./quality.js", data: "./data.js", train: "./train.js", evaluate: "./evaluate.js", accounts: "./accounts.js" };
 const started = new WeakSet();
 
 /** A page measures itself as it starts (a list has no height, and cannot be scrolled, before its sheet is in force). Gradio adds

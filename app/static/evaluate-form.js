@@ -1,0 +1,143 @@
+// The form of a new evaluation: problems, models, scorers, strategies with their parameters as the server describes them, budgets.
+// What it comes to is asked of the server as it is filled in. Knows no evaluation that runs.
+
+import { get, post } from "./api.js";
+import { $, h, number, plural } from "./dom.js";
+
+const CHECK_AFTER_MS = 400; // of silence
+const LIMITS = ["temperature", "top_p", "max_tokens", "step_tokens", "max_steps"];
+
+export async function evaluationForm(root, started) {
+  const at = (id) => $(`[data-id="${id}"]`, root);
+  const form = at("form");
+  const [{ strategies, scorers, aggregations }, models, sets] = await Promise.all([get("/api/strategies"), get("/api/models"), get("/api/evals/problems")]);
+  const known = new Map(strategies.map((s) => [s.name, s]));
+  const chosen = []; // {strategy, element}
+
+  at("sets").replaceChildren(...[...sets.built_in, ...sets.uploaded].map((s) => h("option", { value: s })));
+  at("models").replaceChildren(...models.map((m, i) => tick("model", m.id, m.name, m.note, i === 0)));
+  at("scorers").replaceChildren(...scorers.map((s) => tick("scorer", s.name, s.title, s.help, s.name === "none", !s.ready)));
+  at("add").replaceChildren(...strategies.map((s) => h("option", { value: s.name, title: s.help }, s.title)));
+  at("aggregation").replaceChildren(...aggregations.map((a) => h("option", {}, a)));
+  at("executor").replaceChildren(h("option", { value: "" }, "the same model"), ...models.map((m) => h("option", { value: m.id }, m.name)));
+
+  function tick(name, value, words, title, checked, disabled = false) {
+    return h("label", { class: "check", title }, h("input", { type: "checkbox", name, value, checked, disabled }), disabled ? `${words} (not there)` : words);
+  }
+
+  function add(name) {
+    const strategy = known.get(name);
+    if (!strategy) return;
+    const one = { strategy };
+    one.element = h("li", { class: "eval-strategy" }, h("div", { class: "head" }, h("b", {}, strategy.title), h("button", { type: "button", class: "quiet", "aria-label": `Remove ${strategy.title}`, onclick: () => drop(one) }, "×")),
+      h("small", { class: "muted" }, strategy.help), h("div", { class: "fields" }, strategy.parameters.map((p) => field(p))));
+    chosen.push(one);
+    at("strategies").append(one.element);
+  }
+
+  function drop(one) {
+    chosen.splice(chosen.indexOf(one), 1);
+    one.element.remove();
+    at("add").focus();
+    checkSoon();
+  }
+
+  function field(p) {
+    const words = p.name.replaceAll("_", " ");
+    const more = { name: p.name, dataset: { kind: p.kind } };
+    if (p.kind === "bool") return h("label", { class: "check", title: p.help }, h("input", { type: "checkbox", ...more, checked: p.default }), words);
+    if (p.kind === "choice") {
+      const select = h("select", more, p.one_of.map((v) => h("option", { value: String(v) }, String(v))));
+      select.value = String(p.default);
+      return h("label", { title: p.help }, words, select);
+    }
+    if (p.kind === "text") return h("label", { title: p.help }, words, h("input", { type: "text", ...more, value: p.default }));
+    return h("label", { title: p.help }, words, h("input", { type: "number", ...more, value: p.default, min: p.least, max: p.most, step: p.kind === "int" ? 1 : "any" }));
+  }
+
+  /** Only what differs from the defaults, so that names stay short. */
+  function params({ strategy, element }) {
+    const found = {};
+    for (const p of strategy.parameters) {
+      const input = element.querySelector(`[name="${p.name}"]`);
+      const value = p.kind === "bool" ? input.checked : p.kind === "choice" ? p.one_of.find((v) => String(v) === input.value) : p.kind === "text" ? input.value : input.value === "" ? p.default : Number(input.value);
+      if (value !== p.default) found[p.name] = value;
+    }
+    return found;
+  }
+
+  /** "1000, 4000" -> [1000, 4000]; what is no number is left for the server to refuse by name. */
+  const numbers = (id) => at(id).value.split(",").map((s) => s.trim()).filter(Boolean).map((s) => (Number.isFinite(Number(s)) ? Number(s) : s));
+  const ticked = (name) => [...form.querySelectorAll(`[name="${name}"]:checked`)].map((e) => e.value);
+  const numeric = (id) => (at(id).value === "" ? "" : Number(at(id).value));
+
+  function plan() {
+    const budgets = ["tokens", "flops", "seconds"].flatMap((unit) => numbers(`budget-${unit}`).map((value) => ({ [unit]: value })));
+    return {
+      problems: at("problems").value.trim(), models: ticked("model"), scorers: ticked("scorer"), strategies: chosen.map((one) => ({ name: one.strategy.name, params: params(one) })),
+      n: numeric("n"), seeds: numbers("seeds"), budgets: budgets.length ? budgets : [{}], limits: Object.fromEntries(LIMITS.map((name) => [name, numeric(name)])),
+      aggregation: at("aggregation").value, executor: at("executor").value,
+    };
+  }
+
+  function said(kind, text) {
+    at("check").className = `said ${kind}`;
+    at("check").textContent = text;
+  }
+
+  let timer = null;
+  let turn = 0;
+  function checkSoon() {
+    clearTimeout(timer);
+    timer = setTimeout(check, CHECK_AFTER_MS);
+  }
+
+  async function check() {
+    const mine = ++turn;
+    try {
+      const found = await post("/api/evals/check", { plan: plan() });
+      if (mine === turn) said("muted", `${plural(found.problems, "problem")} × ${plural(found.cells.length, "cell")}: ${number(found.searches)} searches. First: ${found.first[0]}`);
+    } catch (error) {
+      if (mine === turn) said("bad", error.message);
+    }
+  }
+
+  form.addEventListener("input", checkSoon);
+  form.addEventListener("change", checkSoon);
+  at("new").addEventListener("toggle", () => at("new").open && checkSoon());
+  at("add-go").addEventListener("click", () => {
+    add(at("add").value);
+    checkSoon();
+  });
+  at("file").addEventListener("change", async () => {
+    const [file] = at("file").files;
+    if (!file) return;
+    at("upload-said").textContent = `Sending ${file.name} …`;
+    try {
+      const kept = await post(`/api/evals/problems?${new URLSearchParams({ name: file.name.slice(-200) })}`, file, { raw: true });
+      at("upload-said").textContent = `${plural(kept.problems, "problem")} kept as ${kept.name}.`;
+      at("problems").value = kept.name;
+      at("sets").append(h("option", { value: kept.name }));
+      checkSoon();
+    } catch (error) {
+      at("upload-said").textContent = error.message;
+    }
+  });
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    turn += 1; // a check under way has nothing to say any more
+    clearTimeout(timer);
+    at("go").disabled = true;
+    try {
+      const made = await post("/api/evals", { plan: plan(), name: at("name").value.trim() });
+      said("muted", "It has started.");
+      await started(made);
+    } catch (error) {
+      said("bad", error.message);
+    } finally {
+      at("go").disabled = false;
+    }
+  });
+  add("linear");
+  if (at("new").open) checkSoon();
+}

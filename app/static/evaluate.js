@@ -1,0 +1,121 @@
+// The Evaluate page: start an evaluation, watch it, stop it, go on with it, and read what came of it. It belongs to the server.
+
+import { ApiError, get, poll, post } from "./api.js";
+import { $, duration, h, notice, number, param, plural, say, setParams, when } from "./dom.js";
+import { evaluationForm } from "./evaluate-form.js";
+import { Results } from "./evaluate-results.js";
+
+const EVERY_MS = 2000;
+const FIGURES_EVERY_MS = 4000; // figures of large pools take a second to make
+const STATES = { running: ["▶", "running"], stopped: ["■", "stopped"], failed: ["✗", "failed"], done: ["✓", "done"] };
+
+export async function mount(root) {
+  const at = (id) => $(`[data-id="${id}"]`, root);
+  const notices = at("notices");
+  let evals = [];
+  let current = null; // {id, key, results, shownAt, shownDone}
+  const failed = (key, error) => {
+    if (!(error instanceof ApiError)) console.error(error);
+    notice(notices, key, "error", error.message);
+  };
+
+  async function load() {
+    evals = await get("/api/evals");
+    notice(notices, "list", "error", null);
+    // Made anew only when something changed, or a press would be lost and the focus with it.
+    const key = JSON.stringify([current?.id, evals.map((e) => [e.eval_id, e.state, e.done])]);
+    const list = at("list");
+    if (list.dataset.key !== key) {
+      const focus = list.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+      list.dataset.key = key;
+      list.replaceChildren(evals.length ? h("ul", { class: "joblist" }, evals.map(row)) : h("p", { class: "muted" }, "Nothing has been evaluated yet."));
+      if (focus) list.querySelector(`[data-key="${focus}"]`)?.focus();
+    }
+    if (!current) {
+      const wanted = evals.find((e) => e.eval_id === param("eval")) ?? evals[0];
+      if (param("eval") && !evals.some((e) => e.eval_id === param("eval"))) notice(notices, "gone", "warn", `There is no evaluation ${param("eval").slice(0, 40)} here.`);
+      if (wanted) show(wanted.eval_id, false);
+      else nothing();
+    }
+    await draw();
+  }
+
+  function row(e) {
+    const where = e.state === "running" ? `${number(e.done)} of ${number(e.total)}` : plural(e.problems, "problem");
+    return h("li", {}, h("button", { type: "button", dataset: { key: e.eval_id }, "aria-current": current?.id === e.eval_id ? "true" : null, onclick: () => show(e.eval_id) },
+      chip(e.state), h("span", { class: "grow" }, e.name, h("small", {}, `${when(e.created_at)} · ${where} · ${plural(e.cells.length, "cell")}`))));
+  }
+
+  function chip(state) {
+    const [glyph, word] = STATES[state] ?? ["?", state];
+    return h("span", { class: `state-chip ${state}` }, h("span", { "aria-hidden": "true" }, glyph), word);
+  }
+
+  function nothing() {
+    at("new").open = true;
+    at("right").replaceChildren(h("section", { class: "wl-card wl-empty" }, h("p", {}, "Choose problems, strategies and budgets, and see what each token buys: accuracy against cost, with intervals."),
+      h("p", { class: "muted" }, "What is evaluated in the terminal (worldline eval) appears here as well.")));
+  }
+
+  function show(id, push = true) {
+    if (current?.id === id) return;
+    setParams({ eval: id }, { push });
+    const host = h("div", { class: "eval-results" });
+    current = { id, key: "", results: new Results(host, { id, evals: () => evals, failed }), shownAt: 0, shownDone: -1 };
+    at("right").replaceChildren(h("section", { class: "wl-card", "aria-label": "Evaluation" }, h("div", { class: "job-head", dataset: { id: "head" } }), h("p", { class: "muted", dataset: { id: "sub" } }),
+      h("div", { class: "job-meter", role: "progressbar", "aria-label": "Progress", dataset: { id: "bar" } }, h("span", {})), h("div", { dataset: { id: "error" } })), host);
+    draw().catch((e) => failed("eval", e));
+    load().catch((e) => failed("list", e));
+  }
+
+  async function draw() {
+    const mine = current;
+    const e = evals.find((one) => one.eval_id === mine?.id);
+    if (!e) return;
+    const key = `${e.state} ${e.resumable}`;
+    if (mine.key !== key) {
+      mine.key = key;
+      const act = (path, words, kind) => h("button", { type: "button", class: kind, onclick: (event) => command(path, event.target) }, words);
+      const file = (name, words) => h("a", { class: "button secondary", href: `/api/evals/${e.eval_id}/files/${name}`, download: "" }, words);
+      at("head").replaceChildren(h("h2", {}, e.name), chip(e.state), h("div", { class: "actions" },
+        e.state === "running" ? act("stop", "Stop", "danger") : null, e.resumable ? act("resume", "Go on", "primary") : null, file("results.parquet", "Parquet"), file("report.md", "Report")));
+    }
+    const left = e.state === "running" ? (e.left_s === null ? " · time left not known yet" : ` · about ${duration(e.left_s)} left`) : "";
+    at("sub").textContent = `${plural(e.problems, "problem")} of ${e.plan.problems} · ${number(e.done)} of ${plural(e.total, "search", "searches")} done · ${duration(e.seconds)}${left}${e.failed ? ` · ${number(e.failed)} broken off` : ""}`;
+    const share = e.total ? e.done / e.total : 0;
+    at("bar").setAttribute("aria-valuenow", Math.round(100 * share));
+    at("bar").firstChild.style.width = `${100 * share}%`;
+    if (at("error").textContent !== e.error) at("error").replaceChildren(e.error ? h("p", { class: `wl-notice ${e.state === "failed" ? "error" : "warn"}`, role: e.state === "failed" ? "alert" : null }, h("span", { class: "text" }, e.error)) : "");
+    const ended = e.state !== "running";
+    // What is being read is not taken from under the eyes, except for the last word.
+    const due = e.done !== mine.shownDone && (ended || (Date.now() - mine.shownAt > FIGURES_EVERY_MS && !mine.results.inUse()));
+    if (due || mine.shownDone < 0) {
+      mine.shownAt = Date.now();
+      mine.shownDone = e.done;
+      await mine.results.load(e);
+    }
+  }
+
+  async function command(path, button) {
+    button.disabled = true;
+    try {
+      await post(`/api/evals/${current.id}/${path}`);
+      say(path === "stop" ? "The evaluation was stopped" : "The evaluation goes on");
+      await load();
+    } catch (error) {
+      failed("command", error);
+      button.disabled = false;
+    }
+  }
+
+  addEventListener("popstate", () => param("eval") && show(param("eval"), false));
+  addEventListener("resize", () => current?.results.resize());
+  await evaluationForm(root, async (made) => {
+    say("The evaluation has started");
+    at("new").open = false;
+    evals = [made, ...evals];
+    show(made.eval_id);
+    await load();
+  });
+  poll(load, EVERY_MS, (e) => failed("list", e));
+}
