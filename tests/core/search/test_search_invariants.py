@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from collections import Counter
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -178,9 +179,12 @@ def test_a_candidate_is_worth_what_its_rollout_came_to(number: int, seed: int, a
 # ---- DVTS
 
 
-def texts(one: Search) -> dict[str, int]:
+def texts(one: Search) -> Counter[str]:
     """Every text of a tree and how often it was drawn."""
-    return {one.state.tree.text(n.id) + f"|{n.end}": n.count for n in one.state.tree.nodes[1:]}
+    out: Counter[str] = Counter()
+    for node in one.state.tree.nodes[1:]:
+        out[f"{one.state.tree.text(node.id)}|{node.end}"] += node.count
+    return out
 
 
 @settings(max_examples=30, deadline=None)
@@ -202,7 +206,6 @@ def test_one_subtrees_script_changes_no_other(number: int, seed: int, subtrees: 
         return {t: n for t, n in texts(one).items() if not t.startswith(changed)}
 
     assert others(after) == others(before)
-    assert texts(after) != texts(before) or number == number + 1
 
 
 @settings(max_examples=40, deadline=None)
@@ -212,8 +215,7 @@ def test_a_further_subtree_adds_and_changes_nothing(number: int, seed: int, subt
     fewer = run(search("dvts", seed=seed, subtrees=subtrees, branch=branch), Scripted(model, drawn=True))
     more = run(search("dvts", seed=seed, subtrees=subtrees + 1, branch=branch), Scripted(model, drawn=True))
     found = texts(more)
-    assert all(found.get(text, 0) >= count for text, count in texts(fewer).items())
-    assert sum(found.values()) > sum(texts(fewer).values())
+    assert texts(fewer) < found
 
 
 # ---- REBASE
@@ -223,9 +225,10 @@ def test_a_further_subtree_adds_and_changes_nothing(number: int, seed: int, subt
 def test_widths_sum_to_the_budget_and_follow_the_scores(budget: int, scores: list[float], balance: float) -> None:
     widths = share_out(budget, scores, balance)
     assert sum(widths) == budget
-    for width, share in zip(widths, softmax(scores, balance), strict=True):
+    shares = softmax(scores, balance)
+    for width, share in zip(widths, shares, strict=True):
         assert math.floor(budget * share - 1e-6) <= width <= math.ceil(budget * share + 1e-6)
-    best = max(range(len(scores)), key=lambda i: scores[i])
+    best = max(range(len(shares)), key=lambda i: shares[i])
     assert widths[best] == max(widths)
 
 
