@@ -95,11 +95,13 @@ class Mcts:
             flying[node.id] += self.virtual_loss
 
     def _select(self, tree: Tree, busy: set[int], flying: Counter[int]) -> Node | None:
-        """Down to a node without children; None where everything is in flight or closed."""
+        """Down to a text that no simulation has grown; None where everything is in flight or closed."""
         if ROOT in busy:
             return None
         at = tree[ROOT]
-        while at.children:
+        while (
+            at.visits and at.children
+        ):  # whole answers may stand below a text that was not grown: the probes of another strategy
             children = [n for n in (tree[c] for c in at.children) if n.end in ("step", "eos")]
             priors = softmax([n.score or 0.0 for n in children], self.prior)
             wide = self.exploration * math.sqrt(at.visits + flying[at.id])

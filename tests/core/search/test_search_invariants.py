@@ -13,8 +13,10 @@ from typing import Any
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from core.engines.sampling import Sample
 from core.search.ledger import Budget
 from core.search.search import Event, Search, replay
+from core.search.strategies.mcts import Mcts
 from core.search.strategies.particles import resample
 from core.search.strategies.rebase import share_out
 from core.search.strategies.steps import ENDING, softmax
@@ -291,6 +293,14 @@ def test_mcts_goes_deep_and_gives_a_good_line_more_visits_than_a_bad_one() -> No
     # None was finished, so the line of most visits was written to its end.
     assert [n.label for n in tree.leaves()] == [ENDING]
     assert one.choice is not None and one.choice.node == tree.leaves()[0].id
+
+
+def test_answers_that_were_there_before_do_not_keep_mcts_from_growing_steps() -> None:
+    one = search("mcts")
+    one.state.tree.grow(ROOT, (Sample("= 1", (1,), "eos", 1),))
+    one.state.waiting.clear()
+    (asked,) = Mcts().ask(one.state)
+    assert (asked.node, asked.unit) == (ROOT, "step")
 
 
 def test_simulations_in_flight_look_at_different_texts() -> None:
