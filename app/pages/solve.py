@@ -22,7 +22,10 @@ MARKUP = """
       <button type="button" class="secondary" data-id="dice4" title="A random problem with four numbers">⚃ 4 numbers</button>
     </div>
     <div class="examples" data-id="examples" role="group" aria-label="Examples"></div>
+    <label class="strategy-choice" title="How compute is spent on the question: one answer as the model writes it, or a search">Strategy
+      <select data-id="strategy"><option value="">One answer, as it is written</option></select></label>
   </div>
+  <div class="wl-strategy" data-id="strategy-fields" role="group" aria-label="Strategy" hidden></div>
   <details class="wl-controls" data-id="controls">
     <summary>Model, sampling, limits <span class="muted" data-id="controls-now"></span></summary>
     <div class="fields">
@@ -120,13 +123,39 @@ MARKUP = """
   </section>
 </div>
 
+<section class="wl-search" data-id="search" aria-label="Search" hidden>
+  <div class="wl-status">
+    <span class="state" data-id="search-state"></span>
+    <span class="muted what" data-id="search-what"></span>
+    <div class="actions"><button type="button" class="danger" data-id="search-stop" hidden>Stop the search</button></div>
+  </div>
+  <dl class="wl-card counters ledger" data-id="search-ledger" aria-label="Ledger"></dl>
+  <div class="wl-card chosen" data-id="search-choice" hidden></div>
+  <div class="search-split">
+    <section class="wl-card tree-card" aria-label="Tree">
+      <div class="tree-tools">
+        <span class="legend"><span class="key">Score 0 <i class="strip s0"></i><i class="strip s1"></i><i class="strip s2"></i><i class="strip s3"></i><i class="strip s4"></i> 1</span>
+          <span class="key"><i class="shape eos"></i> finished</span><span class="key"><i class="shape pruned"></i> pruned</span><span class="key"><i class="shape chosen"></i> chosen</span></span>
+        <span class="zooms" role="group" aria-label="Zoom">
+          <button type="button" class="quiet" data-id="search-zoom-out" aria-label="Smaller" title="Smaller (-)">−</button>
+          <button type="button" class="quiet" data-id="search-zoom-fit" title="All of it (0)">Fit</button>
+          <button type="button" class="quiet" data-id="search-zoom-in" aria-label="Larger" title="Larger (+)">+</button>
+        </span>
+      </div>
+      <div class="search-tree" data-id="search-tree" data-keyzone></div>
+      <p class="muted note" data-id="search-most" hidden></p>
+    </section>
+    <section class="wl-card node-card" data-id="search-node" aria-label="Selected node" tabindex="0" data-keyzone></section>
+  </div>
+</section>
+
 <section class="wl-card wl-empty" data-id="empty">
   <p>Ask a question, or roll the dice, and watch the model search: every step, every turn back.</p>
   <p class="muted">Traces that were made elsewhere can be imported on the <a href="/ui/data">Data page</a>, or sent to <a href="/api/docs">the API</a>.</p>
 </section>
 
 <section class="wl-card wl-recent" aria-labelledby="wl-recent-title">
-  <h2 id="wl-recent-title">Recent runs and traces</h2>
+  <h2 id="wl-recent-title">Recent runs, searches and traces</h2>
   <div data-id="recent"></div>
 </section>
 """

@@ -46,6 +46,11 @@ export class AskForm {
     return { model: this.at("model").value || "pocket", ...Object.fromEntries(filled) };
   }
 
+  /** [[id, name]] of the models that can be asked. */
+  models() {
+    return [...this.at("model").options].filter((o) => !o.disabled).map((o) => [o.value, o.textContent]);
+  }
+
   /** Put a question into the box; the reader's own, under way, stays unless `instead`. */
   put(text, { instead = false } = {}) {
     if (instead || !this.at("question").value) this.at("question").value = text;

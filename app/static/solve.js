@@ -12,6 +12,8 @@ import { Overview } from "./overview.js";
 import { setRaw, shownText, showsRaw } from "./reading.js";
 import { recentRuns } from "./recent.js";
 import { refinedChip, Refiner } from "./refine.js";
+import { StrategyForm } from "./search-form.js";
+import { SearchView } from "./search-view.js";
 import { scoreBand, scoreChip, stepDetail } from "./step-detail.js";
 import { StepList } from "./steplist.js";
 import { follow } from "./stream.js";
@@ -159,7 +161,7 @@ export async function mount(root) {
   });
 
   function openLine(traceId, state, index = null) {
-    setParams({ run: state === "running" ? traceId : null, trace: state === "running" ? null : traceId, step: index === null ? null : index + 1 }, { push: true });
+    setParams({ run: state === "running" ? traceId : null, trace: state === "running" ? null : traceId, search: null, node: null, step: index === null ? null : index + 1 }, { push: true });
     route();
   }
 
@@ -224,7 +226,29 @@ export async function mount(root) {
 
   // ---------------------------------------------------------------- the form
 
-  const form = new AskForm(root, { notices, run, failed: (error) => failed("form", error) });
+  const form = new AskForm(root, { notices, run: (prompt) => (strategy.chosen() ? seek(prompt) : run(prompt)), failed: (error) => failed("form", error) });
+  const strategy = new StrategyForm(root, { models: () => form.models(), failed: (error) => failed("form", error) });
+  const search = new SearchView(root, { notices, put: (prompt) => form.put(prompt), ended: () => loadRecent().catch(() => {}), failed });
+
+  /** Let a strategy search for the answer. */
+  async function seek(prompt) {
+    if (!at("ask").checkValidity()) at("controls").open = true; // what is wrong may lie in there
+    if (!at("ask").reportValidity()) return;
+    at("run").disabled = true;
+    const { model: asked, temperature, top_p, seed, max_steps } = form.settings();
+    try {
+      const { search_id } = await post("/api/searches", { prompt, model: asked, temperature, top_p, seed, max_steps, ...strategy.chosen() });
+      notice(notices, "form", "error", null);
+      setParams({ search: search_id, run: null, trace: null, step: null, node: null }, { push: true });
+      route();
+      at("search").scrollIntoView({ block: "start" }); // the form above may fill the window
+      loadRecent().catch(() => {});
+    } catch (error) {
+      failed("form", error);
+    } finally {
+      at("run").disabled = false;
+    }
+  }
 
   /** Ask; `after` and `earlier_as` make it a further turn of a conversation. True when the run has begun. */
   async function run(prompt, turn = {}) {
@@ -232,7 +256,7 @@ export async function mount(root) {
     try {
       const started = await post("/api/runs", { prompt, ...form.settings(), ...turn });
       notice(notices, "form", "error", null);
-      setParams({ run: started.run_id, trace: null, step: null }, { push: true });
+      setParams({ run: started.run_id, trace: null, search: null, node: null, step: null }, { push: true });
       watch(started.run_id);
       loadRecent().catch(() => {});
       return true;
@@ -263,6 +287,7 @@ export async function mount(root) {
   // ---------------------------------------------------------------- a run on screen
 
   function begin() {
+    search.hide();
     stopFollowing?.();
     stopFollowing = null;
     clearTimeout(urlTimer);
@@ -357,8 +382,11 @@ export async function mount(root) {
   }
 
   function clear() {
+    search.hide();
     stopFollowing?.();
     model = new TraceModel();
+    at("run").hidden = false;
+    at("stop").hidden = true;
     turns.show(model);
     refiner.show(model);
     for (const id of ["status", "split"]) at(id).hidden = true;
@@ -405,7 +433,7 @@ export async function mount(root) {
     at("n-tokens").textContent = number(model.stats.generated_tokens);
     at("speed").textContent = number(model.stats.tokens_per_s);
     at("first-token").textContent = model.stats.first_token_s === undefined || model.stats.first_token_s === null ? "–" : `${number(model.stats.first_token_s, 2)} s`;
-    at("seconds").textContent = model.stats.seconds === undefined ? "–" : model.stats.seconds < 60 ? `${model.stats.seconds.toFixed(1)} s` : duration(model.stats.seconds);
+    at("seconds").textContent = (model.stats.seconds ?? null) === null ? "–" : model.stats.seconds < 60 ? `${model.stats.seconds.toFixed(1)} s` : duration(model.stats.seconds);
     const box = at("answer-box");
     box.hidden = running ? !model.answer : false;
     drawAnswer();
@@ -461,17 +489,21 @@ export async function mount(root) {
 
   const loadRecent = recentRuns(at("recent"), {
     open: (link) => {
-      setParams({ run: link.run ?? null, trace: link.trace ?? null, step: null }, { push: true });
+      setParams({ run: link.run ?? null, trace: link.trace ?? null, search: link.search ?? null, step: null, node: null }, { push: true });
       route();
       root.scrollIntoView({ block: "start" });
     },
-    current: () => model.traceId,
+    current: () => model.traceId ?? search.id,
   });
 
   // ---------------------------------------------------------------- start
 
   function route() {
-    if (param("run")) watch(param("run"));
+    if (param("search")) {
+      clear();
+      at("empty").hidden = true;
+      search.show(param("search"));
+    } else if (param("run")) watch(param("run"));
     else if (param("trace")) showTrace(param("trace")).catch((error) => { clear(); failed("gone", error); });
     else clear();
   }
@@ -492,5 +524,6 @@ export async function mount(root) {
   if (param("prompt")) form.put(param("prompt"), { instead: true });
   route();
   await form.load();
+  await strategy.load();
   poll(loadRecent, RECENT_EVERY_MS);
 }

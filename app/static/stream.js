@@ -1,4 +1,4 @@
-// Follows one run: every event once, in order, whatever the connection does. The server numbers the events (SSE id);
+// Follows one run (or a search): every event once, in order, whatever the connection does. The server numbers the events (SSE id);
 // after a break we ask for those after the last one we applied. Knows nothing about what the events mean.
 
 const FIRST_RETRY_MS = 400;
@@ -9,10 +9,10 @@ const EVENTS_KEPT_FOR_TIMING = 500;
 globalThis.worldlineTimings ??= [];
 
 /**
- * follow(runId, {event, connected, lost, gone}) -> stop()
+ * follow(runId, {event, connected, lost, gone, noun}) -> stop(); noun: "runs" or "searches".
  * event(data) is called for every event; lost(tries) at every failed try; gone() when the server does not know the run.
  */
-export function follow(runId, { event, connected = () => {}, lost = () => {}, gone = () => {} }) {
+export function follow(runId, { event, connected = () => {}, lost = () => {}, gone = () => {}, noun = "runs" }) {
   let last = -1;
   let tries = 0;
   let source = null;
@@ -27,7 +27,7 @@ export function follow(runId, { event, connected = () => {}, lost = () => {}, go
 
   const open = () => {
     if (stopped) return;
-    source = new EventSource(`/api/runs/${encodeURIComponent(runId)}/events${last >= 0 ? `?after=${last}` : ""}`);
+    source = new EventSource(`/api/${noun}/${encodeURIComponent(runId)}/events${last >= 0 ? `?after=${last}` : ""}`);
     source.onopen = () => {
       tries = 0;
       connected();
@@ -53,7 +53,7 @@ export function follow(runId, { event, connected = () => {}, lost = () => {}, go
       // EventSource hides the status; a plain request tells a run that is gone from a connection that is.
       if (tries === 1 || tries % 5 === 0) {
         try {
-          const answer = await fetch(`/api/runs/${encodeURIComponent(runId)}`);
+          const answer = await fetch(`/api/${noun}/${encodeURIComponent(runId)}`);
           if (answer.status === 404) {
             stop();
             gone();
