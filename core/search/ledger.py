@@ -5,7 +5,7 @@ Solver and verifier are kept apart: a small solver with a large verifier is not 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from core.engines.sampling import ModelSize, Sampled
@@ -47,7 +47,11 @@ class Spent:
         return self.solver_flops + self.scorer_flops
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "tokens": self.tokens, "flops": self.flops}
+        return {
+            **vars(self),
+            "tokens": self.tokens,
+            "flops": self.flops,
+        }  # `asdict` copies: a fifth of a search's own time
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Spent:
