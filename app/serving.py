@@ -118,6 +118,7 @@ def plan(
         command += scorer
     else:
         command += ["--logits-processors", "core.control.vllm_steps:WorldlineSteps"]
+        command += ["--enable-prompt-tokens-details"]  # says what was cached: a search does not charge for it
         thinking = {"reasoning_start_str": markers.start, "reasoning_end_str": markers.end}
         command += ["--reasoning-config", json.dumps(thinking)]
     if tensor_parallel > 1:

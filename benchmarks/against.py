@@ -102,7 +102,7 @@ def served() -> Iterator[Server]:
     python, cpu = serving.find_python(os.environ.get(serving.PYTHON_VARIABLE) or (str(own) if own.exists() else None))
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
     os.environ.setdefault("VLLM_SERVER_DEV_MODE", "1")  # for the route that empties the prefix cache
-    extra = ["--max-num-seqs", str(SEQUENCES), "--enable-prompt-tokens-details"]
+    extra = ["--max-num-seqs", str(SEQUENCES)]
     extra += ["--enforce-eager", "--distributed-executor-backend", "uni"] if cpu else []
     with serving.laid_out() as control, tempfile.NamedTemporaryFile(suffix=".log") as log, _half_of_the_cores():
         launch = serving.plan("pocket", python=python, cpu=cpu, control=control, port=serving.free_port(), extra=extra)

@@ -32,6 +32,7 @@ class Completions:
         self._server, self._key_env = server, api_key_env
         self._client: Any = None
         self._ids: dict[str, tuple[int, ...]] = {}
+        self._ends: dict[int, str] = {}  # end tokens as text
         self._size: ModelSize | None = None
         self._sized = False
 
@@ -91,10 +92,19 @@ class Completions:
         answer = await self._post("/completions", body)
         usage = answer["usage"]
         details = usage.get("prompt_tokens_details") or {}
-        samples = [_sample(choice, request, insert) for choice in answer["choices"]]
+        samples = [await self._without_end(_sample(choice, request, insert), request) for choice in answer["choices"]]
         if len(samples) == 1 and request.n > 1:
             samples += [replace(samples[0], tokens=0)] * (request.n - 1)  # written once, and charged once
         return Sampled(tuple(samples), usage["prompt_tokens"], details.get("cached_tokens") or 0)
+
+    async def _without_end(self, sample: Sample, request: SampleRequest) -> Sample:
+        """A server that was asked to keep the mark of a step keeps the text of the end token too."""
+        if sample.end != "eos" or not request.stop or not request.keep_stop:
+            return sample
+        last = sample.ids[-1]
+        if last not in self._ends:
+            self._ends[last] = await self._server.text_of([last])
+        return replace(sample, text=sample.text.removesuffix(self._ends[last]))
 
     async def _known(self, text: str, kind: str) -> tuple[int, ...]:
         """Ids of a question or of a text, asked once."""

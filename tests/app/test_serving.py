@@ -30,6 +30,7 @@ def test_the_flags_that_worldline_needs_are_there_and_the_callers_own_come_last(
     assert command[command.index("--served-model-name") + 1] == "pocket"
     assert command[command.index("--logits-processors") + 1] == "core.control.vllm_steps:WorldlineSteps"
     assert "--enable-prefix-caching" in command
+    assert "--enable-prompt-tokens-details" in command
     assert "--reasoning-parser" not in command  # it would take the tokens out of the text
     assert command[command.index("--tensor-parallel-size") + 1] == "2"
     assert command[command.index("--data-parallel-size") + 1] == "4"

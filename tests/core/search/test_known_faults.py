@@ -171,6 +171,38 @@ def test_a_finished_beam_is_paid_for_once_and_equal_beams_are_one() -> None:
     assert [r.n for r in then] == [2, 2]
 
 
+# ---- 5. search-and-learn: lookahead writes rollouts and then scores the text without them
+
+
+def test_what_lookahead_rolls_out_is_what_it_scores() -> None:
+    """One way looks good and leads nowhere, the other looks bad and leads to the answer."""
+
+    class Judge(Says):
+        async def score(self, items: Any) -> list[Scored]:
+            self.seen += ["".join(item.steps) for item in items]
+            return [
+                Scored(({"bright": 0.9, "dull": 0.2, "trap": 0.01, "door": 0.95}.get(s.split()[-1], 0.5),))
+                for s in self.seen[-len(items) :]
+            ]
+
+    def piece(request: SampleRequest, i: int) -> tuple[str, PieceEnd]:
+        if not request.stop:
+            return "Answer: 1", "eos"
+        if not request.written:
+            return f"{('bright', 'dull')[i % 2]}{STEP}", "step"
+        return f"{'trap' if request.written[-1] == bright else 'door'}{STEP}", "step"
+
+    bright = sum(f"bright{STEP}".encode())
+    judge = Judge()
+    engine = Writes(piece)
+    one = drive(engine, search("lookahead", width=1, branch=2, ahead=1, max_depth=1), judge)
+    tree = one.state.tree
+    first = {n.text.strip(): n for n in tree.nodes if n.parent == 0}
+    assert any(text.split()[-1] == "trap" for text in judge.seen)
+    assert (first["bright"].pruned, first["dull"].pruned) == (True, False)
+    assert one.spent.generated == engine.made
+
+
 # ---- 6. search-and-learn: completion_tokens is 0 for beam search and -1 for DVTS
 
 
@@ -279,6 +311,7 @@ class Says:
 
     def __init__(self, **scores: tuple[float, ...]) -> None:
         self.scores = scores
+        self.seen: list[str] = []
 
     async def score(self, items: Any) -> list[Scored]:
         return [Scored(self.scores["".join(item.steps).split()[-1]]) for item in items]
