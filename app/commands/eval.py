@@ -13,6 +13,7 @@ from app.commands.common import CannotDo, DataOption, KeyOption, data_folder, fa
 
 if TYPE_CHECKING:
     from core.engines.base import Engine
+    from core.engines.sampling import Sampler
     from core.evaluation.compare import Comparison
     from core.evaluation.figures import Figures
     from core.evaluation.folder import Evaluation, Status
@@ -27,6 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )  # fmt: skip
 BY = "terminal"
+TESTS, ROLLOUTS, OUTCOME = "tests", "rollouts", "orm:"
 
 
 @app.callback(invoke_without_command=True)
@@ -67,7 +69,8 @@ def evaluate(
     scorer: Annotated[
         list[str] | None,
         typer.Option(
-            help="none, countdown-oracle, reward-model (the one in use), the id of a job, or a reward model's folder. May be repeated.",
+            help="none, countdown-oracle, reward-model (the one in use), tests (of code), rollouts, the id of a job, a reward model's "
+            "folder, orm:FOLDER. May be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -220,7 +223,7 @@ class _Teams:
         self.data, self.asked, self.endpoints, self.key_env = data, asked, endpoints, key_env
         self.engines: dict[str, Engine] = {}
         self.samplers: dict[str, Any] = {}
-        self.scorers: dict[str, Scorer | None] = {}
+        self.scorers: dict[tuple[str, str], Scorer | None] = {}
 
     async def __call__(self, model: str, scorer: str) -> Any:
         from core.engines.sampling import sampler_of
@@ -229,9 +232,11 @@ class _Teams:
         if model not in self.samplers:
             self.engines[model] = await asyncio.to_thread(self._engine, model)
             self.samplers[model] = sampler_of(self.engines[model])
-        if scorer not in self.scorers:
-            self.scorers[scorer] = await asyncio.to_thread(self._scorer, scorer)
-        return Team(self.samplers[model], self.scorers[scorer])
+        # Rollouts are the model's own; any other scorer serves all models.
+        key = scorer, model if scorer == ROLLOUTS else ""
+        if key not in self.scorers:
+            self.scorers[key] = await asyncio.to_thread(self._scorer, scorer, self.samplers[model])
+        return Team(self.samplers[model], self.scorers[key])
 
     def _engine(self, model: str) -> Engine:
         from core.engines.local import LocalEngine
@@ -255,10 +260,11 @@ class _Teams:
                 raise CannotDo(f"problem {asked.index + 1}: {error}") from error
         return LocalEngine(None, model)
 
-    def _scorer(self, name: str) -> Scorer | None:
+    def _scorer(self, name: str, sampler: Sampler) -> Scorer | None:
         from app.search_scorers import NONE, ORACLE, REWARD_MODEL
         from core.scoring.prm import PrmScorer
         from core.search.scorers import CountdownOracle, PrmSearch
+        from core.search.verifiers import CodeTests, OrmSearch, Rollouts
         from core.tasks.countdown_text import understand
 
         if name == NONE:
@@ -272,12 +278,21 @@ class _Teams:
                         f"{ORACLE} judges the numbers game only: problem {asked.index + 1}: {error}"
                     ) from error
             return CountdownOracle()
+        if name == TESTS:
+            return CodeTests()
+        if name == ROLLOUTS:
+            return Rollouts(sampler)
+        outcome = name.startswith(OUTCOME)
+        name = name.removeprefix(OUTCOME)
         folder = self.data / "jobs" / name / "model"
         folder = folder if (folder / "config.json").exists() else Path(name)
         if not (folder / "config.json").exists():
             raise CannotDo(
-                f"there is no scorer {name}: it is none, {ORACLE}, {REWARD_MODEL}, the id of a finished job, or a reward model's folder"
+                f"there is no scorer {name}: it is none, {ORACLE}, {REWARD_MODEL}, {TESTS}, {ROLLOUTS}, the id of a finished job, or a reward "
+                f"model's folder ({OUTCOME}FOLDER for an outcome reward model)"
             )
+        if outcome or name.startswith("orm-"):  # the id of a job begins with its kind
+            return OrmSearch(PrmScorer(folder), name)
         return PrmSearch(PrmScorer(folder), name)
 
     async def close(self) -> None:

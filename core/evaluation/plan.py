@@ -190,12 +190,12 @@ class Plan:
                 _made(Budget, b, "budgets") for b in _list(row["budgets"], "budgets", Mapping)
             ) or (Budget(),)
         if "n" in row:
-            given["n"] = _list([row["n"]], "n", int)[0]
+            given["n"] = _one(row["n"], "n", int)
         if "limits" in row:
             given["limits"] = _made(Limits, row["limits"], "limits")
         for name in ("aggregation", "executor"):
             if name in row:
-                given[name] = _list([row[name]], name, str)[0]
+                given[name] = _one(row[name], name, str)
         return cls(**given)
 
     @classmethod
@@ -233,6 +233,12 @@ def _value(text: str) -> Any:
 
 def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _one(value: Any, name: str, kind: type) -> Any:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f'"{name}" is {str(value)[:60]!r}; it must be {"a whole number" if kind is int else "text"}')
+    return value
 
 
 def _list(value: Any, name: str, kind: type) -> tuple[Any, ...]:

@@ -122,7 +122,7 @@ class _Running:
     async def _search(self, task: Task, out: TextIO) -> None:
         team, marks = self.ready[task.cell.model, task.cell.scorer]
         path = self.evaluation.search_log(task)
-        search = self._known(task)
+        search = await asyncio.to_thread(self._known, task)  # answers are judged anew: programs are run
         fresh = search is None
         if search is None:
             search = Search(
@@ -149,7 +149,8 @@ class _Running:
                     search, team, task.cell.budget, self.evaluation.plan.limits, user=self.user, log=log, stop=self.stop
                 )
         if search.reason in ("finished", "budget"):
-            out.write(json.dumps(_result(task, search).to_json()) + "\n")
+            result = await asyncio.to_thread(_result, task, search)
+            out.write(json.dumps(result.to_json()) + "\n")
             out.flush()
             self.finished += 1
             self.in_a_row = 0
