@@ -18,6 +18,10 @@ STRATEGIES: dict[str, str] = {
     "rebase": "rebase:Rebase",
     "mcts": "mcts:Mcts",
     "particles": "particles:Particles",
+    "revision": "revision:Revision",
+    "plan-search": "plan_search:PlanSearch",
+    "planner": "planner:Planner",
+    "compute-optimal": "compute_optimal:ComputeOptimal",
 }
 
 
