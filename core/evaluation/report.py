@@ -136,7 +136,7 @@ def _against(cells: Sequence[CellFigures], cost: str) -> list[Line]:
             continue
         low, high = c.ci or (c.accuracy, c.accuracy)
         words = f"{c.label}: {percent(c.accuracy, c.ci)} at {short(x)} {cost}"
-        name = f"{c.model} · pool of answers" if c.pool else c.series
+        name = c.label if c.pool else c.series
         lines.setdefault(name, []).append(Mark(x, c.accuracy, low, high, words))
     return [Line(name, marks) for name, marks in lines.items()]
 
