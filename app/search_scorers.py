@@ -1,4 +1,4 @@
-"""What can judge a search: nothing, the reward model in use, or the exact rule of the numbers game. A new one is a line here.
+"""What can judge a search: nothing, the reward model in use, the model's own completions, or the exact rule of the numbers game.
 
 A search names its scorer in its log, so that it can go on with the same one after a restart. Knows no HTTP.
 """
@@ -9,12 +9,14 @@ import asyncio
 from dataclasses import dataclass
 
 from app.models import Models
+from core.engines.sampling import Sampler
 from core.scoring.prm import ScorerError
 from core.search.scorers import CountdownOracle, PrmSearch, Scorer
+from core.search.verifiers import SCORERS, OrmSearch, Rollouts
 from core.tasks import countdown_text
 
 NONE, REWARD_MODEL = "none", "reward-model"
-ORACLE = CountdownOracle.name
+ORACLE, ROLLOUTS = CountdownOracle.name, "rollouts"
 
 
 @dataclass(frozen=True)
@@ -45,25 +47,24 @@ class Scorers:
                 else "No reward model is in use; train one on the Train page and use it.",
                 job is not None,
             ),
-            ScorerEntry(
-                ORACLE, "Countdown oracle", "The exact rule of the numbers game: no model has this. It shows what a perfect verifier could do.",
-            ),
+            ScorerEntry(ROLLOUTS, SCORERS[ROLLOUTS].title, f"{SCORERS[ROLLOUTS].help} Dear: every step is completed eight times."),
+            ScorerEntry(ORACLE, SCORERS[ORACLE].title, f"{SCORERS[ORACLE].help} It shows what a perfect verifier could do."),
         ]  # fmt: skip
 
-    async def chosen(self, name: str, prompt: str) -> Scorer | None:
-        """A scorer by the name in the list. Raises ValueError, ScorerError with a sentence."""
+    async def chosen(self, name: str, prompt: str, solver: Sampler | None = None) -> Scorer | None:
+        """A scorer by the name in the list; `solver` completes what rollouts judge. Raises ValueError, ScorerError with a sentence."""
         if name == REWARD_MODEL:
             if self._models.scorer_job is None:
                 raise ValueError(
                     "No reward model is in use; train one on the Train page and use it, or take another scorer."
                 )
             name = self._models.scorer_job
-        elif name not in (NONE, ORACLE):
+        elif name not in (NONE, ORACLE, ROLLOUTS):
             there = ", ".join(entry.name for entry in self.all())
             raise ValueError(f'there is no scorer "{name[:100]}"; there is {there}')
-        return await self.named("" if name == NONE else name, prompt)
+        return await self.named("" if name == NONE else name, prompt, solver=solver)
 
-    async def named(self, name: str, prompt: str, version: str = "") -> Scorer | None:
+    async def named(self, name: str, prompt: str, version: str = "", solver: Sampler | None = None) -> Scorer | None:
         """A scorer by the name in a log ("" for none); with a version, only that one. Raises ValueError, ScorerError."""
         if not name:
             return None
@@ -73,12 +74,15 @@ class Scorers:
             except ValueError as error:
                 raise ValueError(f"The Countdown oracle judges the numbers game only: {error}") from None
             return CountdownOracle()
+        if name == ROLLOUTS and solver is not None:
+            return Rollouts(solver)  # one a search: what it draws for a problem is that search's to pay
         if name not in self._loaded:
             try:
                 model = await asyncio.to_thread(self._models.scorer_of_blocking, name)
             except FileNotFoundError as error:
                 raise ScorerError(str(error)) from None
-            self._loaded.setdefault(name, PrmSearch(model, name))
+            outcome = name.startswith("orm-")  # the id of a job begins with its kind
+            self._loaded.setdefault(name, OrmSearch(model, name) if outcome else PrmSearch(model, name))
         found = self._loaded[name]
         if version and await asyncio.to_thread(lambda: found.version) != version:
             raise ScorerError(f"The reward model of the job {name} was trained anew since this search began.")

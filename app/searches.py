@@ -190,8 +190,8 @@ class SearchManager:
         problem_id = problem_id_of(wanted.prompt)
         answer = await asyncio.to_thread(self._store.read, lambda con: read_reference(con, problem_id))
         problem = Problem.ask(wanted.prompt, answer=answer)
-        scorer = await self.scorers.chosen(wanted.scorer, wanted.prompt)
         solver = self.sampler(wanted.model, wanted.prompt)
+        scorer = await self.scorers.chosen(wanted.scorer, wanted.prompt, solver)
         executor = self.sampler(wanted.executor, wanted.prompt) if wanted.executor else None
         seed = secrets.randbelow(2**31) if wanted.seed is None else wanted.seed
         search = Search(
@@ -295,8 +295,11 @@ class SearchManager:
                 team = None
             else:
                 executor = self.sampler(about["executor"], prompt) if about.get("executor") else None
-                scorer = await self.scorers.named(about.get("scorer", ""), prompt, about.get("scorer_version", ""))
-                team = Team(self.sampler(about["model"], prompt), scorer, executor)
+                solver = self.sampler(about["model"], prompt)
+                scorer = await self.scorers.named(
+                    about.get("scorer", ""), prompt, about.get("scorer_version", ""), solver
+                )
+                team = Team(solver, scorer, executor)
         except (ValueError, EngineError, ScorerError) as error:
             self._fail(live, f"The search could not go on after the server had stopped: {error}")
             team = None

@@ -345,8 +345,21 @@ async def test_strategies_describe_their_parameters(workbench: Opened) -> None:
     assert {s["name"]: s["ready"] for s in found["scorers"]} == {
         "none": True,
         "reward-model": False,
+        "rollouts": True,
         "countdown-oracle": True,
     }
+
+
+async def test_rollouts_of_the_same_model_judge_a_beam(workbench: Opened) -> None:
+    engine = Writer(answers=2)
+    async with workbench(engine) as bench:
+        fields = {"strategy": "beam", "params": {"width": 2, "branch": 2}, "scorer": "rollouts", "seed": 4}
+        done = (await bench.events(await begin(bench, **fields), noun="searches"))[-1]
+        assert done["reason"] == "finished" and done["trace_id"]
+        assert done["ledger"]["scorer"] > done["ledger"]["generated"]  # eight completions a step are not free
+        assert done["ledger"]["scorer_flops"] > 0
+        trace = (await bench.get(f"/api/traces/{done['trace_id']}")).json()
+        assert trace["sampling"]["search"]["scorer"] == "rollouts"
 
 
 async def test_users_take_turns(workbench: Opened) -> None:
