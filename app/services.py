@@ -15,6 +15,7 @@ from app.evals import EvalManager
 from app.models import Models
 from app.paths import owner_file, runs_dir, token_file
 from app.people import People
+from app.probes import Probes
 from app.quality import Quality
 from app.refining import Refining
 from app.runs import MAX_RUNNING, RunManager
@@ -42,6 +43,7 @@ class Services:
     refining: Refining
     people: People
     quality: Quality
+    probes: Probes
 
     @classmethod
     async def open(
@@ -72,11 +74,12 @@ class Services:
             store.close()
             _remove_owner(data_dir)
             raise
-        return cls(data_dir, store, models, scoring, runs, searches, evals, Refining(store), people, Quality(store))
+        return cls(data_dir, store, models, scoring, runs, searches, evals, Refining(store), people, Quality(store), Probes())
 
     async def close(self) -> None:
         """Searches and runs first, so that what they have is stored; the store last."""
         try:
+            await self.probes.stop()
             await self.evals.close()
             await self.searches.close()
             await self.runs.close()

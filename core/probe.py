@@ -52,6 +52,17 @@ QUESTIONS = (
 )
 
 
+POCKET_QUESTIONS = 12
+
+
+def pocket_questions() -> list[str]:
+    """What the pocket model can be asked: the numbers game alone. Its responses are from fifty to thousands of tokens long."""
+    from core.tasks.countdown import held_out_set
+    from core.tasks.countdown_text import ask
+
+    return [ask(problem) for problem in held_out_set(POCKET_QUESTIONS)]
+
+
 @dataclass(frozen=True)
 class Reply:
     """What one question cost: all tokens that the service says it generated, and the seconds until its end."""
@@ -91,7 +102,9 @@ class Fit:
         return 1 / self.b if self.b > 0 else None
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "tokens_per_s": self.tokens_per_s}
+        """NaN is null: without a bootstrap there is no interval."""
+        rows = {**asdict(self), "tokens_per_s": self.tokens_per_s}
+        return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in rows.items()}
 
 
 def through(engine: Engine, *, max_tokens: int = 3500, temperature: float = 1.0) -> Ask:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from core.engines.base import Engine
     from core.probe import Fit, Point
 
-POCKET_QUESTIONS = 12
-
 
 def probe(
     endpoint: Annotated[
@@ -66,7 +64,7 @@ def probe(
         if not questions:
             raise CannotDo(f"{file} has no questions")
         if not file and not endpoint and model in (None, "pocket"):
-            questions = _games()
+            questions = probing.pocket_questions()
         engine: Engine = _served(endpoint, model, api_key_env) if endpoint else _local(model or "pocket", questions)
         ask = (
             probing.in_parallel(sampler_of(engine), max_tokens=max_tokens)
@@ -102,14 +100,6 @@ def probe(
             print(json.dumps(report, ensure_ascii=False))
         else:
             _print(points, found, questions)
-
-
-def _games() -> list[str]:
-    """What the pocket model can be asked: the numbers game alone. Its thoughts are from fifty to thousands of tokens long."""
-    from core.tasks.countdown import held_out_set
-    from core.tasks.countdown_text import ask
-
-    return [ask(problem) for problem in held_out_set(POCKET_QUESTIONS)]
 
 
 def _print(points: list[Point], found: Fit, questions: list[str]) -> None:
