@@ -24,6 +24,7 @@ from app.commands import lineage as lineage_command
 from app.commands import pocket as pocket_command
 from app.commands import probe as probe_command
 from app.commands import queues as queues_command
+from app.commands import search as search_command
 from app.commands import serve as serve_command
 from app.commands import synth as synth_command
 from app.commands import train as train_command
@@ -144,6 +145,7 @@ def _engines(
 
 app.command("ask")(ask_command.ask)
 app.command("tree")(ask_command.tree)
+app.command("search")(search_command.search)
 app.command("import")(collect_command.import_)
 app.command("snapshot")(collect_command.snapshot)
 app.command("export")(collect_command.export)

@@ -27,6 +27,9 @@ _FULL = {
     "model": "t.model",
     "format": "t.format",
     "solved": "t.solved",
+    # Of a search's answer: how it was found and what the whole search cost, as JSON; else null.
+    "search": "json_extract_string(t.sampling, '$.search')",
+    "ledger": "json_extract_string(t.stats, '$.ledger')",
     "rater_id": "a.rater_id",
     "assignment_id": "a.assignment_id",
     "segmentation_id": "a.segmentation_id",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ from tests.storage.helpers import HOSTILE, Rater, make_trace, rate
 
 COLUMNS = {
     "trace_id": "string", "problem_id": "string", "prompt": "string", "earlier": "string", "response": "string",
-    "answer": "string", "finish_reason": "string", "model": "string", "format": "string", "solved": "bool", "rater_id": "string",
+    "answer": "string", "finish_reason": "string", "model": "string", "format": "string", "solved": "bool", "search": "string", "ledger": "string", "rater_id": "string",
     "assignment_id": "string", "segmentation_id": "string", "step_text": "list<element: string>",
     "step_start": "list<element: int32>", "step_end": "list<element: int32>", "rating": "list<element: int8>",
     "unsure": "list<element: bool>", "first_error": "int32", "decision": "list<element: string>",
@@ -69,6 +70,22 @@ def test_a_row_says_what_the_rater_said(store: Store, tmp_path: Path) -> None:
     assert row["solved"] is False
     assert row["submitted_at"].endswith("Z")
     assert {f.name: str(f.type) for f in snapshot.table().schema} == COLUMNS
+
+
+def test_the_answer_of_a_search_is_frozen_with_what_it_cost(store: Store, tmp_path: Path) -> None:
+    found, plain = make_trace(), make_trace()
+    spent = {"prompt": 9, "generated": 40, "scorer": 80, "solver_flops": 1.5e9, "scorer_flops": None}
+    found = replace(found, sampling={"search": {"strategy": "beam", "node": 7}}, stats={"ledger": spent})
+    for trace in (found, plain):
+        store.add_trace(trace).result()
+        hand = Rater(store, store.open_assignment("ann", trace.trace_id))
+        hand.step(0, 1)
+        hand.submit()
+    info = freeze(store, tmp_path, {}, "ann", name="searched")
+    rows = {row["trace_id"]: row for row in load_snapshot(tmp_path, info.snapshot_id).rows()}
+    assert json.loads(rows[found.trace_id]["ledger"]) == spent
+    assert json.loads(rows[found.trace_id]["search"]) == {"strategy": "beam", "node": 7}
+    assert (rows[plain.trace_id]["ledger"], rows[plain.trace_id]["search"]) == (None, None)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
