@@ -4,7 +4,8 @@
 
 Makes the reward model (traces of training questions, labelled by the exact oracle, a `prm` job), then runs evaluations as
 `worldline eval` does, two at a time, and says of each claim whether it holds, with intervals over problems. What is done is kept
-in DIR: the same call goes on. 4 numbers, questions that nothing was trained on, fixed seeds.
+in DIR: the same call goes on. 4 numbers, questions that nothing was trained on, fixed seeds. The policy of compute-optimal is learned on
+other questions than those it is measured on.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import random
 import subprocess
 import sys
 import time
@@ -28,7 +30,8 @@ SEED = 1
 QUESTIONS, PER_QUESTION = 150, 2
 STEPS = 40  # of a response, for the reward model's traces and for every search but the linear ones
 LINEAR = (5, 10, 20, 40, 60)
-POOL = 16
+POOL, PROBES = 16, 4
+CALIBRATION, BINS = 32, 4
 WIDTHS = (2, 4, 8)
 # Scores of people's and oracles' steps say "good so far"; a search that turns back holds bad steps and may still be right.
 AGGREGATION = "last"
@@ -53,13 +56,55 @@ def plans(problems: int, prm: Path) -> dict[str, dict[str, Any]]:
     judged = {**common, "scorers": [str(prm)]}
     return {
         "pool": {**judged, "strategies": [], "n": POOL},
-        **{f"width-{w}": {**judged, "strategies": strategies(w)} for w in sorted(WIDTHS, reverse=True)},
-        "optimal": {**judged, "strategies": ["compute-optimal"]},
+        **{
+            f"width-{w}": {**judged, "problems": f"countdown:{problems // 2}:4", "strategies": strategies(w)}
+            for w in sorted(WIDTHS, reverse=True)
+        },
         "linear": {
-            "problems": f"countdown:{2 * problems}:4", "limits": {"max_steps": max(LINEAR)},
+            "problems": f"countdown:{problems}:4", "limits": {"max_steps": max(LINEAR)},
             "strategies": [f"linear max_steps={n}" for n in LINEAR], "scorers": ["none"],
         },
     }  # fmt: skip
+
+
+def calibration(folder: Path, prm: Path) -> dict[str, Any]:
+    """What the policy is learned from: questions of training."""
+    from core.tasks import countdown as game
+    from core.tasks.countdown_text import ask
+
+    chance = random.Random(SEED)
+    questions = [ask(game.sample(chance, 4, held_out=False)) for _ in range(CALIBRATION)]
+    path = folder / "calibration.jsonl"
+    path.write_text("".join(json.dumps({"question": q, "task": "countdown"}) + "\n" for q in questions))
+    return {
+        "problems": str(path.resolve()), "limits": {"max_steps": STEPS}, "aggregation": AGGREGATION, "scorers": [str(prm)],
+        "strategies": ["beam width=4 branch=2"], "n": POOL,
+    }  # fmt: skip
+
+
+def policy(folder: Path) -> str:
+    """The table that the calibration teaches: in each bin of predicted difficulty the cheapest that is as good as the best."""
+    from core.evaluation.figures import by_cell
+    from core.search.policy import Measured, policy_from, predicted_difficulty, written
+    from core.search.voting import Candidate
+
+    evaluation, _ = figures_of(folder)
+    pool, beam = evaluation.plan.cells
+    results = by_cell(evaluation.results())
+    beams = {r.problem: r for r in results[beam.cell_id]}
+    rows = []
+    for r in results[pool.cell_id]:
+        probes = [Candidate(i, d.answer, d.score) for i, d in enumerate(r.pool[:PROBES]) if d.finished]
+        hard = predicted_difficulty(probes, PROBES)
+        for k in (PROBES, 2 * PROBES, POOL):
+            chosen = max((d for d in r.pool[:k] if d.finished and d.answer), key=lambda d: d.score or 0.0, default=None)
+            params = {"n": k, "vote": "best"}
+            right = chosen is not None and chosen.right
+            rows.append(Measured(r.problem, hard, "best-of-n", params, right, r.spent.tokens * k // POOL))
+        other = beams[r.problem]
+        tokens = other.spent.tokens + r.spent.tokens * PROBES // POOL  # the probes were drawn before it
+        rows.append(Measured(r.problem, hard, "beam", {"width": 4, "branch": 2}, bool(other.right), tokens))
+    return written(policy_from(rows, BINS))
 
 
 # ------------------------------------------------------------------------------------------------------- reward model
@@ -201,14 +246,20 @@ def main() -> int:
         prog="python -m benchmarks.scaling", description=__doc__.splitlines()[0] if __doc__ else ""
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="where everything is kept; the same call goes on")
-    parser.add_argument("--problems", type=int, default=60, help="of each search (default 60)")
+    parser.add_argument(
+        "--problems", type=int, default=60, help="of the pool and of linear; the other strategies get half (default 60)"
+    )
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     prm = reward_model(asked.folder).resolve()
     wanted = plans(asked.problems, prm)
-    evaluate(asked.folder, wanted)
-    text = report(asked.folder, list(wanted))
+    evaluate(asked.folder, {"calibration": calibration(asked.folder, prm), **wanted})
+    learned = policy(asked.folder / "calibration")
+    chosen = {"name": "compute-optimal", "params": {"probes": PROBES, "policy": learned}}
+    optimal = {"optimal": {**wanted["pool"], "strategies": [chosen], "n": 0}}
+    evaluate(asked.folder, optimal)
+    text = f"Policy learned: {learned}\n\n" + report(asked.folder, list(wanted | optimal))
     (asked.folder / "scaling.md").write_text(text + "\n", encoding="utf-8")
     print(text)
     print(f"\n{(time.monotonic() - began) / 60:.1f} minutes in this call", file=sys.stderr)
