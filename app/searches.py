@@ -68,7 +68,7 @@ class Wanted:
     model: str = "pocket"
     executor: str = ""
     scorer: str = "none"
-    aggregation: Aggregation = "prod"
+    aggregation: Aggregation = "last"
     seed: int | None = None
     limits: Limits = field(default_factory=Limits)
     budget: Budget = field(default_factory=Budget)

@@ -83,7 +83,7 @@ class SearchIn(In):
     scorer: str = Field(
         "none", description="A name from GET /api/strategies: what judges every step.", examples=["countdown-oracle"]
     )
-    aggregation: Aggregation = Field("prod", description="How the scores of steps become one: prod, min, last, mean.")
+    aggregation: Aggregation = Field("last", description="How the scores of steps become one: prod, min, last, mean.")
     seed: int | None = Field(
         None, ge=0, le=2**63 - 1, description="The same seed gives the same search. Absent: random."
     )

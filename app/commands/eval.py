@@ -99,7 +99,7 @@ def evaluate(
     max_steps: Annotated[int, typer.Option(help="Of one answer, where the model marks its steps.")] = 60,
     aggregation: Annotated[
         str, typer.Option(help="From the scores of steps to one: prod, min, last or mean.")
-    ] = "prod",
+    ] = "last",
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the evaluation (default: one in the data folder's evals).", show_default=False),

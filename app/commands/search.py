@@ -41,7 +41,7 @@ def search(
     ] = None,
     aggregation: Annotated[
         str, typer.Option(help="One score from those of the steps: prod, min, last or mean.")
-    ] = "prod",
+    ] = "last",
     model: Annotated[
         str | None,
         typer.Option(

@@ -18,7 +18,7 @@ export async function evaluationForm(root, started) {
   at("models").replaceChildren(...models.map((m, i) => tick("model", m.id, m.name, m.note, i === 0)));
   at("scorers").replaceChildren(...scorers.map((s) => tick("scorer", s.name, s.title, s.help, s.name === "none", !s.ready)));
   at("add").replaceChildren(...strategies.map((s) => h("option", { value: s.name, title: s.help }, s.title)));
-  at("aggregation").replaceChildren(...aggregations.map((a) => h("option", {}, a)));
+  at("aggregation").replaceChildren(...aggregations.map((a) => h("option", { selected: a === "last" }, a)));
   at("executor").replaceChildren(h("option", { value: "" }, "the same model"), ...models.map((m) => h("option", { value: m.id }, m.name)));
 
   function tick(name, value, words, title, checked, disabled = false) {

@@ -43,7 +43,7 @@ export class StrategyForm {
     const value = (name) => this.#field(name)?.value ?? "";
     const params = Object.fromEntries(strategy.parameters.map((p) => [p.name, this.#read(p)]).filter(([, v]) => v !== undefined));
     const budget = BUDGET.map(([name]) => [name, value(name)]).filter(([, v]) => v !== "").map(([name, v]) => [name, Number(v)]);
-    return { strategy: strategy.name, params, scorer: value("scorer") || "none", aggregation: value("aggregation") || "prod", executor: value("executor"), ...Object.fromEntries(budget) };
+    return { strategy: strategy.name, params, scorer: value("scorer") || "none", aggregation: value("aggregation") || "last", executor: value("executor"), ...Object.fromEntries(budget) };
   }
 
   #field(name) {
@@ -68,7 +68,7 @@ export class StrategyForm {
       host.replaceChildren(
         h("p", { class: "muted note" }, strategy.help),
         h("div", { class: "fields" }, strategy.parameters.map((p) => this.#parameter(p, old.params?.[p.name]))),
-        h("div", { class: "fields" }, scorer, this.#select("aggregation", "Scores of steps", "How the scores of all steps become one", this.aggregations.map((a) => [a, a]), old.aggregation ?? "prod"),
+        h("div", { class: "fields" }, scorer, this.#select("aggregation", "Scores of steps", "How the scores of all steps become one", this.aggregations.map((a) => [a, a]), old.aggregation ?? "last"),
           models.length > 1 ? this.#select("executor", "Executor", "Another model, for strategies in which one plans and one writes", [["", "the same model"], ...models], old.executor ?? "") : null,
           BUDGET.map(([name, label, help, least, step]) => h("label", { title: help }, label, h("input", { type: "number", name, min: least, step, placeholder: "no limit", value: old[name] ?? "" })))),
         h("p", { class: "muted note" }, "Model, temperature, top-p, seed and most steps are those below; least steps, thinking budget and waits belong to the plain run."),

@@ -115,7 +115,7 @@ class Plan:
     seeds: tuple[int, ...] = (0,)
     n: int = 0
     limits: Limits = Limits()
-    aggregation: Aggregation = "prod"
+    aggregation: Aggregation = "last"
     executor: str = ""
 
     def __post_init__(self) -> None:

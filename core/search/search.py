@@ -50,7 +50,7 @@ class Search:
 
     def __init__(
         self, problem: Problem, strategy: Strategy, *, seed: int = 0, marks: Marks = Marks(),
-        aggregation: Aggregation = "prod", search_id: str | None = None,
+        aggregation: Aggregation = "last", search_id: str | None = None,
     ) -> None:  # fmt: skip
         self.search_id = search_id or new_id()
         self.strategy, self.seed, self.marks, self.aggregation = strategy, seed, marks, aggregation
