@@ -140,7 +140,9 @@ class AtSigns:
 def search(
     name: str, *, seed: int = 0, prompt: str = "Which way?", answer: str | None = None, **params: object
 ) -> Search:
-    return Search(Problem.ask(prompt, "text", answer), strategies.make(name, params), seed=seed, marks=MARKS)
+    # prod: an answer, which has no number of its own, is as good as the steps before it.
+    made = strategies.make(name, params)
+    return Search(Problem.ask(prompt, "text", answer), made, seed=seed, marks=MARKS, aggregation="prod")
 
 
 def run(
