@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 SEED = 1
 # The reward model: enough traces that its AUC no longer grows (training/recipes/prm.toml has the figures).
 QUESTIONS, PER_QUESTION = 150, 2
-STEPS = 40  # of a response, for the reward model's traces and for every search but the linear ones
+TRACE_STEPS = 40  # of the traces that the reward model learns from
+# Of a response in every search but the linear ones: a tight limit, which leaves something to be gained. With 40 steps and 16 answers, some
+# answer is right nearly always.
+STEPS = 24
 LINEAR = (5, 10, 20, 40, 60)
 POOL, PROBES = 16, 4
 CALIBRATION, BINS = 32, 4
@@ -122,9 +125,11 @@ def reward_model(folder: Path) -> Path:
         return data / "jobs" / note.read_text() / "model"
     questions = sampled.training_questions(QUESTIONS, SEED)
     wanted = sampled.asks("scaling", questions, PER_QUESTION, SEED)
-    traces = sampled.generate(folder / "traces.jsonl", wanted, None, STEPS, 2, lambda share: _say("traces", share))
+    traces = sampled.generate(
+        folder / "traces.jsonl", wanted, None, TRACE_STEPS, 2, lambda share: _say("traces", share)
+    )
     labelled = [Labelled(t, oracle.label(t)) for t in traces if t.steps]
-    settings = {"questions": QUESTIONS, "samples": PER_QUESTION, "steps": STEPS, "seed": SEED}
+    settings = {"questions": QUESTIONS, "samples": PER_QUESTION, "steps": TRACE_STEPS, "seed": SEED}
     made = label_set.write(data / "snapshots", labelled, source="oracle:countdown", settings=settings)
     job = jobs.create_job(data, "prm", made.name, [f"seed={SEED}"])
     status = jobs.run_job(job, lambda s: _say("reward model", s.step / s.total_steps if s.total_steps else 0.0))
