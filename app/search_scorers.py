@@ -37,8 +37,16 @@ class Scorers:
         self._loaded: dict[str, PrmSearch] = {}
 
     def all(self) -> list[ScorerEntry]:
-        """In the order of the list on the screen."""
+        """In the order of the list on the screen, where the first that is ready is the one that a search is given at first."""
         job = self._models.scorer_job
+        rollouts = ScorerEntry(
+            ROLLOUTS, SCORERS[ROLLOUTS].title, f"{SCORERS[ROLLOUTS].help} Dear: every step is completed eight times."
+        )
+        oracle = ScorerEntry(
+            ORACLE, SCORERS[ORACLE].title, f"{SCORERS[ORACLE].help} It shows what a perfect verifier could do."
+        )
+        # Where the first model plays the numbers game alone, its rule costs nothing; another model's questions it cannot judge.
+        plays = self._models.all()[0].check is not None
         return [
             ScorerEntry(NONE, "none", "Nothing judges what comes; only strategies that need no scorer can run."),
             ScorerEntry(
@@ -47,8 +55,7 @@ class Scorers:
                 else "No reward model is in use; train one on the Train page and use it.",
                 job is not None,
             ),
-            ScorerEntry(ROLLOUTS, SCORERS[ROLLOUTS].title, f"{SCORERS[ROLLOUTS].help} Dear: every step is completed eight times."),
-            ScorerEntry(ORACLE, SCORERS[ORACLE].title, f"{SCORERS[ORACLE].help} It shows what a perfect verifier could do."),
+            *((oracle, rollouts) if plays else (rollouts, oracle)),
         ]  # fmt: skip
 
     async def chosen(self, name: str, prompt: str, solver: Sampler | None = None) -> Scorer | None:
