@@ -218,11 +218,17 @@ def main(asked: Sequence[str]) -> int:
                 server, options.libraries, options.algorithms, options.problems, options.budget, options.rounds
             ):
                 measured.append(one)
-                print(f"{one.algorithm} {one.library}: {one.per_minute:.1f} problems/min", file=sys.stderr)
+                print(
+                    f"{one.algorithm} {one.library}: {one.per_minute:.1f} problems/min, {one.seconds:.1f} s, {one.tokens:,} tokens, "
+                    f"{one.requests} texts, {one.right}/{one.problems}, {one.cpu:.1f} CPU s",
+                    file=sys.stderr,
+                )
+                if options.out:
+                    options.out.write_text(json.dumps([asdict(m) for m in measured], indent=1))
+    except KeyboardInterrupt:
+        print("stopped; this is what there is", file=sys.stderr)
     except (Failed, CannotServe) as error:
         print(error, file=sys.stderr)
         return 1
     print(table(measured))
-    if options.out:
-        options.out.write_text(json.dumps([asdict(m) for m in measured], indent=1))
     return 0

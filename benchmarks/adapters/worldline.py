@@ -17,11 +17,13 @@ class Worldline:
         self.engine = OpenAIEngine(server.endpoint, server.model)
 
     async def best_of_n(self, task: Task) -> Outcome:
-        return await self._all(task, "best-of-n", n=task.budget, vote="best")
+        return await self._all(task, "best-of-n", n=task.budget, vote="best", early_stop=True, wave=2)
 
     async def beam(self, task: Task) -> Outcome:
         branch = task.budget // task.width
-        return await self._all(task, "beam", width=task.width, branch=branch, max_depth=task.max_steps, vote="best")
+        return await self._all(
+            task, "beam", width=task.width, branch=branch, max_depth=task.max_steps, vote="best", early_stop=True
+        )
 
     async def particles(self, task: Task) -> Outcome:
         return await self._all(task, "particles", n=task.budget, max_depth=task.max_steps, vote="best")

@@ -84,8 +84,8 @@ class Completions:
             body["seed"] = sampling.seed % 2**63
         if request.stop:
             body |= {"stop": list(request.stop), "include_stop_str_in_output": request.keep_stop}
-        if info.step_control:
-            bounds = request.bounds
+        bounds = request.bounds
+        if info.step_control and not await self._ends_before(request, written):
             body["vllm_xargs"] = {
                 xargs.MIN: bounds.min_steps, xargs.MAX: bounds.max_steps, xargs.PREFIX: len(written),
             }  # fmt: skip
@@ -96,6 +96,13 @@ class Completions:
         if len(samples) == 1 and request.n > 1:
             samples += [replace(samples[0], tokens=0)] * (request.n - 1)  # written once, and charged once
         return Sampled(tuple(samples), usage["prompt_tokens"], details.get("cached_tokens") or 0)
+
+    async def _ends_before(self, request: SampleRequest, written: list[int]) -> bool:
+        """A single step that comes before the last allowed one meets no bound: the server need not watch it."""
+        if request.bounds.min_steps or STEP_END not in request.stop:
+            return False
+        mark = await self._known(STEP_END, "text")
+        return written.count(mark[0]) < request.bounds.max_steps
 
     async def _without_end(self, sample: Sample, request: SampleRequest) -> Sample:
         """A server that was asked to keep the mark of a step keeps the text of the end token too."""

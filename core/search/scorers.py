@@ -131,13 +131,13 @@ class PrmSearch:
 
 
 class CountdownOracle:
-    """The exact rule of the numbers game: 1 while every step holds and the target can still be reached, else 0.
+    """The exact rule of the numbers game: 1 while every step holds and the target can still be reached, else 0; at the end, whether it was.
 
     No model has this; it is the upper bound of what a verifier could do, and costs nothing.
     """
 
     name = "countdown-oracle"
-    version = "1"
+    version = "2"
 
     async def score(self, items: Sequence[Item]) -> list[Scored]:
         return [Scored(self.values(item)) for item in items]
@@ -156,10 +156,12 @@ class CountdownOracle:
         reader.feed("".join(item.steps))
         reader.close()
         steps = list(reader.parser.steps) if reader.parser else []
-        checked = words.check(problem, steps, forced_end=not item.ended).steps
+        checked = words.check(problem, steps, forced_end=not item.ended)
         values, good = [], 1.0
-        for step in checked:
+        for step in checked.steps:
             state = step.back_to or step.left
             good = good if step.ok and state is not None else 0.0
             values.append(good * float(state is not None and alive(state, problem.target)))
+        if item.ended and values:  # who gives up with the target in reach has not reached it
+            values[-1] *= float(checked.solved)
         return tuple(values)

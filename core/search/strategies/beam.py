@@ -1,6 +1,7 @@
 """Beam search over steps: every beam goes on in several ways, the best-scored of all stay (Snell et al. 2024, section 3.2).
 
-A beam that has ended is a candidate for the answer and is not grown again; the beams that go on are as many fewer. Equal beams are one.
+A beam that has ended is a candidate for the answer and is not grown again; the beams that go on are as many fewer. Equal beams are one, and
+what their copies would have been grown by goes to the beams that there are. What scores 0 is surely wrong and keeps no place beside others.
 Where nothing of a depth can be gone on from, and nothing has ended, the beams before it are written to their ends in one go.
 """
 
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from core.search.base import Choice, Expand, State, param
-from core.search.strategies.steps import drop, ranked, to_the_end
+from core.search.strategies.steps import drop, ranked, to_the_end, worth
 from core.search.tree import ROOT
 from core.search.voting import VOTES, Vote, candidates, decide
 
@@ -31,6 +32,7 @@ class Beam:
     branch: int = param(4, "Ways in which each beam goes on.", least=1, most=1024)
     max_depth: int = param(40, "Steps after which the beams are made to end.", least=1, most=10_000)
     vote: Vote = param("weighted", "How the answer is chosen from the finished beams.", one_of=VOTES)
+    early_stop: bool = param(False, "Stop when a finished answer scores at least as high as every beam that goes on.")
 
     def ask(self, state: State) -> list[Expand]:
         memo = state.memo
@@ -44,11 +46,17 @@ class Beam:
         if not kept:
             memo["over"] = True
             return [] if state.tree.leaves() else to_the_end(memo["beams"])
+        if self.early_stop and settled(state, kept):
+            memo["over"] = True
+            drop(state.tree, kept, [])
+            return []
         memo["beams"] = kept
         if memo["depth"] >= self.max_depth:
             memo["over"] = True
             return to_the_end(kept)
-        return [Expand(b, self.branch, "step") for b in kept]
+        # Where fewer than `width` differ, they share the continuations of all: the best get what is left over.
+        each, more = divmod((self.width - memo["ended"]) * self.branch, len(kept))
+        return [Expand(b, each + (i < more), "step") for i, b in enumerate(kept)]
 
     def tell(self, state: State, asked: Expand, nodes: list[int]) -> None:
         state.memo["grown"] += nodes
@@ -57,10 +65,18 @@ class Beam:
         return decide(candidates(state), self.vote)
 
 
+def settled(state: State, live: list[int]) -> bool:
+    """Whether no live beam can end above the best finished answer. Exact for prod and min, which only fall along a path
+    (Huang, Zhao and Ma 2017, "When to Finish?", section 3), and for any score of 1; a rule of thumb for last and mean."""
+    finished = [n.score for n in state.tree.leaves() if n.score is not None]
+    return bool(finished) and max(finished) >= max(worth(state.tree[n]) for n in live)
+
+
 def keep(state: State, width: int) -> list[int]:
     """The beams of the next depth, from memo's `grown`; one that has ended takes a place for good. What is left is marked."""
     memo = state.memo
     best = ranked(state.tree, memo["grown"])[: max(0, width - memo["ended"])]
+    best = [n for n in best if worth(n) > 0] or best  # what is surely wrong keeps no place while anything else does
     memo["ended"] += sum(n.ended for n in best)
     drop(state.tree, memo["grown"], [n.id for n in best])
     memo["grown"] = []

@@ -21,7 +21,9 @@ class BestOf:
 
     n: int = param(8, "Whole answers.", least=1, most=4096)
     vote: Vote = param("weighted", "How one is chosen; without a scorer it is the majority.", one_of=VOTES)
-    early_stop: bool = param(False, "Ask in waves, and stop when the majority is settled (95 %, adaptive consistency).")
+    early_stop: bool = param(
+        False, "Ask in waves, and stop when the vote is settled: a score of 1 for the best, else a majority at 95 %."
+    )
     wave: int = param(4, "Answers in a wave, with early stop.", least=1, most=1024)
 
     def ask(self, state: State) -> list[Expand]:
@@ -36,8 +38,14 @@ class BestOf:
 
     def tell(self, state: State, asked: Expand, nodes: list[int]) -> None:
         short = len(nodes) < asked.k
-        if short or (self.early_stop and settled(candidates(state), self.n - state.memo["asked"])):
+        if short or (self.early_stop and self._settled(state)):
             state.memo["over"] = True
+
+    def _settled(self, state: State) -> bool:
+        found = candidates(state)
+        if self.vote == "best" and found and all(c.score is not None for c in found):
+            return max(c.score or 0.0 for c in found) >= 1  # nothing that may come is better
+        return settled(found, self.n - state.memo["asked"])
 
     def choose(self, state: State) -> Choice:
         return decide(candidates(state), self.vote)

@@ -137,7 +137,7 @@ case(
   x · ×2 (empty)
   x a long step that never comes to its end@ 1.00 (length)
   * ok@.2 0.20
-    x a long step that never comes to its end@ 0.20 ×2 (length)
+    x a long step that never comes to its end@ 0.20 ×4 (length)
     * a long step that never comes to its end@.9 = 5 0.18 [ending]
 """,
     {"= 5": 1.0},

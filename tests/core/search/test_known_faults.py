@@ -23,7 +23,7 @@ from core.engines.base import Bounds, Sampling
 from core.engines.local import LocalEngine
 from core.engines.openai_api import OpenAIEngine
 from core.engines.sampling import PieceEnd, Sample, Sampled, SampleRequest
-from core.formats.steiner_tokens import STEP_END
+from core.formats.steiner_tokens import REASONING_END, STEP_END
 from core.scoring.prm import AGGREGATIONS, aggregate
 from core.search import strategies
 from core.search.ledger import Budget, Spent
@@ -169,6 +169,53 @@ def test_a_finished_beam_is_paid_for_once_and_equal_beams_are_one() -> None:
         f"bb{STEP}",
     ]
     assert [r.n for r in then] == [2, 2]
+
+
+@pytest.mark.parametrize("early_stop", [True, False])
+def test_a_finished_answer_that_nothing_can_beat_may_end_the_search(early_stop: bool) -> None:
+    def piece(request: SampleRequest, i: int) -> tuple[str, PieceEnd]:
+        if not request.written and i == 0:
+            return "Answer: best", "eos"
+        return f"worse {len(request.written)} {i}{STEP}", "step"
+
+    engine = Writes(piece)
+    params = {"width": 2, "branch": 2, "max_depth": 6, "vote": "best", "early_stop": early_stop}
+    judge = Says(best=(0.9,), **{str(i): (0.4,) for i in range(4)})
+    one = drive(engine, search("beam", **params), judge)
+    assert one.choice is not None
+    assert one.choice.answer == "answer: best"
+    assert (len(engine.requests) == 1) == early_stop
+
+
+@pytest.mark.parametrize(("score", "asked"), [(1.0, 2), (0.99, 8)])
+def test_best_of_n_stops_early_only_where_nothing_can_be_better(score: float, asked: int) -> None:
+    engine = Writes(lambda r, i: (f"Answer: {'ab'[i]}", "eos"))
+    params = {"n": 8, "vote": "best", "early_stop": True, "wave": 2}
+    one = drive(engine, search("best-of-n", **params), Says(a=(0.2,), b=(score,)))
+    assert sum(r.n for r in engine.requests) == asked
+    assert one.choice is not None
+    assert one.choice.answer == "answer: b"
+
+
+def test_who_gives_up_with_the_target_in_reach_has_not_reached_it() -> None:
+    from core.search.scorers import CountdownOracle, Item
+    from training.synthesis.countdown import walks
+
+    walk = next(w for w in walks(3) if w.path and not any(s.decision == "backtrack" for s in w.steps))
+    thinking = walk.response.partition(REASONING_END)[0]
+    steps = tuple(s + STEP_END for s in thinking.split(STEP_END)[:-1])
+    oracle, problem = CountdownOracle(), Problem.ask(walk.prompt)
+    assert oracle.values(Item(problem, steps, (), True))[-1] == 1.0
+    assert oracle.values(Item(problem, steps[:1], (), False)) == (1.0,)
+    assert oracle.values(Item(problem, steps[:1], (), True)) == (0.0,)
+
+
+def test_what_is_surely_wrong_is_not_grown_beside_what_may_be_right() -> None:
+    engine = Writes(lambda r, i: (f"{len(r.written)} {i % 2}{STEP}", "step" if r.stop else "eos"))
+    one = drive(engine, search("beam", width=2, branch=2, max_depth=3), Says(**{"0": (0.0,), "1": (0.7,)}))
+    grown = [n for n in one.state.tree.nodes[1:] if n.children]
+    assert grown
+    assert all(n.text.strip().endswith("1") for n in grown)
 
 
 # ---- 5. search-and-learn: lookahead writes rollouts and then scores the text without them
