@@ -26,7 +26,7 @@ class Worldline:
         )
 
     async def particles(self, task: Task) -> Outcome:
-        return await self._all(task, "particles", n=task.budget, max_depth=task.max_steps, vote="best")
+        return await self._all(task, "particles", n=task.budget, max_depth=task.max_steps, vote="best", early_stop=True)
 
     async def _all(self, task: Task, name: str, **params: Any) -> Outcome:
         from core.search.scheduler import Limits, Scheduler, Team

@@ -7,6 +7,8 @@ stream and no trace.
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,8 @@ from core.engines.server_info import Server, ServerInfo, headers_for, shown
 KEPT_PROMPTS = 4096
 # A search asks for short pieces; a server that is this long silent has a queue that no search should wait in.
 TIMEOUT_S = 600.0
-# Connections: vLLM queues what it cannot run at once, so each request may have its own.
-CONNECTIONS = 256
+# The server lets go of a silent connection after 5 s; on a busy machine one must not count on it for so long.
+KEPT_S = 2.0
 
 
 class Completions:
@@ -30,7 +32,10 @@ class Completions:
     def __init__(self, base_url: str, model: str, server: Server, api_key_env: str) -> None:
         self.base_url, self.model = base_url.rstrip("/"), model
         self._server, self._key_env = server, api_key_env
-        self._client: Any = None
+        # vLLM queues what it cannot run at once, so each request under way has a connection, and each connection a client of its own:
+        # httpx looks through all connections of a client for each request, which with a hundred took longer than the requests.
+        self._idle: list[Any] = []
+        self._ssl: Any = None
         self._ids: dict[str, tuple[int, ...]] = {}
         self._ends: dict[int, str] = {}  # end tokens as text
         self._size: ModelSize | None = None
@@ -64,8 +69,8 @@ class Completions:
         return self._size
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
+        while self._idle:
+            await self._idle.pop().aclose()
 
     async def _sample(self, request: SampleRequest, info: ServerInfo) -> Sampled:
         question = await self._known(request.prompt, "prompt")
@@ -134,7 +139,8 @@ class Completions:
         from transformers import AutoConfig
 
         try:
-            listed = (await self._open().get(f"{self.base_url}/models")).json()["data"]
+            async with self._connection() as client:
+                listed = (await client.get(f"{self.base_url}/models")).json()["data"]
             root = Path(next(row for row in listed if row["id"] == self.model)["root"])
             return size_of(AutoConfig.from_pretrained(root), root) if (root / "config.json").is_file() else None
         except Exception:  # whatever a server says here, a search can do without
@@ -143,9 +149,10 @@ class Completions:
     async def _post(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
         import orjson
 
-        answer = await self._open().post(
-            self.base_url + route, content=orjson.dumps(body), headers={"content-type": "application/json"}
-        )
+        async with self._connection() as client:
+            answer = await client.post(
+                self.base_url + route, content=orjson.dumps(body), headers={"content-type": "application/json"}
+            )
         if answer.status_code >= 400:
             kind = EngineDown if answer.status_code >= 500 else EngineError
             raise kind(
@@ -157,13 +164,19 @@ class Completions:
             raise ValueError("the reply is not an object")
         return found
 
-    def _open(self) -> Any:
-        if self._client is None:
-            import httpx
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        import httpx
 
-            limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-            self._client = httpx.AsyncClient(timeout=TIMEOUT_S, limits=limits, headers=headers_for(self._key_env))
-        return self._client
+        self._ssl = self._ssl or httpx.create_ssl_context()  # reading the certificates anew for each would take longest
+        client = self._idle.pop() if self._idle else httpx.AsyncClient(
+            timeout=TIMEOUT_S, limits=httpx.Limits(max_connections=1, keepalive_expiry=KEPT_S), verify=self._ssl,
+            headers=headers_for(self._key_env),
+        )  # fmt: skip
+        try:
+            yield client
+        finally:
+            self._idle.append(client)
 
 
 def _sample(choice: dict[str, Any], request: SampleRequest, insert: tuple[int, ...]) -> Sample:

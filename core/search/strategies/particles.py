@@ -35,6 +35,7 @@ class Particles:
     n: int = param(8, "Particles.", least=1, most=4096)
     max_depth: int = param(40, "Steps after which the particles are made to end.", least=1, most=10_000)
     vote: Vote = param("best", "How one is chosen; finished answers count by their particles.", one_of=VOTES)
+    early_stop: bool = param(False, "Stop when a finished answer has the score 1.")
 
     def ask(self, state: State) -> list[Expand]:
         tree, memo = state.tree, state.memo
@@ -46,6 +47,9 @@ class Particles:
         before = [p for p in memo["places"] if tree[p].open]
         finished = [p for p in memo["places"] if tree[p].ended]
         grown = [n for n in memo["grown"] if tree[n].end in ("step", "eos")]
+        if self.early_stop and any(worth(n) >= 1 for n in tree.leaves()):
+            memo["over"] = True
+            return []
         drop(tree, set(memo["grown"]) - set(grown), ())
         memo.update(grown=[], round=memo["round"] + 1)
         self._draw(state, finished + grown)

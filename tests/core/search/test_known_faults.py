@@ -197,6 +197,21 @@ def test_best_of_n_stops_early_only_where_nothing_can_be_better(score: float, as
     assert one.choice.answer == "answer: b"
 
 
+@pytest.mark.parametrize("score", [1.0, 0.9])
+def test_particles_stop_early_only_where_nothing_can_be_better(score: float) -> None:
+    def piece(request: SampleRequest, i: int) -> tuple[str, PieceEnd]:
+        if i:
+            return f"go{STEP}", "step"
+        return f"Answer: {'a' if request.written else 'b'}", "eos"
+
+    engine = Writes(piece)
+    params = {"n": 4, "early_stop": True, "max_depth": 5}
+    one = drive(engine, search("particles", **params), Says(a=(0.5,), b=(score,), go=(0.9,)))
+    assert (len(engine.requests) == 1) == (score == 1.0)
+    assert one.choice is not None
+    assert one.choice.answer == "answer: b"
+
+
 def test_who_gives_up_with_the_target_in_reach_has_not_reached_it() -> None:
     from core.search.scorers import CountdownOracle, Item
     from training.synthesis.countdown import walks
