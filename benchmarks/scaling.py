@@ -34,7 +34,7 @@ TRACE_STEPS = 40  # of the traces that the reward model learns from
 STEPS = 24
 LINEAR = (5, 10, 20, 40, 60)
 POOL, PROBES = 16, 4
-CALIBRATION, BINS = 32, 4
+CALIBRATION, BINS = 24, 3
 WIDTHS = (2, 4, 8)
 # Scores of people's and oracles' steps say "good so far"; a search that turns back holds bad steps and may still be right.
 AGGREGATION = "last"
@@ -252,7 +252,7 @@ def main() -> int:
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="where everything is kept; the same call goes on")
     parser.add_argument(
-        "--problems", type=int, default=60, help="of the pool and of linear; the other strategies get half (default 60)"
+        "--problems", type=int, default=40, help="of the pool and of linear; the other strategies get half (default 40)"
     )
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
