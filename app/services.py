@@ -74,7 +74,9 @@ class Services:
             store.close()
             _remove_owner(data_dir)
             raise
-        return cls(data_dir, store, models, scoring, runs, searches, evals, Refining(store), people, Quality(store), Probes())
+        return cls(
+            data_dir, store, models, scoring, runs, searches, evals, Refining(store), people, Quality(store), Probes()
+        )
 
     async def close(self) -> None:
         """Searches and runs first, so that what they have is stored; the store last."""
