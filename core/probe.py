@@ -5,7 +5,7 @@ answer is charged for more tokens than one stream could have written in that tim
 Step Towards Reproducing OpenAI o1", 2024). Fitted is t = a + c · nᵖ: a the seconds before the first token, p the exponent.
 Knows no HTTP and no screen: it is given something to ask.
 
-What it cannot see: a search of a width that is always the same. Its tokens and its time grow together, so it looks like one fast stream.
+What it cannot see: a search whose width is always the same. Its tokens and its time grow together, so it looks like one fast stream.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ COVERAGE = 0.95
 # The interval of the exponent must lie within these to be called linear, and wholly below (above) one to be called otherwise.
 LINEAR = 0.8, 1.2
 BELOW, ABOVE = 0.9, 1.1
+# One stream writes everything at one speed. Where questions differ in speed by more than this (90th over 10th percentile, the curve taken
+# out), and by more than chance among their repeats (permutation test), several streams were at work for some of them.
+SPEEDS_DIFFER, CHANCE, PERMUTATIONS = 2.0, 0.01, 500
 EXPONENTS = (0.05, 1.6)  # from, to
 
 # From a few tokens of answer to thousands, whatever the model: none needs knowledge.
@@ -96,6 +99,8 @@ class Fit:
     high: float
     range: float
     points: int
+    speeds: float  # how many times faster the fast questions are answered than the slow ones, 90th over 10th percentile
+    chance: float  # how often as much would come about if speed had nothing to do with the question
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -160,7 +165,7 @@ async def measure(
 
 
 def fit(points: Sequence[Point], seed: int = 0) -> Fit:
-    """The fit and its verdict. Raises ValueError for fewer than three points."""
+    """The fit and its verdict, by the rules of docs/probe.md. Raises ValueError for fewer than three points."""
     import numpy as np
 
     if len(points) < 3:
@@ -168,23 +173,46 @@ def fit(points: Sequence[Point], seed: int = 0) -> Fit:
     n = np.array([p.tokens for p in points], float)
     t = np.array([p.seconds for p in points])
     a, b = _theil_sen(n, t)
+    rng = np.random.default_rng(seed)
     spread = float(np.quantile(n, 0.9) / np.quantile(n, 0.1))
     exponent = _exponent(n, t)
     # Drawn are questions, not points: repeats of one question are no independent evidence.
     names = sorted({p.question for p in points})
     of = {q: [i for i, p in enumerate(points) if p.question == q] for q in names}
-    rng, drawn = np.random.default_rng(seed), []
+    drawn = []
     for _ in range(BOOTSTRAPS if spread >= LEAST_RANGE and len(points) >= LEAST_POINTS else 0):
         rows = [i for q in rng.choice(names, len(names)) for i in of[q]]
         if len(np.unique(n[rows])) > 2:
             drawn.append(_exponent(n[rows], t[rows]))
     tail = (1 - COVERAGE) / 2
     low, high = (float(np.quantile(drawn, q)) for q in (tail, 1 - tail)) if drawn else (math.nan, math.nan)
-    verdict, why = _verdict(len(points), spread, low, high)
-    return Fit(verdict, why, float(a), float(b), float(exponent), low, high, spread, len(points))
+    speeds, chance = _speeds(n, t, exponent, list(of.values()), rng)
+    verdict, why = _verdict(len(points), spread, low, high, speeds, chance)
+    return Fit(verdict, why, float(a), float(b), float(exponent), low, high, spread, len(points), speeds, chance)
 
 
-def _verdict(points: int, spread: float, low: float, high: float) -> tuple[Verdict, str]:
+def _speeds(
+    n: np.ndarray, t: np.ndarray, exponent: float, rows: list[list[int]], rng: np.random.Generator
+) -> tuple[float, float]:
+    """How far questions differ in speed, and the chance of that (1 without repeats)."""
+    import numpy as np
+
+    a, c = _theil_sen(n**exponent, t)
+    guess = a + c * n**exponent
+    if max(map(len, rows)) < 2 or (guess <= 0).any():
+        return 1.0, 1.0
+    slower = np.log(t / guess)
+
+    def between(values: np.ndarray) -> float:
+        return float(np.var([values[r].mean() for r in rows]))
+
+    seen = between(slower)
+    as_much = sum(between(rng.permutation(slower)) >= seen for _ in range(PERMUTATIONS))
+    medians = [float(np.median(slower[r])) for r in rows]
+    return float(np.exp(np.quantile(medians, 0.9) - np.quantile(medians, 0.1))), (as_much + 1) / (PERMUTATIONS + 1)
+
+
+def _verdict(points: int, spread: float, low: float, high: float, speeds: float, chance: float) -> tuple[Verdict, str]:
     if points < LEAST_POINTS:
         return "cannot tell", f"there are {points} points; {LEAST_POINTS} are needed"
     if spread < LEAST_RANGE:
@@ -193,6 +221,11 @@ def _verdict(points: int, spread: float, low: float, high: float) -> tuple[Verdi
             f"the longest responses are {spread:.1f} times the shortest; {LEAST_RANGE:g} times are needed",
         )
     interval = f"the exponent lies between {low:.2f} and {high:.2f}"
+    if speeds > SPEEDS_DIFFER and chance < CHANCE:
+        return "sub-linear", (
+            f"some questions are answered {speeds:.1f} times faster than others for the tokens that they are charged (chance {chance:.3f}): "
+            "no one stream does that, so work is done in parallel"
+        )
     if high < BELOW:
         return (
             "sub-linear",

@@ -48,6 +48,22 @@ def test_work_in_parallel_is_sub_linear(exponent: float) -> None:
     assert found.low - 0.05 <= exponent <= found.high + 0.05
 
 
+def test_speed_that_depends_on_the_question_is_no_one_stream() -> None:
+    """A search whose width differs from question to question: its tokens grow with the width, its time does not."""
+    base = points(1.0, start=0.02)
+    width = {q: 2 ** (i * 7 % 5) for i, q in enumerate(QUESTIONS)}
+    found = fit([Point(p.tokens * width[p.question], p.seconds, p.question, p.repeat) for p in base])
+    assert found.verdict == "sub-linear"
+    assert found.speeds > 4
+    assert found.chance < 0.01
+    assert fit(base).speeds < 1.3
+    # As uneven, but by chance and not by question: a machine that is busy now and then.
+    for seed in range(5):
+        draw = Random(seed)
+        noisy = fit([Point(p.tokens, p.seconds * 2 ** draw.randrange(5), p.question, p.repeat) for p in base])
+        assert noisy.verdict != "sub-linear"
+
+
 def test_what_slows_down_with_its_length_is_said_to() -> None:
     assert fit(points(1.4)).verdict == "super-linear"
 
