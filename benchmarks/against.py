@@ -181,11 +181,11 @@ def table(measured: Sequence[Measured]) -> str:
     ]
     for algorithm in dict.fromkeys(m.algorithm for m in measured):
         of = [m for m in measured if m.algorithm == algorithm]
-        others = [m for m in of if m.library != "worldline"]
+        others = [m for m in of if not m.library.startswith("worldline")]
         for library in dict.fromkeys(m.library for m in of):
             rows = [m for m in of if m.library == library]
             ratios = ""
-            if library == "worldline" and others:
+            if library.startswith("worldline") and others:
                 best = {m.round: max(o.per_minute for o in others if o.round == m.round) for m in rows}
                 each = [m.per_minute / best[m.round] for m in rows]
                 ratios = f"**{median(each):.2f}** ({', '.join(f'{r:.2f}' for r in each)})"

@@ -13,6 +13,7 @@ from typing import Protocol
 # name: module:class, and the environment beside the repository whose Python loads it ("" is this one)
 ADAPTERS: dict[str, tuple[str, str]] = {
     "worldline": ("worldline:Worldline", ""),
+    "worldline-to-the-end": ("worldline:ToTheEnd", ""),
     "its_hub": ("its_hub:ItsHub", ".venv-its-hub"),
 }
 ALGORITHMS = ("best_of_n", "beam", "particles")

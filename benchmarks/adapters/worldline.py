@@ -10,6 +10,7 @@ from benchmarks.adapters import Outcome, Server, Task
 
 class Worldline:
     NAME = "worldline"
+    early_stop = True  # ends a search that nothing can improve; only a verifier that can say 1 allows it
 
     def setup(self, server: Server) -> None:
         from core.engines.openai_api import OpenAIEngine
@@ -17,16 +18,24 @@ class Worldline:
         self.engine = OpenAIEngine(server.endpoint, server.model)
 
     async def best_of_n(self, task: Task) -> Outcome:
-        return await self._all(task, "best-of-n", n=task.budget, vote="best", early_stop=True, wave=2)
+        return await self._all(task, "best-of-n", n=task.budget, vote="best", early_stop=self.early_stop, wave=2)
 
     async def beam(self, task: Task) -> Outcome:
         branch = task.budget // task.width
         return await self._all(
-            task, "beam", width=task.width, branch=branch, max_depth=task.max_steps, vote="best", early_stop=True
+            task,
+            "beam",
+            width=task.width,
+            branch=branch,
+            max_depth=task.max_steps,
+            vote="best",
+            early_stop=self.early_stop,
         )
 
     async def particles(self, task: Task) -> Outcome:
-        return await self._all(task, "particles", n=task.budget, max_depth=task.max_steps, vote="best", early_stop=True)
+        return await self._all(
+            task, "particles", n=task.budget, max_depth=task.max_steps, vote="best", early_stop=self.early_stop
+        )
 
     async def _all(self, task: Task, name: str, **params: Any) -> Outcome:
         from core.search.scheduler import Limits, Scheduler, Team
@@ -52,3 +61,10 @@ class Worldline:
 
     async def close(self) -> None:
         await self.engine.close()
+
+
+class ToTheEnd(Worldline):
+    """The same without the early stop, as the other libraries go: what the way of asking alone is worth."""
+
+    NAME = "worldline, to the end"
+    early_stop = False
