@@ -46,7 +46,7 @@ class Scorers:
             ORACLE, SCORERS[ORACLE].title, f"{SCORERS[ORACLE].help} It shows what a perfect verifier could do."
         )
         # Where the first model plays the numbers game alone, its rule costs nothing; another model's questions it cannot judge.
-        plays = self._models.all()[0].check is not None
+        plays = next((m.check is not None for m in self._models.all()), False)
         return [
             ScorerEntry(NONE, "none", "Nothing judges what comes; only strategies that need no scorer can run."),
             ScorerEntry(
