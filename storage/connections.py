@@ -198,7 +198,8 @@ class Connections:
             self._closed = True
             self._break_stills()
             for cursor in list(self._cursors):
-                cursor.interrupt()
+                with contextlib.suppress(duckdb.Error):  # closed already, where the instance was opened again
+                    cursor.interrupt()
             self._gate.wait_for(lambda: self._reading == 0, READERS_END_S)
             for cursor in list(self._cursors):
                 cursor.close()
