@@ -16,17 +16,18 @@ import queue
 import secrets
 import threading
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from core.control.bounds import FREE, STEP_END, Constraint, StepBounds, StepIds
+from core.control.bounds import STEP_END, StepBounds, StepIds
 from core.control.thinking import FAMILIES, ThinkingControl, ThinkingIds
-from core.engines.base import Chunk, EngineError, GenerateRequest, Sampling
+from core.engines.base import Chunk, EngineError, GenerateRequest
 from core.engines.drawing import draw
-from core.engines.sampling import STEP_TEXT, Marks, ModelSize, PieceEnd, Sample, Sampled, SampleRequest, size_of
+from core.engines.rows import Group, Piece, Row, Stream
+from core.engines.sampling import STEP_TEXT, Marks, ModelSize, Sampled, SampleRequest, size_of
 from core.engines.server_info import PROBE_MESSAGES, rendered_hash
 
 if TYPE_CHECKING:
@@ -42,137 +43,13 @@ DECODE_AFTER = 8  # tokens before a continuation that may change how its first t
 MAX_PROMPT_SHARE = 0.5  # a prompt may fill at most this share of the model's context
 
 
-@dataclass
-class _Row:
-    """A sequence in the batch: its place is its index in `_Loop.rows`. What is said of it goes to `said`."""
-
-    sampling: Sampling
-    cancelled: threading.Event
-    length: int = 0  # tokens whose keys are in the cache
-    last: int = 0
-    made: int = 0
-    random: Random = field(default_factory=Random)
-    bounds: StepBounds | None = None
-    thinking: ThinkingControl | None = None
-    decoder: Any = None
-
-    def constraint(self) -> Constraint:
-        """The thinking budget wins over the bounds, as it does in vLLM."""
-        thinking = self.thinking.next() if self.thinking else FREE
-        if thinking.force is not None or self.bounds is None:
-            return thinking
-        return self.bounds.next()
-
-    @property
-    def forced_end(self) -> bool:
-        return self.bounds is not None and self.bounds.forced_end
-
-    def said(self, token: int, text: str, end: PieceEnd | None) -> bool:
-        """A token was written; True when the row is to leave the batch."""
-        raise NotImplementedError
-
-    def fail(self, error: EngineError) -> None:
-        raise NotImplementedError
-
-
-@dataclass
-class _Stream(_Row):
-    """A reader's request: every token is sent as it comes."""
-
-    request: GenerateRequest = field(kw_only=True)
-    loop: asyncio.AbstractEventLoop = field(kw_only=True)
-    out: asyncio.Queue[Chunk | EngineError] = field(kw_only=True)
-
-    def said(self, token: int, text: str, end: PieceEnd | None) -> bool:
-        reason = None
-        if end == "eos":
-            reason = "step_limit" if self.forced_end else "stop"
-        elif end == "length":
-            reason = "length"
-        self.send(Chunk(text, 1, finish_reason=reason))
-        return end is not None
-
-    def fail(self, error: EngineError) -> None:
-        self.send(error)
-
-    def send(self, item: Chunk | EngineError) -> None:
-        try:
-            self.loop.call_soon_threadsafe(self.out.put_nowait, item)
-        except RuntimeError:  # the asking event loop is gone: nobody listens any more
-            self.cancelled.set()
-
-
-@dataclass
-class _Group:
-    """A search's request: its pieces are handed over together."""
-
-    request: SampleRequest
-    loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[Sampled]
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    pieces: list[_Piece] = field(default_factory=list)
-    prompt: tuple[int, ...] = ()  # ids of the question and of what was written
-    cached: int = 0
-    left: int = 0
-
-    def finish(self) -> None:
-        """The last piece has ended."""
-        samples = tuple(
-            Sample(p.before + "".join(p.text), tuple(p.ids), p.end or "length", p.made) for p in self.pieces
-        )
-        self._tell(lambda: self.done.set_result(Sampled(samples, len(self.prompt), self.cached)))
-
-    def fail(self, error: EngineError) -> None:
-        self._tell(lambda: self.done.set_exception(error))
-
-    def _tell(self, what: Any) -> None:
-        try:
-            self.loop.call_soon_threadsafe(lambda: None if self.done.done() else what())
-        except RuntimeError:
-            self.cancelled.set()
-
-
-@dataclass
-class _Piece(_Row):
-    """One continuation of a group."""
-
-    group: _Group = field(kw_only=True)
-    before: str = ""  # text that was put in first
-    ids: list[int] = field(default_factory=list)
-    text: list[str] = field(default_factory=list)
-    tail: str = ""
-    end: PieceEnd | None = None
-
-    def said(self, token: int, text: str, end: PieceEnd | None) -> bool:
-        self.ids.append(token)
-        self.text.append(text)
-        stops = self.group.request.stop
-        if end != "eos" and stops and text:  # a mark that came with the last token is a whole step
-            self.tail = (self.tail + text)[-len(text) - max(map(len, stops)) :]
-            if any(stop in self.tail for stop in stops):
-                end = "step"
-                if not self.group.request.keep_stop:
-                    self.ids.pop()
-                    self.text.pop()
-        if end is None:
-            return False
-        self.end = end
-        self.group.left -= 1
-        if not self.group.left:
-            self.group.finish()
-        return True
-
-    def fail(self, error: EngineError) -> None:
-        self.group.fail(error)
-
-
 class LocalEngine:
     """A causal language model from a folder, batched. `model` is the name people see."""
 
     def __init__(self, model_dir: Path | None = None, name: str = "pocket") -> None:
         self.model = name
         self._dir = model_dir
-        self._inbox: queue.Queue[_Stream | _Group | None] = queue.Queue()
+        self._inbox: queue.Queue[Stream | Group | None] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._closed = False
@@ -190,7 +67,7 @@ class LocalEngine:
         if request.schema is not None:
             raise EngineError(f"The model {self.model} runs in this process and cannot answer by a JSON schema.")
         self.start()
-        row = _Stream(
+        row = Stream(
             request.sampling, threading.Event(), request=request, loop=asyncio.get_running_loop(), out=asyncio.Queue()
         )
         self._inbox.put(row)
@@ -214,7 +91,7 @@ class LocalEngine:
             sampling = replace(request.sampling, seed=None if seed is None else seed + at)
             parts.append(replace(request, n=min(MAX_BATCH, request.n - at), sampling=sampling))
         loop = asyncio.get_running_loop()
-        groups = [_Group(part, loop, loop.create_future()) for part in parts]
+        groups = [Group(part, loop, loop.create_future()) for part in parts]
         for group in groups:
             self._inbox.put(group)
         try:
@@ -278,7 +155,7 @@ class LocalEngine:
                     asked = self._inbox.get()
                     if asked is None or asked.cancelled.is_set():
                         continue
-                    rows: Sequence[_Row] = [asked] if isinstance(asked, _Stream) else loop.pieces_of(asked)
+                    rows: Sequence[Row] = [asked] if isinstance(asked, Stream) else loop.pieces_of(asked)
                     self._guard(loop, partial(loop.admit, asked, rows), rows)
                 else:
                     self._guard(loop, loop.turn, loop.rows)
@@ -286,7 +163,7 @@ class LocalEngine:
             row.fail(EngineError("The engine was closed."))
         self._refuse(EngineError("The engine was closed."))
 
-    def _guard(self, loop: _Loop, action: Any, rows: Sequence[_Row]) -> None:
+    def _guard(self, loop: _Loop, action: Any, rows: Sequence[Row]) -> None:
         """A failure ends the rows concerned with a sentence; the engine lives on."""
         try:
             action()
@@ -333,7 +210,7 @@ class _Loop:
         if device == "cpu" and self.model.num_parameters() < SINGLE_THREAD_BELOW:
             torch.set_num_threads(1)
         self.name = name
-        self.rows: list[_Row] = []
+        self.rows: list[Row] = []
         self.context = int(self.model.config.max_position_embeddings)
         self.cache = dense_rows(self.model)
         self.parked = Parked()
@@ -347,24 +224,24 @@ class _Loop:
         }  # fmt: skip
         self.known_tokens = len(self.tokenizer)
 
-    def admit(self, asked: _Stream | _Group, rows: Sequence[_Row]) -> None:
+    def admit(self, asked: Stream | Group, rows: Sequence[Row]) -> None:
         """Read the prompt, choose the first token of each row, join the batch."""
-        if isinstance(asked, _Stream):
+        if isinstance(asked, Stream):
             self._admit_stream(asked)
         else:
-            self._admit_group(asked, [row for row in rows if isinstance(row, _Piece)])
+            self._admit_group(asked, [row for row in rows if isinstance(row, Piece)])
 
-    def pieces_of(self, group: _Group) -> list[_Piece]:
+    def pieces_of(self, group: Group) -> list[Piece]:
         """The rows of a search's request, not in the batch yet."""
         asked = group.request.sampling
         seed = asked.seed if asked.seed is not None else secrets.randbits(31)
         group.left = group.request.n
         group.pieces = [
-            _Piece(asked, group.cancelled, random=Random(seed + i), group=group) for i in range(group.request.n)
+            Piece(asked, group.cancelled, random=Random(seed + i), group=group) for i in range(group.request.n)
         ]
         return group.pieces
 
-    def _admit_group(self, group: _Group, rows: list[_Piece]) -> None:
+    def _admit_group(self, group: Group, rows: list[Piece]) -> None:
         asked = group.request
         question = self._encode(self._chat([{"role": "user", "content": asked.prompt}]))
         insert = self._encode(asked.insert) if asked.insert else []
@@ -400,7 +277,7 @@ class _Loop:
         if known is None:
             self._choose(rows, logits[None].repeat(len(rows), 1))
 
-    def _begin(self, row: _Row, written: Sequence[int]) -> None:
+    def _begin(self, row: Row, written: Sequence[int]) -> None:
         """The first new piece is decoded as a continuation of the end of what was written (a blank, half a character)."""
         from tokenizers.decoders import DecodeStream
 
@@ -421,7 +298,7 @@ class _Loop:
         )
         return out.logits[0, -1].float().cpu()
 
-    def _admit_stream(self, row: _Stream) -> None:
+    def _admit_stream(self, row: Stream) -> None:
         asked = row.request
         ids = self._render(asked.messages)
         most = int(self.context * MAX_PROMPT_SHARE)
@@ -485,7 +362,7 @@ class _Loop:
             row.length += 1
         self._choose(list(self.rows), out.logits[:, -1].float().cpu())
 
-    def drop(self, row: _Row) -> None:
+    def drop(self, row: Row) -> None:
         """Take a row out; the last row moves into its place so that the rows stay dense."""
         if row not in self.rows:
             return
@@ -495,7 +372,7 @@ class _Loop:
             self.rows[at] = self.rows[last]
         self.rows.pop()
 
-    def _choose(self, rows: Sequence[_Row], logits_RV: torch.Tensor) -> None:
+    def _choose(self, rows: Sequence[Row], logits_RV: torch.Tensor) -> None:
         """Draw the next token of each of these rows, say its text, take out the rows that end."""
         for row, token in zip(rows, draw(logits_RV[:, : self.known_tokens], rows), strict=True):
             if row.thinking:
@@ -512,7 +389,7 @@ class _Loop:
                 full = row.made >= row.sampling.max_tokens or row.length + 1 >= self.context
                 ended = row.said(token, text, "length" if full else None)
             if ended:
-                if isinstance(row, _Piece) and row.end == "step" and row.group.request.keep_stop:
+                if isinstance(row, Piece) and row.end == "step" and row.group.request.keep_stop:
                     kept = self.cache.take(self.rows.index(row), row.length)
                     self.parked.keep((*row.group.prompt, *row.ids[-row.made :]), kept)
                 self.drop(row)
