@@ -55,7 +55,7 @@ def run(program: str, stdin: str = "", limits: Limits = Limits()) -> Ran:
     try:
         (job / "program.py").write_bytes(program.encode("utf-8", "replace"))
         (job / "stdin").write_bytes(stdin.encode("utf-8", "replace"))
-        (job / "work").mkdir()
+        (job / "inside").mkdir()
         return _run(job, limits)
     finally:
         _remove(job)
@@ -65,7 +65,7 @@ def _run(job: Path, limits: Limits) -> Ran:
     settings = json.dumps({**asdict(limits), "job": str(job), "python": sys.executable, "reads": _reads()})
     with (job / "stdin").open("rb") as given, (job / "out").open("wb") as out, (job / "err").open("wb") as err:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(CHILD), settings], stdin=given, stdout=out, stderr=err, cwd=job / "work",
+            [sys.executable, "-I", "-S", str(CHILD), settings], stdin=given, stdout=out, stderr=err, cwd=job / "inside",
             env={"LANG": "C.UTF-8"}, start_new_session=True, close_fds=True,
         )  # fmt: skip
         late = False

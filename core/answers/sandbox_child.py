@@ -183,7 +183,7 @@ def main() -> None:
             prctl(PR_SET_PDEATHSIG, 9)
         limit(settings["cpu"], settings["memory"], settings["file"])
     lacks = []
-    work = f"{job}/work" if job else ""
+    work = f"{job}/inside" if job else ""
     try:
         namespaces(work, settings.get("disk", 0))
     except (OSError, AttributeError):
