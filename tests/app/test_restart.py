@@ -85,6 +85,7 @@ def follow(client: httpx.Client, run_id: str, after: int = -1, enough: int | Non
     return events
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("enough", [6, 60])
 def test_kill_9_in_mid_run_loses_nothing_that_was_seen(tmp_path: Path, enough: int) -> None:
     with server(tmp_path) as (process, client):

@@ -93,6 +93,7 @@ def walk(api: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     return [(m.upper(), path, route) for path, methods in api["paths"].items() for m, route in methods.items()]
 
 
+@pytest.mark.slow
 def test_every_route_as_every_role_and_as_nobody(bench: Door, api: dict[str, Any]) -> None:
     assert {f"{method} {path}" for method, path, _ in walk(api)} == set(TABLE)
     for method, path, _ in walk(api):
@@ -182,6 +183,7 @@ def test_a_rater_reaches_only_what_was_given_to_them_and_rates_as_nobody_else(be
     assert bench.store.events(theirs) == []
 
 
+@pytest.mark.slow
 def test_paths_and_sql_in_every_parameter_do_nothing(bench: Door, api: dict[str, Any]) -> None:
     tables = "select table_name, estimated_size from duckdb_tables() order by all"
     before = bench.store.query(tables)

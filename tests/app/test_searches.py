@@ -75,6 +75,7 @@ def timeless(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [dict(row) for row in rows]
 
 
+@pytest.mark.slow
 async def test_from_the_question_to_a_trace_with_its_ledger(workbench: Opened, tmp_path: Path) -> None:
     engine = Writer()
     async with workbench(engine) as bench:
@@ -208,6 +209,7 @@ async def test_an_engine_that_fails_ends_its_search_in_a_sentence(workbench: Ope
         assert await bench.events(search_id, noun="searches") == events
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [{}, {"budget_tokens": 150, "max_tokens": 60}])
 async def test_a_killed_search_goes_on_to_the_same_end_wherever_its_log_broke_off(
     workbench: Opened, tmp_path: Path, budget: dict[str, int]

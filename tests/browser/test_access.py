@@ -53,6 +53,7 @@ def trace_id(bench: Any) -> str:
     return str(bench.post("/api/traces", [row])["trace_ids"][0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", [*(address(p) + ("?trace=" if p is rate else "") for p in PAGES), "/ui/?trace="])
 def test_axe_finds_nothing_light_dark_or_narrow_and_nothing_reaches_beyond_320_px(
     open_tab: Any, trace_id: str, axe: str, where: str
@@ -69,6 +70,7 @@ def test_axe_finds_nothing_light_dark_or_narrow_and_nothing_reaches_beyond_320_p
     assert page.evaluate(BEYOND) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["/login", "/join", "/api/docs"])
 def test_axe_finds_nothing_on_pages_outside_the_shell(open_tab: Any, bench: Any, axe: str, where: str) -> None:
     page = open_tab().page
@@ -90,6 +92,7 @@ def open_long(bench: Any, open_tab: Any, **how: Any) -> tuple[Any, str]:
     return page, page.url.split("assignment=")[1].split("&")[0]
 
 
+@pytest.mark.slow
 def test_a_whole_rating_by_keyboard_alone_with_the_focus_always_in_sight(open_tab: Any, bench: Any) -> None:
     page, assignment = open_long(bench, open_tab)
     page.focus("nav a")
@@ -157,6 +160,7 @@ def test_a_screen_reader_hears_each_step_once_and_no_chatter(open_tab: Any, benc
     assert len(here.get_attribute("aria-description")) > 20
 
 
+@pytest.mark.slow
 def test_keys_are_changed_conflicts_said_and_single_keys_switched_off(open_tab: Any, bench: Any, axe: str) -> None:
     page, assignment = open_long(bench, open_tab)
     page.focus(LIST)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from core.formats import steiner_tokens as t
 from tests.browser.conftest import visit
 from tests.browser.traces import HOSTILE
@@ -28,6 +30,7 @@ def _verdict(bench: Any, trace_id: str) -> dict[str, Any]:
     return next(p["verdict"] for p in lines if trace_id in (p["left_trace_id"], p["right_trace_id"]))
 
 
+@pytest.mark.slow
 def test_two_raters_with_swapped_sides(open_tab: Any, bench: Any) -> None:
     rows = [
         _row("deepseek/r1", "Look at the numbers", f"Try the sum {HOSTILE}", "I am DeepSeek-R1"),

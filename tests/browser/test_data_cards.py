@@ -29,6 +29,7 @@ def rated(bench: Any, open_tab: Any) -> tuple[Any, str, str, str]:
     return tab, trace_id, assignment, snapshot
 
 
+@pytest.mark.slow
 def test_a_query_by_keyboard_its_rows_its_refusals_and_its_file(
     rated: tuple[Any, str, str, str], bench: Any, tmp_path: Path
 ) -> None:
@@ -67,6 +68,7 @@ def test_a_query_by_keyboard_its_rows_its_refusals_and_its_file(
         assert "Traceback" not in said and "root:" not in said, said
 
 
+@pytest.mark.slow
 def test_lineage_is_walked_from_snapshot_to_rating_and_back(rated: tuple[Any, str, str, str], bench: Any) -> None:
     tab, _, assignment, snapshot = rated
     page = tab.page

@@ -29,6 +29,7 @@ def trace(bench: Any) -> str:
     return str(bench.post("/api/traces", [long_one(40)])["trace_ids"][0])
 
 
+@pytest.mark.slow
 def test_the_dock_is_one_row_on_a_desk_and_covers_no_step_on_a_telephone(open_tab: Any, trace: str) -> None:
     page = open_tab(f"/ui/rate?trace={trace}").page
     page.wait_for_selector("#wl-rate-list .wl-row.selected")

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.browser.conftest import visit
 from tests.browser.test_access import AXE, BEYOND, NARROW, RULES
@@ -19,6 +20,7 @@ PROBLEMS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_evaluation_from_the_form_to_the_plot_and_to_the_searches_behind_a_point(
     open_tab: Any, bench: Any, axe: str
 ) -> None:

@@ -141,6 +141,7 @@ def test_keys_move_from_row_to_row_and_turn_runs(open_tab: Any, short: Any) -> N
     assert selected(page) == first and rows(page) == list(range(sum(RUNS) + 1))
 
 
+@pytest.mark.slow
 def test_a_long_trace_opens_folded_and_what_leads_into_a_run_unfolds_it(open_tab: Any, long: Any) -> None:
     trace_id, runs = long
     first = next(run[0] for run in runs if run[1] - run[0] >= 20 and run[0] > 400)

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"> ${7*7} {{7*7}}"
 ROWS: list[Any] = [
     {"messages": [{"role": "user", "content": f"Imported one {HOSTILE}"},
@@ -79,6 +81,7 @@ def test_a_text_is_pasted(open_tab: Any) -> None:
     assert page.inner_text("[data-id=import-result]") == ""
 
 
+@pytest.mark.slow
 def test_a_large_file_does_not_freeze_the_page(open_tab: Any, tmp_path: Path) -> None:
     path = tmp_path / "large.jsonl"
     text = "<think>" + "So x is 1. Then x + 1 is 2.\n\n" * 70_000 + "</think>2"

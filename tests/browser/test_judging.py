@@ -7,6 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.browser.conftest import visit
 from tests.browser.test_rating import LIST, judgement, left, open_trace, settled, values
 from tests.browser.traces import long_one
@@ -150,6 +152,7 @@ def test_a_word_diff_loses_no_letter(open_tab: Any) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_redo_survives_a_reload(open_tab: Any, bench: Any) -> None:
     tab, _, assignment = open_trace(bench, open_tab, long_one(6))
     page = tab.page
@@ -192,6 +195,7 @@ def test_the_same_for_the_next_steps_is_one_undo(open_tab: Any, bench: Any) -> N
     assert len(values(bench, assignment)) == 7
 
 
+@pytest.mark.slow
 def test_undo_goes_back_past_a_reload_and_past_a_submission(open_tab: Any, bench: Any) -> None:
     tab, _, assignment = open_trace(bench, open_tab, row("How many primes are below 20? (undo)"))
     page = tab.page

@@ -34,6 +34,7 @@ def run_id(bench: Any) -> str:
     raise AssertionError("the pocket model did not turn back in 19 runs")
 
 
+@pytest.mark.slow
 def test_ask_and_watch(open_tab: Any, bench: Any, run_id: str) -> None:
     """Steps and backtracks appear while the run goes on; a reload and a second browser show the same."""
     seed = next(s for s in range(1, 20) if _seeded(bench, s, run_id))
@@ -133,6 +134,7 @@ def test_an_empty_question_is_answered_in_words(open_tab: Any) -> None:
     assert "Write a question" in page.inner_text(".wl-notice.warn")
 
 
+@pytest.mark.slow
 def test_rate_freeze_export_train_use(open_tab: Any, bench: Any, screenshots: Path, run_id: str) -> None:
     """The second half of the loop, all in the browser."""
     ids = bench.post("/api/traces", synthetic(RATED, seed=23))["trace_ids"]
@@ -226,6 +228,7 @@ def test_rate_freeze_export_train_use(open_tab: Any, bench: Any, screenshots: Pa
     assert bench.get(f"/api/assignments/{last}")["assignment"]["status"] == "leased"
 
 
+@pytest.mark.slow
 def test_pictures_of_every_page(open_tab: Any, bench: Any, screenshots: Path) -> None:
     """Light and dark, wide and narrow; and no page is wider than its window."""
     row = next(r for r in synthetic(60, seed=41) if 18 <= r["response"].count("<|reasoning_step_start|>") <= 30)
@@ -258,6 +261,7 @@ def test_pictures_of_every_page(open_tab: Any, bench: Any, screenshots: Path) ->
         graph.screenshot(path=screenshots / f"graph-{theme}.png")
 
 
+@pytest.mark.slow
 def test_stop_and_resume_a_job(open_tab: Any, bench: Any) -> None:
     """A fine-tuning job is stopped in the middle and goes on where it was. (Its whole course is tested without a browser.)"""
     snapshots = bench.get("/api/snapshots")

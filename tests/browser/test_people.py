@@ -46,6 +46,7 @@ def ready(page: Any) -> None:
     page.wait_for_selector("[data-wl-ready=yes]", timeout=60_000)
 
 
+@pytest.mark.slow
 def test_a_raters_day_with_a_login_that_ends_in_the_middle(browser: Any, guarded: Bench) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
@@ -95,6 +96,7 @@ def test_a_raters_day_with_a_login_that_ends_in_the_middle(browser: Any, guarded
     context.close()
 
 
+@pytest.mark.slow
 def test_an_invitation_taken_on_a_phone(browser: Any, guarded: Bench) -> None:
     context = browser.new_context(viewport={"width": 320, "height": 640}, has_touch=True)
     page = context.new_page()
@@ -110,6 +112,7 @@ def test_an_invitation_taken_on_a_phone(browser: Any, guarded: Bench) -> None:
     context.close()
 
 
+@pytest.mark.slow
 def test_an_admin_keeps_the_accounts_by_keyboard(browser: Any, guarded: Bench, axe: str) -> None:  # noqa: F811
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.grant_permissions(["clipboard-read", "clipboard-write"], origin=guarded.url)

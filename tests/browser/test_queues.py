@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.browser.conftest import visit
 from tests.browser.traces import long_one
 
 LIST = "#wl-rate-list"
 
 
+@pytest.mark.slow
 def test_a_queue_is_made_read_and_rated_from_without_waiting(open_tab: Any, bench: Any) -> None:
     rows = [{**long_one(4), "prompt": f"Question of the queue, number {i}: reach 24."} for i in range(3)]
     bench.post("/api/traces", rows)

@@ -86,6 +86,7 @@ def test_a_burst_of_keys_is_kept_whole_and_in_order(open_tab: Any, bench: Any) -
     assert shown == [{1.0: "good", 0.0: "neutral", -1.0: "bad"}[expected[i]] for i in range(STEPS)]
 
 
+@pytest.mark.slow
 def test_real_key_presses_without_a_pause(open_tab: Any, bench: Any) -> None:
     tab, _, assignment = open_trace(bench, open_tab, long_one(STEPS))
     for i in range(110):
@@ -94,6 +95,7 @@ def test_real_key_presses_without_a_pause(open_tab: Any, bench: Any) -> None:
     assert values(bench, assignment) == {i: float(i % 3 - 1) for i in range(110)}
 
 
+@pytest.mark.slow
 def test_saved_is_said_only_after_the_commit_and_nothing_is_lost_without_a_server(open_tab: Any, bench: Any) -> None:
     # Nobody there, a proxy that answers in the server's place, an empty answer: none of them is about what was rated.
     answers, tries = ({}, {"status": 404}, {"status": 408}, {"status": 200, "body": ""}), []
@@ -221,6 +223,7 @@ def test_mouse_verdict_note_and_comment(open_tab: Any, bench: Any, branching: di
     assert judgement(bench, assignment, "verdict") == {None: -1.0}
 
 
+@pytest.mark.slow
 def test_a_reload_comes_back_to_the_step(open_tab: Any, bench: Any) -> None:
     tab, _, assignment = open_trace(bench, open_tab, long_one(30))
     page = tab.page

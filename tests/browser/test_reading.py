@@ -163,6 +163,7 @@ def test_keys_and_buttons_go_from_backtrack_to_backtrack(open_tab: Any, bench: A
     assert "next backtrack" in page.inner_text(".wl-sheet") and "search in the trace" in page.inner_text(".wl-sheet")
 
 
+@pytest.mark.slow
 def test_search_finds_marks_and_moves(open_tab: Any, bench: Any, screenshots: Path) -> None:
     """Over many paragraphs of free reasoning, whose steps have kinds."""
     (trace_id,) = bench.post("/api/traces", [free(200_000)])["trace_ids"]
@@ -202,6 +203,7 @@ def test_search_finds_marks_and_moves(open_tab: Any, bench: Any, screenshots: Pa
     assert page.inner_text("[data-id=answer] mark") == "answer is 24"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_formulas_code_and_tables_are_rendered_or_raw(
     open_tab: Any, bench: Any, rich_id: str, screenshots: Path, theme: str

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.browser.conftest import visit
 from tests.browser.test_rating import LIST, left, open_trace, settled, values
 
@@ -31,6 +33,7 @@ def select(page: Any, step: int) -> None:
     page.click(f"{LIST} .wl-row[data-row='{step}'] .name")
 
 
+@pytest.mark.slow
 def test_cut_by_keyboard_undo_redo_and_a_reload(open_tab: Any, bench: Any) -> None:
     tab, _, assignment = open_trace(bench, open_tab, row("How many primes are below 20?"))
     page = tab.page

@@ -59,6 +59,7 @@ def bench(labeller: tuple[str, Script], chromium: str, tmp_path_factory: pytest.
         yield running
 
 
+@pytest.mark.slow
 def test_a_tree_is_refined_switched_and_marked_and_a_reload_shows_the_same(
     open_tab: Callable[..., Any], bench: Bench, labeller: tuple[str, Script], screenshots: Path
 ) -> None:

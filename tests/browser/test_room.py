@@ -55,6 +55,7 @@ def room(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator[Be
         yield running
 
 
+@pytest.mark.slow
 def test_two_raters_an_adjudicator_and_a_researcher(browser: Any, room: Bench) -> None:
     contexts = {
         name: browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True) for name in PEOPLE

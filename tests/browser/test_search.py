@@ -35,6 +35,7 @@ def beam(bench: Any) -> str:
     return str(bench.post("/api/searches", {**asked, "seed": 1})["search_id"])
 
 
+@pytest.mark.slow
 def test_a_beam_search_from_the_form_to_the_chosen_trace(open_tab: Any, bench: Any, screenshots: Path) -> None:
     page = open_tab("/ui/").page
     page.fill("[data-id=question]", GAME)
@@ -80,6 +81,7 @@ def test_a_beam_search_from_the_form_to_the_chosen_trace(open_tab: Any, bench: A
     page.wait_for_selector(ENDED)
 
 
+@pytest.mark.slow
 def test_the_tree_is_walked_by_keyboard_and_another_answer_kept(open_tab: Any, bench: Any, beam: str) -> None:
     page = open_tab(f"/ui/?search={beam}").page
     page.wait_for_selector(ENDED, timeout=PATIENCE_MS)
@@ -165,6 +167,7 @@ def test_the_words_of_a_model_are_words(open_tab: Any, bench: Any) -> None:
     assert page.locator("[data-id=search] :is(img, script)").count() == 0
 
 
+@pytest.mark.slow
 def test_axe_finds_nothing_in_a_search_light_dark_or_narrow(open_tab: Any, beam: str, axe: str) -> None:  # noqa: F811
     page = open_tab(f"/ui/?search={beam}").page
     page.wait_for_selector(ENDED, timeout=PATIENCE_MS)
@@ -179,6 +182,7 @@ def test_axe_finds_nothing_in_a_search_light_dark_or_narrow(open_tab: Any, beam:
     assert page.evaluate(BEYOND) == []
 
 
+@pytest.mark.slow
 def test_nothing_stands_on_anything_and_no_edge_crosses_another(open_tab: Any) -> None:
     page = open_tab("/ui/").page
     # A question with three children, of which the first and the last have four each: both layers are wider than their parents.
@@ -202,6 +206,7 @@ def test_nothing_stands_on_anything_and_no_edge_crosses_another(open_tab: Any) -
     assert late["gap"] >= late["pitch"] - 1e-6
 
 
+@pytest.mark.slow
 def test_a_tree_of_three_thousand_is_laid_out_fast(open_tab: Any) -> None:
     page = open_tab("/ui/").page
     parents = [None, *[max(0, i // 3 - 1) for i in range(3000)]]

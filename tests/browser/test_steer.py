@@ -23,6 +23,7 @@ def trace(bench: Any) -> dict[str, Any]:
     return bench.get(f"/api/traces/{trace_id}")
 
 
+@pytest.mark.slow
 def test_four_continuations_of_one_step_are_counted_and_drawn(
     open_tab: Any, bench: Any, trace: dict[str, Any], screenshots: Path
 ) -> None:
@@ -54,6 +55,7 @@ def test_four_continuations_of_one_step_are_counted_and_drawn(
     assert shared == [s["name"] for s in trace["steps"][:2]]
 
 
+@pytest.mark.slow
 def test_an_edited_step_is_gone_on_from(open_tab: Any, bench: Any, trace: dict[str, Any]) -> None:
     page = open_tab(f"/ui/?trace={trace['trace_id']}&step=1").page
     page.wait_for_selector(f"{LIST} .wl-row[data-row='1'].selected")
@@ -72,6 +74,7 @@ def test_an_edited_step_is_gone_on_from(open_tab: Any, bench: Any, trace: dict[s
     assert "<img src=x onerror=alert(1)> ${7*7}" in page.inner_text("[data-id=detail]")
 
 
+@pytest.mark.slow
 def test_answer_now_ends_the_thinking_and_a_reload_shows_the_same(open_tab: Any, trace: dict[str, Any]) -> None:
     page = open_tab(f"/ui/?trace={trace['trace_id']}&step=2").page
     page.wait_for_selector(f"{LIST} .wl-row[data-row='2'].selected")

@@ -24,6 +24,7 @@ def trace(bench: Any) -> dict[str, Any]:
     return bench.get(f"/api/traces/{trace_id}")
 
 
+@pytest.mark.slow
 def test_asking_on_by_keyboard_shows_what_came_before_and_what_it_saved(
     open_tab: Any, bench: Any, trace: dict[str, Any], screenshots: Path
 ) -> None:
@@ -69,6 +70,7 @@ def test_asking_on_by_keyboard_shows_what_came_before_and_what_it_saved(
     assert page.inner_text("[data-id=n-steps]") == str(len(trace["steps"]))
 
 
+@pytest.mark.slow
 def test_a_conversation_that_does_not_fit_is_said(open_tab: Any, bench: Any) -> None:
     row = max(synthetic(30, seed=8), key=lambda r: len(r["response"]))
     (first,) = bench.post("/api/traces", row)["trace_ids"]
@@ -86,6 +88,7 @@ def test_a_conversation_that_does_not_fit_is_said(open_tab: Any, bench: Any) -> 
     assert "The question and the 13 before it have" in said and "Give the earlier turns as summaries only" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1440, 420])
 def test_limits_are_sliders_with_a_number_beside_each(open_tab: Any, width: int, screenshots: Path) -> None:
     page = open_tab("/ui/", width=width).page

@@ -149,6 +149,7 @@ def test_comparison_works_from_threads_and_after_its_process_was_killed() -> Non
     assert found == [True] * 4
 
 
+@pytest.mark.slow
 def test_random_text_never_raises() -> None:
     rng = random.Random(0)
     letters = "0123456789+-*/^(){}[]\\$.,=<>! abcxyzABC\n%_&~\"'`\u0660\u200b\U0001f600"
@@ -314,6 +315,7 @@ def test_a_test_that_is_none_is_named(tests: object, says: str) -> None:
 TIGHT = sandbox.Limits(cpu=1, memory=256 << 20, file=1 << 20, disk=4 << 20)
 
 
+@pytest.mark.slow
 def test_the_sandbox_holds_time_memory_and_output() -> None:
     assert sandbox.run("while True: pass", "", TIGHT).ended == "time"
     assert sandbox.run("x = []\nwhile True: x.append('a' * 10**7)", "", TIGHT).ended == "memory"

@@ -254,6 +254,7 @@ def test_any_text_is_accounted_for_however_it_is_cut(parts: list[str], name: str
     same(text, list(text), name)
 
 
+@pytest.mark.slow
 def test_a_soup_of_all_delimiters_never_raises_and_loses_nothing() -> None:
     rng = random.Random(7)
     names = [None, *FORMATS]

@@ -182,6 +182,7 @@ TEXTS = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(st.lists(TEXTS, max_size=25), st.text(max_size=20))
 @settings(max_examples=150, deadline=None)
 def test_any_text_gives_a_tree_and_a_prefix_gives_the_same_beginning(texts: list[str], prompt: str) -> None:

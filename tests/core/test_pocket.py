@@ -75,6 +75,7 @@ def test_the_card_promises_what_the_model_is_for(folder: Path, row: str, least: 
     assert card_figure(folder, row) >= least
 
 
+@pytest.mark.slow
 def test_the_card_is_true_on_a_fresh_sample(folder: Path) -> None:
     """30 held-out questions of another seed; three standard errors of slack, so that only a wrong card fails."""
     from training.pocket_eval import evaluate

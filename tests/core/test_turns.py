@@ -96,6 +96,7 @@ def test_next_to_nothing_is_still_a_message(text: str) -> None:
     assert isinstance(in_full(trace), str) and isinstance(as_summary(trace), str)
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.sampled_from(

@@ -81,9 +81,10 @@ def test_a_checkpoint_is_not_begun_without_room_for_it(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     hand = _hand(store)
-    monkeypatch.setattr(connections, "CHECKPOINT_BYTES", 1000)
     usage = shutil.disk_usage(store.folder)
+    # The disk first: the writer asks whether a checkpoint is due after it has acknowledged, so perhaps only now.
     monkeypatch.setattr(connections.shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+    monkeypatch.setattr(connections, "CHECKPOINT_BYTES", 1000)
     before = _log(store).stat().st_size
     hand.step(0, 1)
     assert _log(store).stat().st_size > before, "nothing was checkpointed"

@@ -43,6 +43,7 @@ for i in range(int(sys.argv[2])):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL on Windows")
 def test_no_acknowledged_rating_is_lost_under_kill_9(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:

@@ -118,6 +118,7 @@ def same(rows: list[Any], less: set[str]) -> list[str]:
 
 
 # Each example goes through eight stores; WORLDLINE_TRIPS=100 for a long run, with new examples each time.
+@pytest.mark.slow
 @settings(
     max_examples=TRIPS,
     deadline=None,

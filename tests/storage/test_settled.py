@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ _acts = st.lists(
 BOTH = "select assignment_id, step_idx, dimension, value, value_text, event_id from {} order by all"
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts=_acts)
 def test_what_is_settled_is_what_the_events_say(store: Store, acts: list[Any]) -> None:

@@ -19,6 +19,7 @@ from training.flywheel.run import run, weights
 from training.labels import oracle
 
 
+@pytest.mark.slow
 def test_the_quick_flywheel_goes_on_where_it_was_cut_and_reports(tmp_path: Path) -> None:
     def cut(stage: str, share: float, left: float | None) -> None:
         if stage == "orm-3" and share > 0:  # in the midst of a job

@@ -78,6 +78,7 @@ def test_the_learning_rate_rises_stays_and_falls_to_zero() -> None:
     assert factors[100] == 0.0
 
 
+@pytest.mark.slow
 def test_training_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     import torch
 

@@ -139,6 +139,7 @@ def test_the_loss_is_the_advantage_times_the_log_probability_of_exactly_those_to
         torch.testing.assert_close(found[name], p.grad, atol=1e-6, rtol=1e-4, msg=name)
 
 
+@pytest.mark.slow
 def test_a_job_learns_stops_and_resumes_to_the_same_weights(tmp_path: Path, learned_base: Path) -> None:
     pytest.importorskip("trl")
     import torch

@@ -82,6 +82,7 @@ def test_an_answer_that_ended_is_never_gone_on_from() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_model_in_this_process_says_where_its_answer_ended() -> None:
     """Step by step to the end, greedily: the last piece is the end of the answer, the ones before it are steps."""
 
@@ -432,6 +433,7 @@ def test_the_limit_of_a_search_holds() -> None:
 # ---- 11. ThinkBooster and search-and-learn: an installed package lacks files and modules
 
 
+@pytest.mark.slow
 def test_an_installed_wheel_has_every_strategy_and_file(tmp_path: Path) -> None:
     source = tmp_path / "source"
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")

@@ -164,6 +164,7 @@ def plans(prompt: str, turn: int) -> str:
     return HANGS if plan == "plan of An empty list." else HALF
 
 
+@pytest.mark.slow
 def test_plans_from_combinations_of_two_are_mended_solved_and_chosen_by_the_public_tests() -> None:
     model = Writer(plans)
     search = run("plan-search", model, SUM, CodeTests(), observations=5, plans=3)
