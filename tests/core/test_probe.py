@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections.abc import Sequence
 from random import Random
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from core import probe
@@ -73,6 +75,23 @@ def test_a_few_wild_times_change_nothing() -> None:
     wild = [p if i % 9 else Point(p.tokens, p.seconds * 8, p.question, p.repeat) for i, p in enumerate(calm)]
     assert fit(wild).b == pytest.approx(fit(calm).b, rel=0.1)
     assert fit(wild).verdict in ("linear", "cannot tell")
+
+
+def test_thousands_of_answers_are_fitted_without_holding_every_pair_against_every_other() -> None:
+    many = points(1.0, repeats=330)  # 3,960: eight million pairs
+    n, t = np.array([p.tokens for p in many], float), np.array([p.seconds for p in many])
+    a, b = probe._theil_sen(n, t)
+    assert (a, b) == (pytest.approx(0.2, abs=0.05), pytest.approx(0.01, rel=0.01))
+    pairs = [probe._pairs(count) for count in (200, 201, 4000, 50_000)]
+    assert [len(i) for i, _ in pairs] == [19_900, 99 * 201, 5 * 4000, 50_000]
+    assert all((i != j).all() for i, j in pairs)
+
+
+def test_a_fit_survives_being_written_down() -> None:
+    for found in (fit(points(1.0)), fit(points(1.0)[:6])):
+        again = probe.Fit.from_json(json.loads(json.dumps(found.to_json())))
+        assert again.to_json() == found.to_json()
+        assert math.isnan(again.low) == math.isnan(found.low)
 
 
 def test_it_says_when_it_cannot_tell_and_why() -> None:
