@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -94,8 +94,3 @@ def find(data_dir: Path, search_id: str) -> LogFile | None:
     for path in (data_dir / "evals").glob(f"*/searches/{search_id}.jsonl"):
         return LogFile(path, path.parent.parent.name)
     return None
-
-
-def elapsed(events: Iterable[Event]) -> float:
-    """Seconds that a search had been at work when its last line was written: what is left of a budget of seconds counts on."""
-    return max((float(event.get("elapsed", 0.0)) for event in events), default=0.0)

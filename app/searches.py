@@ -14,7 +14,7 @@ import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +84,6 @@ class Live:
     events: EventLog = field(default_factory=EventLog)
     log: SearchLog | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    before: float = 0.0  # seconds that an earlier server spent on it
     trace_id: str | None = None
     error: str = ""
     task: asyncio.Task[None] | None = None
@@ -307,21 +306,12 @@ class SearchManager:
 
     async def _drive(self, live: Live, team: Team | None) -> None:
         """Search, unless that is done, then store what was chosen."""
-        began = asyncio.get_running_loop().time()
-
-        def write(event: Event) -> None:
-            elapsed = live.before + asyncio.get_running_loop().time() - began
-            assert live.log is not None
-            live.log.add({**event, "elapsed": round(elapsed, 2)})
-
         if team is not None:
-            budget = Budget(**live.about["budget"])
-            if budget.seconds is not None and live.before:
-                budget = replace(budget, seconds=max(1e-3, budget.seconds - live.before))
+            assert live.log is not None
             try:
                 await self.scheduler.run(
-                    live.search, team, budget, Limits(**live.about["limits"]), user=live.about["user"],
-                    log=write, show=live.show, stop=live.stop,
+                    live.search, team, Budget(**live.about["budget"]), Limits(**live.about["limits"]), user=live.about["user"],
+                    log=live.log.add, show=live.show, stop=live.stop,
                 )  # fmt: skip
             except Exception as failure:
                 log.exception("search %s failed", live.search_id)
@@ -367,14 +357,15 @@ class SearchManager:
     def _read_blocking(self, found: LogFile) -> Live:
         """A search and what it showed, from its log. Raises BrokenLog."""
         try:
-            written = list(logs.lines(found.path))
-            search, shown = replay(written)
+            written = logs.lines(found.path)
+            first = next(written, {})
+            search, shown = replay([first, *written])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BrokenLog(f"The log {found.path.name} of this search cannot be read: {error}.") from error
-        about = {"user": "", "created_at": utc_now(), **written[0]}
+        about = {"user": "", "created_at": utc_now(), **first}
         if found.evaluation:
             about["evaluation"] = found.evaluation
-        live = Live(search, about, before=logs.elapsed(written))
+        live = Live(search, about)
         live.events.append(about)
         for event in shown:
             live.show(event)

@@ -63,6 +63,11 @@ class GenerativeJudge:
     def version(self) -> str:
         return f"{self.engine.model} judging, mean of {self.samples}"
 
+    def question(self, prompt: str, step_texts: Sequence[str]) -> str:
+        """What the engine is asked."""
+        steps = "\n\n".join(f"Step {i}: {text.strip()}" for i, text in enumerate(step_texts, 1))
+        return PROMPT.format(problem=prompt, steps=steps)
+
     async def score(self, prompt: str, step_texts: Sequence[str], seed: int = 0) -> list[float]:
         """P(good) a step. Raises ScorerError when no sample can be read, EngineError when the engine fails."""
         values, _ = await self.score_counted(prompt, step_texts, seed)
@@ -75,14 +80,13 @@ class GenerativeJudge:
 
     async def score_counted(
         self, prompt: str, step_texts: Sequence[str], seed: int = 0
-    ) -> tuple[list[float] | None, int]:
-        """The same, None where no sample can be read, and how many tokens were read and written."""
-        steps = "\n\n".join(f"Step {i}: {text.strip()}" for i, text in enumerate(step_texts, 1))
-        question = PROMPT.format(problem=prompt, steps=steps)
+    ) -> tuple[list[float] | None, list[int]]:
+        """The same, None where no sample can be read, and how many tokens were read and written for each."""
+        question = self.question(prompt, step_texts)
         found = await asyncio.gather(*(self._one(question, seed + i) for i in range(self.samples)))
         said = [v for v in (verdicts(text, len(step_texts)) for text, _ in found) if v is not None]
         values = [sum(v[i] for v in said) / len(said) for i in range(len(step_texts))] if said else None
-        return values, sum(tokens for _, tokens in found)
+        return values, [tokens for _, tokens in found]
 
     def score_many(self, traces: Sequence[tuple[str, Sequence[str]]]) -> list[list[float]]:
         """The same for many solutions, all in flight; for a thread without an event loop."""

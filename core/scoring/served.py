@@ -77,24 +77,28 @@ class ServedPrm:
 
     def score_counted(self, traces: Sequence[tuple[str, Sequence[str]]]) -> tuple[list[list[float]], list[int]]:
         """The same, and how many tokens were read for each trace."""
-        tokens = [0] * len(traces)
         out = [[math.nan] * len(texts) for _, texts in traces]
-        jobs: list[tuple[int, EncodedSteps]] = []
-        for i, (prompt, texts) in enumerate(traces):
-            try:
-                windows = self.family.windows(self.tokenizer, prompt, texts, self.max_tokens) if texts else []
-            except EncodingError as error:
-                raise ScorerError(str(error)) from error
-            jobs += [(i, window) for window in windows]
-            tokens[i] = sum(len(window.ids) for window in windows)
+        windows = [self._windows(prompt, texts) for prompt, texts in traces]
+        jobs = [(i, window) for i, cut in enumerate(windows) for window in cut]
+        tokens = [sum(len(window.ids) for window in cut) for cut in windows]
         read = self._labels if self.family.reads == "labels" else self._words
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for (i, window), values in zip(jobs, pool.map(read, [w for _, w in jobs]), strict=True):
                 out[i][window.first : window.first + len(values)] = values
         return out, tokens
 
+    def tokens(self, prompt: str, step_texts: Sequence[str]) -> int:
+        """How many tokens are read for a trace. Raises ScorerError."""
+        return sum(len(window.ids) for window in self._windows(prompt, step_texts))
+
     def close(self) -> None:
         self._client.close()
+
+    def _windows(self, prompt: str, step_texts: Sequence[str]) -> list[EncodedSteps]:
+        try:
+            return self.family.windows(self.tokenizer, prompt, step_texts, self.max_tokens) if step_texts else []
+        except EncodingError as error:
+            raise ScorerError(str(error)) from error
 
     def _labels(self, window: EncodedSteps) -> list[float]:
         body = {"model": self.model, "input": window.ids, "task": "token_classify"}

@@ -12,7 +12,7 @@ import heapq
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 
 from core.control.limits import Bounds
@@ -20,7 +20,7 @@ from core.engines.base import EngineError, Sampling
 from core.engines.sampling import ModelSize, Sample, Sampled, Sampler, SampleRequest
 from core.scoring.prm import ScorerError
 from core.search.ledger import Budget, Spent, of_call
-from core.search.scorers import Costly, Item, Scorer
+from core.search.scorers import Costly, Item, Scored, Scorer
 from core.search.search import Event, Part, Search, result_event
 
 # Continuations under way at once in one engine. vLLM's own batch is wider; beyond this its queue only grows.
@@ -138,6 +138,7 @@ class _Result:
     samples: list[Sample]
     scores: list[tuple[float, ...]]
     spent: list[Spent]
+    short: bool = False  # the budget cut it off, or left something of it unjudged
 
 
 class _Live:
@@ -147,8 +148,11 @@ class _Live:
         self, scheduler: Scheduler, search: Search, team: Team, budget: Budget, limits: Limits, user: str,
         log: Callable[[Event], None], show: Callable[[Event], None], stop: asyncio.Event,
     ) -> None:  # fmt: skip
+        if isinstance(team.scorer, Costly):
+            team = replace(team, scorer=team.scorer.anew())
         self.scheduler, self.search, self.team, self.budget, self.limits = scheduler, search, team, budget, limits
-        self.user, self.log, self.show, self.stop = user, log, show, stop
+        self.user, self.write, self.show, self.stop = user, log, show, stop
+        self.began = time.monotonic() - search.elapsed  # so that one that goes on has only the rest of its seconds
         scheduler.begun += 1
         self.number = scheduler.begun
         self.ready: deque[Part] = deque()
@@ -159,7 +163,6 @@ class _Live:
 
     async def run(self) -> Search:
         reason = "finished"
-        started = time.monotonic()
         stopping = asyncio.ensure_future(self.stop.wait())
         try:
             await self._look()
@@ -170,7 +173,7 @@ class _Live:
                     break
                 left = None
                 if self.budget.seconds is not None:
-                    left = self.budget.seconds - (time.monotonic() - started)
+                    left = self.budget.seconds - (time.monotonic() - self.began)
                     if left <= 0:
                         reason = "budget"
                         break
@@ -197,6 +200,10 @@ class _Live:
             self.show(event)
         return self.search
 
+    def log(self, event: Event) -> None:
+        self.search.elapsed = round(time.monotonic() - self.began, 2)
+        self.write({**event, "elapsed": self.search.elapsed})
+
     async def _look(self) -> None:
         self.size = await self.team.solver.size()
         self.scorer_size = await self.team.scorer.size() if self.team.scorer else None
@@ -216,6 +223,7 @@ class _Live:
                 self.ready.extend(self.search.wanted())
                 continue
             request, tokens, flops = self._priced(part)
+            shortened = False
             if not self._fits(tokens, flops):
                 if self.tasks:
                     return  # what is under way will give back what it did not use
@@ -225,13 +233,13 @@ class _Live:
                     self._give_up(part)
                     self.ready.extend(self.search.wanted())
                     continue
-                part, rest, request, tokens, flops = cut
+                part, rest, shortened, request, tokens, flops = cut
                 self.ready.popleft()
                 if rest is not None:
                     self.ready.appendleft(rest)
             else:
                 self.ready.popleft()
-            task = asyncio.create_task(self._call(part, request))
+            task = asyncio.create_task(self._call(part, request, shortened))
             self.tasks[task] = tokens, flops
 
     def _full(self, part: Part) -> bool:
@@ -257,10 +265,8 @@ class _Live:
             ),
             Bounds(0, expand.max_steps or limits.max_steps), stop, expand.unit != "thought", expand.insert,
         )  # fmt: skip
-        # A token is at least a byte of the question, so this is above what the tokenizer will make of it.
-        before = len(request.prompt.encode()) + 64 + len(written) + len(expand.insert.encode())
-        scorer = self.team.scorer
-        judged = scorer.at_most(before + most) if isinstance(scorer, Costly) else before + most
+        before, scorer = self._before(request), self.team.scorer
+        judged = self._judged(part, request)
         scored = judged * k if self._scores(part) else 0
         flops = 0.0
         if self.size is not None:
@@ -269,6 +275,19 @@ class _Live:
             flops += k * self.scorer_size.flops(judged, 0)
         counts = self.scorer_size is not None or isinstance(scorer, Costly)
         return request, most * k + (scored if counts else 0), flops
+
+    def _before(self, request: SampleRequest) -> int:
+        """A token is at least a byte of the question, so this is above what the tokenizer will make of it."""
+        return len(request.prompt.encode()) + 64 + len(request.written) + len(request.insert.encode())
+
+    def _judged(self, part: Part, request: SampleRequest) -> int:
+        """Tokens that are set aside for judging one continuation."""
+        scorer, new = self.team.scorer, request.sampling.max_tokens
+        if not isinstance(scorer, Costly):
+            return self._before(request) + new
+        written = "" if part.expand.prompt else self.search.state.tree.text(part.expand.node)
+        texts = self.search.state.problem.prompt, written, request.insert
+        return scorer.at_most(sum(len(text.encode("utf-8", "surrogatepass")) for text in texts), new)
 
     def _scores(self, part: Part) -> bool:
         return self.team.scorer is not None and part.expand.score
@@ -285,13 +304,13 @@ class _Live:
                 return False
         return True
 
-    def _cut_down(self, part: Part) -> tuple[Part, Part | None, SampleRequest, int, float] | None:
-        """As many continuations as fit, or one that is shorter; None when not even a token does. Only with nothing under way, so that
-        the cut depends on what was spent and not on who was fast."""
+    def _cut_down(self, part: Part) -> tuple[Part, Part | None, bool, SampleRequest, int, float] | None:
+        """As many continuations as fit, or one that is shorter (True); None when not even a token does. Only with nothing under way, so
+        that the cut depends on what was spent and not on who was fast."""
         for k in range(part.k - 1, 0, -1):
             priced = self._priced(part, k)
             if self._fits(priced[1], priced[2]):
-                return replace(part, k=k), Part(part.expand, part.offset + k, part.k - k), *priced
+                return replace(part, k=k), Part(part.expand, part.offset + k, part.k - k), False, *priced
         low, high = 0, self._priced(part, 1)[0].sampling.max_tokens
         while low < high:
             middle = (low + high + 1) // 2
@@ -300,9 +319,9 @@ class _Live:
         if not low:
             return None
         rest = Part(part.expand, part.offset + 1, part.k - 1) if part.k > 1 else None
-        return replace(part, k=1), rest, *self._priced(part, 1, low)
+        return replace(part, k=1), rest, True, *self._priced(part, 1, low)
 
-    async def _call(self, part: Part, request: SampleRequest) -> _Result:
+    async def _call(self, part: Part, request: SampleRequest, shortened: bool) -> _Result:
         sampler = self.team.sampler(part)
         async with self.scheduler.lane(sampler).places(self.user, part.k, self.number):
             started = time.monotonic()
@@ -311,9 +330,10 @@ class _Live:
         size = self.size if sampler is self.team.solver else await sampler.size()
         spent = of_call(sampled, size, seconds)
         await self._judge(part, sampled)
+        short = shortened and any(sample.end == "length" for sample in sampled.samples)
         if not self._scores(part):
-            return _Result(part, list(sampled.samples), [()] * len(spent), spent)
-        return await self._scored(part, sampled, spent, request)
+            return _Result(part, list(sampled.samples), [()] * len(spent), spent, short)
+        return await self._scored(part, sampled, spent, request, short)
 
     async def _judge(self, part: Part, sampled: Sampled) -> None:
         """What takes long in judging answers (tests, algebra) is done here in a thread; where they are told, nobody may wait."""
@@ -325,9 +345,10 @@ class _Live:
         for text in texts:
             await asyncio.to_thread(state.answers.prepare, text)
 
-    async def _scored(self, part: Part, sampled: Sampled, spent: list[Spent], request: SampleRequest) -> _Result:
+    async def _scored(
+        self, part: Part, sampled: Sampled, spent: list[Spent], request: SampleRequest, short: bool
+    ) -> _Result:
         """Equal continuations are scored once, empty steps not at all."""
-        assert self.team.scorer is not None
         search = self.search
         fresh: dict[tuple[str, str], int] = {}
         written = "" if part.expand.prompt else search.state.tree.text(part.expand.node)
@@ -342,27 +363,57 @@ class _Live:
             ids = (*request.written, *sample.ids)
             items.append(Item(search.state.problem, steps, ids, sample.end == "eos", written + sample.text))
             first.append(i)
-        started = time.monotonic()
-        scored = await self.team.scorer.score(items) if items else []
-        seconds = time.monotonic() - started
+        scored = await self._verdicts(items, self._judged(part, request)) if items else []
         scores: list[tuple[float, ...]] = []
         for sample in sampled.samples:
             at = fresh.get((sample.text, sample.end))
-            scores.append(() if at is None else scored[at].values)
-        for n, (i, one) in enumerate(zip(first, scored, strict=True)):
+            verdict = None if at is None else scored[at][0]
+            scores.append(verdict.values if verdict else ())
+        for i, (one, seconds) in zip(first, scored, strict=True):
+            if one is None:
+                short = True
+                continue
             flops: float | None = 0.0
             if one.tokens:
-                flops = None if self.scorer_size is None else self.scorer_size.flops(one.tokens, one.known)
-            spent[i] += Spent(scorer=one.tokens, scorer_flops=flops, seconds=0.0 if n else seconds)
-        return _Result(part, list(sampled.samples), scores, spent)
+                flops = None if self.scorer_size is None else one.flops(self.scorer_size)
+            spent[i] += Spent(scorer=one.tokens, scorer_flops=flops, seconds=seconds)
+        return _Result(part, list(sampled.samples), scores, spent, short)
+
+    async def _verdicts(self, items: list[Item], most: int) -> list[tuple[Scored | None, float]]:
+        """What the scorer says of each text, and the seconds of waiting for it. None: judging it could cost more than the `most` tokens
+        that were set aside for it."""
+        scorer = self.team.scorer
+        assert scorer is not None
+        started = time.monotonic()
+        if not isinstance(scorer, Costly):
+            found = await scorer.score(items)
+            return [(one, 0.0 if i else time.monotonic() - started) for i, one in enumerate(found)]
+        limited = self.budget.tokens is not None or self.budget.flops is not None
+        costs = await asyncio.to_thread(lambda: [scorer.cost(item) if limited else 0 for item in items])
+        lane = self.scheduler.lane(scorer.engine) if scorer.engine is not None else None
+
+        async def one(item: Item, cost: int) -> tuple[Scored | None, float]:
+            if cost > most:
+                return None, 0.0
+            async with lane.places(self.user, scorer.requests, self.number) if lane else nullcontext():
+                started = time.monotonic()
+                return (await scorer.score([item]))[0], time.monotonic() - started
+
+        asked = [asyncio.ensure_future(one(*pair)) for pair in zip(items, costs, strict=True)]
+        try:
+            return list(await asyncio.gather(*asked))
+        finally:
+            for task in asked:  # one that failed takes the others with it
+                task.cancel()
 
     def _settle(self, result: _Result) -> None:
         for one in result.spent:
             self.spent += one
         last = len(result.samples) < result.part.k
         # Written down before anything is made of it: what is not in the log did not happen.
-        self.log(result_event(result.part, result.samples, result.scores, result.spent, last))
-        for event in self.search.told(result.part, result.samples, result.scores, result.spent, last=last):
+        came = result.part, result.samples, result.scores, result.spent
+        self.log(result_event(*came, last, result.short))
+        for event in self.search.told(*came, last=last, short=result.short):
             self.show(event)
 
     def _give_up(self, part: Part) -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from core.engines.sampling import ModelSize
+from core.engines.sampling import ModelSize, Sampler
 from core.trace import Problem
 
 if TYPE_CHECKING:
@@ -42,11 +42,15 @@ class Item:
 @dataclass(frozen=True)
 class Scored:
     """P(good) of each step, or one value for the whole; `tokens` is what it cost to say so, 0 for a rule, after `known` others that
-    were read before and need not be again."""
+    were read before and need not be again. parts: of what was not one reading, the tokens of each and how many stood before them."""
 
     values: tuple[float, ...]
     tokens: int = 0
     known: int = 0
+    parts: tuple[tuple[int, int], ...] = ()
+
+    def flops(self, size: ModelSize) -> float:
+        return sum(size.flops(tokens, before) for tokens, before in self.parts or ((self.tokens, self.known),))
 
 
 class Scorer(Protocol):
@@ -68,10 +72,28 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class Costly(Protocol):
-    """A scorer that spends more tokens than a text has."""
+    """A scorer whose tokens are not those of the text: it asks an engine, or reads with another tokenizer. What it may spend is set
+    aside before the text is drawn, and a text that would cost more is not judged.
 
-    def at_most(self, tokens: int) -> int:
-        """Tokens that it can cost to judge a text of so many."""
+    engine: whose places it takes, as draws do; None where it has a queue of its own. requests: places that judging one text takes.
+    """
+
+    @property
+    def engine(self) -> Sampler | None: ...
+
+    @property
+    def requests(self) -> int: ...
+
+    def at_most(self, known: int, new: int) -> int:
+        """Tokens that are set aside for judging a text: of `known` bytes with its question, and `new` tokens that are not drawn yet."""
+        ...
+
+    def cost(self, item: Item) -> int:
+        """The most tokens that judging this very text can cost. For a thread: it may be tokenized."""
+        ...
+
+    def anew(self) -> Costly:
+        """For another search, which pays for itself what this one has drawn."""
         ...
 
 

@@ -59,6 +59,7 @@ class Search:
         self.node_spent: dict[int, Spent] = {}
         self.choice: Choice | None = None
         self.reason = ""  # why it ended, "" while it has not
+        self.elapsed = 0.0  # seconds that it was at work, as far as its log knows
         self.short = False  # something that was asked for could not be paid for
         self._asked: dict[str, _Asked] = {}  # in the order of asking
         self._counts: dict[tuple[str, str], int] = {}
@@ -104,12 +105,14 @@ class Search:
 
     def told(
         self, part: Part, samples: Iterable[Sample], scores: Iterable[tuple[float, ...]], spent: Iterable[Spent],
-        *, last: bool = False,
+        *, last: bool = False, short: bool = False,
     ) -> list[Event]:  # fmt: skip
-        """The result of a part. last: no more of this part will come. Returns what is new to be seen."""
+        """The result of a part. last: no more of this part will come. short: the budget cut a text off, or left one unjudged. Returns
+        what is new to be seen."""
         asked = self._asked[part.expand.key]
         came = list(zip(samples, scores, spent, strict=True))
         asked.samples |= {part.offset + i: one for i, one in enumerate(came)}
+        self.short |= short
         if last:
             asked.missing += part.k - len(came)
             self.short |= part.k > len(came)
@@ -231,12 +234,14 @@ def cut(response: str, marks: Marks) -> tuple[str, ...]:
     return tuple(p for p in (*whole, pieces[-1]) if p.strip())
 
 
-def result_event(part: Part, samples: Iterable[Sample], scores: Iterable[tuple[float, ...]], spent: Iterable[Spent], last: bool) -> Event:  # fmt: skip
+def result_event(
+    part: Part, samples: Iterable[Sample], scores: Iterable[tuple[float, ...]], spent: Iterable[Spent], last: bool, short: bool = False
+) -> Event:  # fmt: skip
     """A line of the log: what `told` was called with."""
     return {
         "type": "result", "key": part.expand.key, "offset": part.offset, "k": part.k, "last": last,
         "samples": [[s.text, list(s.ids), s.end, s.tokens] for s in samples],
-        "scores": [list(s) for s in scores], "spent": [s.to_json() for s in spent],
+        "scores": [list(s) for s in scores], "spent": [s.to_json() for s in spent], **({"short": True} if short else {}),
     }  # fmt: skip
 
 
@@ -250,6 +255,7 @@ def replay(log: Iterable[Event]) -> tuple[Search, list[Event]]:
     shown: list[Event] = []
     open_parts = {(p.expand.key, p.offset): p for p in search.wanted()}
     for line in lines:
+        search.elapsed = max(search.elapsed, float(line.get("elapsed", 0.0)))
         if line["type"] == "result":
             part = open_parts.pop((line["key"], line["offset"]), None)
             if part is None:
@@ -260,7 +266,8 @@ def replay(log: Iterable[Event]) -> tuple[Search, list[Event]]:
                 part = replace(part, k=line["k"])
             samples = [Sample(text, tuple(ids), end, tokens) for text, ids, end, tokens in line["samples"]]
             scores = [tuple(s) for s in line["scores"]]
-            shown += search.told(part, samples, scores, map(Spent.from_json, line["spent"]), last=line["last"])
+            spent = map(Spent.from_json, line["spent"])
+            shown += search.told(part, samples, scores, spent, last=line["last"], short=line.get("short", False))
             open_parts |= {(p.expand.key, p.offset): p for p in search.wanted()}
         elif line["type"] == "error":
             shown.append({"type": "error", "error": line["error"]})

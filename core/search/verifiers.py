@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.answers import Answers, answers_for
 from core.engines.base import Sampling
-from core.engines.sampling import ModelSize, Sampler, SampleRequest
+from core.engines.sampling import ModelSize, Sampler, SampleRequest, sampler_of
 from core.scoring.prm import ScorerError
 from core.search.scorers import Item, PrmSearch, Scored
 from core.trace import Problem
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from core.scoring.judge import GenerativeJudge
     from core.scoring.served import ServedPrm
 
-# Solutions that a judge reads at once; each is `samples` requests.
-JUDGED_AT_ONCE = 8
+# What a judge or a served model may make of a text, at most: a token is a byte or more, and few have more than six; a longer one leaves
+# the text unjudged where a budget is kept. MORE is for what a chat template puts around a question.
+BYTES_A_TOKEN, MORE = 6, 64
+# So many solutions from the first on without a verdict: this model cannot judge.
+MUTE_AFTER = 8
 
 
 class ScorerKind(NamedTuple):
@@ -73,6 +76,8 @@ class OrmSearch(PrmSearch):
 class ServedSearch(PrmSearch):
     """A process reward model behind a vLLM server. `folder`: the same model here, which is looked at for its size alone."""
 
+    engine, requests = None, 1  # its requests have a queue of their own
+
     def __init__(self, served: ServedPrm, folder: Path, name: str = "served-prm") -> None:
         super().__init__(served, name)  # type: ignore[arg-type]
         self._served, self._folder = served, folder
@@ -87,6 +92,15 @@ class ServedSearch(PrmSearch):
         except (OSError, AttributeError):
             return None
 
+    def at_most(self, known: int, new: int) -> int:
+        return MORE + known + BYTES_A_TOKEN * new
+
+    def cost(self, item: Item) -> int:
+        return self._served.tokens(item.problem.prompt, item.steps)
+
+    def anew(self) -> ServedSearch:
+        return self
+
     def _blocking(self, items: Sequence[Item]) -> list[Scored]:
         values, tokens = self._served.score_counted([(item.problem.prompt, item.steps) for item in items])
         return [Scored(tuple(v), n) for v, n in zip(values, tokens, strict=True)]
@@ -94,11 +108,14 @@ class ServedSearch(PrmSearch):
 
 class JudgeSearch:
     """A language model asked for a critique (`core/scoring/judge.py`). Tokens are those that it read and wrote. A solution of which no
-    sample could be read has no score. Raises ScorerError when that is so for all that were asked about, and they were several."""
+    sample could be read has no score. Raises ScorerError when that is so for each of the first several. `sampler`: the judge's engine as
+    searches know it, so that critiques and draws take turns."""
 
-    def __init__(self, judge: GenerativeJudge, name: str = "judge") -> None:
+    def __init__(self, judge: GenerativeJudge, name: str = "judge", sampler: Sampler | None = None) -> None:
         self.name, self._judge = name, judge
-        self._places = asyncio.Semaphore(JUDGED_AT_ONCE)
+        self.engine = sampler or sampler_of(judge.engine)
+        self.requests = judge.samples
+        self._mute: int | None = 0  # solutions without a verdict; None: there was one
 
     @property
     def version(self) -> str:
@@ -106,26 +123,49 @@ class JudgeSearch:
 
     async def score(self, items: Sequence[Item]) -> list[Scored]:
         found = await asyncio.gather(*map(self._one, items))
-        if len(found) > 1 and not any(one.values for one in found):
-            raise ScorerError(
-                f"{self.version} gave no verdict on any of {len(found)} solutions; a judge must be a model that can write critiques."
-            )
+        if any(one.values for one in found):
+            self._mute = None
+        elif self._mute is not None:
+            self._mute += len(found)
+            if self._mute >= MUTE_AFTER:
+                raise ScorerError(
+                    f"{self.version} gave no verdict on any of {self._mute} solutions; a judge must be a model that can write critiques."
+                )
         return list(found)
 
     async def size(self) -> ModelSize | None:
-        engine = self._judge.engine
-        return await engine.size() if isinstance(engine, Sampler) else None
+        return await self.engine.size()
 
-    def at_most(self, tokens: int) -> int:
+    def at_most(self, known: int, new: int) -> int:
         """Each sample reads the solution, with words between its steps, and may write to its limit."""
-        return self._judge.samples * (2 * tokens + self._judge.max_tokens)
+        return self._for_each(len(self._judge.question("", ())) + known + BYTES_A_TOKEN * new)
+
+    def cost(self, item: Item) -> int:
+        return self._for_each(_bytes(self._judge.question(item.problem.prompt, item.steps)))
+
+    def anew(self) -> JudgeSearch:
+        return self
+
+    def _for_each(self, question: int) -> int:
+        """question: its bytes."""
+        return self._judge.samples * (MORE + question + self._judge.max_tokens)
 
     async def _one(self, item: Item) -> Scored:
         # The same solution is read with the same seed, in whichever order they are asked about.
         seed = int.from_bytes(hashlib.sha256("\0".join(item.steps).encode("utf-8", "replace")).digest()[:3], "big")
-        async with self._places:
-            values, tokens = await self._judge.score_counted(item.problem.prompt, item.steps, seed)
-        return Scored(tuple(values or ()), tokens)
+        values, tokens = await self._judge.score_counted(item.problem.prompt, item.steps, seed)
+        return Scored(tuple(values or ()), sum(tokens), parts=tuple((n, 0) for n in tokens))
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+Parts = tuple[tuple[int, int], ...]  # tokens, and how many stood before them
+
+
+def _with(values: tuple[float, ...], parts: Parts) -> Scored:
+    return Scored(values, sum(tokens for tokens, _ in parts), parts=parts)
 
 
 class Rollouts:
@@ -133,7 +173,7 @@ class Rollouts:
     Math-Shepherd, eq. 3, soft estimation). A finished answer is worth 1 or 0.
 
     oracle: the expected answer is the problem's reference, which no search has in earnest. Else it is what most of `k` answers to the
-    bare question say; they are drawn once a problem, and paid for by the first text that is scored.
+    bare question say; they are drawn once a search, and paid for by the first text that is scored.
     """
 
     def __init__(
@@ -141,28 +181,39 @@ class Rollouts:
     ) -> None:  # fmt: skip
         if k < 1:
             raise ValueError(f"k is {k}; a rollout scorer completes a text at least once")
-        self.name, self._sampler, self.k, self.oracle = name, sampler, k, oracle
+        self.name, self.engine, self.k, self.oracle = name, sampler, k, oracle
+        self.requests = k
         self._sampling = temperature, max_tokens
-        self._expected: dict[str, asyncio.Task[tuple[str, int]]] = {}
+        self._expected: dict[str, asyncio.Task[tuple[str, Parts]]] = {}
         self._answers: dict[str, Answers] = {}
 
     @property
     def version(self) -> str:
-        return f"{self._sampler.model}, {self.k} completions" + (", by the reference" if self.oracle else "")
+        return f"{self.engine.model}, {self.k} completions" + (", by the reference" if self.oracle else "")
 
     async def score(self, items: Sequence[Item]) -> list[Scored]:
         return list(await asyncio.gather(*map(self._one, items)))
 
     async def size(self) -> ModelSize | None:
-        return await self._sampler.size()
+        return await self.engine.size()
 
-    def at_most(self, tokens: int) -> int:
-        """What judging a text of so many tokens can cost: twice, for the bare question may have to be answered too."""
-        return 2 * self.k * self._sampling[1] + 2 * tokens
+    def at_most(self, known: int, new: int) -> int:
+        """Twice, for the bare question may have to be answered too. The text is read as the solver's own tokens."""
+        return 2 * (MORE + known + new + self.k * self._sampling[1])
+
+    def cost(self, item: Item) -> int:
+        return 2 * (MORE + _bytes(item.problem.prompt) + len(item.ids) + self.k * self._sampling[1])
+
+    def anew(self) -> Rollouts:
+        temperature, most = self._sampling
+        return Rollouts(
+            self.engine, k=self.k, oracle=self.oracle, temperature=temperature, max_tokens=most, name=self.name
+        )
 
     async def _one(self, item: Item) -> Scored:
         answers = self._answers.setdefault(item.problem.problem_id, answers_for(item.problem))
-        cost, expected = 0, ""
+        cost: Parts = ()
+        expected = ""
         if self.oracle:
             if item.problem.answer is None and answers.right("") is None:
                 raise ScorerError("Rollouts by the reference need a problem with a known answer; this one has none.")
@@ -171,29 +222,42 @@ class Rollouts:
             if first:
                 self._expected[item.problem.problem_id] = asyncio.ensure_future(self._majority(item.problem, answers))
             expected, drawn = await self._expected[item.problem.problem_id]
-            cost = drawn if first else 0
+            cost = drawn if first else ()
         if item.ended:
-            return Scored((float(self._good(answers, expected, item.text)),), cost)
+            return _with((await self._share(answers, expected, [item.text]),), cost)
         texts, used = await self._complete(item.problem, item.ids, item.text)
-        return Scored((sum(self._good(answers, expected, t) for t in texts) / self.k,), cost + used)
+        return _with((await self._share(answers, expected, texts),), cost + used)
+
+    async def _share(self, answers: Answers, expected: str, texts: Sequence[str | None]) -> float:
+        def share() -> float:
+            return sum(self._good(answers, expected, text) for text in texts) / len(texts)
+
+        return await asyncio.to_thread(share) if answers.SLOW else share()
 
     def _good(self, answers: Answers, expected: str, text: str | None) -> bool:
         if text is None:
             return False
         return bool(answers.right(text)) if self.oracle else bool(expected) and answers.canonical(text) == expected
 
-    async def _majority(self, problem: Problem, answers: Answers) -> tuple[str, int]:
+    async def _majority(self, problem: Problem, answers: Answers) -> tuple[str, Parts]:
         texts, used = await self._complete(problem, (), "")
-        said = Counter(a for t in texts if t is not None and (a := answers.canonical(t)))
+
+        def count() -> Counter[str]:
+            return Counter(a for t in texts if t is not None and (a := answers.canonical(t)))
+
+        said = await asyncio.to_thread(count) if answers.SLOW else count()
         return (said.most_common(1)[0][0] if said else "", used)
 
-    async def _complete(self, problem: Problem, ids: tuple[int, ...], text: str) -> tuple[list[str | None], int]:
-        """`k` finished responses, None for one that was cut, and the tokens that were read and written for them."""
+    async def _complete(self, problem: Problem, ids: tuple[int, ...], text: str) -> tuple[list[str | None], Parts]:
+        """`k` finished responses, None for one that was cut, and what was read and written for them."""
         temperature, most = self._sampling
         seed = int.from_bytes(hashlib.sha256(repr((problem.problem_id, ids)).encode()).digest()[:3], "big")
         sampling = Sampling(temperature=temperature, seed=seed, max_tokens=most)
-        found = await self._sampler.sample(SampleRequest(problem.prompt, ids, self.k, sampling))
-        used = found.prompt_tokens - found.cached_tokens + sum(s.tokens for s in found.samples)
+        found = await self.engine.sample(SampleRequest(problem.prompt, ids, self.k, sampling))
+        used = (
+            (found.prompt_tokens - found.cached_tokens, found.cached_tokens),
+            *((s.tokens, found.prompt_tokens) for s in found.samples),
+        )
         return [text + s.text if s.end == "eos" else None for s in found.samples], used
 
 
