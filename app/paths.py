@@ -36,6 +36,11 @@ def evals_dir(data_dir: Path) -> Path:
     return data_dir / "evals"
 
 
+def probes_dir(data_dir: Path) -> Path:
+    """Linear probes, one JSONL file each."""
+    return data_dir / "probes"
+
+
 def snapshots_dir(data_dir: Path) -> Path:
     """Frozen data sets, one folder each."""
     return data_dir / "snapshots"

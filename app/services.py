@@ -69,19 +69,21 @@ class Services:
             await searches.open()
             evals = EvalManager(data_dir, models, searches)
             await evals.open()
+            probes = Probes(data_dir)
+            await probes.open()
             scoring.open()
         except BaseException:
             store.close()
             _remove_owner(data_dir)
             raise
         return cls(
-            data_dir, store, models, scoring, runs, searches, evals, Refining(store), people, Quality(store), Probes()
+            data_dir, store, models, scoring, runs, searches, evals, Refining(store), people, Quality(store), probes
         )
 
     async def close(self) -> None:
         """Searches and runs first, so that what they have is stored; the store last."""
         try:
-            await self.probes.stop()
+            await self.probes.close()
             await self.evals.close()
             await self.searches.close()
             await self.runs.close()

@@ -116,7 +116,8 @@ class Fit:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Fit:
         """What `to_json` wrote. Raises KeyError for what is missing."""
-        return cls(**{f.name: math.nan if row[f.name] is None else row[f.name] for f in fields(cls)})
+        given: dict[str, Any] = {f.name: math.nan if row[f.name] is None else row[f.name] for f in fields(cls)}
+        return cls(**given)
 
 
 def through(engine: Engine, *, max_tokens: int = 3500, temperature: float = 1.0) -> Ask:

@@ -41,7 +41,7 @@ MEMORY_VARIABLE, MEMORY = "WORLDLINE_MEMORY", "384MB"
 MEMORY_LEAST = "64MB"  # with less not even a small store opens
 # What a data folder may hold before its database exists (a server may have made these first).
 _OURS = {
-    "snapshots", "exports", "jobs", "models", "runs", "searches", "evals", "owner.json", "owner.token", DATABASE, DATABASE + ".wal",
+    "snapshots", "exports", "jobs", "models", "runs", "searches", "evals", "probes", "owner.json", "owner.token", DATABASE, DATABASE + ".wal",
 }  # fmt: skip
 _HOLDER = re.compile(r"Conflicting lock is held in (.*?) ?\(PID (\d+)")
 

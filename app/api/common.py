@@ -87,6 +87,12 @@ def needs(role: str) -> Any:
     return Depends(check)
 
 
+def check_own(created_by: str, me: Person) -> None:
+    """What cannot be brought back is taken away by whoever made it, or by an admin. Raises Refused."""
+    if not me.may("admin") and created_by != me.rater_id:
+        raise Refused(403, f'"{created_by[:60]}" began this; only they and admins can delete it.')
+
+
 def rater_of(asked: str | None, me: Person) -> str:
     """The rater who is meant: without accounts the name that was given, with accounts whoever is logged in."""
     if me.alone:

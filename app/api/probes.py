@@ -8,11 +8,12 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from app.api.common import Bench, In, needs, refusals
+from app.api.common import Bench, In, Me, check_own, needs, refusals
 from app.api.errors import Refused
 from app.models import UnknownModel
 from app.probes import LiveProbe, ProbeRunning
-from core.probe import QUESTIONS, pocket_questions
+from app.services import Services
+from core.probe import QUESTIONS, pocket_questions, svg
 
 router = APIRouter(prefix="/probes", tags=["probes"], dependencies=[needs("researcher")])
 
@@ -34,24 +35,42 @@ class ProbeIn(In):
     parallel: bool = Field(False, description="The positive control: best-of-N behind the same measurement.")
 
 
-class ProbeOut(BaseModel):
-    """A probe, its points so far, and its fit once it has ended."""
+class ProbeRow(BaseModel):
+    """A probe, and what it found once it has ended with three answers or more."""
 
     probe_id: str = Field(examples=[PROBE_ID])
-    model: str
+    model: str = Field(examples=["pocket"])
     parallel: bool
+    repeats: int
+    max_tokens: int
+    created_at: str
+    created_by: str
     state: str = Field(description="running, done, failed or stopped", examples=["done"])
-    total: int = Field(description="Questions to be asked, repeats included.")
-    points: list[dict[str, Any]] = Field(description="tokens, seconds, question and repeat of each answer.")
+    done: int = Field(description="Answers so far.")
+    total: int = Field(description="Answers to be asked for, repeats included.")
+    seconds: float
+    left_s: float | None = Field(description="Seconds left, null while nobody can say.")
+    error: str
     fit: dict[str, Any] | None = Field(
         description="verdict, why, a and b of t = a + b · tokens, the exponent and its interval."
     )
-    error: str
+
+
+class ProbeOut(ProbeRow):
+    """The same with its answers and a picture."""
+
+    points: list[dict[str, Any]] = Field(description="tokens, seconds, question and repeat of each answer.")
     svg: str = Field(description="Points and line as a picture, empty without a fit.")
 
 
+@router.get("", summary="List probes", response_model=list[ProbeRow])
+async def all_probes(bench: Bench) -> list[ProbeRow]:
+    """Newest first, those of earlier servers included."""
+    return [ProbeRow(**_row(live)) for live in bench.probes.all()]
+
+
 @router.post("", status_code=202, responses=refusals(403, 409, 422))
-async def start_probe(bench: Bench, asked: ProbeIn) -> ProbeOut:
+async def start_probe(bench: Bench, me: Me, asked: ProbeIn) -> ProbeOut:
     """Begin to ask. One probe at a time; searches and runs beside it disturb its times."""
     try:
         entry = bench.models.get(asked.model)
@@ -67,14 +86,15 @@ async def start_probe(bench: Bench, asked: ProbeIn) -> ProbeOut:
         except ValueError as error:
             raise Refused(422, f'"questions"[{i}] cannot be asked: {error}') from None
     try:
-        return _out(bench.probes.start(entry, questions, asked.repeats, asked.max_tokens, asked.parallel))
+        live = bench.probes.start(entry, questions, asked.repeats, asked.max_tokens, asked.parallel, me.rater_id)
     except ProbeRunning as error:
         raise Refused(409, str(error)) from None
+    return _out(live)
 
 
 @router.get("/{probe_id}", responses=refusals(403, 404))
 async def get_probe(bench: Bench, probe_id: str) -> ProbeOut:
-    """Where a probe stands, and what it found. Kept until the server ends."""
+    """Where a probe stands, its answers so far, and what it found."""
     return _out(_there(bench, probe_id))
 
 
@@ -87,20 +107,32 @@ async def stop_probe(bench: Bench, probe_id: str) -> ProbeOut:
     return _out(live)
 
 
-def _there(bench: Bench, probe_id: str) -> LiveProbe:
+@router.delete("/{probe_id}", status_code=204, responses=refusals(403, 404, 409))
+async def delete_probe(bench: Bench, me: Me, probe_id: str) -> None:
+    """Delete it with its file, for good. One's own, or as an admin; not while it runs."""
+    live = _there(bench, probe_id)
+    check_own(live.asked.created_by, me)
+    try:
+        bench.probes.delete(live)
+    except ProbeRunning as error:
+        raise Refused(409, str(error)) from None
+
+
+def _there(bench: Services, probe_id: str) -> LiveProbe:
     live = bench.probes.get(probe_id)
     if live is None:
-        raise Refused(404, f'There is no probe "{probe_id[:100]}" since the server started.')
+        raise Refused(404, f'There is no probe "{probe_id[:100]}".')
     return live
 
 
-def _out(live: LiveProbe) -> ProbeOut:
-    from core.probe import svg
+def _row(live: LiveProbe) -> dict[str, Any]:
+    return {
+        **asdict(live.asked), "probe_id": live.probe_id, "state": live.state, "done": len(live.points), "seconds": live.seconds,
+        "left_s": live.left_s, "error": live.error, "fit": live.fit.to_json() if live.fit else None,
+    }  # fmt: skip
 
-    fit = live.fit
-    title = f"{live.model}{', best-of-N behind it' if live.parallel else ''}"
-    return ProbeOut(
-        probe_id=live.probe_id, model=live.model, parallel=live.parallel, state=live.state, total=live.total,
-        points=[asdict(p) for p in live.points], fit=fit.to_json() if fit else None, error=live.error,
-        svg=svg(live.points, fit, title) if fit else "",
-    )  # fmt: skip
+
+def _out(live: LiveProbe) -> ProbeOut:
+    title = f"{live.asked.model}{', best-of-N behind it' if live.asked.parallel else ''}"
+    picture = svg(live.points, live.fit, title) if live.fit else ""
+    return ProbeOut(**_row(live), points=[asdict(p) for p in live.points], svg=picture)
