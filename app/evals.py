@@ -117,6 +117,15 @@ class EvalManager:
         running.stop.set()
         await asyncio.wait({running.task}, timeout=patience)
 
+    async def delete(self, evaluation: Evaluation) -> None:
+        """With its folder, for good. Raises EvaluationError while it is at work, here or elsewhere."""
+        running = self._running.get(evaluation.eval_id)
+        if running is not None and running.task is not None and not running.task.done():
+            raise EvaluationError(f"The evaluation {evaluation.eval_id} is at work; stop it before it is deleted.")
+        await asyncio.to_thread(folder.remove, evaluation)
+        for kept in (self._running, self._known, self._figures):
+            kept.pop(evaluation.eval_id, None)
+
     async def check(self, plan: Plan, asked: list[Asked]) -> None:
         """Whether every model and scorer can be had for every problem. Raises ValueError naming the problem."""
         for model in (*plan.models, *([plan.executor] if plan.executor else [])):
@@ -274,8 +283,9 @@ class EvalManager:
         return [e for e in map(self._find_blocking, names) if e is not None]
 
     def _find_blocking(self, eval_id: str) -> Evaluation | None:
-        if eval_id in self._known:
-            return self._known[eval_id]
+        known = self._known.get(eval_id)
+        if known is not None and (known.path / folder.PLAN).is_file():  # the terminal may have deleted it
+            return known
         if not _ID.fullmatch(eval_id) or not (self._folder / eval_id).is_dir():
             return None
         try:

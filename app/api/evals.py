@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, Field
 
-from app.api.common import Bench, In, Me, blocking, needs, refusals
+from app.api.common import Bench, In, Me, blocking, check_own, needs, refusals
 from app.api.errors import Refused
 from app.api.jobs import finite
 from app.evals import TooManyEvaluations
@@ -262,6 +262,17 @@ async def resume(bench: Bench, eval_id: str) -> dict[str, Any]:
     except TooManyEvaluations as refusal:
         raise Refused(429, str(refusal)) from None
     return await _status(bench, evaluation)
+
+
+@router.delete("/{eval_id}", status_code=204, summary="Delete an evaluation", responses=refusals(403, 404, 409))
+async def delete(bench: Bench, me: Me, eval_id: str) -> None:
+    """Its results and the searches behind them, for good; traces that were kept from it stay. One's own, or as an admin; not while it runs."""
+    evaluation = await _find(bench, eval_id)
+    check_own(evaluation.created_by, me)
+    try:
+        await bench.evals.delete(evaluation)
+    except EvaluationError as error:
+        raise Refused(409, f"{_capital(str(error)).rstrip('.')}.") from None
 
 
 _FILES = {"results.parquet": "application/vnd.apache.parquet", "report.md": "text/markdown"}

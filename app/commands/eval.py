@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Measure what inference-time compute is worth: accuracy against tokens and FLOPs, curves over k, bins of difficulty.\n\n"
     'Example: worldline eval --problems countdown:20 --strategy linear --strategy "beam width=4 branch=4" --scorer countdown-oracle --n 8\n\n'
-    "The same command again goes on with what is missing.",
+    "The same command again goes on with what is missing. An evaluation is a folder; `worldline eval delete` or the Evaluate page deletes it.",
     rich_markup_mode=None,
 )  # fmt: skip
 BY = "terminal"
@@ -403,6 +404,34 @@ def compare(
             typer.echo(json.dumps(found.to_json()))
         else:
             _print_comparison(found, problems)
+
+
+@app.command("delete")
+def delete(
+    evaluation: Annotated[str, typer.Argument(metavar="EVALUATION", help="The id or folder of an evaluation.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data: DataOption = None,
+) -> None:
+    """Delete an evaluation with its results and the searches behind them, for good. Traces that were kept from it stay.
+
+    Example: worldline eval delete ./evaluation
+    """
+    with failing_softly():
+        from core.evaluation import folder
+
+        there = data_folder(data)
+        path = _place(evaluation, there)
+        if path is None:
+            raise CannotDo(f"there is no evaluation {evaluation}: name its folder, or its id in {there / 'evals'}")
+        made = folder.read(path)
+        what = f"{made.name} ({len(made.results())} searches, in {path})"
+        if not yes:
+            if not sys.stdin.isatty():
+                raise CannotDo(f"{what} is deleted for good; say so with --yes")
+            if not typer.confirm(f"Delete {what} for good?"):
+                return
+        folder.remove(made)
+        typer.echo(f"worldline: deleted {what}", err=True)
 
 
 def _cell(said: str, data: Path, before: Evaluation | None) -> tuple[Evaluation, Cell]:

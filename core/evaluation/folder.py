@@ -16,6 +16,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -33,6 +34,10 @@ PLAN, PROBLEMS, RESULTS, SEARCHES, STATUS, LOCK = (
     "plan.json", "problems.jsonl", "results.jsonl", "searches", "status.json", "lock",
 )  # fmt: skip
 FORMAT = "worldline-evaluation/1"
+# All that an evaluation writes into its folder, half written files included, but for the plan.
+_WRITTEN = (
+    PROBLEMS, RESULTS, STATUS, LOCK, "results.parquet", "report.md", "tokens.svg", "flops.svg", "k-*.svg", ".*.new", ".*.json*.[0-9]*",
+)  # fmt: skip
 State = Literal["running", "stopped", "failed", "done"]
 
 
@@ -238,6 +243,21 @@ def read(path: Path) -> Evaluation:
         raise EvaluationError(f"{path} is not the folder of an evaluation: it has no {PLAN}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EvaluationError(f"the evaluation in {path} cannot be read: {error}") from None
+
+
+def remove(evaluation: Evaluation) -> None:
+    """Delete what it wrote, for good, and its folder unless something else lies there. Raises EvaluationError while it is at work."""
+    path = evaluation.path
+    try:
+        with evaluation.held():
+            (path / PLAN).unlink(missing_ok=True)  # first: without a plan it is no evaluation, whatever happens next
+            shutil.rmtree(path / SEARCHES, ignore_errors=True)
+            for file in [file for name in _WRITTEN for file in path.glob(name)]:
+                file.unlink(missing_ok=True)
+    except FileNotFoundError:  # somebody else has deleted it
+        return
+    with suppress(OSError):
+        path.rmdir()
 
 
 def same(parent: Path, plan: Plan, problems: Sequence[Asked]) -> Evaluation | None:

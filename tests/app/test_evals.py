@@ -149,6 +149,72 @@ async def test_stop_go_on_and_a_model_that_fails(workbench: Opened) -> None:
 
 
 @pytest.mark.anyio
+async def test_an_evaluation_is_deleted_with_its_searches_but_not_while_it_runs(
+    workbench: Opened, tmp_path: Path
+) -> None:
+    engine = ScriptedEngine(gated=True)
+    async with workbench(engine) as bench:
+        made = await started(bench)
+        there = f"/api/evals/{made['eval_id']}"
+        refused = await bench.delete(there)
+        assert refused.status_code == 409 and "stop it before" in refused.json()["error"]
+        engine.release(100_000)
+        await until(bench, made["eval_id"], "done")
+        other = await started(bench)
+        await until(bench, other["eval_id"], "done")
+        assert (await bench.get(f"{there}/files/report.md")).status_code == 200
+        path = tmp_path / "data" / "evals" / made["eval_id"]
+        search = next((path / folder.SEARCHES).iterdir()).stem
+        assert (await bench.delete(there)).status_code == 204
+        assert not path.exists()
+        for gone in (there, f"{there}/figures", f"/api/searches/{search}"):
+            assert (await bench.get(gone)).status_code == 404, gone
+        assert (await bench.delete(there)).status_code == 404
+        assert [e["eval_id"] for e in (await bench.get("/api/evals")).json()] == [other["eval_id"]]
+
+        # In the terminal, with the server at work: it is gone there too. What is not of the evaluation stays.
+        path = path.with_name(other["eval_id"])
+        (path / "notes.txt").write_text("mine")
+        command = ["eval", "delete", other["eval_id"], "--data", str(tmp_path / "data")]
+        asked = CliRunner().invoke(app, command)
+        assert asked.exit_code == 1 and "say so with --yes" in asked.stderr and (path / folder.PLAN).exists()
+        done = CliRunner().invoke(app, [*command, "--yes"])
+        assert done.exit_code == 0 and "deleted First (18 searches" in done.stderr
+        assert [p.name for p in path.iterdir()] == ["notes.txt"]
+        assert (await bench.get("/api/evals")).json() == []
+        assert CliRunner().invoke(app, [*command, "--yes"]).exit_code == 1
+
+
+def test_one_that_another_process_runs_is_not_deleted(tmp_path: Path) -> None:
+    from core.evaluation.plan import Plan
+    from core.evaluation.problems import load
+
+    plan = Plan.from_json({"problems": "countdown:2", "n": 2})
+    made = folder.create(tmp_path / "e", plan, load(plan.problems))
+    with made.held(), pytest.raises(folder.EvaluationError, match="at work in another process"):
+        folder.remove(made)
+    assert folder.read(tmp_path / "e").plan == plan
+    folder.remove(made)
+    assert not made.path.exists()
+    folder.remove(made)  # once more does no harm
+
+
+def test_only_who_began_an_evaluation_and_admins_delete_it(tmp_path: Path) -> None:
+    from core.evaluation.plan import Plan
+    from core.evaluation.problems import load
+
+    plan = Plan.from_json({"problems": "countdown:2", "n": 2})
+    ids = {"admin": "01kaexr0v7m3p9d2k4c6h8n5qs", "researcher": "01kaexr0v7m3p9d2k4c6h8n5qt"}
+    for by, eval_id in ids.items():
+        folder.create(tmp_path / "data" / "evals" / eval_id, plan, load(plan.problems), created_by=by)
+    with door(tmp_path / "data") as bench:
+        refused = bench.ask("DELETE", f"/api/evals/{ids['admin']}", "researcher")
+        assert refused.status_code == 403 and "only they and admins" in refused.json()["error"]
+        assert bench.ask("DELETE", f"/api/evals/{ids['researcher']}", "researcher").status_code == 204
+        assert bench.ask("DELETE", f"/api/evals/{ids['admin']}", "admin").status_code == 204
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

@@ -56,7 +56,7 @@ LEAST = {
         "GET /api/evals", "POST /api/evals", "GET /api/evals/problems", "POST /api/evals/problems", "POST /api/evals/check",
         "GET /api/evals/{eval_id}", "GET /api/evals/{eval_id}/figures", "GET /api/evals/{eval_id}/problems",
         "GET /api/evals/{eval_id}/comparison", "GET /api/evals/{eval_id}/files/{file}", "POST /api/evals/{eval_id}/stop",
-        "POST /api/evals/{eval_id}/resume",
+        "POST /api/evals/{eval_id}/resume", "DELETE /api/evals/{eval_id}", "GET /api/probes", "DELETE /api/probes/{probe_id}",
         "POST /api/probes", "GET /api/probes/{probe_id}", "POST /api/probes/{probe_id}/stop",
         "GET /api/checkpoints", "GET /api/jobs/kinds", "POST /api/jobs/recipe", "POST /api/jobs/rows", "GET /api/jobs", "POST /api/jobs", "GET /api/jobs/{job_id}", "GET /api/jobs/{job_id}/metrics",
         "GET /api/jobs/{job_id}/log", "POST /api/jobs/{job_id}/stop", "POST /api/jobs/{job_id}/resume",
