@@ -136,6 +136,7 @@ class Completions:
         return len(await self._known(text, "text")) == 1
 
     async def _look_for_size(self) -> ModelSize | None:
+        import transformers  # noqa: F401  as in local.py: another thread may be importing it
         from transformers import AutoConfig
 
         try:

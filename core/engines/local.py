@@ -111,6 +111,9 @@ class LocalEngine:
     @lru_cache(maxsize=1)  # noqa: B019 — an engine lives as long as the server
     def _look(self) -> tuple[Marks, ModelSize]:
         """What its writing is cut at, and its size, from its folder alone."""
+        # The library puts another module in its place at the end of its import. A thread that waited for that import has the old one,
+        # which lacks everything; whoever imports it once more has the right one.
+        import transformers  # noqa: F401
         from transformers import AutoConfig, AutoTokenizer
 
         try:

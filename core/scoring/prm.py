@@ -55,6 +55,7 @@ class PrmScorer:
 
     def __init__(self, model_dir: Path, *, family: str | None = None, batch_tokens: int = BATCH_TOKENS) -> None:
         """Load from a folder; the family is that of its configuration unless it is named. Raises ScorerError."""
+        import transformers  # noqa: F401  as in core/engines/local.py: another thread may be importing it
         from transformers import AutoTokenizer
         from transformers.utils import logging as hf_logging
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from core.formats import steiner_tokens as t
 from core.run import run_trace
 from core.trace import Problem, Trace
 
+ROOT = Path(__file__).parents[2]
 QUESTION = "Reach 24 from 4, 7, 8 and 8."
 
 
@@ -219,3 +222,27 @@ def test_a_trace_that_goes_on_holds_both_parts_and_says_where_it_was_cut(tiny_mo
     assert server["server"] == "transformers, in process"
     assert len(server["chat_template"]) == 64
     assert isinstance(trace.sampling["seed"], int)  # drawn by the engine, since none was asked for
+
+
+@pytest.mark.slow
+def test_several_threads_may_be_the_first_to_read_a_model() -> None:
+    """In a process of its own, where transformers has not been imported yet."""
+    code = """
+import threading, time
+from core.engines.local import LocalEngine
+failed = []
+def look():
+    try:
+        LocalEngine(None)._look()
+    except BaseException as failure:
+        failed.append(repr(failure))
+threads = [threading.Thread(target=look) for _ in range(3)]
+for thread in threads:
+    thread.start()
+    time.sleep(0.3)
+for thread in threads:
+    thread.join()
+assert not failed, failed
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
