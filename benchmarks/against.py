@@ -1,10 +1,11 @@
 """Worldline beside other libraries for inference-time search: same model, same server, same problems, same budget, same verifier.
 
-    python -m benchmarks against [--problems N] [--budget N] [--rounds N] [--algorithms …] [--libraries …] [--out FILE.json]
+    python -m benchmarks against [--problems N] [--skip N] [--budget N] [--rounds N] [--algorithms …] [--libraries …] [--out FILE.json]
 
 A library is a file in `benchmarks/adapters/` and runs in an environment of its own (its_hub's is made by `benchmarks/its_hub-env`). All ask one
-vLLM with the pocket model; the verifier is the exact rule of the numbers game. The libraries take turns in rounds, so that what else the machine
-does hits all alike, and a ratio is the median of the rounds'. The server stands on one half of the cores, what asks on the other.
+vLLM with the pocket model, or load the model into vLLM themselves ("in process", which is held against others that do so); the verifier is the exact
+rule of the numbers game. The libraries take turns in rounds, so that what else the machine does hits all alike, and a ratio is the median of the
+rounds'. The server stands on one half of the cores, what asks on the other; who needs no server has all of them.
 Tokens are counted by the server; beside them stands what each library says it spent.
 """
 
@@ -13,11 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -37,7 +39,7 @@ class Failed(RuntimeError):
 
 @dataclass(frozen=True)
 class Measured:
-    """One library, one algorithm, one round. tokens: by the server's own count; cpu: seconds of the library's process."""
+    """One library, one algorithm, one round. tokens: by the server's own count, None in process; cpu: seconds of the library's process."""
 
     library: str
     algorithm: str
@@ -45,7 +47,7 @@ class Measured:
     problems: int
     right: int
     seconds: float
-    tokens: int
+    tokens: int | None
     charged: int | None
     requests: int
     cpu: float
@@ -54,19 +56,24 @@ class Measured:
     def per_minute(self) -> float:
         return 60 * self.problems / self.seconds
 
+    @property
+    def written(self) -> int:
+        """Tokens by the server's count; in process by the library's own."""
+        return self.tokens if self.tokens is not None else self.charged or 0
+
 
 class Child:
     """A library in its own Python."""
 
     def __init__(self, name: str) -> None:
-        environment = ADAPTERS[name][1]
+        environment = ADAPTERS[name].environment
         python = ROOT / environment / "bin" / "python" if environment else Path(sys.executable)
         if not python.exists():
             raise Failed(f"there is no {python}: benchmarks/{name}-env makes the environment of {name}")
         self.name = name
         self._process = subprocess.Popen(
             [str(python), "-m", "benchmarks.adapters.child", name], cwd=ROOT, text=True, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
         )  # fmt: skip
 
     def ask(self, what: dict[str, Any]) -> dict[str, Any]:
@@ -90,6 +97,8 @@ class Child:
             self._process.wait(20)
         except subprocess.TimeoutExpired:
             self._process.kill()
+        with suppress(OSError):  # what it has started, too
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 @contextmanager
@@ -97,6 +106,7 @@ def served() -> Iterator[Server]:
     """vLLM with the pocket model, started as `worldline serve` does, on half of the cores. Raises CannotServe."""
     from app import serving
     from benchmarks.proxy import VLLM_START_S, _half_of_the_cores, _other_half
+    from core.pocket import model_dir
 
     own = ROOT / ".venv-vllm/bin/python"
     python, cpu = serving.find_python(os.environ.get(serving.PYTHON_VARIABLE) or (str(own) if own.exists() else None))
@@ -109,13 +119,15 @@ def served() -> Iterator[Server]:
         with serving.running(launch, log) as process:
             _other_half()
             serving.wait_until_ready(launch, process, VLLM_START_S, lambda: Path(log.name).read_text()[-2000:])
-            yield Server(launch.endpoint, launch.name)
+            yield Server(launch.endpoint, launch.name, str(model_dir()))
 
 
 def counted(server: Server) -> tuple[int, int]:
-    """Tokens written and requests ended since the server started, by its own count."""
+    """Tokens written and requests ended since the server started, by its own count; zeros without a server."""
     import httpx
 
+    if not server.endpoint:
+        return 0, 0
     found = {"generation_tokens_total": 0.0, "request_success_total": 0.0}
     text = httpx.get(server.endpoint.removesuffix("/v1") + "/metrics", timeout=60).text
     for line in text.splitlines():
@@ -129,11 +141,18 @@ def emptied(server: Server) -> None:
     """No arm finds in the prefix cache what another has left there."""
     import httpx
 
-    httpx.post(server.endpoint.removesuffix("/v1") + "/reset_prefix_cache", timeout=60).raise_for_status()
+    if server.endpoint:
+        httpx.post(server.endpoint.removesuffix("/v1") + "/reset_prefix_cache", timeout=60).raise_for_status()
 
 
 def compare(
-    server: Server, libraries: Sequence[str], algorithms: Sequence[str], problems: int, budget: int, rounds: int
+    server: Server,
+    libraries: Sequence[str],
+    algorithms: Sequence[str],
+    problems: int,
+    skip: int,
+    budget: int,
+    rounds: int,
 ) -> Iterator[Measured]:
     """Each as it is measured. Raises Failed."""
     from core.answers import answers_for
@@ -142,7 +161,7 @@ def compare(
     from core.tasks.countdown_text import ask
     from core.trace import Problem
 
-    prompts = tuple(ask(p) for p in held_out_set(problems))
+    prompts = tuple(ask(p) for p in held_out_set(skip + problems)[skip:])
     judges = [answers_for(Problem.ask(p)) for p in prompts]
     with ExitStack() as stack:
         children = {}
@@ -166,24 +185,26 @@ def compare(
                     after = counted(server)
                     if number < 0:
                         continue
+                    in_process = ADAPTERS[name].in_process
                     right = sum(bool(j.right(r)) for j, r in zip(judges, found["responses"], strict=True))
                     yield Measured(
-                        name, algorithm, number, len(task.prompts), right, found["seconds"], after[0] - before[0],
-                        found["charged"], after[1] - before[1], found["cpu"],
+                        name, algorithm, number, len(task.prompts), right, found["seconds"],
+                        None if in_process else after[0] - before[0], found["charged"], after[1] - before[1], found["cpu"],
                     )  # fmt: skip
 
 
 def table(measured: Sequence[Measured]) -> str:
     """One line a library and algorithm, in Markdown: medians of the rounds, accuracy over all of them."""
     lines = [
-        "| algorithm | library | problems/min | ratio (rounds) | tokens/s | tokens by the server | charged | accuracy | its CPU s |",
+        "| algorithm | library | problems/min | ratio (rounds) | tokens/s | tokens | charged | accuracy | its CPU s |",
         "|---|---|--:|---|--:|--:|--:|--:|--:|",
     ]
     for algorithm in dict.fromkeys(m.algorithm for m in measured):
         of = [m for m in measured if m.algorithm == algorithm]
-        others = [m for m in of if not m.library.startswith("worldline")]
         for library in dict.fromkeys(m.library for m in of):
             rows = [m for m in of if m.library == library]
+            # Who asks a server is held against who does, who runs the model in process against who does.
+            others = [m for m in of if not m.library.startswith("worldline") and _in_process(m) == _in_process(rows[0])]
             ratios = ""
             if library.startswith("worldline") and others:
                 best = {m.round: max(o.per_minute for o in others if o.round == m.round) for m in rows}
@@ -193,33 +214,54 @@ def table(measured: Sequence[Measured]) -> str:
             total = sum(m.problems for m in rows)
             lines.append(
                 f"| {algorithm} | {library} | {median(m.per_minute for m in rows):.1f} | {ratios} | "
-                f"{median(m.tokens / m.seconds for m in rows):,.0f} | {median(m.tokens for m in rows):,.0f} | "
+                f"{median(m.written / m.seconds for m in rows):,.0f} | {median(m.written for m in rows):,.0f} | "
                 f"{median(charged) if charged else 0:,.0f} | {sum(m.right for m in rows)}/{total} | {median(m.cpu for m in rows):.1f} |"
             )
     return "\n".join(lines)
 
 
+def _in_process(one: Measured) -> bool:
+    return ADAPTERS[one.library].in_process
+
+
 def main(asked: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks against")
     parser.add_argument("--problems", type=int, default=24)
+    parser.add_argument(
+        "--skip", type=int, default=0, help="questions of the held-out set that are left out before these"
+    )
     parser.add_argument("--budget", type=int, default=8, help="texts in parallel")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS), choices=ALGORITHMS)
-    parser.add_argument("--libraries", nargs="+", default=list(ADAPTERS), choices=list(ADAPTERS))
+    parser.add_argument(
+        "--libraries",
+        nargs="+",
+        default=[n for n, library in ADAPTERS.items() if not library.in_process],
+        choices=list(ADAPTERS),
+    )
     parser.add_argument("--endpoint", help="a vLLM that serves the pocket model already; without, one is started")
     parser.add_argument("--out", type=Path, help="also write every round here, as JSON")
     options = parser.parse_args(asked)
     from app.serving import CannotServe
+    from core.pocket import model_dir
 
     measured = []
     try:
-        with nullcontext(Server(options.endpoint, "pocket")) if options.endpoint else served() as server:
+        alone = all(ADAPTERS[name].in_process for name in options.libraries)
+        given = Server(options.endpoint or "", "pocket", str(model_dir()))
+        with nullcontext(given) if alone or options.endpoint else served() as server:
             for one in compare(
-                server, options.libraries, options.algorithms, options.problems, options.budget, options.rounds
+                server,
+                options.libraries,
+                options.algorithms,
+                options.problems,
+                options.skip,
+                options.budget,
+                options.rounds,
             ):
                 measured.append(one)
                 print(
-                    f"{one.algorithm} {one.library}: {one.per_minute:.1f} problems/min, {one.seconds:.1f} s, {one.tokens:,} tokens, "
+                    f"{one.algorithm} {one.library}: {one.per_minute:.1f} problems/min, {one.seconds:.1f} s, {one.written:,} tokens, "
                     f"{one.requests} texts, {one.right}/{one.problems}, {one.cpu:.1f} CPU s",
                     file=sys.stderr,
                 )

@@ -8,15 +8,25 @@ environment that its library lives in, so this package imports nothing outside t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-# name: module:class, and the environment beside the repository whose Python loads it ("" is this one)
-ADAPTERS: dict[str, tuple[str, str]] = {
-    "worldline": ("worldline:Worldline", ""),
-    "worldline-to-the-end": ("worldline:ToTheEnd", ""),
-    "its_hub": ("its_hub:ItsHub", ".venv-its-hub"),
+
+class Library(NamedTuple):
+    """adapter: module:class. environment: the folder beside the repository whose Python loads it; "" is the one that runs the
+    benchmark. in_process: it loads the model itself instead of asking the server."""
+
+    adapter: str
+    environment: str = ""
+    in_process: bool = False
+
+
+ADAPTERS = {
+    "worldline": Library("worldline:Worldline"),
+    "worldline-to-the-end": Library("worldline:ToTheEnd"),
+    "its_hub": Library("its_hub:ItsHub", ".venv-its-hub"),
+    "worldline-in-process": Library("worldline:InProcess", ".venv-vllm", in_process=True),
 }
-ALGORITHMS = ("best_of_n", "beam", "particles")
+ALGORITHMS = ("best_of_n", "beam", "dvts", "particles")
 
 
 @dataclass(frozen=True)
@@ -40,10 +50,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Server:
-    """An OpenAI-compatible vLLM and the name of the model that it serves."""
+    """An OpenAI-compatible vLLM, the name of the model that it serves, and the model's folder for who loads it in process.
+    `endpoint` is empty where nobody asks a server."""
 
     endpoint: str
     model: str
+    folder: str
 
 
 @dataclass(frozen=True)
@@ -60,5 +72,8 @@ class Adapter(Protocol):
     NAME: str
 
     def setup(self, server: Server) -> None: ...
+
+    async def fresh(self) -> None:
+        """Before each task, in process only: forget what the last one left in a cache. Need not be there."""
 
     async def close(self) -> None: ...

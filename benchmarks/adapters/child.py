@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 import sys
 import time
 import warnings
@@ -20,7 +21,12 @@ from benchmarks.adapters import ADAPTERS, Server, Task
 
 def main() -> None:
     warnings.simplefilter("ignore")  # a library's advice to its users
-    module, _, cls = ADAPTERS[sys.argv[1]][0].partition(":")
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints, or a process that it starts, is no answer
+    library = ADAPTERS[sys.argv[1]]
+    if library.in_process and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))  # who asks a server has a half, and the server the other
+    module, _, cls = library.adapter.partition(":")
     adapter = getattr(importlib.import_module(f"benchmarks.adapters.{module}"), cls)()
     with asyncio.Runner() as runner:
         for line in sys.stdin:
@@ -28,10 +34,12 @@ def main() -> None:
             if "server" in asked:
                 adapter.setup(Server(**asked["server"]))
                 has = [n for n in asked["algorithms"] if hasattr(adapter, n)]
-                _say({"has": has})
+                print(json.dumps({"has": has}), file=answers, flush=True)
                 continue
             task = Task(**{**asked["task"], "prompts": tuple(asked["task"]["prompts"])})
             try:
+                if hasattr(adapter, "fresh"):
+                    runner.run(adapter.fresh())
                 began, cpu = time.perf_counter(), time.process_time()
                 outcome = runner.run(getattr(adapter, asked["algorithm"])(task))
                 seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
@@ -40,13 +48,8 @@ def main() -> None:
                 }  # fmt: skip
             except Exception as error:
                 found = {"error": f"{type(error).__name__}: {error}"}
-            _say(found)
+            print(json.dumps(found), file=answers, flush=True)
         runner.run(adapter.close())
-
-
-def _say(what: dict[str, Any]) -> None:
-    sys.__stdout__.write(json.dumps(what) + "\n")  # type: ignore[union-attr]
-    sys.__stdout__.flush()  # type: ignore[union-attr]
 
 
 if __name__ == "__main__":

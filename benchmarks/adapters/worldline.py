@@ -12,6 +12,8 @@ class Worldline:
     NAME = "worldline"
     early_stop = True  # ends a search that nothing can improve; only a verifier that can say 1 allows it
 
+    engine: Any
+
     def setup(self, server: Server) -> None:
         from core.engines.openai_api import OpenAIEngine
 
@@ -26,6 +28,18 @@ class Worldline:
             task,
             "beam",
             width=task.width,
+            branch=branch,
+            max_depth=task.max_steps,
+            vote="best",
+            early_stop=self.early_stop,
+        )
+
+    async def dvts(self, task: Task) -> Outcome:
+        branch = task.budget // task.width
+        return await self._all(
+            task,
+            "dvts",
+            subtrees=task.width,
             branch=branch,
             max_depth=task.max_steps,
             vote="best",
@@ -68,3 +82,19 @@ class ToTheEnd(Worldline):
 
     NAME = "worldline, to the end"
     early_stop = False
+
+
+class InProcess(Worldline):
+    """The same with vLLM in the process of who asks: no HTTP."""
+
+    NAME = "worldline, in process"
+
+    def setup(self, server: Server) -> None:
+        from core.engines.vllm_process import VllmInProcess
+
+        self.engine = VllmInProcess(
+            server.folder, server.model, enforce_eager=True, distributed_executor_backend="uni", max_model_len=4096
+        )
+
+    async def fresh(self) -> None:
+        await self.engine.forget()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from core.search.base import Choice, Expand, State, param
-from core.search.strategies.steps import ENDING, drop, ranked
+from core.search.strategies.steps import ENDING, drop, ranked, worth
 from core.search.tree import ROOT
 from core.search.voting import VOTES, Vote, candidates, decide
 
@@ -32,11 +32,15 @@ class Dvts:
     branch: int = param(4, "Ways on from a step, of which a subtree keeps the best.", least=1, most=1024)
     max_depth: int = param(40, "Steps after which a subtree is made to end.", least=1, most=10_000)
     vote: Vote = param("weighted", "How the answer is chosen from all finished texts.", one_of=VOTES)
+    early_stop: bool = param(False, "Stop all subtrees when a finished answer has the score 1.")
 
     def ask(self, state: State) -> list[Expand]:
         memo = state.memo
         if not memo:
             memo.update(at=[ROOT] * self.subtrees, depth=[0] * self.subtrees, do=["step"] * self.subtrees)
+        if self.early_stop and any(worth(n) >= 1 for n in state.tree.leaves()):
+            drop(state.tree, memo["at"], [])
+            return []
         out = []
         for i, unit in enumerate(memo["do"]):
             # The key seeds the draws: the subtree and its depth, and no path in the tree that they share.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -16,6 +17,8 @@ from core.search.ledger import Budget, Spent
 from core.search.scheduler import Limits
 
 PAGE = (Path(__file__).parents[3] / "docs/search.md").read_text()
+
+PROGRAM = "searches.py"
 
 
 def said(value: object) -> str:
@@ -62,11 +65,19 @@ def blocks() -> dict[str, str]:
     return {name: re.sub(r"^    ", "", body, flags=re.M) for name, body in found}
 
 
+def test_the_program_of_ones_own_runs_as_it_stands_there(tmp_path: Path) -> None:
+    (tmp_path / PROGRAM).write_text(blocks()[PROGRAM])
+    ran = subprocess.run([sys.executable, str(tmp_path / PROGRAM)], capture_output=True, text=True, check=True)
+    lines = ran.stdout.splitlines()
+    assert len(lines) == 2
+    assert all(line.endswith("tokens") and 0 < int(line.split()[-2]) <= 5000 for line in lines)
+
+
 def test_the_template_of_a_strategy_works_as_it_stands_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = blocks()
     strategy, test = "core/search/strategies/until_good.py", "tests/core/search/test_until_good.py"
     line = "core/search/strategies/__init__.py"
-    assert set(code) == {strategy, line, test}
+    assert set(code) == {strategy, line, test, PROGRAM}
     (tmp_path / "until_good.py").write_text(code[strategy])
     monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path)])
     monkeypatch.setattr(strategies, "STRATEGIES", strategies.STRATEGIES | ast.literal_eval(f"{{{code[line]}}}"))

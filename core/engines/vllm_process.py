@@ -1,0 +1,205 @@
+"""vLLM in this process's charge, for searches: no HTTP between a search and the model, token ids in and out.
+
+For a machine where vLLM and Worldline share an environment (`pip install 'worldline[vllm]'`): evaluations at the terminal,
+benchmarks, notebooks. The workbench itself asks a server (`openai_api.py`). Knows no stream and no trace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import secrets
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.control import xargs
+from core.control.bounds import STEP_END
+from core.control.thinking import FAMILIES
+from core.engines.base import EngineDown, EngineError
+from core.engines.sampling import STEP_TEXT, Marks, ModelSize, PieceEnd, Sample, Sampled, SampleRequest, size_of
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+# A search holds many short texts with a common beginning: small blocks share more of it, and wide batches keep the model
+# busy between the steps of each problem (measured on a model of 0.6 M parameters: 1.5 times the tokens/s of the defaults).
+BLOCK_TOKENS = 32
+SEQUENCES = 320
+
+
+class VllmInProcess:
+    """A model from a folder or the hub's cache, loaded at the first request. `options` go to vLLM's engine as they are
+    (`tensor_parallel_size=2`, `gpu_memory_utilization=0.8`, …)."""
+
+    def __init__(self, model: str | Path, name: str | None = None, **options: Any) -> None:
+        self._path = str(model)
+        self.model = name or Path(self._path).name
+        self._options = options
+        self._loaded: asyncio.Future[_Loaded] | None = None
+        self._numbers = count()
+
+    async def sample(self, request: SampleRequest) -> Sampled:
+        """All continuations by one request; cancelling it takes it out of vLLM's batch. Raises EngineError, EngineDown
+        where vLLM failed."""
+        loaded = await self._load()
+        question, insert = loaded.prompt_ids(request.prompt), loaded.ids(request.insert)
+        ids = [*question, *request.written, *insert]
+        room = loaded.context - len(ids)
+        if room < 1:
+            # Nothing fits any more: every continuation has ended by its length, without a token.
+            return Sampled((Sample(request.insert, insert, "length", 0),) * request.n, 0)
+        # A greedy draw is the same n times, and vLLM refuses to make it so.
+        n = request.n if request.sampling.temperature > 0 else 1
+        asked = loaded.params(request, n, min(room, request.sampling.max_tokens), [*request.written, *insert])
+        answer: Any = None
+        try:
+            async for made in loaded.llm.generate(
+                {"prompt_token_ids": ids}, asked, f"{next(self._numbers)}-{secrets.token_hex(4)}"
+            ):
+                answer = made  # of the kind FINAL_ONLY there is one
+        except ValueError as error:
+            raise EngineError(f"vLLM refuses what {self.model} is asked for: {error}") from error
+        except Exception as error:
+            raise EngineDown(f"vLLM failed with {self.model}: {error}") from error
+        samples = [loaded.sample(one, request, insert) for one in answer.outputs]
+        if n < request.n:
+            samples += [replace(samples[0], tokens=0)] * (request.n - 1)  # written once, and charged once
+        return Sampled(tuple(samples), len(ids), answer.num_cached_tokens or 0)
+
+    async def marks(self) -> Marks:
+        return (await self._load()).marks
+
+    async def size(self) -> ModelSize | None:
+        return (await self._load()).size
+
+    async def forget(self) -> None:
+        """Empty the prefix cache: a measurement begins with nothing known."""
+        await (await self._load()).llm.reset_prefix_cache()
+
+    async def close(self) -> None:
+        if self._loaded is not None:
+            loaded, self._loaded = await self._loaded, None
+            loaded.llm.shutdown()
+            del loaded
+            gc.collect()  # it is in a circle of references, and shuts down again when Python has gone half away
+
+    async def _load(self) -> _Loaded:
+        if self._loaded is None:
+            self._loaded = asyncio.get_running_loop().create_future()
+            try:
+                self._loaded.set_result(await self._start())
+            except BaseException as error:
+                failed, self._loaded = self._loaded, None
+                said = error if isinstance(error, EngineError) else EngineError(
+                    f"vLLM could not load {self._path}: {error or type(error).__name__}"
+                )  # fmt: skip
+                failed.set_exception(said)
+                failed.exception()  # said below, and to whoever waits beside us
+                raise said from error
+        return await asyncio.shield(self._loaded)
+
+    async def _start(self) -> _Loaded:
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # no request leaves the machine
+        try:
+            from vllm.engine.arg_utils import AsyncEngineArgs
+            from vllm.platforms import current_platform
+            from vllm.v1.engine.async_llm import AsyncLLM
+        except ImportError as error:
+            raise EngineError(
+                "vLLM is not installed in this environment: `pip install 'worldline[vllm]'`, or serve the model "
+                "(`worldline serve`) and name its endpoint."
+            ) from error
+        given = {
+            "block_size": BLOCK_TOKENS, "max_num_seqs": SEQUENCES, "enable_prefix_caching": True,
+            "logits_processors": ["core.control.vllm_steps:WorldlineSteps"],
+            # Half precision is slow on most CPUs, and turns greedy texts away from those of the model in this process.
+            "dtype": "float32" if current_platform.is_cpu() else "auto", **self._options,
+        }  # fmt: skip
+        args = AsyncEngineArgs(model=self._path, served_model_name=self.model, enable_log_requests=False, **given)
+        tokenizer, config, folder = await asyncio.to_thread(partial(_read, self._path))
+        # It looks for the running loop, so it is made on it, though that takes seconds.
+        llm = AsyncLLM.from_engine_args(args)
+        return _Loaded(llm, tokenizer, config, folder)
+
+
+def _read(path: str) -> tuple[PreTrainedTokenizerBase, PretrainedConfig, Path]:
+    from transformers import AutoConfig, AutoTokenizer
+
+    folder = Path(path)
+    if not Path(path).is_dir():
+        from huggingface_hub import snapshot_download
+
+        folder = Path(
+            snapshot_download(path, allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"])
+        )
+    return AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder), folder
+
+
+class _Loaded:
+    """The engine with what its requests are made of."""
+
+    def __init__(self, llm: Any, tokenizer: Any, config: Any, folder: Path) -> None:
+        self.llm, self._tokenizer = llm, tokenizer
+        self.context = int(llm.model_config.max_model_len)
+        vocabulary = tokenizer.get_vocab()
+        family = next((f for f in FAMILIES if f.end in vocabulary), None)
+        self._steps = STEP_END in vocabulary
+        self.marks = Marks(
+            STEP_END if self._steps else STEP_TEXT, family.end if family else "", family.wait if family else ""
+        )
+        self._vocabulary: dict[str, int] = vocabulary
+        try:
+            self.size: ModelSize | None = size_of(config, folder)
+        except OSError:
+            self.size = None
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        text = self._tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+        )
+        return list(self.ids(str(text)))
+
+    def ids(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer(text, add_special_tokens=False).input_ids) if text else ()
+
+    def params(self, request: SampleRequest, n: int, most: int, written: list[int]) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        sampling = request.sampling
+        tokens = [self._vocabulary[text] for text in request.stop if text in self._vocabulary]
+        texts = [text for text in request.stop if text not in self._vocabulary]
+        extra = None
+        if self._steps and not self._ends_before(request, written):
+            bounds = request.bounds
+            extra = {xargs.MIN: bounds.min_steps, xargs.MAX: bounds.max_steps, xargs.PREFIX: len(written)}
+        return SamplingParams(
+            n=n, temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=most,
+            seed=None if sampling.seed is None else sampling.seed % 2**63, stop=texts or None, stop_token_ids=tokens or None,
+            include_stop_str_in_output=bool(request.stop) and request.keep_stop, skip_special_tokens=False,
+            spaces_between_special_tokens=False, output_kind=RequestOutputKind.FINAL_ONLY, extra_args=extra,
+        )  # fmt: skip
+
+    def _ends_before(self, request: SampleRequest, written: list[int]) -> bool:
+        """A single step that comes before the last allowed one meets no bound: vLLM need not watch it."""
+        if request.bounds.min_steps or STEP_END not in request.stop:
+            return False
+        return written.count(self._vocabulary[STEP_END]) < request.bounds.max_steps
+
+    def sample(self, made: Any, request: SampleRequest, insert: tuple[int, ...]) -> Sample:
+        ids, text = tuple(made.token_ids), made.text
+        stopped_at = (
+            made.stop_reason
+        )  # a stop text, the id of a stop token, or None: the end of the answer, or of the tokens
+        end: PieceEnd = "length" if made.finish_reason == "length" else "eos" if stopped_at is None else "step"
+        if made.finish_reason not in ("length", "stop"):
+            raise EngineDown(f"vLLM ended a request as {made.finish_reason!r}, without an answer")
+        if end == "eos" and request.stop and request.keep_stop:
+            # Asked to keep the mark of a step, it keeps the text of the end token too.
+            text = text.removesuffix(self._tokenizer.decode([ids[-1]]))
+        kept = ids[:-1] if end == "step" and not request.keep_stop else ids
+        return Sample(request.insert + text, (*insert, *kept), end, len(ids))
