@@ -3,22 +3,23 @@
 
 import { ApiError, get, poll, post } from "./api.js";
 import { AskForm } from "./ask-form.js";
-import { $, duration, h, notice, number, param, plural, say, setParams } from "./dom.js";
+import { $, h, notice, param, plural, say, setParams } from "./dom.js";
 import { GraphFrame } from "./graph-frame.js";
 import { highlight, unmark } from "./highlight.js";
 import { Keys, MOVES, READING } from "./keys.js";
 import { ListTools } from "./list-tools.js";
 import { Overview } from "./overview.js";
-import { setRaw, shownText, showsRaw } from "./reading.js";
+import { setRaw, showsRaw } from "./reading.js";
 import { recentRuns } from "./recent.js";
 import { refinedChip, Refiner } from "./refine.js";
+import { endingOf, RunStatus } from "./run-status.js";
 import { StrategyForm } from "./search-form.js";
 import { SearchView } from "./search-view.js";
 import { scoreBand, scoreChip, stepDetail } from "./step-detail.js";
 import { StepList } from "./steplist.js";
 import { follow } from "./stream.js";
 import { TraceModel, stepWord } from "./trace-model.js";
-import { promptWords, Turns } from "./turns.js";
+import { Turns } from "./turns.js";
 import { DONE_BY, Wheel } from "./wheel.js";
 import { Family, outcomes } from "./worldlines.js";
 
@@ -27,10 +28,6 @@ const URL_AFTER_MS = 250;
 const FAMILY_EVERY_MS = 800; // while a fork is running that is not on screen
 // Scores are computed in the background after a run; ask again this long after its end.
 const SCORE_TRIES_MS = [0, 1500, 4000, 10000];
-const ENDINGS = {
-  stop: "Finished", step_limit: "Stopped at the step limit", length: "Stopped at the token limit", cancelled: "Stopped",
-  error: "Failed", interrupted: "Interrupted: the server stopped in the middle",
-};
 
 export async function mount(root) {
   const at = (id) => $(`[data-id="${id}"]`, root);
@@ -42,7 +39,6 @@ export async function mount(root) {
   let scores = null; // {scorer, values}
   const family = new Family();
   let familyTimer = null;
-  let answerDrawn = null;
 
   const toneOf = (step) => (step.other ? "other" : scores?.values[step.index] !== undefined ? `s${scoreBand(scores.values[step.index])}` : step.decision === "finish" ? "finish" : step.is_backtrack ? "back" : "plain");
   const list = new StepList(at("list"), {
@@ -83,6 +79,7 @@ export async function mount(root) {
     list.reveal(index);
   };
   const overview = new Overview(at("overview"), { toneOf, onSelect: choose });
+  const bar = new RunStatus(root, { mark: (text) => highlight(text, tools.query) });
   const keys = new Keys(root, [...MOVES, ...READING], (action) => list.navigate(action) || read(action));
   const tools = new ListTools(at("list-tools"), { list, model: () => model, keys, redraw: markMatches, show: (index) => {
     pinned = true;
@@ -113,7 +110,7 @@ export async function mount(root) {
 
   function drawTexts() {
     drawDetail();
-    drawAnswer();
+    bar.drawAnswer(model);
   }
 
   at("list").addEventListener("follow", (event) => {
@@ -137,16 +134,6 @@ export async function mount(root) {
   function linkTo(index) {
     if (!model.traceId || index === null || index < 0) return null;
     return `${location.origin}${location.pathname}?${model.state === "running" ? "run" : "trace"}=${encodeURIComponent(model.traceId)}&step=${index + 1}`;
-  }
-
-  /** Rendered once it is whole; drawn again only when it has changed, since a run's figures change all the time. */
-  function drawAnswer() {
-    const running = model.state === "running";
-    const key = `${running} ${showsRaw()} ${model.traceId} ${model.answer}`;
-    if (key === answerDrawn) return;
-    answerDrawn = key;
-    at("answer").replaceChildren(...(running ? [model.answer] : model.answer ? shownText(model.answer, (text) => highlight(text, tools.query)) : ["No answer was written."]));
-    highlight(at("answer"), tools.query);
   }
 
   // ---------------------------------------------------------------- other world lines
@@ -350,7 +337,7 @@ export async function mount(root) {
     drawDetail();
     at("follow").hidden = true;
     list.touch(model.steps.length - 1);
-    say(`${ENDINGS[model.finishReason] ?? "Ended"}. ${plural(model.steps.length, "step")}, ${plural(model.backtracks, "backtrack")}.`);
+    say(`${endingOf(model)}. ${plural(model.steps.length, "step")}, ${plural(model.backtracks, "backtrack")}.`);
     loadRecent().catch(() => {});
     loadScores(model.traceId);
   }
@@ -419,37 +406,9 @@ export async function mount(root) {
   }
 
   function drawStatus() {
-    const running = model.state === "running";
     // A run opened by its link shows what was asked; a question that is being typed stays.
     if (model.prompt && !model.earlier) form.put(model.prompt);
-    at("run").hidden = running;
-    at("stop").hidden = !running;
-    const state = at("state");
-    state.className = `state ${running ? "running" : model.finishReason}`;
-    state.textContent = running ? (model.steps.length ? "Running" : "Waiting for the first step") : (ENDINGS[model.finishReason] ?? "Ended");
-    at("n-steps").textContent = number(model.steps.length);
-    at("n-backtracks").textContent = number(model.backtracks);
-    at("n-prompt").textContent = promptWords(model.stats);
-    at("n-tokens").textContent = number(model.stats.generated_tokens);
-    at("speed").textContent = number(model.stats.tokens_per_s);
-    at("first-token").textContent = model.stats.first_token_s === undefined || model.stats.first_token_s === null ? "–" : `${number(model.stats.first_token_s, 2)} s`;
-    at("seconds").textContent = (model.stats.seconds ?? null) === null ? "–" : model.stats.seconds < 60 ? `${model.stats.seconds.toFixed(1)} s` : duration(model.stats.seconds);
-    const box = at("answer-box");
-    box.hidden = running ? !model.answer : false;
-    drawAnswer();
-    const verdict = at("verdict");
-    verdict.hidden = running;
-    verdict.className = `verdict ${model.solved === true ? "good" : model.solved === false ? "bad" : "none"}`;
-    verdict.textContent = model.solved === true ? "✓ Solved" : model.solved === false ? "✗ Not solved" : "? Not checked";
-    verdict.title = model.solved === null ? "There is no exact check for this question." : "Checked from the steps, not from what the answer claims.";
-    const kept = !running && model.traceId;
-    at("save").hidden = !kept;
-    at("rate").hidden = !model.traceId;
-    at("rate").href = `/ui/rate?${running ? "run" : "trace"}=${encodeURIComponent(model.traceId ?? "")}`;
-    at("score").hidden = !kept || scores !== null;
-    if (kept) {
-      at("save").href = `/api/traces/${encodeURIComponent(model.traceId)}/graph?download=1`;
-    }
+    bar.draw(model, { scored: scores !== null });
     notice(notices, "run", "error", model.error || (model.finishReason === "error" ? "The run failed without saying why; the log of the server may tell." : null));
     notice(notices, "notes", "info", model.stats.notes?.length ? model.stats.notes.join(" ") : null);
     turns.show(model);
