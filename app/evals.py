@@ -19,9 +19,10 @@ from typing import Any
 
 from app.models import Models
 from app.paths import evals_dir
-from app.search_scorers import NONE, ORACLE, REWARD_MODEL
+from app.search_scorers import NONE
 from app.searches import SearchManager
 from core.engines.base import EngineError
+from core.engines.sampling import Sampler
 from core.evaluation import folder, report, run
 from core.evaluation.compare import Comparison, compare
 from core.evaluation.figures import figures, outcomes
@@ -29,8 +30,9 @@ from core.evaluation.folder import Evaluation, EvaluationError, Result, Status
 from core.evaluation.plan import Plan
 from core.evaluation.problems import Asked, load, read_lines
 from core.search.scheduler import Team
+from core.search.scorer_choice import ScorerChoice
 from core.search.scorers import Scorer
-from core.trace import new_id
+from core.trace import Problem, new_id
 
 log = logging.getLogger("worldline.evals")
 
@@ -137,17 +139,23 @@ class EvalManager:
                 except ValueError as error:
                     raise ValueError(f"Problem {one.index + 1}: {error}") from None
         for scorer in plan.scorers:
-            for one in asked if scorer == ORACLE else asked[:1]:
-                await self._scorer(scorer, one.problem.prompt)
+            for one in asked:
+                try:
+                    self._searches.scorers.check(scorer, one.problem)
+                except ValueError as error:
+                    raise ValueError(f"Problem {one.index + 1}: {error}") from None
+            for model in plan.models:
+                first = asked[0].problem
+                await self._scorer(scorer, first, self._searches.sampler(model, first.prompt))
 
     def settled(self, plan: Plan) -> Plan:
         """The reward model in use by its name: another may be in use when the evaluation goes on. Raises ValueError."""
-        job = self._models.scorer_job
-        if REWARD_MODEL in plan.scorers and job is None:
-            raise ValueError(
-                "No reward model is in use; train one on the Train page and use it, or take another scorer."
-            )
-        return replace(plan, scorers=tuple(job if s == REWARD_MODEL and job else s for s in plan.scorers))
+        return replace(plan, scorers=tuple(map(self._searches.scorers.settled, plan.scorers)))
+
+    def check_mine(self, plan: Plan) -> None:
+        """For who does not own this machine. Raises ValueError for a scorer that only an admin may ask for."""
+        for scorer in plan.scorers:
+            self._searches.scorers.check_mine(scorer)
 
     # ---- reading
 
@@ -237,12 +245,12 @@ class EvalManager:
     def running(self) -> int:
         return sum(r.task is not None and not r.task.done() for r in self._running.values())
 
-    async def _scorer(self, name: str, prompt: str) -> Scorer | None:
-        if not _NAME.fullmatch(name):  # it becomes a path
-            raise ValueError(
-                f'there is no scorer "{name[:60]}"; there is {NONE}, {ORACLE}, {REWARD_MODEL} or the id of a finished job'
-            )
-        return await self._searches.scorers.named("" if name == NONE else name, prompt)
+    async def _scorer(self, said: str, problem: Problem, solver: Sampler) -> Scorer | None:
+        scorers = self._searches.scorers
+        if not _NAME.fullmatch(ScorerChoice.of(said).name):  # it becomes a path
+            there = ", ".join(entry.name for entry in scorers.all())
+            raise ValueError(f'there is no scorer "{said[:60]}"; there is {there} or the id of a finished job')
+        return await scorers.named("" if said == NONE else said, problem, solver=solver)
 
     def _check_room(self) -> None:
         if self.running >= MAX_RUNNING:
@@ -262,8 +270,9 @@ class EvalManager:
             running.status = status
 
         async def teams(model: str, scorer: str) -> Team:
-            first = evaluation.problems[0].problem.prompt
-            return Team(self._searches.sampler(model, first), await self._scorer(scorer, first))
+            first = evaluation.problems[0].problem
+            solver = self._searches.sampler(model, first.prompt)
+            return Team(solver, await self._scorer(scorer, first, solver))
 
         try:
             await run.run(

@@ -57,6 +57,11 @@ class ModelEntry:
         """Whether it can label steps: served models can, but not the pocket model, wherever it is served."""
         return takes_schema(self.engine) and self.engine.model != POCKET
 
+    @property
+    def judges(self) -> bool:
+        """Whether it can be asked what it thinks of a solution: what plays the numbers game alone cannot."""
+        return self.check is None and self.engine.model != POCKET
+
 
 class UnknownModel(ValueError):
     """There is no such model; a sentence that lists those there are."""
@@ -88,6 +93,10 @@ class Models:
         if entry is None:
             raise UnknownModel(f'There is no model "{model_id[:100]}"; there is {", ".join(self._entries)}.')
         return entry
+
+    def addresses(self) -> set[str]:
+        """Of the servers that the workbench was connected with when it was started."""
+        return {address for entry in self.all() for address in _addresses(entry.engine)}
 
     def warm(self) -> None:
         """Load the first model in the background, so that the first question does not wait for it."""
@@ -142,6 +151,15 @@ class Models:
 
         return PrmScorer(_model_dir(self._data_dir, job_id))
 
+    def folder_of(self, said: str) -> Path:
+        """The model of a job, or a folder. Raises FileNotFoundError with a sentence."""
+        for folder in (self._data_dir / "jobs" / said / "model", Path(said)):
+            if (folder / "config.json").is_file():
+                return folder
+        raise FileNotFoundError(
+            f"{said} is neither the id of a finished job nor a model's folder (no config.json in it)."
+        )
+
     # ---- inside
 
     def _add_tuned(self, job_id: str) -> ModelEntry:
@@ -194,15 +212,20 @@ def _entry(model_id: str, engine: Engine, *, shipped: bool) -> ModelEntry:
 
 
 def _served_note(engine: Engine) -> str:
-    addresses = list(engine.members) if isinstance(engine, EnginePool) else []
-    if isinstance(engine, OpenAIEngine):
-        addresses = [shown(engine.base_url)]
+    addresses = _addresses(engine)
     if not addresses:
         return ""
     return (
         f"Served at {', '.join(addresses)}. What a server cannot apply (step limits need one started with "
         "`worldline serve`) is said in the notes of each trace."
     )
+
+
+def _addresses(engine: Engine) -> list[str]:
+    """Where a model is served, [] for one of this process."""
+    if isinstance(engine, OpenAIEngine):
+        return [shown(engine.base_url)]
+    return list(engine.members) if isinstance(engine, EnginePool) else []
 
 
 def served_engines(

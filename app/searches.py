@@ -14,13 +14,13 @@ import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import search_log as logs
 from app.eventlog import EventLog
-from app.models import Models
+from app.models import ModelEntry, Models
 from app.paths import searches_dir
 from app.search_log import Event, LogFile, SearchLog
 from app.search_scorers import Scorers
@@ -60,7 +60,8 @@ class BrokenLog(Exception):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be searched, and with what. Models and the scorer by their names; seed None is drawn."""
+    """What is to be searched, and with what. Models by their names, the scorer as text with its settings; seed None is drawn. tests:
+    public ones, of a question whose answer is a program."""
 
     prompt: str
     strategy: str
@@ -73,6 +74,7 @@ class Wanted:
     limits: Limits = field(default_factory=Limits)
     budget: Budget = field(default_factory=Budget)
     user: str = ""
+    tests: tuple[Any, ...] = ()
 
 
 @dataclass(eq=False)
@@ -131,7 +133,7 @@ class SearchManager:
         self._folder = searches_dir(data_dir)
         self._max_running = max_running
         self.scheduler = Scheduler()
-        self.scorers = Scorers(models)
+        self.scorers = Scorers(models, self._asked)
         self._lives: OrderedDict[str, Live] = OrderedDict()
         self._samplers: dict[str, tuple[Engine, Sampler]] = {}
         self._tails: set[asyncio.Task[None]] = set()
@@ -189,8 +191,10 @@ class SearchManager:
         problem_id = problem_id_of(wanted.prompt)
         answer = await asyncio.to_thread(self._store.read, lambda con: read_reference(con, problem_id))
         problem = Problem.ask(wanted.prompt, answer=answer)
+        if wanted.tests:
+            problem = replace(problem, task="code", meta={"tests": list(wanted.tests)})
         solver = self.sampler(wanted.model, wanted.prompt)
-        scorer = await self.scorers.chosen(wanted.scorer, wanted.prompt, solver)
+        scorer = await self.scorers.chosen(wanted.scorer, problem, solver)
         executor = self.sampler(wanted.executor, wanted.prompt) if wanted.executor else None
         seed = secrets.randbelow(2**31) if wanted.seed is None else wanted.seed
         search = Search(
@@ -281,10 +285,18 @@ class SearchManager:
             model.check(prompt)
         if not model.ready:
             raise EngineError(f"The weights of the model {model.name} are missing; install Worldline again.")
-        known = self._samplers.get(model_id)
+        return self._sampler(model)
+
+    def _sampler(self, model: ModelEntry) -> Sampler:
+        known = self._samplers.get(model.id)
         if known is None or known[0] is not model.engine:
-            known = self._samplers[model_id] = (model.engine, sampler_of(model.engine))
+            known = self._samplers[model.id] = (model.engine, sampler_of(model.engine))
         return known[1]
+
+    async def _asked(self, model_id: str) -> tuple[Engine, Sampler]:
+        """A model that judges. Raises UnknownModel."""
+        model = self._models.get(model_id)
+        return model.engine, self._sampler(model)
 
     async def _go_on(self, live: Live) -> None:
         """A search that an earlier server began: with the same models, or to an end that says which is gone."""
@@ -296,7 +308,7 @@ class SearchManager:
                 executor = self.sampler(about["executor"], prompt) if about.get("executor") else None
                 solver = self.sampler(about["model"], prompt)
                 scorer = await self.scorers.named(
-                    about.get("scorer", ""), prompt, about.get("scorer_version", ""), solver
+                    about.get("scorer", ""), live.search.state.problem, about.get("scorer_version", ""), solver
                 )
                 team = Team(solver, scorer, executor)
         except (ValueError, EngineError, ScorerError) as error:

@@ -305,6 +305,8 @@ async def _planned(bench: Services, me: Person, asked: PlanIn) -> tuple[Plan, li
             raise ValueError(
                 f'"problems" is "{plan.problems[:60]}"; name a built-in set, such as countdown:20, or upload a file'
             )
+        if not _paths(me):
+            bench.evals.check_mine(plan)
         problems = await asyncio.to_thread(bench.evals.problems_blocking, plan.problems)
         await bench.evals.check(plan, problems)
     except (ValueError, ScorerError, OSError) as error:

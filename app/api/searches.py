@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import fields
 from typing import Annotated, Any, TypeVar
 
@@ -16,10 +16,12 @@ from app.api.runs import EXAMPLE, MOST_STEPS, MOST_TOKENS, QUESTION_LIMIT
 from app.eventlog import stream
 from app.models import UnknownModel
 from app.searches import BrokenLog, Live, TooManySearches, Wanted
+from core.answers.code import tests_of
 from core.scoring.prm import AGGREGATIONS, Aggregation, ScorerError
 from core.search import strategies
 from core.search.ledger import Budget
 from core.search.scheduler import Limits
+from core.search.scorer_choice import SETTINGS, ScorerChoice
 
 router = APIRouter(tags=["searches"], dependencies=[needs("researcher")])
 
@@ -30,7 +32,7 @@ MOST_BUDGET_TOKENS, MOST_BUDGET_SECONDS = 10**9, 7 * 24 * 3600.0
 
 
 class Parameter(BaseModel):
-    """A parameter of a strategy."""
+    """A parameter of a strategy or a scorer."""
 
     name: str = Field(examples=["width"])
     kind: str = Field(description="int, float, bool, text or choice", examples=["int"])
@@ -39,6 +41,7 @@ class Parameter(BaseModel):
     least: float | None = Field(None, description="The least value of a number.")
     most: float | None = Field(None, description="The greatest value of a number.")
     one_of: list[Any] | None = Field(None, description="All values, for a choice.")
+    needed: bool = Field(False, description="Whether it must be given.")
 
 
 class StrategyOut(BaseModel):
@@ -58,6 +61,8 @@ class ScorerOut(BaseModel):
     title: str = Field(examples=["Countdown oracle"])
     help: str = Field(examples=["The exact rule of the numbers game."])
     ready: bool = Field(description="Whether it can be chosen now.")
+    judges: str = Field(description="steps, answers (finished ones alone), or empty.", examples=["steps"])
+    parameters: list[Parameter] = Field(description="What it is told when it is chosen.")
 
 
 class Strategies(BaseModel):
@@ -82,6 +87,15 @@ class SearchIn(In):
     executor: str = Field("", description="Another model, for strategies in which one plans and one writes.")
     scorer: str = Field(
         "none", description="A name from GET /api/strategies: what judges every step.", examples=["countdown-oracle"]
+    )
+    scorer_params: dict[str, Any] = Field(
+        default_factory=dict,
+        description="The scorer's parameters: a judge's model, a served reward model's endpoint.",
+        examples=[{}],
+    )
+    tests: list[Any] | str = Field(
+        default_factory=list,
+        description="Public tests of a question whose answer is a program: a list as in docs/answers.md, or text with an assertion a line.",
     )
     aggregation: Aggregation = Field("last", description="How the scores of steps become one: prod, min, last, mean.")
     seed: int | None = Field(
@@ -177,25 +191,38 @@ class SearchState(BaseModel):
 @router.get("/strategies", summary="List strategies and scorers", response_model=Strategies)
 async def list_strategies(bench: Bench) -> Strategies:
     """Every strategy with its parameters and their limits, and what can judge a search now."""
-    scorers = [ScorerOut(**vars(entry)) for entry in bench.searches.scorers.all()]
+    scorers = [
+        ScorerOut(
+            name=entry.name, title=entry.title, help=entry.help, ready=entry.ready, judges=entry.judges,
+            parameters=_parameters(SETTINGS.get(entry.name), entry.choices),
+        )
+        for entry in bench.searches.scorers.all()
+    ]  # fmt: skip
     found = [_strategy(name) for name in strategies.STRATEGIES]
     return Strategies(strategies=found, scorers=scorers, aggregations=list(AGGREGATIONS))
 
 
 def _strategy(name: str) -> StrategyOut:
     cls = strategies.known(name)
-    parameters = []
-    for field in fields(cls):
+    return StrategyOut(
+        name=name, title=cls.TITLE, help=cls.HELP, needs_scorer=cls.NEEDS_SCORER, parameters=_parameters(cls)
+    )
+
+
+def _parameters(cls: Any, choices: Mapping[str, tuple[str, ...]] = {}) -> list[Parameter]:
+    """The fields of a dataclass of parameters, [] for none; choices: values that are known only now."""
+    found = []
+    for field in fields(cls) if cls else ():
         about = field.metadata
+        one_of = choices.get(field.name) or about["one_of"]
         kinds = {bool: "bool", int: "int", float: "float", str: "text"}
-        kind = "choice" if about.get("one_of") else kinds[type(field.default)]
-        parameters.append(
+        found.append(
             Parameter(
-                name=field.name, kind=kind, default=field.default, help=about.get("help", ""), least=about.get("least"),
-                most=about.get("most"), one_of=list(about["one_of"]) if about.get("one_of") else None,
+                name=field.name, kind="choice" if one_of else kinds[type(field.default)], default=field.default, help=about["help"],
+                least=about["least"], most=about["most"], one_of=list(one_of) if one_of else None, needed=about["needed"],
             )
         )  # fmt: skip
-    return StrategyOut(name=name, title=cls.TITLE, help=cls.HELP, needs_scorer=cls.NEEDS_SCORER, parameters=parameters)
+    return found
 
 
 @router.post(
@@ -222,10 +249,18 @@ async def start(bench: Bench, me: Me, asked: SearchIn) -> SearchStarted:
     limits = Limits(asked.temperature, asked.top_p, asked.max_tokens, asked.step_tokens, asked.max_steps)
     budget = Budget(asked.budget_tokens, asked.budget_flops, asked.budget_seconds)
     try:
+        scorer = str(
+            ScorerChoice.of(
+                {"name": asked.scorer, "params": asked.scorer_params} if asked.scorer_params else asked.scorer
+            )
+        )
+        if not (me.alone or me.may("admin")):
+            bench.searches.scorers.check_mine(scorer)
+        tests = tests_of(asked.tests) if isinstance(asked.tests, str) else asked.tests
         live = await bench.searches.start(
             Wanted(
-                asked.prompt, asked.strategy, asked.params, asked.model, asked.executor, asked.scorer, asked.aggregation,
-                asked.seed, limits, budget, me.rater_id,
+                asked.prompt, asked.strategy, asked.params, asked.model, asked.executor, scorer, asked.aggregation,
+                asked.seed, limits, budget, me.rater_id, tuple(tests),
             )
         )  # fmt: skip
     except TooManySearches as error:

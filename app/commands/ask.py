@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.commands.common import CannotDo, DataOption, KeyOption, data_folder, failing_softly, progress_bar
+from app.commands.engines import EndpointOption, ModelOption, engine_of
 
 if TYPE_CHECKING:
     from core.engines.base import Engine
@@ -40,21 +41,8 @@ def ask(
     min_steps: Annotated[int, typer.Option(help="The model may not end before this many steps.")] = 0,
     max_steps: Annotated[int, typer.Option(help="After this many steps it must end.")] = 60,
     max_tokens: Annotated[int, typer.Option(help="Longest response.")] = 3900,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="`pocket`, or the folder of a model; with --endpoint, a model served there (default: pocket, or the only one served).",
-            show_default=False,
-        ),
-    ] = None,
-    endpoint: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Ask a model served at this OpenAI-compatible address, such as http://127.0.0.1:8000/v1. "
-            "May be repeated: servers of the same model share the questions.",
-            show_default=False,
-        ),
-    ] = None,
+    model: ModelOption = None,
+    endpoint: EndpointOption = None,
     api_key_env: KeyOption = "OPENAI_API_KEY",
     format: FormatOption = None,
     after: Annotated[
@@ -86,10 +74,10 @@ def ask(
             raise CannotDo(
                 'give one question or --file PROBLEMS.jsonl, for example: worldline ask "Reach 24 from 4, 7, 8 and 8."'
             )
-        prompts = [_not_empty(question)] if question is not None else list(_prompts(file)) if file else []
+        prompts = [not_empty(question)] if question is not None else list(_prompts(file)) if file else []
         sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed, max_tokens=max_tokens)
         before = _before(after, earlier_as, data)
-        engine = _served(endpoint, model, api_key_env) if endpoint else _local(model or "pocket", prompts)
+        engine = engine_of(model, endpoint, api_key_env, prompts)
         traces = asyncio.run(
             _ask_all(
                 engine, prompts, sampling, Bounds(min_steps, max_steps), as_json, question is not None, format, before
@@ -104,7 +92,7 @@ def ask(
             raise CannotDo(next(t.error for t in traces if t.finish_reason == "error"))
 
 
-def _not_empty(question: str) -> str:
+def not_empty(question: str) -> str:
     if not question.strip():
         raise CannotDo('the question is empty; ask, for example: worldline ask "Reach 24 from 4, 7, 8 and 8."')
     return question
@@ -134,41 +122,6 @@ def _before(after: str | None, given_as: str, data: Path | None) -> Turns:
     if not traces[-1].response.strip():
         raise CannotDo(f"the trace {after} has no text, so nothing can be asked after it")
     return Turns.of(traces, given_as)  # type: ignore[arg-type]
-
-
-def _local(model: str, prompts: list[str]) -> Engine:
-    """A model in this process. Raises CannotDo where it cannot take a question."""
-    from core.engines.local import LocalEngine
-
-    if model != "pocket":
-        if not (Path(model) / "config.json").exists():
-            raise CannotDo(
-                f"{model} is not a model folder (no config.json in it); give a folder written by a training job, or `pocket`; "
-                "a model that is served: --endpoint URL --model NAME"
-            )
-        return LocalEngine(Path(model), model)
-    from core.tasks.countdown_text import understand
-
-    for i, prompt in enumerate(prompts, 1):
-        try:
-            understand(prompt)
-        except ValueError as error:
-            raise CannotDo(f"question {i}: {error}" if len(prompts) > 1 else str(error)) from error
-    return LocalEngine(None, model)
-
-
-def _served(endpoints: list[str], model: str | None, api_key_env: str) -> Engine:
-    """The one model that is asked for, or that there is. Raises CannotDo, EngineError, ValueError."""
-    from app.models import POCKET, served_engines
-
-    engines = dict(
-        served_engines(endpoints, model, api_key_env, lambda line: typer.echo(f"worldline: {line}", err=True))
-    )
-    del engines[POCKET]  # the one of this process, which is always beside them
-    if len(engines) != 1:
-        where, names = " and ".join(endpoints), ", ".join(engine.model for engine in engines.values())
-        raise CannotDo(f"several models are served at {where}; choose one with --model: {names}")
-    return next(iter(engines.values()))
 
 
 def _rows(file: Path, *fields: str) -> Iterator[dict[str, Any]]:

@@ -6,11 +6,12 @@ import asyncio
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.commands.common import CannotDo, DataOption, KeyOption, data_folder, failing_softly, progress_bar
+from app.commands.engines import EndpointOption, local, served
 
 if TYPE_CHECKING:
     from core.engines.base import Engine
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from core.evaluation.folder import Evaluation, Status
     from core.evaluation.plan import Cell, Plan
     from core.evaluation.problems import Asked
+    from core.search.scheduler import Team
     from core.search.scorers import Scorer
 
 app = typer.Typer(
@@ -29,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )  # fmt: skip
 BY = "terminal"
-TESTS, ROLLOUTS, OUTCOME = "tests", "rollouts", "orm:"
+OUTCOME = "orm:"
 
 
 @app.callback(invoke_without_command=True)
@@ -55,10 +57,7 @@ def evaluate(
     executor: Annotated[
         str, typer.Option(help="Another model, which writes what a planner planned.", show_default=False)
     ] = "",
-    endpoint: Annotated[
-        list[str] | None,
-        typer.Option(help="Models are served at this OpenAI-compatible address. May be repeated.", show_default=False),
-    ] = None,
+    endpoint: EndpointOption = None,
     api_key_env: KeyOption = "OPENAI_API_KEY",
     strategy: Annotated[
         list[str] | None,
@@ -71,7 +70,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help="none, countdown-oracle, reward-model (the one in use), tests (of code), rollouts, the id of a job, a reward model's "
-            "folder, orm:FOLDER. May be repeated.",
+            'folder, orm:FOLDER, "judge model=NAME", "served-prm endpoint=URL model=NAME" (docs/search.md). May be repeated.',
             show_default=False,
         ),
     ] = None,
@@ -115,6 +114,8 @@ def evaluate(
     if context.invoked_subcommand is not None:
         return
     with failing_softly():
+        from dataclasses import replace
+
         from core.evaluation import problems as sets
         from core.evaluation.plan import Plan
 
@@ -125,9 +126,9 @@ def evaluate(
                 "name the problems with --problems (such as countdown:20 or a JSONL file), or a file with --plan"
             )
         else:
-            served = _served(endpoint, model, api_key_env) if endpoint else {}
+            only = served(endpoint, None, api_key_env).model if endpoint and not model else "pocket"
             wanted = Plan.from_json({
-                "problems": problems, "models": model or list(served) or ["pocket"], "scorers": scorer or ["none"],
+                "problems": problems, "models": model or [only], "scorers": scorer or ["none"],
                 "strategies": strategy or ([] if n else ["linear"]), "n": n, "seeds": _whole(seeds, "--seeds"),
                 "budgets": [
                     *({"tokens": t} for t in budget_tokens or []), *({"flops": f} for f in budget_flops or []),
@@ -140,9 +141,10 @@ def evaluate(
             })  # fmt: skip
         asked = sets.load(wanted.problems)
         folder = data_folder(data)
-        wanted = _settled(wanted, folder)
+        teams = _Teams(folder, asked, endpoint or [], api_key_env)
+        wanted = replace(wanted, scorers=tuple(map(teams.named.settled, wanted.scorers)))
         made = _folder(wanted, asked, out, folder)
-        status = _run(made, _Teams(folder, asked, endpoint or [], api_key_env))
+        status = _run(made, teams)
         _tell(made, status, as_json)
 
 
@@ -153,21 +155,6 @@ def _whole(text: str, option: str) -> list[int]:
         raise CannotDo(
             f"{option} is {text}; it must be whole numbers with commas between them, such as 0,1,2"
         ) from None
-
-
-def _settled(plan: Plan, data: Path) -> Plan:
-    """The reward model in use by its name: another may be in use when the same command goes on."""
-    from dataclasses import replace
-
-    from app.models import Models
-    from app.search_scorers import REWARD_MODEL
-
-    if REWARD_MODEL not in plan.scorers:
-        return plan
-    job = Models(data, {}).scorer_job
-    if job is None:
-        raise CannotDo(f"no reward model is in use in {data}; name the id of a job or a folder with --scorer")
-    return replace(plan, scorers=tuple(job if s == REWARD_MODEL else s for s in plan.scorers))
 
 
 def _folder(plan: Plan, asked: list[Asked], out: Path | None, data: Path) -> Evaluation:
@@ -221,101 +208,68 @@ class _Teams:
     """Models and scorers by the names that the command takes; each is loaded once."""
 
     def __init__(self, data: Path, asked: list[Asked], endpoints: list[str], key_env: str) -> None:
-        self.data, self.asked, self.endpoints, self.key_env = data, asked, endpoints, key_env
-        self.engines: dict[str, Engine] = {}
-        self.samplers: dict[str, Any] = {}
-        self.scorers: dict[tuple[str, str], Scorer | None] = {}
+        from app.models import Models
+        from app.search_scorers import Scorers
 
-    async def __call__(self, model: str, scorer: str) -> Any:
-        from core.engines.sampling import sampler_of
+        self.data, self.asked, self.endpoints, self.key_env = data, asked, endpoints, key_env
+        self.models: dict[str, tuple[Engine, Sampler]] = {}
+        self.known = Models(data, {})
+        self.named = Scorers(self.known, self.model, key_env)
+        self.loaded: dict[str, Scorer] = {}  # reward models from folders
+
+    async def __call__(self, model: str, scorer: str) -> Team:
         from core.search.scheduler import Team
 
-        if model not in self.samplers:
-            self.engines[model] = await asyncio.to_thread(self._engine, model)
-            self.samplers[model] = sampler_of(self.engines[model])
-        # Rollouts are the model's own; any other scorer serves all models.
-        key = scorer, model if scorer == ROLLOUTS else ""
-        if key not in self.scorers:
-            self.scorers[key] = await asyncio.to_thread(self._scorer, scorer, self.samplers[model])
-        return Team(self.samplers[model], self.scorers[key])
+        _, sampler = await self.model(model)
+        return Team(sampler, await self.scorer(scorer, sampler))
 
-    def _engine(self, model: str) -> Engine:
-        from core.engines.local import LocalEngine
-        from core.tasks.countdown_text import understand
+    async def model(self, name: str) -> tuple[Engine, Sampler]:
+        """Also for a scorer that asks one."""
+        from core.engines.sampling import sampler_of
 
-        if self.endpoints:
-            return _served(self.endpoints, [model], self.key_env)[model]
-        folder = self.data / "jobs" / model / "model"
-        if model != "pocket":
-            folder = folder if (folder / "config.json").exists() else Path(model)
-            if not (folder / "config.json").exists():
-                raise CannotDo(
-                    f"{model} is neither pocket, nor a finished job of {self.data}, nor a model's folder (no config.json in it); "
-                    "a model that is served: --endpoint URL --model NAME"
-                )
-            return LocalEngine(folder, model)
+        if name not in self.models:
+            engine = await asyncio.to_thread(self._engine, name)
+            self.models[name] = engine, sampler_of(engine)
+        return self.models[name]
+
+    async def scorer(self, name: str, solver: Sampler) -> Scorer | None:
+        from core.search.scorer_choice import ScorerChoice
+
+        names = [entry.name for entry in self.named.all()]
+        if ScorerChoice.of(name).name not in names:
+            if name not in self.loaded:
+                self.loaded[name] = await asyncio.to_thread(self._reward_model, name, names)
+            return self.loaded[name]
         for asked in self.asked:
             try:
-                understand(asked.problem.prompt)
+                self.named.check(name, asked.problem)
             except ValueError as error:
                 raise CannotDo(f"problem {asked.index + 1}: {error}") from error
-        return LocalEngine(None, model)
+        return await self.named.chosen(name, self.asked[0].problem, solver)
 
-    def _scorer(self, name: str, sampler: Sampler) -> Scorer | None:
-        from app.search_scorers import NONE, ORACLE, REWARD_MODEL
+    def _reward_model(self, name: str, names: list[str]) -> Scorer:
         from core.scoring.prm import PrmScorer
-        from core.search.scorers import CountdownOracle, PrmSearch
-        from core.search.verifiers import CodeTests, OrmSearch, Rollouts
-        from core.tasks.countdown_text import understand
+        from core.search.scorers import PrmSearch
+        from core.search.verifiers import OrmSearch
 
-        if name == NONE:
-            return None
-        if name == ORACLE:
-            for asked in self.asked:
-                try:
-                    understand(asked.problem.prompt)
-                except ValueError as error:
-                    raise CannotDo(
-                        f"{ORACLE} judges the numbers game only: problem {asked.index + 1}: {error}"
-                    ) from error
-            return CountdownOracle()
-        if name == TESTS:
-            return CodeTests()
-        if name == ROLLOUTS:
-            return Rollouts(sampler)
-        outcome = name.startswith(OUTCOME)
-        name = name.removeprefix(OUTCOME)
-        folder = self.data / "jobs" / name / "model"
-        folder = folder if (folder / "config.json").exists() else Path(name)
-        if not (folder / "config.json").exists():
+        try:
+            folder = self.known.folder_of(name.removeprefix(OUTCOME))
+        except FileNotFoundError:
             raise CannotDo(
-                f"there is no scorer {name}: it is none, {ORACLE}, {REWARD_MODEL}, {TESTS}, {ROLLOUTS}, the id of a finished job, or a reward "
-                f"model's folder ({OUTCOME}FOLDER for an outcome reward model)"
-            )
-        if outcome or name.startswith("orm-"):  # the id of a job begins with its kind
-            return OrmSearch(PrmScorer(folder), name)
-        return PrmSearch(PrmScorer(folder), name)
+                f"there is no scorer {name}: it is {', '.join(names)}, the id of a finished job, or a reward model's folder "
+                f"({OUTCOME}FOLDER for an outcome reward model)"
+            ) from None
+        outcome = name.startswith((OUTCOME, "orm-"))  # the id of a job begins with its kind
+        return OrmSearch(PrmScorer(folder), name) if outcome else PrmSearch(PrmScorer(folder), name)
+
+    def _engine(self, model: str) -> Engine:
+        if self.endpoints:
+            return served(self.endpoints, model, self.key_env)
+        return local(model, [asked.problem.prompt for asked in self.asked], self.data)
 
     async def close(self) -> None:
-        for engine in self.engines.values():
+        for engine, _ in self.models.values():
             await engine.close()
-
-
-def _served(endpoints: list[str] | None, models: list[str] | None, key_env: str) -> dict[str, Engine]:
-    """The served models that are asked for, or the only one there is."""
-    from app.models import POCKET, served_engines
-
-    def warn(line: str) -> None:
-        typer.echo(f"worldline: {line}", err=True)
-
-    if models:
-        named = {m: served_engines(endpoints or [], m, key_env, warn) for m in models}
-        return {m: next(e for name, e in engines.items() if name != POCKET) for m, engines in named.items()}
-    found = dict(served_engines(endpoints or [], None, key_env, warn))
-    del found[POCKET]
-    if len(found) != 1:
-        raise CannotDo(f"several models are served there; choose with --model: {', '.join(found)}")
-    return {engine.model: engine for engine in found.values()}
 
 
 def _tell(made: Evaluation, status: Status, as_json: bool) -> None:

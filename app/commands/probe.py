@@ -10,26 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.commands.ask import _local, _prompts, _served
+from app.commands.ask import _prompts
 from app.commands.common import CannotDo, KeyOption, failing_softly, progress_bar
+from app.commands.engines import EndpointOption, ModelOption, engine_of
 
 if TYPE_CHECKING:
-    from core.engines.base import Engine
     from core.probe import Fit, Point
 
 
 def probe(
-    endpoint: Annotated[
-        list[str] | None,
-        typer.Option(help="A model served at this OpenAI-compatible address. May be repeated.", show_default=False),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="`pocket`, or a model's folder; with --endpoint, a model served there (default: pocket, or the only one served).",
-            show_default=False,
-        ),
-    ] = None,
+    endpoint: EndpointOption = None,
+    model: ModelOption = None,
     api_key_env: KeyOption = "OPENAI_API_KEY",
     file: Annotated[
         Path | None,
@@ -65,7 +56,7 @@ def probe(
             raise CannotDo(f"{file} has no questions")
         if not file and not endpoint and model in (None, "pocket"):
             questions = probing.pocket_questions()
-        engine: Engine = _served(endpoint, model, api_key_env) if endpoint else _local(model or "pocket", questions)
+        engine = engine_of(model, endpoint, api_key_env, questions)
         ask = (
             probing.in_parallel(sampler_of(engine), max_tokens=max_tokens)
             if parallel else probing.through(engine, max_tokens=max_tokens)

@@ -6,19 +6,23 @@ import asyncio
 import json
 import re
 import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.commands.common import CannotDo, DataOption, KeyOption, data_folder, failing_softly
+from app.commands.engines import EndpointOption, ModelOption, engine_of
 
 if TYPE_CHECKING:
     from core.engines.base import Engine
+    from core.engines.sampling import Sampler
     from core.search.ledger import Budget
     from core.search.scheduler import Limits
     from core.search.search import Search
-    from core.trace import Trace
+    from core.trace import Problem, Trace
 
 # Marks of a model's format between which its words stand.
 _MARKS = re.compile(r"<\|[^|<>]*\|>|\s+")
@@ -35,31 +39,27 @@ def search(
     scorer: Annotated[
         str | None,
         typer.Option(
-            help="What judges: none, reward-model (the one in use in --data, or the id of a job), rollouts, countdown-oracle.",
+            help="What judges: none, reward-model (the one in use in --data, or the id of a job), rollouts, countdown-oracle, tests, "
+            '"judge model=NAME", "served-prm endpoint=URL model=NAME" (docs/search.md).',
+            show_default=False,
+        ),
+    ] = None,
+    tests: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with public tests of a question whose answer is a program: a JSON list, or an assertion a line.",
             show_default=False,
         ),
     ] = None,
     aggregation: Annotated[
         str, typer.Option(help="One score from those of the steps: prod, min, last or mean.")
     ] = "last",
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="`pocket`, or the folder of a model; with --endpoint, a model served there (default: pocket, or the only one served).",
-            show_default=False,
-        ),
-    ] = None,
+    model: ModelOption = None,
     executor: Annotated[
         str | None,
         typer.Option(help="Another model, named like --model, that writes what the first planned.", show_default=False),
     ] = None,
-    endpoint: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Ask a model served at this OpenAI-compatible address. May be repeated: servers of the same model share the work.",
-            show_default=False,
-        ),
-    ] = None,
+    endpoint: EndpointOption = None,
     api_key_env: KeyOption = "OPENAI_API_KEY",
     seed: Annotated[int | None, typer.Option(help="Same seed, same search.", show_default=False)] = None,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 1.0,
@@ -85,33 +85,50 @@ def search(
     Example: worldline search "Reach 24 from 4, 7, 8 and 8." --strategy beam --set width=2 --scorer countdown-oracle
     """
     with failing_softly():
-        from app.commands.ask import _local, _not_empty, _served
+        from app.commands.ask import not_empty
         from app.search_traces import trace_of
+        from core.answers.code import tests_of
         from core.search import strategies
         from core.search.ledger import Budget
         from core.search.scheduler import Limits
-        from core.trace import utc_now
+        from core.search.scorer_choice import ScorerChoice
+        from core.trace import Problem, utc_now
 
-        prompt = _not_empty(question)
+        problem = Problem.ask(not_empty(question))
+        if tests is not None:
+            problem = replace(problem, task="code", meta={"tests": tests_of(tests.read_text(encoding="utf-8"))})
         chosen = strategies.make(strategy, _params(set_ or []))  # before anything is loaded
         if scorer is None and chosen.NEEDS_SCORER:
             raise CannotDo(
                 f"{strategy} goes by scores: name what judges with --scorer, such as --scorer countdown-oracle"
             )
+        ScorerChoice.of(scorer or "none")  # and what it lacks, too
         budget = Budget(budget_tokens, budget_flops, budget_seconds)
         limits = Limits(temperature, top_p, max_tokens, step_tokens, max_steps)
 
-        def engine_of(name: str | None) -> Engine:
-            return _served(endpoint, name, api_key_env) if endpoint else _local(name or "pocket", [prompt])
+        def engine(name: str | None) -> Engine:
+            return engine_of(name, endpoint, api_key_env, [problem.prompt])
 
-        engines = [engine_of(model), *([engine_of(executor)] if executor else [])]
+        engines = _Engines(engine, engine(model), engine(executor) if executor else None)
         begun, folder = utc_now(), data_folder(data)
         drawn = secrets.randbelow(2**31) if seed is None else seed
         found, judged_by, error = asyncio.run(
-            _run(prompt, chosen, drawn, aggregation, engines, scorer or "none", folder, limits, budget, quiet=as_json)
+            _run(
+                problem,
+                chosen,
+                drawn,
+                aggregation,
+                engines,
+                scorer or "none",
+                api_key_env,
+                folder,
+                limits,
+                budget,
+                quiet=as_json,
+            )
         )
         about = {
-            "model": engines[0].model,
+            "model": engines.solver.model,
             "executor": executor or "",
             "scorer": judged_by,
             "limits": vars(limits),
@@ -143,9 +160,33 @@ def _params(pairs: list[str]) -> dict[str, Any]:
     return found
 
 
+@dataclass
+class _Engines:
+    """The models of a search, each by the name that it was asked for by."""
+
+    make: Callable[[str], Engine]
+    solver: Engine
+    executor: Engine | None
+    judges: dict[str, Engine] = field(default_factory=dict)
+
+    async def judge(self, name: str) -> tuple[Engine, Sampler]:
+        """For the scorer: a model that writes critiques."""
+        from core.engines.sampling import sampler_of
+
+        if name == self.solver.model:  # it judges itself: loaded once
+            return self.solver, sampler_of(self.solver)
+        engine = self.judges[name] = await asyncio.to_thread(self.make, name)
+        return engine, sampler_of(engine)
+
+    async def close(self) -> None:
+        for engine in (self.solver, self.executor, *self.judges.values()):
+            if engine is not None:
+                await engine.close()
+
+
 async def _run(
-    prompt: str, strategy: Any, seed: int, aggregation: Any, engines: list[Engine], scorer: str, folder: Path, limits: Limits,
-    budget: Budget, *, quiet: bool,
+    problem: Problem, strategy: Any, seed: int, aggregation: Any, engines: _Engines, scorer: str, key_env: str, folder: Path,
+    limits: Limits, budget: Budget, *, quiet: bool,
 ) -> tuple[Search, str, str]:  # fmt: skip
     """The search at its end, the name of what judged, and what went wrong."""
     from app.models import Models
@@ -154,30 +195,26 @@ async def _run(
     from core.scoring.prm import AGGREGATIONS, ScorerError
     from core.search.scheduler import Scheduler, Team
     from core.search.search import Search
-    from core.trace import Problem
 
     if aggregation not in AGGREGATIONS:
         raise CannotDo(f"--aggregation is {aggregation}; it must be one of {', '.join(AGGREGATIONS)}")
-    samplers = [sampler_of(engine) for engine in engines]
-    scorers = Scorers(Models(folder, {}))
+    solver = sampler_of(engines.solver)
+    scorers = Scorers(Models(folder, {}), engines.judge, key_env)
     try:
         try:
             if (folder / "jobs" / scorer / "model").is_dir():
-                judge = await scorers.named(scorer, prompt)
+                judge = await scorers.named(scorer, problem)
             else:
-                judge = await scorers.chosen(scorer, prompt, samplers[0])
+                judge = await scorers.chosen(scorer, problem, solver)
         except ScorerError as error:
             raise CannotDo(str(error)) from None
-        found = Search(
-            Problem.ask(prompt), strategy, seed=seed, marks=await samplers[0].marks(), aggregation=aggregation
-        )
+        found = Search(problem, strategy, seed=seed, marks=await solver.marks(), aggregation=aggregation)
         printer = _Printer(quiet)
-        team = Team(samplers[0], judge, samplers[1] if len(samplers) > 1 else None)
+        team = Team(solver, judge, sampler_of(engines.executor) if engines.executor else None)
         await Scheduler().run(found, team, budget, limits, show=printer)
         return found, judge.name if judge else "", printer.error
     finally:
-        for engine in engines:
-            await engine.close()
+        await engines.close()
 
 
 class _Printer:

@@ -3,6 +3,7 @@
 
 import { get, post } from "./api.js";
 import { $, h, number, plural } from "./dom.js";
+import { paramField, paramValues } from "./param-fields.js";
 
 const CHECK_AFTER_MS = 400; // of silence
 const LIMITS = ["temperature", "top_p", "max_tokens", "step_tokens", "max_steps"];
@@ -16,7 +17,7 @@ export async function evaluationForm(root, started) {
 
   at("sets").replaceChildren(...[...sets.built_in, ...sets.uploaded].map((s) => h("option", { value: s })));
   at("models").replaceChildren(...models.map((m, i) => tick("model", m.id, m.name, m.note, i === 0)));
-  at("scorers").replaceChildren(...scorers.map((s) => tick("scorer", s.name, s.title, s.help, s.name === "none", !s.ready)));
+  at("scorers").replaceChildren(...scorers.flatMap(scorerPick));
   at("add").replaceChildren(...strategies.map((s) => h("option", { value: s.name, title: s.help }, s.title)));
   at("aggregation").replaceChildren(...aggregations.map((a) => h("option", { selected: a === "last" }, a)));
   at("executor").replaceChildren(h("option", { value: "" }, "the same model"), ...models.map((m) => h("option", { value: m.id }, m.name)));
@@ -25,12 +26,28 @@ export async function evaluationForm(root, started) {
     return h("label", { class: "check", title }, h("input", { type: "checkbox", name, value, checked, disabled }), disabled ? `${words} (not there)` : words);
   }
 
+  /** A scorer to tick, and what it has to be told once it is. */
+  function scorerPick(s) {
+    const pick = tick("scorer", s.name, s.title, s.help, s.name === "none", !s.ready);
+    if (!s.parameters.length) return [pick];
+    const fields = h("div", { class: "fields", role: "group", "aria-label": s.title }, s.parameters.map((p) => paramField(p, `scorer.${s.name}.${p.name}`)));
+    pick.addEventListener("change", (event) => (event.target.checked ? pick.after(fields) : fields.remove()));
+    return [pick];
+  }
+
+  function scorersChosen() {
+    return ticked("scorer").map((name) => {
+      const { parameters } = scorers.find((s) => s.name === name);
+      return parameters.length ? { name, params: paramValues(parameters, form, `scorer.${name}.`) } : name;
+    });
+  }
+
   function add(name) {
     const strategy = known.get(name);
     if (!strategy) return;
     const one = { strategy };
     one.element = h("li", { class: "eval-strategy" }, h("div", { class: "head" }, h("b", {}, strategy.title), h("button", { type: "button", class: "quiet", "aria-label": `Remove ${strategy.title}`, onclick: () => drop(one) }, "×")),
-      h("small", { class: "muted" }, strategy.help), h("div", { class: "fields" }, strategy.parameters.map((p) => field(p))));
+      h("small", { class: "muted" }, strategy.help), h("div", { class: "fields" }, strategy.parameters.map((p) => paramField(p, p.name))));
     chosen.push(one);
     at("strategies").append(one.element);
   }
@@ -42,28 +59,10 @@ export async function evaluationForm(root, started) {
     checkSoon();
   }
 
-  function field(p) {
-    const words = p.name.replaceAll("_", " ");
-    const more = { name: p.name, dataset: { kind: p.kind } };
-    if (p.kind === "bool") return h("label", { class: "check", title: p.help }, h("input", { type: "checkbox", ...more, checked: p.default }), words);
-    if (p.kind === "choice") {
-      const select = h("select", more, p.one_of.map((v) => h("option", { value: String(v) }, String(v))));
-      select.value = String(p.default);
-      return h("label", { title: p.help }, words, select);
-    }
-    if (p.kind === "text") return h("label", { title: p.help }, words, h("input", { type: "text", ...more, value: p.default }));
-    return h("label", { title: p.help }, words, h("input", { type: "number", ...more, value: p.default, min: p.least, max: p.most, step: p.kind === "int" ? 1 : "any" }));
-  }
-
   /** Only what differs from the defaults, so that names stay short. */
   function params({ strategy, element }) {
-    const found = {};
-    for (const p of strategy.parameters) {
-      const input = element.querySelector(`[name="${p.name}"]`);
-      const value = p.kind === "bool" ? input.checked : p.kind === "choice" ? p.one_of.find((v) => String(v) === input.value) : p.kind === "text" ? input.value : input.value === "" ? p.default : Number(input.value);
-      if (value !== p.default) found[p.name] = value;
-    }
-    return found;
+    const usual = Object.fromEntries(strategy.parameters.map((p) => [p.name, p.default]));
+    return Object.fromEntries(Object.entries(paramValues(strategy.parameters, element, "")).filter(([name, value]) => value !== usual[name]));
   }
 
   /** "1000, 4000" -> [1000, 4000]; what is no number is left for the server to refuse by name. */
@@ -74,7 +73,7 @@ export async function evaluationForm(root, started) {
   function plan() {
     const budgets = ["tokens", "flops", "seconds"].flatMap((unit) => numbers(`budget-${unit}`).map((value) => ({ [unit]: value })));
     return {
-      problems: at("problems").value.trim(), models: ticked("model"), scorers: ticked("scorer"), strategies: chosen.map((one) => ({ name: one.strategy.name, params: params(one) })),
+      problems: at("problems").value.trim(), models: ticked("model"), scorers: scorersChosen(), strategies: chosen.map((one) => ({ name: one.strategy.name, params: params(one) })),
       n: numeric("n"), seeds: numbers("seeds"), budgets: budgets.length ? budgets : [{}], limits: Object.fromEntries(LIMITS.map((name) => [name, numeric(name)])),
       aggregation: at("aggregation").value, executor: at("executor").value,
     };
@@ -102,7 +101,9 @@ export async function evaluationForm(root, started) {
     }
   }
 
-  form.addEventListener("input", checkSoon);
+  form.addEventListener("input", (event) => {
+    if (!event.target.name?.startsWith("scorer.")) checkSoon(); // half an address is no server to look at
+  });
   form.addEventListener("change", checkSoon);
   at("new").addEventListener("toggle", () => at("new").open && checkSoon());
   at("add-go").addEventListener("click", () => {

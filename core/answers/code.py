@@ -93,6 +93,17 @@ def read_tests(problem: Problem, field: str) -> tuple[Case, ...]:
     return tuple(out)
 
 
+def tests_of(text: str) -> list[Any]:
+    """Tests as people write them down: a JSON list, or an assertion a line. Raises ValueError."""
+    if not text.lstrip().startswith("["):
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    try:
+        rows = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f'"tests" is not JSON ({error}); write a list of tests, or an assertion a line') from None
+    return list(rows)
+
+
 def program_of(response: str) -> str:
     """The program in a response: the last fenced block that is Python or says nothing else, or the whole answer where it is code; ""."""
     text = answer_text(response)

@@ -28,6 +28,7 @@ from core.scoring.prm import AGGREGATIONS, Aggregation
 from core.search import strategies
 from core.search.ledger import Budget
 from core.search.scheduler import Limits
+from core.search.scorer_choice import ScorerChoice
 
 NONE = "none"  # no scorer
 MOST_N = 512  # answers of a pool: its binomials fit into floating point
@@ -103,7 +104,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """scorers: "none" or names that the application knows. n: answers a problem of which the curves over k are made, 0 for none.
+    """scorers: "none" or names that the application knows, with their settings. n: answers a problem of which the curves over k are made, 0 for none.
     budgets: of each search; one without a limit where none is given. executor: the model that writes what a planner planned; the
     cell's own where none is named."""
 
@@ -178,9 +179,10 @@ class Plan:
         if not isinstance(row.get("problems"), str) or not row["problems"].strip():
             raise ValueError('"problems" is missing: name a JSONL file, or a built-in set such as countdown:40')
         given: dict[str, Any] = {"problems": row["problems"].strip()}
-        for name in ("models", "scorers"):
-            if name in row:
-                given[name] = _list(row[name], name, str)
+        if "models" in row:
+            given["models"] = _list(row["models"], "models", str)
+        if "scorers" in row:
+            given["scorers"] = tuple(str(ScorerChoice.of(s)) for s in _list(row["scorers"], "scorers", object))
         if "seeds" in row:
             given["seeds"] = _list(row["seeds"], "seeds", int)
         if "strategies" in row:

@@ -19,6 +19,7 @@ from core.scoring.prm import ScorerError
 
 AT_ONCE = 8  # requests in flight: vLLM batches what is there at the same time
 TIMEOUT_S = 600.0
+LOOK_S = 10.0  # whether a server is there at all
 
 
 def pooling_flags(folder: Path) -> list[str] | None:
@@ -56,7 +57,7 @@ class ServedPrm:
             raise ScorerError(str(error)) from error
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx.Client(timeout=TIMEOUT_S, headers=headers)
+        self._client = httpx.Client(headers=headers)
         served = {m["id"]: m for m in self._ask("GET", "/v1/models")["data"]}
         if model not in served:
             raise ScorerError(f'{self.root} does not serve "{model}"; it serves {", ".join(served) or "nothing"}.')
@@ -129,9 +130,10 @@ class ServedPrm:
         import httpx
 
         try:
-            answer = self._client.request(how, f"{self.root}{route}", json=body)
+            wait = LOOK_S if body is None else TIMEOUT_S
+            answer = self._client.request(how, f"{self.root}{route}", json=body, timeout=wait)
             if answer.is_error:
                 raise ScorerError(f"{self.root}{route} answered {answer.status_code}: {answer.text[:300]}")
             return answer.json()
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise ScorerError(f"{self.root} does not answer as a reward model's server: {error}") from error

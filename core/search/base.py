@@ -100,7 +100,9 @@ class Strategy(Protocol):
         ...
 
 
-def param(default: Any, help: str, *, least: float | None = None, most: float | None = None, one_of: Any = None) -> Any:
-    """A strategy's parameter: its default, what it means, and which values it takes."""
-    about = {"help": help, "least": least, "most": most, "one_of": tuple(one_of) if one_of else None}
+def param(
+    default: Any, help: str, *, least: float | None = None, most: float | None = None, one_of: Any = None, needed: bool = False
+) -> Any:  # fmt: skip
+    """A parameter of a strategy or a scorer: its default, what it means, and which values it takes. needed: it must be given."""
+    about = {"help": help, "least": least, "most": most, "one_of": tuple(one_of) if one_of else None, "needed": needed}
     return field(default=default, metadata=about)

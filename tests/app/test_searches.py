@@ -306,7 +306,7 @@ async def test_searches_of_evaluations_are_found_and_followed(workbench: Opened,
         ({"strategy": "beam"}, 'goes by scores: "scorer" must name one'),
         ({"strategy": "beam", "scorer": "reward-model"}, "No reward model is in use"),
         ({"strategy": "beam", "scorer": "countdown-oracle"}, "judges the numbers game only"),
-        ({"strategy": "linear", "scorer": "judge"}, 'There is no scorer "judge"'),
+        ({"strategy": "linear", "scorer": "nobody"}, 'There is no scorer "nobody"'),
         ({"strategy": "linear", "params": {"width": 3}}, 'Linear has no parameter "width"; it takes max_steps'),
         ({"strategy": "best-of-n", "params": {"n": 0}}, '"n" is 0; it must lie between 1 and 4096'),
         ({"strategy": "best-of-n", "params": {"n": True}}, '"n" is True; it must be a whole number'),
@@ -349,6 +349,9 @@ async def test_strategies_describe_their_parameters(workbench: Opened) -> None:
         "reward-model": False,
         "rollouts": True,
         "countdown-oracle": True,
+        "judge": True,
+        "served-prm": True,
+        "tests": True,
     }
 
 

@@ -136,6 +136,44 @@ def test_a_search_is_stopped_and_what_is_wrong_is_said(open_tab: Any, bench: Any
     assert page.is_visible("[data-id=empty]")
 
 
+@pytest.mark.slow
+def test_a_scorer_asks_for_what_it_needs_when_it_is_chosen(open_tab: Any, bench: Any) -> None:
+    page = open_tab("/ui/").page
+    page.fill("[data-id=question]", GAME)
+    page.select_option("[data-id=strategy]", "beam")
+    scorer, host = page.locator("[name=scorer]"), page.locator("[data-id=scorer-fields]")
+    assert scorer.locator("[value=judge]").is_disabled()  # no model here can judge
+    assert host.locator("input, textarea").count() == 0
+    scorer.select_option("rollouts")
+    assert [field.get_attribute("name") for field in host.locator("input").all()] == ["scorer.k", "scorer.max_tokens"]
+    scorer.select_option("tests")
+    assert "judges finished answers alone" in host.inner_text()
+    page.click("[data-id=run]")
+    assert (
+        page.evaluate("document.activeElement.name") == "tests" and "search=" not in page.url
+    )  # the browser asks for them
+    scorer.select_option("served-prm")
+    page.fill("[name='scorer.endpoint']", "http://127.0.0.1:9/v1")
+    page.fill("[name='scorer.model']", "nobody")
+    page.click("[data-id=run]")
+    page.wait_for_selector("[data-notice=form].error >> text=nobody is neither the id of a finished job nor")
+    page.reload()
+    page.wait_for_selector("[name='scorer.endpoint']")
+    assert page.input_value("[name='scorer.model']") == "nobody"  # remembered for the tab
+    visit(page, f"{bench.url}/ui/evaluate")
+    if page.get_attribute("[data-id=new]", "open") is None:
+        page.click("[data-id=new] summary")
+    assert page.locator("[name='scorer.served-prm.endpoint']").count() == 0
+    page.check("[data-id=scorers] [value=served-prm]")
+    page.wait_for_selector('[data-id=check].bad >> text="endpoint" is missing')
+    page.fill("[name='scorer.served-prm.endpoint']", "http://127.0.0.1:9/v1")
+    page.fill("[name='scorer.served-prm.model']", "nobody")
+    page.press("[name='scorer.served-prm.model']", "Tab")
+    page.wait_for_selector("[data-id=check].bad >> text=nobody is neither")
+    page.uncheck("[data-id=scorers] [value=served-prm]")
+    page.wait_for_selector("[data-id=check].muted >> text=searches. First:")
+
+
 def test_the_words_of_a_model_are_words(open_tab: Any, bench: Any) -> None:
     """A log is written by a server, but what a model wrote stands in it: nothing of it may become markup."""
     evil = '<img src=x onerror="globalThis.hacked=1"><script>globalThis.hacked=1</script>'

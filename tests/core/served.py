@@ -27,7 +27,7 @@ class Script:
     lists: bool = True
     owned_by: str = "someone"
     models: tuple[str, ...] = ("served",)
-    replies: dict[str, Any] = field(default_factory=dict)
+    replies: dict[str, Any] = field(default_factory=dict)  # by route; a function makes one of what was posted
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)  # the authorization of each question
     others: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # what was posted elsewhere
@@ -50,7 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if self.path != "/v1/chat/completions":
             self.script.others.append((self.path, body))
-            return self._other()
+            return self._other(body)
         script = self.script
         script.bodies.append(body)
         script.keys.append(self.headers.get("authorization"))
@@ -80,8 +80,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
         return None
 
-    def _other(self) -> None:
+    def _other(self, body: Any = None) -> None:
         found = self.script.replies.get(self.path)
+        found = found(body) if callable(found) else found
         self._whole(404 if found is None else 200, found or {"error": {"message": "no such route"}})
 
     def _event(self, data: str) -> None:

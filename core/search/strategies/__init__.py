@@ -43,11 +43,12 @@ def make(name: str, params: dict[str, Any] | None = None) -> Strategy:
         if key not in there:
             takes = ", ".join(there) or "none"
             raise ValueError(f'{name} has no parameter "{key}"; it takes {takes}')
-        _check(name, key, value, there[key])
+        check_param(name, key, value, there[key])
     return cls(**params)
 
 
-def _check(name: str, key: str, value: Any, field: Any) -> None:
+def check_param(name: str, key: str, value: Any, field: Any) -> None:
+    """Whether a parameter takes a value. Raises ValueError naming both."""
     about, default = field.metadata, field.default
     if about.get("one_of"):
         if value not in about["one_of"]:

@@ -15,6 +15,8 @@ import pytest
 from core.search import strategies
 from core.search.ledger import Budget, Spent
 from core.search.scheduler import Limits
+from core.search.scorer_choice import SETTINGS
+from core.search.verifiers import SCORERS
 
 PAGE = (Path(__file__).parents[3] / "docs/search.md").read_text()
 
@@ -51,6 +53,17 @@ def test_every_strategy_is_there_with_its_parameters(name: str) -> None:
     assert table(name) in section, f"the table of {name} in docs/search.md should be:\n{table(name)}"
     needs = "Needs a scorer." in section
     assert needs == strategies.known(name).NEEDS_SCORER, f"{name}: whether it needs a scorer is not said as it is"
+
+
+def test_every_scorer_is_there_with_what_it_is_told() -> None:
+    for name in SCORERS:
+        assert f"\n| `{name}` | " in PAGE, f"docs/search.md does not say what {name} judges and costs"
+    for name, settings in SETTINGS.items():
+        for f in fields(settings):
+            default = "needed" if f.metadata["needed"] else said(f.default) if f.default else "none"
+            takes = "text" if isinstance(f.default, str) else f"{f.metadata['least']:,} to {f.metadata['most']:,}"
+            row = f"| `{name}` | `{f.name}` | {default} | {takes} | {f.metadata['help']} |"
+            assert row in PAGE, f"docs/search.md should have: {row}"
 
 
 def test_what_is_charged_and_limited_is_there() -> None:
