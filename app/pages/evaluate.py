@@ -1,4 +1,7 @@
-"""The Evaluate page: what inference-time compute is worth, over problems. Markup only; the behaviour is in app/static/evaluate.js."""
+"""The Evaluate page: what inference-time compute is worth, over problems, and whether a model answers as one stream (the linear probe).
+
+Markup only; the behaviour is in app/static/evaluate.js and app/static/probes.js.
+"""
 
 NAME = "evaluate"
 TITLE = "Evaluate"
@@ -55,7 +58,40 @@ MARKUP = """
         <div class="buttons"><button type="submit" class="primary" data-id="go">Start</button></div>
       </form>
     </details>
+    <p class="to-probes"><button type="button" class="linklike" data-id="to-probes">Linear probe: one stream, or a search behind it?</button></p>
   </div>
   <div class="right" data-id="right"></div>
 </div>
+
+<section class="wl-evaluate wl-probes" data-id="probes" aria-labelledby="wl-probes">
+  <div class="left">
+    <section class="wl-card"><h2 id="wl-probes" tabindex="-1">Linear probe</h2>
+      <p class="muted">Does a model write one stream, or does a service search in parallel behind it? Time against tokens, reasoning included.</p>
+      <div data-id="probe-list"><p class="muted">Loading …</p></div>
+    </section>
+    <details class="wl-card wl-fold" data-id="probe-new"><summary><h2>New probe</h2></summary>
+      <form class="stack-form eval-form" data-id="probe-form" autocomplete="off" novalidate>
+        <label class="stack">Model <small class="muted">served ones: worldline --endpoint URL</small>
+          <select data-id="probe-model"></select></label>
+        <fieldset class="eval-picks"><legend>What answers</legend><div>
+          <label class="check"><input type="radio" name="probe-parallel" value="no" checked> the model as it is</label>
+          <label class="check"><input type="radio" name="probe-parallel" value="yes"> best-of-N behind it, N from 1 to 16 by question</label></div>
+        </fieldset>
+        <p class="muted">Controls: the pocket model as it is writes one stream (the negative one), best-of-N behind it is a parallel search (the positive one); run both here before you believe a verdict about a service.</p>
+        <div class="fields">
+          <label title="How often each question is asked: 1 to 20">Repeats<input type="number" data-id="probe-repeats" min="1" max="20" step="1" value="3"></label>
+          <label title="The longest answer">Answer, tokens<input type="number" data-id="probe-max-tokens" min="1" max="100000" step="1" value="3500"></label>
+        </div>
+        <details><summary>Questions of your own</summary>
+          <label class="stack">One a line, from easy to hard <small class="muted">none: our own, from a word to thousands of tokens</small>
+            <textarea data-id="probe-questions" rows="5" spellcheck="false"></textarea></label>
+        </details>
+        <p class="said muted" data-id="probe-wait" role="status"></p>
+        <p class="said" data-id="probe-said" role="status"></p>
+        <div class="buttons"><button type="submit" class="primary" data-id="probe-go">Start the probe</button></div>
+      </form>
+    </details>
+  </div>
+  <div class="right" data-id="probe-right"></div>
+</section>
 """

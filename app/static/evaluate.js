@@ -1,9 +1,13 @@
-// The Evaluate page: start an evaluation, watch it, stop it, go on with it, and read what came of it. It belongs to the server.
+// The Evaluate page: start an evaluation, watch it, stop it, go on with it, delete it, and read what came of it. It belongs to the
+// server. Below is the linear probe (probes.js).
 
-import { ApiError, get, poll, post } from "./api.js";
+import { me } from "./account.js";
+import { ApiError, get, poll, post, remove } from "./api.js";
+import { confirmed } from "./confirm.js";
 import { $, duration, h, notice, number, param, plural, say, setParams, when } from "./dom.js";
 import { evaluationForm } from "./evaluate-form.js";
 import { Results } from "./evaluate-results.js";
+import { mountProbes } from "./probes.js";
 
 const EVERY_MS = 2000;
 const FIGURES_EVERY_MS = 4000; // figures of large pools take a second to make
@@ -13,6 +17,7 @@ export async function mount(root) {
   const at = (id) => $(`[data-id="${id}"]`, root);
   const notices = at("notices");
   let evals = [];
+  let turn = 0;
   let current = null; // {id, key, results, shownAt, shownDone}
   const failed = (key, error) => {
     if (!(error instanceof ApiError)) console.error(error);
@@ -20,8 +25,15 @@ export async function mount(root) {
   };
 
   async function load() {
-    evals = await get("/api/evals");
+    const mine = ++turn;
+    const found = await get("/api/evals");
+    if (mine !== turn) return; // a newer list is on its way: this one may lack what was just started
+    evals = found;
     notice(notices, "list", "error", null);
+    if (current && !evals.some((e) => e.eval_id === current.id)) {
+      notice(notices, "gone", "warn", "The evaluation that was shown has been deleted.");
+      forget();
+    }
     // Made anew only when something changed, or a press would be lost and the focus with it.
     const key = JSON.stringify([current?.id, evals.map((e) => [e.eval_id, e.state, e.done])]);
     const list = at("list");
@@ -38,6 +50,11 @@ export async function mount(root) {
       else nothing();
     }
     await draw();
+  }
+
+  function forget() {
+    current = null;
+    setParams({ eval: null });
   }
 
   function row(e) {
@@ -59,7 +76,8 @@ export async function mount(root) {
 
   function show(id, push = true) {
     if (current?.id === id) return;
-    setParams({ eval: id }, { push });
+    // A probe in the address stays there until the reader chooses an evaluation.
+    if (push || !param("probe")) setParams({ eval: id, probe: null }, { push });
     const host = h("div", { class: "eval-results" });
     current = { id, key: "", results: new Results(host, { id, evals: () => evals, failed }), shownAt: 0, shownDone: -1 };
     at("right").replaceChildren(h("section", { class: "wl-card", "aria-label": "Evaluation" }, h("div", { class: "job-head", dataset: { id: "head" } }), h("p", { class: "muted", dataset: { id: "sub" } }),
@@ -78,14 +96,15 @@ export async function mount(root) {
       const act = (path, words, kind) => h("button", { type: "button", class: kind, onclick: (event) => command(path, event.target) }, words);
       const file = (name, words) => h("a", { class: "button secondary", href: `/api/evals/${e.eval_id}/files/${name}`, download: "" }, words);
       at("head").replaceChildren(h("h2", {}, e.name), chip(e.state), h("div", { class: "actions" },
-        e.state === "running" ? act("stop", "Stop", "danger") : null, e.resumable ? act("resume", "Go on", "primary") : null, file("results.parquet", "Parquet"), file("report.md", "Report")));
+        e.state === "running" ? act("stop", "Stop", "danger") : null, e.resumable ? act("resume", "Go on", "primary") : null,
+        e.state !== "running" && (me.role === "admin" || e.created_by === me.rater_id) ? h("button", { type: "button", class: "secondary", onclick: (event) => drop(e, event.target) }, "Delete") : null, file("results.parquet", "Parquet"), file("report.md", "Report")));
     }
     const left = e.state === "running" ? (e.left_s === null ? " · time left not known yet" : ` · about ${duration(e.left_s)} left`) : "";
     at("sub").textContent = `${plural(e.problems, "problem")} of ${e.plan.problems} · ${number(e.done)} of ${plural(e.total, "search", "searches")} done · ${duration(e.seconds)}${left}${e.failed ? ` · ${number(e.failed)} broken off` : ""}`;
     const share = e.total ? e.done / e.total : 0;
     at("bar").setAttribute("aria-valuenow", Math.round(100 * share));
     at("bar").firstChild.style.width = `${100 * share}%`;
-    if (at("error").textContent !== e.error) at("error").replaceChildren(e.error ? h("p", { class: `wl-notice ${e.state === "failed" ? "error" : "warn"}`, role: e.state === "failed" ? "alert" : null }, h("span", { class: "text" }, e.error)) : "");
+    if (at("error").textContent !== e.error) at("error").replaceChildren(e.error ? h("div", { class: `wl-notice ${e.state === "failed" ? "error" : "warn"}`, role: e.state === "failed" ? "alert" : null }, h("span", { class: "text" }, e.error)) : "");
     const ended = e.state !== "running";
     // What is being read is not taken from under the eyes, except for the last word.
     const due = e.done !== mine.shownDone && (ended || (Date.now() - mine.shownAt > FIGURES_EVERY_MS && !mine.results.inUse()));
@@ -108,8 +127,24 @@ export async function mount(root) {
     }
   }
 
+  async function drop(e, button) {
+    if (!(await confirmed("Delete this evaluation?", `${e.name}: its results and its ${plural(e.done, "search", "searches")} go, for good. Traces that were kept from it stay.`))) return;
+    button.disabled = true;
+    try {
+      await remove(`/api/evals/${e.eval_id}`);
+      say("The evaluation is deleted");
+      forget();
+      await load();
+      (at("list").querySelector("button") ?? $("summary", at("new"))).focus();
+    } catch (error) {
+      failed("command", error);
+      button.disabled = false;
+    }
+  }
+
   addEventListener("popstate", () => param("eval") && show(param("eval"), false));
   addEventListener("resize", () => current?.results.resize());
+  const probes = mountProbes(root, { evaluations: () => evals.filter((e) => e.state === "running").length });
   await evaluationForm(root, async (made) => {
     say("The evaluation has started");
     at("new").open = false;
@@ -117,5 +152,10 @@ export async function mount(root) {
     show(made.eval_id);
     await load();
   });
-  poll(load, EVERY_MS, (e) => failed("list", e));
+  let arrive = await probes;
+  poll(async () => {
+    await load();
+    arrive?.(); // once what stands above has its height
+    arrive = null;
+  }, EVERY_MS, (e) => failed("list", e));
 }

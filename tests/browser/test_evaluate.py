@@ -9,6 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from core.evaluation import folder
+from core.evaluation.plan import Plan
+from core.evaluation.problems import load
 from tests.browser.conftest import visit
 from tests.browser.test_access import AXE, BEYOND, NARROW, RULES
 from tests.browser.test_access import axe as axe
@@ -96,6 +99,25 @@ def test_an_evaluation_from_the_form_to_the_plot_and_to_the_searches_behind_a_po
     other = open_tab()
     visit(other.page, f"{bench.url}{address}")
     other.page.wait_for_selector("[data-id=search]:not([hidden])")
+
+
+def test_an_evaluation_is_deleted_after_a_question_and_not_before(open_tab: Any, bench: Any) -> None:
+    plan = Plan.from_json({"problems": "countdown:2", "n": 2})
+    eval_id = "01kaexr0v7m3p9d2k4c6h8n5dd"
+    name = "<img src=x onerror=window.__xss=1>"
+    made = folder.create(bench.folder / "evals" / eval_id, plan, load(plan.problems), name=name)
+    page = open_tab(f"/ui/evaluate?eval={eval_id}").page
+    page.click("[data-id=head] >> text=Delete")
+    page.wait_for_selector(f"dialog[open] >> text={name}")
+    page.click("dialog >> text=Keep it")
+    page.wait_for_selector("dialog", state="detached")
+    assert made.path.is_dir()
+    page.click("[data-id=head] >> text=Delete")
+    page.click("dialog[open] .danger")
+    page.wait_for_selector(f'[data-key="{eval_id}"]', state="detached")
+    assert not made.path.exists()
+    assert eval_id not in page.url and page.evaluate("window.__xss") is None
+    page.wait_for_function("document.activeElement.closest('.wl-evaluate .left') !== null")
 
 
 def test_an_evaluation_that_is_not_there_and_a_plan_that_cannot_be(open_tab: Any, bench: Any) -> None:
