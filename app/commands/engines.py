@@ -13,10 +13,12 @@ from app.commands.common import CannotDo
 if TYPE_CHECKING:
     from core.engines.base import Engine
 
+VLLM = "vllm:"  # before a folder, or a name on the hub
+
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        help="`pocket`, or the folder of a model; with --endpoint, a model served there (default: pocket, or the only one served).",
+        help="`pocket`, or the folder of a model; vllm:NAME runs it by vLLM in this process, for searches; with --endpoint, a model served there (default: pocket, or the only one served).",
         show_default=False,
     ),
 ]
@@ -40,13 +42,19 @@ def local(model: str, prompts: Sequence[str], data: Path | None = None) -> Engin
     """A model in this process; with a data folder the ids of its jobs are names too. Raises CannotDo where it cannot take a question."""
     from core.engines.local import LocalEngine
 
+    if model.startswith(VLLM):
+        from core.engines.vllm_process import VllmInProcess
+        from core.pocket import model_dir
+
+        name = model.removeprefix(VLLM)
+        return VllmInProcess(model_dir() if name == "pocket" else name, name)
     if model != "pocket":
         places = [Path(model), *([data / "jobs" / model / "model"] if data else [])]
         folder = next((place for place in places if (place / "config.json").exists()), None)
         if folder is None:
             raise CannotDo(
                 f"{model} is not a model folder (no config.json in it){f', nor a finished job of {data}' if data else ''}; give a folder "
-                "written by a training job, or `pocket`; a model that is served: --endpoint URL --model NAME"
+                "written by a training job, or `pocket`; a model that is served: --endpoint URL --model NAME; by vLLM in this process: vllm:NAME"
             )
         return LocalEngine(folder, model)
     from core.tasks.countdown_text import understand

@@ -49,7 +49,7 @@ def evaluate(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="pocket, the id of a job, a model's folder; with --endpoint a model served there. May be repeated "
+            help="pocket, the id of a job, a model's folder, vllm:NAME (run by vLLM in this process); with --endpoint a model served there. May be repeated "
             "(default: pocket, or the only one served).",
             show_default=False,
         ),

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import os
 import secrets
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from core.control import xargs
 from core.control.bounds import STEP_END
 from core.control.thinking import FAMILIES
-from core.engines.base import EngineDown, EngineError
+from core.engines.base import Chunk, EngineDown, EngineError, GenerateRequest
 from core.engines.sampling import STEP_TEXT, Marks, ModelSize, PieceEnd, Sample, Sampled, SampleRequest, size_of
 
 if TYPE_CHECKING:
@@ -69,6 +70,14 @@ class VllmInProcess:
         if n < request.n:
             samples += [replace(samples[0], tokens=0)] * (request.n - 1)  # written once, and charged once
         return Sampled(tuple(samples), len(ids), answer.num_cached_tokens or 0)
+
+    async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+        """Not from here: a search wants whole pieces. Raises EngineError."""
+        raise EngineError(
+            f"vLLM runs {self.model} in this process for searches alone; to read along, or to let it judge, serve it: "
+            "`worldline serve` and --endpoint."
+        )
+        yield Chunk("", 0)
 
     async def marks(self) -> Marks:
         return (await self._load()).marks

@@ -86,6 +86,9 @@ def test_what_goes_wrong_is_a_sentence_and_the_exit_code_is_1(served: tuple[str,
     result = ask("Why?", "--model", "served")
     assert result.exit_code == 1
     assert "a model that is served: --endpoint URL --model NAME" in result.stderr
+    result = ask("Why?", "--model", "vllm:zebra")
+    assert result.exit_code == 1
+    assert "vLLM runs zebra in this process for searches alone" in result.stderr
 
 
 def test_two_servers_of_one_model_share_the_questions(served: tuple[str, Script], tmp_path: Path) -> None:

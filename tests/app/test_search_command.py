@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -73,4 +74,12 @@ def test_what_cannot_be_is_a_sentence(arguments: tuple[str, ...], words: str, tm
     result = search(GAME, *arguments, "--data", str(tmp_path))
     assert result.exit_code == 1
     assert words in result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed here: tests/serving runs it")
+def test_a_model_for_vllm_without_vllm_is_a_sentence(tmp_path: Path) -> None:
+    result = search(GAME, "--scorer", "countdown-oracle", "--model", "vllm:pocket", "--data", str(tmp_path))
+    assert result.exit_code == 1
+    assert "vLLM is not installed in this environment" in result.stderr
     assert "Traceback" not in result.output
