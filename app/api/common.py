@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.errors import Refused
+from app.eventlog import EventLog, stream
 from app.people import Person
 from app.services import Services
 from core.trace import Trace
@@ -53,6 +55,24 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error responses of a route, for its documentation. JSON even where the answer is a page or a stream."""
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": _REASONS[status], "content": content} for status in statuses}
+
+
+After = Annotated[int, Query(ge=-1, description="Number of the last event already seen; -1 for all.")]
+LastEventId = Annotated[str | None, Header(description="Set by browsers that reconnect; counts like `after`.")]
+
+
+def follow(
+    log: EventLog, after: int, last_event_id: str | None, before_send: Callable[[], None] = lambda: None
+) -> Response:
+    """Server-sent events from where the reader stands; 204 where there is nothing more to come."""
+    if last_event_id is not None and last_event_id.isdigit():
+        after = max(after, int(last_event_id))
+    if log.closed and after == log.last_seq:
+        return Response(status_code=204)  # tells a browser's EventSource not to come again
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return StreamingResponse(
+        stream(log, after, before_send=before_send), media_type="text/event-stream", headers=headers
+    )
 
 
 async def _services(request: Request) -> Services:  # async: FastAPI sends any other into a thread, for every request

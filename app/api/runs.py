@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from app.api.common import Bench, In, needs, refusals
+from app.api.common import After, Bench, In, LastEventId, follow, needs, refusals
 from app.api.errors import Refused
 from app.api.turns import turns_after
-from app.eventlog import stream
 from app.models import UnknownModel
 from app.runs import TooManyRuns
 from core.engines.base import Bounds, Sampling, Thinking
@@ -180,10 +179,8 @@ data: {"seq":900,"type":"done","finish_reason":"stop","answer":"Solved: …","so
 async def events(
     bench: Bench,
     run_id: str,
-    after: Annotated[int, Query(ge=-1, description="Number of the last event already seen; -1 for all.")] = -1,
-    last_event_id: Annotated[
-        str | None, Header(description="Set by browsers that reconnect; counts like `after`.")
-    ] = None,
+    after: After = -1,
+    last_event_id: LastEventId = None,
 ) -> Response:
     """Server-sent events (`text/event-stream`). Each has an `id` (its number) and JSON data with a `type`:
 
@@ -196,12 +193,7 @@ async def events(
     if found is None:
         raise _unknown(run_id)
     log, flush = found
-    if last_event_id is not None and last_event_id.isdigit():
-        after = max(after, int(last_event_id))
-    if log.closed and after == log.last_seq:
-        return Response(status_code=204)  # tells a browser's EventSource not to come again
-    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(stream(log, after, before_send=flush), media_type="text/event-stream", headers=headers)
+    return follow(log, after, last_event_id, flush)
 
 
 @router.post("/{run_id}/stop", summary="Stop a run", response_model=RunState, responses=refusals(403, 404))

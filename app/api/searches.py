@@ -6,14 +6,13 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import fields
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from app.api.common import Bench, In, Me, needs, refusals
+from app.api.common import After, Bench, In, LastEventId, Me, follow, needs, refusals
 from app.api.errors import Refused
 from app.api.runs import EXAMPLE, MOST_STEPS, MOST_TOKENS, QUESTION_LIMIT
-from app.eventlog import stream
 from app.models import UnknownModel
 from app.searches import BrokenLog, Live, TooManySearches, Wanted
 from core.answers.code import tests_of
@@ -317,10 +316,8 @@ data: {"seq":99,"type":"done","reason":"finished","node":31,"answer":"…","vote
 async def events(
     bench: Bench,
     search_id: str,
-    after: Annotated[int, Query(ge=-1, description="Number of the last event already seen; -1 for all.")] = -1,
-    last_event_id: Annotated[
-        str | None, Header(description="Set by browsers that reconnect; counts like `after`.")
-    ] = None,
+    after: After = -1,
+    last_event_id: LastEventId = None,
 ) -> Response:
     """Server-sent events (`text/event-stream`). Each has an `id` (its number) and JSON data with a `type`:
 
@@ -328,13 +325,7 @@ async def events(
     count), `ledger` (totals), `error`, `done`. A search that a restart interrupted goes on with the next number. Searches of
     evaluations can be followed as well.
     """
-    live = await _find(bench, search_id)
-    if last_event_id is not None and last_event_id.isdigit():
-        after = max(after, int(last_event_id))
-    if live.events.closed and after == live.events.last_seq:
-        return Response(status_code=204)  # tells a browser's EventSource not to come again
-    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(stream(live.events, after), media_type="text/event-stream", headers=headers)
+    return follow((await _find(bench, search_id)).events, after, last_event_id)
 
 
 @router.post(
