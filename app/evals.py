@@ -29,7 +29,7 @@ from core.evaluation.figures import figures, outcomes
 from core.evaluation.folder import Evaluation, EvaluationError, Result, Status
 from core.evaluation.plan import Plan
 from core.evaluation.problems import Asked, load, read_lines
-from core.search.scheduler import Team
+from core.search.scheduler import Team, check_budget
 from core.search.scorer_choice import ScorerChoice
 from core.search.scorers import Scorer
 from core.trace import Problem, new_id
@@ -146,7 +146,9 @@ class EvalManager:
                     raise ValueError(f"Problem {one.index + 1}: {error}") from None
             for model in plan.models:
                 first = asked[0].problem
-                await self._scorer(scorer, first, self._searches.sampler(model, first.prompt))
+                made = await self._scorer(scorer, first, self._searches.sampler(model, first.prompt))
+                for budget in plan.budgets:
+                    check_budget(budget, made, first)
 
     def settled(self, plan: Plan) -> Plan:
         """The reward model in use by its name: another may be in use when the evaluation goes on. Raises ValueError."""

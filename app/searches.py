@@ -30,7 +30,7 @@ from core.engines.sampling import Sampler, sampler_of
 from core.scoring.prm import Aggregation, ScorerError
 from core.search import strategies
 from core.search.ledger import Budget
-from core.search.scheduler import Limits, Scheduler, Team
+from core.search.scheduler import Limits, Scheduler, Team, check_budget
 from core.search.search import Search, replay
 from core.trace import Problem, Trace, problem_id_of, utc_now
 from storage.references import read_reference
@@ -195,6 +195,7 @@ class SearchManager:
             problem = replace(problem, task="code", meta={"tests": list(wanted.tests)})
         solver = self.sampler(wanted.model, wanted.prompt)
         scorer = await self.scorers.chosen(wanted.scorer, problem, solver)
+        check_budget(wanted.budget, scorer, problem)
         executor = self.sampler(wanted.executor, wanted.prompt) if wanted.executor else None
         seed = secrets.randbelow(2**31) if wanted.seed is None else wanted.seed
         search = Search(

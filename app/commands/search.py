@@ -193,7 +193,7 @@ async def _run(
     from app.search_scorers import Scorers
     from core.engines.sampling import sampler_of
     from core.scoring.prm import AGGREGATIONS, ScorerError
-    from core.search.scheduler import Scheduler, Team
+    from core.search.scheduler import Scheduler, Team, check_budget
     from core.search.search import Search
 
     if aggregation not in AGGREGATIONS:
@@ -208,6 +208,7 @@ async def _run(
                 judge = await scorers.chosen(scorer, problem, solver)
         except ScorerError as error:
             raise CannotDo(str(error)) from None
+        check_budget(budget, judge, problem)
         found = Search(problem, strategy, seed=seed, marks=await solver.marks(), aggregation=aggregation)
         printer = _Printer(quiet)
         team = Team(solver, judge, sampler_of(engines.executor) if engines.executor else None)

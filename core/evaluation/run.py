@@ -22,7 +22,7 @@ from core.evaluation.folder import RESULTS, SEARCHES, Evaluation, Result, Status
 from core.evaluation.plan import NONE
 from core.scoring.prm import ScorerError
 from core.search import strategies
-from core.search.scheduler import WIDTH, Scheduler, Team
+from core.search.scheduler import WIDTH, Scheduler, Team, check_budget
 from core.search.search import Event, Search, replay
 from core.search.voting import candidates
 
@@ -97,6 +97,7 @@ class _Running:
                 if team.scorer is not None:  # its version is a hash of its weights: not in everybody's thread
                     await asyncio.to_thread(getattr, team.scorer, "version")
                 self.ready[pair] = team, await team.solver.marks()
+            check_budget(task.cell.budget, self.ready[pair][0].scorer, task.asked.problem)
 
     async def _work(self, out: TextIO) -> None:
         waiting = iter(self.todo)

@@ -22,6 +22,7 @@ from core.scoring.prm import ScorerError
 from core.search.ledger import Budget, Spent, of_call
 from core.search.scorers import Costly, Item, Scored, Scorer
 from core.search.search import Event, Part, Search, result_event
+from core.trace import Problem
 
 # Continuations under way at once in one engine. vLLM's own batch is wider; beyond this its queue only grows.
 WIDTH = 128
@@ -49,6 +50,18 @@ class Team:
 
     def sampler(self, part: Part) -> Sampler:
         return self.executor if part.expand.role == "executor" and self.executor is not None else self.solver
+
+
+def check_budget(budget: Budget, scorer: Scorer | None, problem: Problem) -> None:
+    """Whether a single token could be drawn and judged. Raises ValueError: else a search would end before it began."""
+    if budget.tokens is None or not isinstance(scorer, Costly):
+        return
+    least = 1 + scorer.at_most(len(problem.prompt.encode("utf-8", "surrogatepass")), 1)
+    if least > budget.tokens:
+        raise ValueError(
+            f"the budget of tokens is {budget.tokens:,}; judging one text by {scorer.name} may cost {least:,}: give more, or let the scorer "
+            "write less (its max_tokens)"
+        )
 
 
 class Scheduler:

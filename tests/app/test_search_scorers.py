@@ -160,6 +160,32 @@ async def test_what_a_scorer_lacks_is_said_before_anything_is_spent(
         assert writer.requests == [] and (await bench.get("/api/searches")).json() == []
 
 
+async def test_a_budget_that_allows_no_judged_text_is_refused_before_anything_is_spent(tmp_path: Path) -> None:
+    writer, judge = Writer(), critic()
+    async with opened(tmp_path, writer, judge) as bench:
+        asked = {
+            "model": "chance",
+            "scorer": "rollouts",
+            "budget_tokens": 20_000,
+            "prompt": "Which?",
+            "strategy": "linear",
+        }
+        answer = await bench.post("/api/searches", json=asked)
+        assert answer.status_code == 422
+        assert "The budget of tokens is 20,000; judging one text by rollouts may cost 56," in answer.json()["error"]
+        plan = {
+            "models": ["critic"],
+            "strategies": ["linear"],
+            "scorers": ["judge model=critic"],
+            "budgets": [{"tokens": 500}],
+        }
+        told = await evaluated(bench, plan, {"question": "Is it?", "answer": "7"})
+        assert "judging one text by judge model=critic may cost" in told["error"]
+        _, events = await searched(bench, **{**asked, "scorer_params": {"k": 2, "max_tokens": 20}})
+        assert events[-1]["reason"] == "finished" and events[-1]["ledger"]["scorer"] > 0
+        assert judge.spent == 0
+
+
 async def test_the_list_says_what_each_scorer_has_to_be_told(tmp_path: Path) -> None:
     pocket = Writer()
     pocket.model = "pocket"
