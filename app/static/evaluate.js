@@ -46,7 +46,7 @@ export async function mount(root) {
     if (!current) {
       const wanted = evals.find((e) => e.eval_id === param("eval")) ?? evals[0];
       if (param("eval") && !evals.some((e) => e.eval_id === param("eval"))) notice(notices, "gone", "warn", `There is no evaluation ${param("eval").slice(0, 40)} here.`);
-      if (wanted) show(wanted.eval_id, false);
+      if (wanted) await show(wanted.eval_id, false);
       else nothing();
     }
     await draw();
@@ -74,6 +74,7 @@ export async function mount(root) {
       h("p", { class: "muted" }, "What is evaluated in the terminal (worldline eval) appears here as well.")));
   }
 
+  /** Resolves when it is drawn. */
   function show(id, push = true) {
     if (current?.id === id) return;
     // A probe in the address stays there until the reader chooses an evaluation.
@@ -82,8 +83,7 @@ export async function mount(root) {
     current = { id, key: "", results: new Results(host, { id, evals: () => evals, failed }), shownAt: 0, shownDone: -1 };
     at("right").replaceChildren(h("section", { class: "wl-card", "aria-label": "Evaluation" }, h("div", { class: "job-head", dataset: { id: "head" } }), h("p", { class: "muted", dataset: { id: "sub" } }),
       h("div", { class: "job-meter", role: "progressbar", "aria-label": "Progress", dataset: { id: "bar" } }, h("span", {})), h("div", { dataset: { id: "error" } })), host);
-    draw().catch((e) => failed("eval", e));
-    load().catch((e) => failed("list", e));
+    return Promise.all([draw().catch((e) => failed("eval", e)), load().catch((e) => failed("list", e))]);
   }
 
   async function draw() {

@@ -24,7 +24,7 @@ PROMISED = {
     "GET /api/evals/{eval_id}", "GET /api/evals/{eval_id}/figures", "GET /api/evals/{eval_id}/problems",
     "GET /api/evals/{eval_id}/comparison", "GET /api/evals/{eval_id}/files/{file}", "POST /api/evals/{eval_id}/stop",
     "POST /api/evals/{eval_id}/resume",
-    "POST /api/probes", "GET /api/probes/{probe_id}", "POST /api/probes/{probe_id}/stop",
+    "GET /api/probes", "POST /api/probes", "DELETE /api/probes/{probe_id}", "DELETE /api/evals/{eval_id}", "GET /api/probes/{probe_id}", "POST /api/probes/{probe_id}/stop",
     "GET /api/strategies", "POST /api/searches", "GET /api/searches", "GET /api/searches/{search_id}",
     "GET /api/searches/{search_id}/events", "POST /api/searches/{search_id}/stop",
     "GET /api/searches/{search_id}/nodes/{node}", "POST /api/searches/{search_id}/nodes/{node}/keep",
