@@ -33,19 +33,15 @@ Asked = Callable[[str], Awaitable[tuple[Engine, Sampler]]]
 
 @dataclass(frozen=True)
 class ScorerEntry:
-    """A scorer to choose. ready: whether it can be chosen now; else `help` says what is missing. choices: of a setting, where the
-    values that there are can be named."""
+    """A scorer to choose. ready: whether it can be chosen now; else `help` says what is missing. judges: "steps", each as it comes,
+    "answers", finished ones alone, or "". choices: of a setting, where the values that there are can be named."""
 
     name: str
     title: str
     help: str
     ready: bool = True
+    judges: str = ""
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    @property
-    def judges(self) -> str:
-        """ "steps", each as it comes, "answers", finished ones alone, or "" where nothing is judged."""
-        return "" if self.name == NONE else SCORERS["prm" if self.name == REWARD_MODEL else self.name].judges
 
 
 class Scorers:
@@ -59,6 +55,7 @@ class Scorers:
     def all(self) -> list[ScorerEntry]:
         """In the order of the list on the screen, where the first that is ready is the one that a search is given at first."""
         job = self._models.scorer_job
+        outcome = _is_outcome(job)
         judges = tuple(entry.id for entry in self._models.all() if entry.judges)
         rollouts = _entry(ROLLOUTS, "Dear: every text is completed several times.")
         oracle = _entry(ORACLE, "It shows what a perfect verifier could do.")
@@ -68,16 +65,16 @@ class Scorers:
             ScorerEntry(NONE, "none", "Nothing judges what comes; only strategies that need no scorer can run."),
             ScorerEntry(
                 REWARD_MODEL, "the reward model in use",
-                f"Every step is scored by the reward model of the job {job}." if job
+                f"{'Finished answers are' if outcome else 'Every step is'} scored by the reward model of the job {job}." if job
                 else "No reward model is in use; train one on the Train page and use it.",
-                job is not None,
+                job is not None, SCORERS["orm" if outcome else "prm"].judges,
             ),
             *((oracle, rollouts) if plays else (rollouts, oracle)),
             ScorerEntry(
                 JUDGE, SCORERS[JUDGE].title,
                 f"{SCORERS[JUDGE].help} Dear: it reads and writes for every text." if judges
                 else "No model here can judge: the pocket model plays the numbers game only. Start the workbench with --endpoint.",
-                bool(judges), {"model": judges},
+                bool(judges), SCORERS[JUDGE].judges, {"model": judges},
             ),
             _entry(SERVED),
             _entry(TESTS, "The tests come with the problem."),
@@ -203,9 +200,14 @@ class Scorers:
             model = self._models.scorer_of_blocking(choice.name)
         except FileNotFoundError as error:
             raise ScorerError(str(error)) from None
-        outcome = choice.name.startswith("orm-")  # the id of a job begins with its kind
-        return OrmSearch(model, choice.name) if outcome else PrmSearch(model, choice.name)
+        return OrmSearch(model, choice.name) if _is_outcome(choice.name) else PrmSearch(model, choice.name)
+
+
+def _is_outcome(job: str | None) -> bool:
+    """The id of a job begins with its kind."""
+    return job is not None and job.startswith("orm-")
 
 
 def _entry(name: str, more: str = "") -> ScorerEntry:
-    return ScorerEntry(name, SCORERS[name].title, f"{SCORERS[name].help} {more}".strip())
+    kind = SCORERS[name]
+    return ScorerEntry(name, kind.title, f"{kind.help} {more}".strip(), judges=kind.judges)
