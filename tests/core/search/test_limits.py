@@ -108,6 +108,28 @@ def test_rollouts_and_critiques_take_places_of_their_engine() -> None:
     assert 3 < critic.most <= 8
 
 
+class Mute(Critic):
+    async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+        await asyncio.sleep(0)
+        yield Chunk("What a day.", 3, prompt_tokens=9)
+
+
+def test_a_model_that_gives_no_verdict_ends_the_search_with_a_sentence_and_holds_nothing() -> None:
+    scheduler, shown = Scheduler(width=8), list[Event]()
+    scorer = JudgeSearch(GenerativeJudge(Mute(), samples=2, max_tokens=5))
+    team = Team(Chance(answers=50), scorer)
+
+    async def work() -> Search:
+        one = await scheduler.run(search(n=40), team, limits=SHORT, show=shown.append)
+        for _ in range(10):  # what was cancelled lets go in its own turn
+            await asyncio.sleep(0)
+        return one
+
+    one = asyncio.run(work())
+    assert one.reason == "error" and scheduler.under_way == 0
+    assert "gave no verdict on any of 8 solutions" in next(e["error"] for e in shown if e["type"] == "error")
+
+
 def test_a_scorers_engine_that_is_asked_for_others_too_is_shared_by_turns() -> None:
     """Of two people one has rollouts in mind that would fill the engine for long: the other waits for a turn, not for their end."""
     engine, ended = Chance(delay=0.002), list[str]()
