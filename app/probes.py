@@ -37,10 +37,10 @@ class ProbeRunning(ValueError):
 
 @dataclass(frozen=True)
 class Asked:
-    """What a probe asks. max_tokens: of an answer; parallel: best-of-N behind the model; total: answers in all."""
+    """What a probe asks. max_tokens: of an answer; behind: what searches behind the model, "" for nothing; total: answers in all."""
 
     model: str
-    parallel: bool
+    behind: probe.Behind
     repeats: int
     max_tokens: int
     total: int
@@ -101,18 +101,18 @@ class Probes:
     # ---- acting
 
     def start(
-        self, entry: ModelEntry, questions: list[str], repeats: int, max_tokens: int, parallel: bool, user: str
+        self, entry: ModelEntry, questions: list[str], repeats: int, max_tokens: int, behind: probe.Behind, user: str
     ) -> LiveProbe:
         """Raises ProbeRunning."""
         if self._task is not None and not self._task.done():
             raise ProbeRunning("A probe is running, and two at once would measure each other; wait for it, or stop it.")
-        asked = Asked(entry.id, parallel, repeats, max_tokens, len(questions) * repeats, utc_now(), user)
+        asked = Asked(entry.id, behind, repeats, max_tokens, len(questions) * repeats, utc_now(), user)
         live = LiveProbe(new_id(), asked)
         self._kept[live.probe_id] = live
         self._write(live, {"probe": asdict(asked)})
         ask = (
-            probe.in_parallel(sampler_of(entry.engine), max_tokens=max_tokens)
-            if parallel else probe.through(entry.engine, max_tokens=max_tokens)
+            probe.in_parallel(sampler_of(entry.engine), behind, max_tokens=max_tokens)
+            if behind else probe.through(entry.engine, max_tokens=max_tokens)
         )  # fmt: skip
         self._task = asyncio.create_task(self._run(live, ask, questions, repeats), name=f"probe-{live.probe_id}")
         return live

@@ -23,6 +23,7 @@ from core.engines.sampling import Sampler
 if TYPE_CHECKING:
     import numpy as np
 
+Behind = Literal["", "best-of-n", "beam"]  # what stands between a question and the model
 Verdict = Literal["linear", "sub-linear", "super-linear", "cannot tell"]
 
 LEAST_POINTS = 8
@@ -133,21 +134,45 @@ def through(engine: Engine, *, max_tokens: int = 3500, temperature: float = 1.0)
     return ask
 
 
-def in_parallel(sampler: Sampler, widths: Sequence[int] = (1, 2, 4, 8, 16), *, max_tokens: int = 3500) -> Ask:
-    """The positive control: a service that writes several answers at once, more for some questions than for others, returns one, and
-    charges for all. Which width a question gets is drawn from its words."""
+def titled(model: str, behind: Behind) -> str:
+    """What was probed, in words."""
+    return f"{model}, {'beam search' if behind == 'beam' else 'best-of-N'} behind it" if behind else model
+
+
+def check_behind(behind: Behind, questions: Sequence[str]) -> None:
+    """Raises ValueError for a question that a beam search cannot be scored on."""
+    from core.tasks.countdown_text import understand
+
+    for question in questions if behind == "beam" else ():
+        try:
+            understand(question)
+        except ValueError as error:
+            raise ValueError(
+                f"beam search needs something that scores steps, and here that is the exact rule of the numbers game: {error}"
+            ) from None
+
+
+def in_parallel(
+    sampler: Sampler, behind: Behind = "best-of-n", widths: Sequence[int] = (1, 2, 4, 8, 16), *, max_tokens: int = 3500
+) -> Ask:
+    """The positive control: a service that writes several texts at once, more for some questions than for others, returns one answer,
+    and charges for all: best-of-N, or beam search scored by the exact rule of the numbers game. Which width a question gets is drawn
+    from its words."""
     from core.search.scheduler import Limits, Scheduler, Team
+    from core.search.scorers import CountdownOracle
     from core.search.search import Search
     from core.search.strategies import make
     from core.trace import Problem
 
     scheduler = Scheduler()
+    team = Team(sampler, CountdownOracle() if behind == "beam" else None)
 
     async def ask(question: str, seed: int) -> Reply:
         n = widths[Random(question).randrange(len(widths))]
+        strategy = make("beam", {"width": n, "branch": 2}) if behind == "beam" else make("best-of-n", {"n": n})
         began = time.perf_counter()
-        search = Search(Problem.ask(question), make("best-of-n", {"n": n}), seed=seed, marks=await sampler.marks())
-        await scheduler.run(search, Team(sampler), limits=Limits(max_tokens=max_tokens, max_steps=10_000))
+        search = Search(Problem.ask(question), strategy, seed=seed, marks=await sampler.marks())
+        await scheduler.run(search, team, limits=Limits(max_tokens=max_tokens, max_steps=10_000))
         if search.reason != "finished":
             raise EngineError(f"A search for {question!r} ended as {search.reason}.")
         return Reply(search.spent.generated, time.perf_counter() - began)

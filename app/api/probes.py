@@ -13,7 +13,7 @@ from app.api.errors import Refused
 from app.models import UnknownModel
 from app.probes import LiveProbe, ProbeRunning
 from app.services import Services
-from core.probe import QUESTIONS, pocket_questions, svg
+from core.probe import QUESTIONS, Behind, check_behind, pocket_questions, svg, titled
 
 router = APIRouter(prefix="/probes", tags=["probes"], dependencies=[needs("researcher")])
 
@@ -32,7 +32,10 @@ class ProbeIn(In):
     )
     repeats: int = Field(3, ge=1, le=MOST_REPEATS, description="How often each question is asked.")
     max_tokens: int = Field(3500, ge=1, le=MOST_TOKENS, description="Longest response.")
-    parallel: bool = Field(False, description="The positive control: best-of-N behind the same measurement.")
+    behind: Behind = Field(
+        "",
+        description="The positive control: best-of-n, or beam search on the numbers game, behind the same measurement.",
+    )
 
 
 class ProbeRow(BaseModel):
@@ -40,7 +43,7 @@ class ProbeRow(BaseModel):
 
     probe_id: str = Field(examples=[PROBE_ID])
     model: str = Field(examples=["pocket"])
-    parallel: bool
+    behind: Behind
     repeats: int
     max_tokens: int
     created_at: str
@@ -86,7 +89,11 @@ async def start_probe(bench: Bench, me: Me, asked: ProbeIn) -> ProbeOut:
         except ValueError as error:
             raise Refused(422, f'"questions"[{i}] cannot be asked: {error}') from None
     try:
-        live = bench.probes.start(entry, questions, asked.repeats, asked.max_tokens, asked.parallel, me.rater_id)
+        check_behind(asked.behind, questions)
+    except ValueError as error:
+        raise Refused(422, f'"behind" is {asked.behind}: {error}') from None
+    try:
+        live = bench.probes.start(entry, questions, asked.repeats, asked.max_tokens, asked.behind, me.rater_id)
     except ProbeRunning as error:
         raise Refused(409, str(error)) from None
     return _out(live)
@@ -133,6 +140,5 @@ def _row(live: LiveProbe) -> dict[str, Any]:
 
 
 def _out(live: LiveProbe) -> ProbeOut:
-    title = f"{live.asked.model}{', best-of-N behind it' if live.asked.parallel else ''}"
-    picture = svg(live.points, live.fit, title) if live.fit else ""
+    picture = svg(live.points, live.fit, titled(live.asked.model, live.asked.behind)) if live.fit else ""
     return ProbeOut(**_row(live), points=[asdict(p) for p in live.points], svg=picture)

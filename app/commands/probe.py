@@ -6,7 +6,7 @@ import asyncio
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -31,13 +31,14 @@ def probe(
     repeats: Annotated[int, typer.Option(min=1, max=100, help="How often each question is asked.")] = 3,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest response.")] = 3500,
     seed: Annotated[int, typer.Option(help="Seeds and the order of asking come from it.")] = 0,
-    parallel: Annotated[
-        bool,
+    behind: Annotated[
+        str,
         typer.Option(
-            "--parallel",
-            help="The positive control: best-of-N behind the same measurement, N from 1 to 16 by question.",
+            help="The positive control: best-of-n, or beam (the numbers game alone), behind the same measurement, with a width from 1 "
+            "to 16 by question.",
+            show_default=False,
         ),
-    ] = False,
+    ] = "",
     out: Annotated[
         Path | None, typer.Option(help="Write probe.json and probe.svg into this folder.", show_default=False)
     ] = None,
@@ -56,10 +57,17 @@ def probe(
             raise CannotDo(f"{file} has no questions")
         if not file and not endpoint and model in (None, "pocket"):
             questions = probing.pocket_questions()
+        kind = next((k for k in get_args(probing.Behind) if k == behind), None)
+        if kind is None:
+            raise CannotDo(f"--behind is {behind}; it must be best-of-n or beam, or left out")
+        try:
+            probing.check_behind(kind, questions)
+        except ValueError as error:
+            raise CannotDo(f"--behind {kind}: {error}") from None
         engine = engine_of(model, endpoint, api_key_env, questions)
         ask = (
-            probing.in_parallel(sampler_of(engine), max_tokens=max_tokens)
-            if parallel else probing.through(engine, max_tokens=max_tokens)
+            probing.in_parallel(sampler_of(engine), kind, max_tokens=max_tokens)
+            if kind else probing.through(engine, max_tokens=max_tokens)
         )  # fmt: skip
 
         async def work() -> list[Point]:
@@ -78,14 +86,14 @@ def probe(
         found = probing.fit(points, seed)
         report = {
             "model": engine.model,
-            "parallel": parallel,
+            "behind": kind,
             "fit": found.to_json(),
             "points": [asdict(p) for p in points],
         }
         if out:
             out.mkdir(parents=True, exist_ok=True)
             (out / "probe.json").write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
-            title = f"{engine.model}{', best-of-N behind it' if parallel else ''}"
+            title = probing.titled(engine.model, kind)
             (out / "probe.svg").write_text(probing.svg(points, found, title), encoding="utf-8")
         if as_json:
             print(json.dumps(report, ensure_ascii=False))

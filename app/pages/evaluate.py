@@ -74,10 +74,11 @@ MARKUP = """
         <label class="stack">Model <small class="muted">served ones: worldline --endpoint URL</small>
           <select data-id="probe-model"></select></label>
         <fieldset class="eval-picks"><legend>What answers</legend><div>
-          <label class="check"><input type="radio" name="probe-parallel" value="no" checked> the model as it is</label>
-          <label class="check"><input type="radio" name="probe-parallel" value="yes"> best-of-N behind it, N from 1 to 16 by question</label></div>
+          <label class="check"><input type="radio" name="probe-behind" value="" checked> the model as it is</label>
+          <label class="check"><input type="radio" name="probe-behind" value="best-of-n"> best-of-N behind it</label>
+          <label class="check"><input type="radio" name="probe-behind" value="beam"> beam search behind it, on the numbers game</label></div>
         </fieldset>
-        <p class="muted">Controls: the pocket model as it is writes one stream (the negative one), best-of-N behind it is a parallel search (the positive one); run both here before you believe a verdict about a service.</p>
+        <p class="muted">Controls: the pocket model as it is writes one stream (the negative one), a search behind it works in parallel (the positive ones; their width is 1 to 16, from question to question); run them here before you believe a verdict about a service.</p>
         <div class="fields">
           <label title="How often each question is asked: 1 to 20">Repeats<input type="number" data-id="probe-repeats" min="1" max="20" step="1" value="3"></label>
           <label title="The longest answer">Answer, tokens<input type="number" data-id="probe-max-tokens" min="1" max="100000" step="1" value="3500"></label>

@@ -21,8 +21,8 @@ export async function probeForm(root, started) {
     event.preventDefault();
     pressed = at("probe-go").disabled = true;
     try {
-      const parallel = form.querySelector('[name="probe-parallel"]:checked').value === "yes";
-      const made = await post("/api/probes", { model: at("probe-model").value, questions: questions(), repeats: numeric("probe-repeats"), max_tokens: numeric("probe-max-tokens"), parallel });
+      const behind = form.querySelector('[name="probe-behind"]:checked').value;
+      const made = await post("/api/probes", { model: at("probe-model").value, questions: questions(), repeats: numeric("probe-repeats"), max_tokens: numeric("probe-max-tokens"), behind });
       said("muted", "It has started.");
       await started(made);
     } catch (error) {

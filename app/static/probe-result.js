@@ -10,7 +10,9 @@ const VERDICTS = {
   "super-linear": ["Super-linear", "each token takes longer the more there are"], "cannot tell": ["Cannot tell", "these answers do not say"],
 };
 
-export const titleOf = (probe) => `${probe.model}${probe.parallel ? ", best-of-N behind it" : ""}`;
+const BEHIND = { "": "", "best-of-n": ", best-of-N behind it", beam: ", beam search behind it" };
+
+export const titleOf = (probe) => `${probe.model}${BEHIND[probe.behind] ?? ""}`;
 
 /** "linear, exponent 1.13", or where it stands. */
 export function shortWords({ state, fit, done, total }) {

@@ -66,14 +66,14 @@ async def test_probes_are_listed_newest_first_and_outlive_the_server(workbench: 
     asked = {"model": "scripted", "questions": [f"Question {i}?" for i in range(5)], "repeats": 2, "max_tokens": 900}
     async with workbench() as bench:
         ids = []
-        for parallel in (False, True):
-            begun = await bench.post("/api/probes", json={**asked, "parallel": parallel})
+        for behind in ("", "best-of-n"):
+            begun = await bench.post("/api/probes", json={**asked, "behind": behind})
             ids.insert(0, begun.json()["probe_id"])
             assert (await ended(bench, ids[0]))["state"] == "done"
         rows = (await bench.get("/api/probes")).json()
-        assert [(r["probe_id"], r["parallel"], r["done"], r["total"]) for r in rows] == [
-            (ids[0], True, 10, 10),
-            (ids[1], False, 10, 10),
+        assert [(r["probe_id"], r["behind"], r["done"], r["total"]) for r in rows] == [
+            (ids[0], "best-of-n", 10, 10),
+            (ids[1], "", 10, 10),
         ]
         assert {(r["repeats"], r["max_tokens"], r["created_by"], r["left_s"]) for r in rows} == {
             (2, 900, "local", None)

@@ -59,7 +59,7 @@ def test_a_probe_from_the_form_to_its_verdict_and_gone_again(open_tab: Any, benc
 
     # Positive control, stopped in the middle.
     page.click("[data-id=probe-new] > summary")
-    page.check("[name=probe-parallel][value=yes]")
+    page.check("[name=probe-behind][value=best-of-n]")
     page.fill("[data-id=probe-repeats]", "20")
     page.click("[data-id=probe-go]")
     page.wait_for_selector(".probe-card h2 >> text=best-of-N behind it")
@@ -109,7 +109,7 @@ def points(width: Callable[[int], int], count: int = 36) -> list[Point]:
 def kept(folder: Path, probe_id: str, measured: list[Point], end: dict[str, Any] | None, **asked: Any) -> None:
     """A probe as an earlier server has left it; without `end` that server was killed."""
     about = {
-        "model": "pocket", "parallel": False, "repeats": 3, "max_tokens": 3500, "total": 36, "created_at": "2026-11-20T12:00:00Z",
+        "model": "pocket", "behind": "", "repeats": 3, "max_tokens": 3500, "total": 36, "created_at": "2026-11-20T12:00:00Z",
         "created_by": "local", **asked,
     }  # fmt: skip
     rows: list[dict[str, Any]] = [{"probe": about}, *({"point": asdict(p)} for p in measured)]
@@ -126,7 +126,7 @@ def test_earlier_probes_are_read_with_verdict_line_and_keys_and_hostile_names_ar
 ) -> None:
     folder = tmp_path / "data" / "probes"
     kept(folder, LINEAR, points(lambda i: 1), {"state": "done"})
-    kept(folder, PARALLEL, points(lambda i: 2 ** (i * 7 % 5)), {"state": "done"}, parallel=True)
+    kept(folder, PARALLEL, points(lambda i: 2 ** (i * 7 % 5)), {"state": "done"}, behind="best-of-n")
     kept(folder, FAILED, points(lambda i: 1, 1), {"state": "failed", "error": f"No {HOSTILE}"}, model=HOSTILE)
     kept(folder, CUT, points(lambda i: 1, 9), None)
     errors: list[str] = []

@@ -14,6 +14,7 @@ import pytest
 
 from core import probe
 from core.engines.base import Chunk, EngineError, GenerateRequest
+from core.engines.local import LocalEngine
 from core.probe import Point, Reply, fit
 from tests.core.search.chance import Chance
 
@@ -163,6 +164,25 @@ def test_the_positive_control_charges_for_all_that_is_written_behind_the_answer(
     assert warm_up > 0
     widths = {q: {r.n for r in engine.requests if r.prompt == q} for q in QUESTIONS}
     assert all(len(w) == 1 for w in widths.values())
+
+
+def test_a_beam_search_behind_the_answer_is_a_positive_control_too() -> None:
+    questions = ["Reach 24 from 4, 7, 8 and 8.", "Reach 31 from 9, 11 and 12.", "Reach 20 from 4, 5 and 1."]
+    engine = LocalEngine()
+
+    async def all_of_it() -> list[Point]:
+        try:
+            ask = probe.in_parallel(engine, "beam", (1, 4), max_tokens=900)
+            return [point async for point in probe.measure(ask, questions, 1)]
+        finally:
+            await engine.close()
+
+    found = asyncio.run(all_of_it())
+    assert len(found) == 3
+    assert all(p.tokens > 40 for p in found)
+    probe.check_behind("beam", questions)
+    with pytest.raises(ValueError, match="exact rule of the numbers game"):
+        probe.check_behind("beam", ["Say yes."])
 
 
 def test_it_is_drawn() -> None:
