@@ -23,6 +23,7 @@ _FULL = {
     "earlier": "t.earlier",
     "response": "t.response",
     "answer": "t.answer",
+    "reference": "q.answer",
     "finish_reason": "t.finish_reason",
     "model": "t.model",
     "format": "t.format",
@@ -107,6 +108,7 @@ _HEADS = (
     + f"""
 select {", ".join(f"{sql} as {name}" for name, sql in _FULL.items() if sql)}, g.n_steps
 from assignment a join trace t using (trace_id) join segmentation g on g.segmentation_id = a.segmentation_id
+left join (select problem_id, any_value(answer) as answer from problem group by problem_id) q on q.problem_id = t.problem_id
 left join by_assignment b using (assignment_id) left join status using (assignment_id)
 left join spent using (assignment_id)
 left join settled v on v.segmentation_id = a.segmentation_id and v.target = 'trace'

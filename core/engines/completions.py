@@ -7,7 +7,7 @@ stream and no trace.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -48,8 +48,9 @@ class Completions:
         at = f"The server at {shown(self.base_url)}"
         try:
             return await self._sample(request, info)
-        except httpx.TimeoutException:
-            raise EngineDown(f"{at} stalled: nothing came for {TIMEOUT_S:g} s.") from None
+        except httpx.TimeoutException as error:
+            wait = error.request.extensions.get("timeout", {}).get("read") or TIMEOUT_S
+            raise EngineDown(f"{at} stalled: nothing came for {wait:g} s.") from None
         except httpx.HTTPError as error:
             raise EngineDown(f"{at} broke off: {error or type(error).__name__}") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -87,8 +88,13 @@ class Completions:
         }  # fmt: skip
         if sampling.seed is not None:
             body["seed"] = sampling.seed % 2**63
+        # A mark that is one token is left to the engine: a stop text is looked for outside of it, which has by then begun
+        # the next token, and has to be told to let go.
+        marks = {text: (await self._known(text, "text")) for text in request.stop}
+        single = [ids[0] for ids in marks.values() if len(ids) == 1]
         if request.stop:
-            body |= {"stop": list(request.stop), "include_stop_str_in_output": request.keep_stop}
+            texts = [text for text, ids in marks.items() if len(ids) != 1]
+            body |= {"stop": texts, "stop_token_ids": single, "include_stop_str_in_output": request.keep_stop}
         bounds = request.bounds
         if info.step_control and not await self._ends_before(request, written):
             body["vllm_xargs"] = {
@@ -97,7 +103,9 @@ class Completions:
         answer = await self._post("/completions", body)
         usage = answer["usage"]
         details = usage.get("prompt_tokens_details") or {}
-        samples = [await self._without_end(_sample(choice, request, insert), request) for choice in answer["choices"]]
+        samples = [
+            await self._without_end(_sample(choice, request, insert, single), request) for choice in answer["choices"]
+        ]
         if len(samples) == 1 and request.n > 1:
             samples += [replace(samples[0], tokens=0)] * (request.n - 1)  # written once, and charged once
         return Sampled(tuple(samples), usage["prompt_tokens"], details.get("cached_tokens") or 0)
@@ -180,15 +188,18 @@ class Completions:
             self._idle.append(client)
 
 
-def _sample(choice: dict[str, Any], request: SampleRequest, insert: tuple[int, ...]) -> Sample:
+def _sample(
+    choice: dict[str, Any], request: SampleRequest, insert: tuple[int, ...], marks: Sequence[int] = ()
+) -> Sample:
+    """marks: tokens that end a step."""
     ids = choice.get("token_ids")
     if ids is None:
         raise ValueError("it has no token ids; vLLM 0.32 or newer sends them")
-    # vLLM says the stop text that was met; None is the end of the answer, and of the tokens too: that the reason tells.
+    # vLLM says the stop text or token that was met; None is the end of the answer, and of the tokens too: that the reason tells.
     end: PieceEnd = "eos"
     if choice["finish_reason"] == "length":
         end = "length"
-    elif isinstance(choice.get("stop_reason"), str):
+    elif isinstance(choice.get("stop_reason"), str) or choice.get("stop_reason") in marks:
         end = "step"
     kept = ids[:-1] if end == "step" and not request.keep_stop else ids
     return Sample(request.insert + (choice["text"] or ""), (*insert, *kept), end, len(ids))

@@ -18,6 +18,8 @@ from core.engines.base import EngineDown, EngineError
 from core.turns import Message
 
 LOOK_S = 10.0
+# Text becomes tokens in the process that serves everybody: among a hundred requests on a busy machine that waits its turn.
+TOKENS_S = 300.0
 # `owned_by` in the list of models names the program on these servers.
 KINDS = {"vllm": "vllm", "llamacpp": "llama.cpp", "library": "ollama", "sglang": "sglang"}
 # A chat template is told from another by what it makes of this conversation.
@@ -118,7 +120,7 @@ class Server:
 
     async def text_of(self, ids: list[int]) -> str:
         """vLLM: token ids as text."""
-        answer = await self._json("POST", "/detokenize", {"model": self.model, "tokens": ids})
+        answer = await self._json("POST", "/detokenize", {"model": self.model, "tokens": ids}, TOKENS_S)
         return str(answer.get("prompt", ""))
 
     async def _look_at_vllm(self) -> ServerInfo:
@@ -147,15 +149,15 @@ class Server:
             return ""
 
     async def _tokens(self, body: dict[str, Any]) -> list[int]:
-        answer = await self._json("POST", "/tokenize", {"model": self.model, **body})
+        answer = await self._json("POST", "/tokenize", {"model": self.model, **body}, TOKENS_S)
         ids = answer.get("tokens")
         if not isinstance(ids, list):
             raise EngineError(f"The server at {shown(self.base_url)} did not turn the text into tokens: {answer}"[:500])
         return ids
 
-    async def _json(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    async def _json(self, method: str, path: str, body: Any = None, wait: float | None = None) -> dict[str, Any]:
         """The reply as an object, errors included; {} when it is none. Transport errors pass."""
-        async with self._client() as client:
+        async with self._client(wait) as client:
             answer = await client.request(method, root_of(self.base_url) + path, json=body)
         try:
             found = answer.json()
@@ -163,10 +165,10 @@ class Server:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def _client(self) -> Any:
+    def _client(self, wait: float | None = None) -> Any:
         import httpx
 
-        return httpx.AsyncClient(timeout=LOOK_S, headers=headers_for(self._api_key_env))
+        return httpx.AsyncClient(timeout=wait or LOOK_S, headers=headers_for(self._api_key_env))
 
 
 def _sha(text: Any) -> str:

@@ -65,7 +65,7 @@ class _Running:
         self.seconds_before = before.seconds
         self.started = time.monotonic()
         self.finished = self.failed = self.in_a_row = 0
-        self.error = ""
+        self.error = self.last_failure = ""
         self.written = 0.0
         self.ready: dict[tuple[str, str], tuple[Team, Marks]] = {}
 
@@ -158,6 +158,7 @@ class _Running:
         elif search.reason == "error":
             self.failed += 1
             self.in_a_row += 1
+            self.last_failure = failure
             if self.in_a_row >= MOST_FAILED or self.failed == len(self.todo):
                 self.error = failure
         self._say("running")
@@ -192,7 +193,10 @@ class _Running:
             left = elapsed / self.finished * missing
         error = self.error
         if state != "running" and not error and self.failed:
-            error = f"{self.failed} searches were broken off by the model or the scorer; going on tries them again."
+            error = (
+                f"{self.failed} searches were broken off by the model or the scorer (the last: {self.last_failure.rstrip('.')}); "
+                "going on tries them again."
+            )
         status = Status(
             state,
             self.known + self.finished,

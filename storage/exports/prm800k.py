@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 READ = (
-    "trace_id", "answer", "model", "rater_id", "assignment_id", "segmentation_id", "step_end", "rating", "unsure",
+    "trace_id", "answer", "reference", "model", "rater_id", "assignment_id", "segmentation_id", "step_end", "rating", "unsure",
     "first_error", "parent", "better", "verdict", "note", "spent_ms", "gold", "split", "submitted_at",
 )  # fmt: skip
 
@@ -104,6 +104,7 @@ def _batch(
     question = struct("question", {
         "problem": texts["prompt"].take(pa.array(at)), "pre_generated_steps": chosen(texts["step_text"], at, orders),
         "pre_generated_answer": [row["answer"] for row in found],
+        "ground_truth_answer": [row.get("reference") for row in found],  # snapshots of before November 2026 have none
     })  # fmt: skip
     label = struct("label", {
         "steps": _steps(columns.field("label").type.field("steps").type, texts, at, found, orders, whole),

@@ -13,6 +13,7 @@ from core.trace import Earlier
 from core.turns import Turns
 from storage.errors import ExportError
 from storage.exports import FORMATS, export, plan, preflight
+from storage.references import set_references
 from storage.snapshots import Snapshot, freeze, load_snapshot
 from storage.store import Store
 from tests.storage.helpers import HOSTILE, Rater, make_trace, rate
@@ -374,12 +375,14 @@ def test_a_prm800k_line_has_each_step_with_its_own_rating(store: Store, tmp_path
     ]
     for trace in traces:
         rate(store, trace, "ann", [1, -1, 0, None])
+    store.write(set_references, (traces[0].problem_id, "24")).result()
     export(_freeze(store, tmp_path), "prm800k", tmp_path / "out", {"steps": steps})
     lines = [json.loads(line) for line in (tmp_path / "out" / "data.jsonl").read_text("utf-8").splitlines()]
     by_id = {line["worldline"]["trace_id"]: line for line in lines}
     order = [[0], [1], [2]] if steps == "walk" else [[0], [1, 2]]
     for trace in traces:
         line = by_id[trace.trace_id]
+        assert line["question"]["ground_truth_answer"] == ("24" if trace is traces[0] else None)
         said = [[(c["text"], c["rating"]) for c in s["completions"]] for s in line["label"]["steps"]]
         assert said == [[(trace.step_text(i), [1, -1, 0][i]) for i in offered] for offered in order]
         assert [s["chosen_completion"] for s in line["label"]["steps"]] == [len(offered) - 1 for offered in order]

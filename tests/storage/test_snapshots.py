@@ -21,7 +21,7 @@ from tests.storage.helpers import HOSTILE, Rater, make_trace, rate
 
 COLUMNS = {
     "trace_id": "string", "problem_id": "string", "prompt": "string", "earlier": "string", "response": "string",
-    "answer": "string", "finish_reason": "string", "model": "string", "format": "string", "solved": "bool", "search": "string", "ledger": "string", "rater_id": "string",
+    "answer": "string", "reference": "string", "finish_reason": "string", "model": "string", "format": "string", "solved": "bool", "search": "string", "ledger": "string", "rater_id": "string",
     "assignment_id": "string", "segmentation_id": "string", "step_text": "list<element: string>",
     "step_start": "list<element: int32>", "step_end": "list<element: int32>", "rating": "list<element: int8>",
     "unsure": "list<element: bool>", "first_error": "int32", "decision": "list<element: string>",

@@ -113,8 +113,10 @@ def test_what_a_model_breaks_off_is_left_out_said_and_tried_again(tmp_path: Path
     made = evaluation(tmp_path / "e", strategies=["linear", "best-of-n n=3"])
     status = ran(made, Adder(broken=("1 + 4",)))
     assert (status.state, status.failed, status.done) == ("failed", 2, 10)
-    assert "2 searches were broken off" in status.error and made.status() == replace(
-        status, updated_at=made.status().updated_at
+    assert (
+        "2 searches were broken off" in status.error
+        and "(the last: " in status.error
+        and made.status() == replace(status, updated_at=made.status().updated_at)
     )
     assert {r.problem for r in made.results()} == {p.key for p in made.problems} - {made.problems[1].key}
     assert ran(made, Adder()).state == "done"

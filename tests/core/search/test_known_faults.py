@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from core.engines import server_info
 from core.engines.base import Bounds, Sampling
 from core.engines.local import LocalEngine
 from core.engines.openai_api import OpenAIEngine
@@ -362,6 +364,37 @@ def test_a_server_renders_the_question_and_what_it_rendered_is_gone_on_from() ->
     assert rendered[-1]["messages"] == [{"role": "user", "content": "How much?"}]
     assert rendered[-1]["add_generation_prompt"] is True
     assert script.others[-1][1]["prompt"] == [41, 42, 43, 9, 8]
+
+
+def test_a_server_that_is_slow_to_make_tokens_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search begins with hundreds of requests at once, and the question's tokens wait in the same queue."""
+    monkeypatch.setattr(server_info, "LOOK_S", 0.3)
+    completion = {
+        "choices": [{"text": "a", "token_ids": [5], "finish_reason": "stop", "stop_reason": None}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+    }
+    waits = [0.0]
+
+    def late(_: dict[str, Any]) -> dict[str, Any]:
+        time.sleep(waits[0])
+        return {"tokens": [41, 42, 43]}
+
+    script = Script(
+        owned_by="vllm",
+        replies={"/version": {"version": "0.32.0"}, "/tokenize": late, "/v1/completions": completion},
+    )
+
+    async def work(url: str) -> Sampled:
+        engine = OpenAIEngine(url, "served")
+        try:
+            await engine.marks()
+            waits[0] = 1.0  # it is there, and busy
+            return await engine.sample(SampleRequest("How much?", (9, 8), sampling=Sampling(seed=1)))
+        finally:
+            await engine.close()
+
+    with serving(script) as url:
+        assert asyncio.run(work(url)).samples[0].ids == (5,)
 
 
 # ---- 9. search-and-learn: always aggregates "last"; results are grouped by the text of the question
