@@ -156,12 +156,17 @@ class Completions:
             return None
 
     async def _post(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
+        import httpx
         import orjson
 
-        async with self._connection() as client:
-            answer = await client.post(
-                self.base_url + route, content=orjson.dumps(body), headers={"content-type": "application/json"}
-            )
+        sent = {"content": orjson.dumps(body), "headers": {"content-type": "application/json"}}
+        try:
+            async with self._connection() as client:
+                answer = await client.post(self.base_url + route, **sent)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            # The server let go of a silent connection in the moment it was used again. If it is gone, the second try says so.
+            async with self._connection(fresh=True) as client:
+                answer = await client.post(self.base_url + route, **sent)
         if answer.status_code >= 400:
             kind = EngineDown if answer.status_code >= 500 else EngineError
             raise kind(
@@ -174,11 +179,11 @@ class Completions:
         return found
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
+    async def _connection(self, fresh: bool = False) -> AsyncIterator[Any]:
         import httpx
 
         self._ssl = self._ssl or httpx.create_ssl_context()  # reading the certificates anew for each would take longest
-        client = self._idle.pop() if self._idle else httpx.AsyncClient(
+        client = self._idle.pop() if self._idle and not fresh else httpx.AsyncClient(
             timeout=TIMEOUT_S, limits=httpx.Limits(max_connections=1, keepalive_expiry=KEPT_S), verify=self._ssl,
             headers=headers_for(self._key_env),
         )  # fmt: skip
