@@ -212,15 +212,31 @@ def _claims(found: dict[str, tuple[Evaluation, Figures]]) -> Iterator[str]:
         f"* one answer {one.value:.0%}; of {last['best'].k}: majority {last['majority'].value:.0%}, weighted {last['weighted'].value:.0%}, "
         f"best score {last['best'].value:.0%}, any right {last['pass'].value:.0%}"
     )
+    claimed = [d for r in found["pool"][0].results() for d in r.pool if d.answer]
+    yield f"* of {len(claimed)} answers in the pool that name a solution, {sum(not d.right for d in claimed)} are wrong"
     (optimal,) = found["optimal"][1].cells
-    equal = next((p for p in curves.methods["best"] if p.value >= (optimal.accuracy or 0.0)), None)
-    if equal is None:
-        yield f"* compute-optimal {optimal.accuracy:.0%} at {optimal.tokens:,.0f} tokens: more than best-of-{last['best'].k} reaches"
+    wanted = optimal.accuracy or 0.0
+    n = equal_n(found["pool"][0], wanted)
+    if n is None:
+        yield f"* compute-optimal {wanted:.0%} at {optimal.tokens:,.0f} tokens: more than best-of-{POOL} reaches"
     else:
+        tokens = n * last["best"].tokens / POOL
         yield (
-            f"* compute-optimal {optimal.accuracy:.0%} at {optimal.tokens:,.0f} tokens; best-of-N is as good with N = {equal.k}, "
-            f"{equal.tokens:,.0f} tokens: {optimal.tokens / equal.tokens:.2f} of them"
+            f"* compute-optimal {wanted:.1%} at {optimal.tokens:,.0f} tokens; best-of-N is as good at N = {n:.1f}, {tokens:,.0f} tokens: "
+            f"{optimal.tokens / tokens:.2f} of them"
         )
+
+
+def equal_n(pool: Evaluation, accuracy: float) -> float | None:
+    """The N at which best-of-N is as good, between whole numbers by a straight line; None: at none of the pool's."""
+    from core.evaluation.estimate import best_at_k
+
+    answers = [r.pool for r in pool.results() if r.right is not None and r.pool]
+    at = [sum(best_at_k(each, k) or 0.0 for each in answers) / len(answers) for k in range(1, POOL + 1)]
+    above = next((i for i, value in enumerate(at) if value >= accuracy), None)
+    if above is None or above == 0:
+        return None if above is None else 1.0
+    return above + (accuracy - at[above - 1]) / (at[above] - at[above - 1])
 
 
 def _rises(values: Sequence[float]) -> str:
