@@ -23,33 +23,16 @@ class Worldline:
         return await self._all(task, "best-of-n", n=task.budget, vote="best", early_stop=self.early_stop, wave=2)
 
     async def beam(self, task: Task) -> Outcome:
-        branch = task.budget // task.width
-        return await self._all(
-            task,
-            "beam",
-            width=task.width,
-            branch=branch,
-            max_depth=task.max_steps,
-            vote="best",
-            early_stop=self.early_stop,
-        )
+        return await self._stepwise(task, "beam", width=task.width, branch=task.budget // task.width)
 
     async def dvts(self, task: Task) -> Outcome:
-        branch = task.budget // task.width
-        return await self._all(
-            task,
-            "dvts",
-            subtrees=task.width,
-            branch=branch,
-            max_depth=task.max_steps,
-            vote="best",
-            early_stop=self.early_stop,
-        )
+        return await self._stepwise(task, "dvts", subtrees=task.width, branch=task.budget // task.width)
 
     async def particles(self, task: Task) -> Outcome:
-        return await self._all(
-            task, "particles", n=task.budget, max_depth=task.max_steps, vote="best", early_stop=self.early_stop
-        )
+        return await self._stepwise(task, "particles", n=task.budget)
+
+    async def _stepwise(self, task: Task, name: str, **params: Any) -> Outcome:
+        return await self._all(task, name, max_depth=task.max_steps, vote="best", early_stop=self.early_stop, **params)
 
     async def _all(self, task: Task, name: str, **params: Any) -> Outcome:
         from core.search.scheduler import Limits, Scheduler, Team

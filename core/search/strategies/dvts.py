@@ -39,7 +39,8 @@ class Dvts:
         if not memo:
             memo.update(at=[ROOT] * self.subtrees, depth=[0] * self.subtrees, do=["step"] * self.subtrees)
         if self.early_stop and any(worth(n) >= 1 for n in state.tree.leaves()):
-            drop(state.tree, memo["at"], [])
+            if not state.waiting:  # what is under way is still told, and may move a subtree
+                drop(state.tree, memo["at"], [ROOT])
             return []
         out = []
         for i, unit in enumerate(memo["do"]):

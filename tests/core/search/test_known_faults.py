@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,8 +19,7 @@ from typing import Any
 
 import pytest
 
-from core.engines import server_info
-from core.engines.base import Bounds, EngineDown, Sampling
+from core.engines.base import Bounds, Sampling
 from core.engines.local import LocalEngine
 from core.engines.openai_api import OpenAIEngine
 from core.engines.sampling import PieceEnd, Sample, Sampled, SampleRequest
@@ -201,6 +199,22 @@ def test_best_of_n_stops_early_only_where_nothing_can_be_better(score: float, as
 
 
 @pytest.mark.parametrize("score", [1.0, 0.9])
+def test_subtrees_stop_early_only_where_nothing_can_be_better(score: float) -> None:
+    def piece(request: SampleRequest, i: int) -> tuple[str, PieceEnd]:
+        if not request.written and i == 0:
+            return "Answer: b", "eos"
+        return f"{len(request.written)} go{STEP}", "step"
+
+    engine = Writes(piece)
+    params = {"subtrees": 3, "branch": 2, "max_depth": 4, "vote": "best", "early_stop": True}
+    one = drive(engine, search("dvts", **params), Says(b=(score,), go=(0.95,)))
+    assert any(r.written for r in engine.requests) == (score < 1)
+    assert one.choice is not None
+    chosen = one.state.tree[one.choice.node]
+    assert (chosen.pruned, one.state.tree[0].pruned) == (False, False)
+
+
+@pytest.mark.parametrize("score", [1.0, 0.9])
 def test_particles_stop_early_only_where_nothing_can_be_better(score: float) -> None:
     def piece(request: SampleRequest, i: int) -> tuple[str, PieceEnd]:
         if i:
@@ -364,74 +378,6 @@ def test_a_server_renders_the_question_and_what_it_rendered_is_gone_on_from() ->
     assert rendered[-1]["messages"] == [{"role": "user", "content": "How much?"}]
     assert rendered[-1]["add_generation_prompt"] is True
     assert script.others[-1][1]["prompt"] == [41, 42, 43, 9, 8]
-
-
-def test_a_server_that_is_slow_to_make_tokens_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search begins with hundreds of requests at once, and the question's tokens wait in the same queue."""
-    monkeypatch.setattr(server_info, "LOOK_S", 0.3)
-    completion = {
-        "choices": [{"text": "a", "token_ids": [5], "finish_reason": "stop", "stop_reason": None}],
-        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
-    }
-    waits = [0.0]
-
-    def late(_: dict[str, Any]) -> dict[str, Any]:
-        time.sleep(waits[0])
-        return {"tokens": [41, 42, 43]}
-
-    script = Script(
-        owned_by="vllm",
-        replies={"/version": {"version": "0.32.0"}, "/tokenize": late, "/v1/completions": completion},
-    )
-
-    async def work(url: str) -> Sampled:
-        engine = OpenAIEngine(url, "served")
-        try:
-            await engine.marks()
-            waits[0] = 1.0  # it is there, and busy
-            return await engine.sample(SampleRequest("How much?", (9, 8), sampling=Sampling(seed=1)))
-        finally:
-            await engine.close()
-
-    with serving(script) as url:
-        assert asyncio.run(work(url)).samples[0].ids == (5,)
-
-
-@pytest.mark.parametrize("drops", [1, 2])
-def test_a_connection_that_the_server_let_go_of_is_tried_once_more(drops: int) -> None:
-    completion = {
-        "choices": [{"text": "a", "token_ids": [5], "finish_reason": "stop", "stop_reason": None}],
-        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
-    }
-    asked: list[int] = []
-
-    def once(body: dict[str, Any]) -> dict[str, Any]:
-        if "vllm_xargs" not in body or "n" in body:  # not the question what the server can do
-            asked.append(1)
-            if len(asked) <= drops:
-                raise ConnectionAbortedError("the handler ends without a word")
-        return completion
-
-    script = Script(
-        owned_by="vllm",
-        replies={"/version": {"version": "0.32.0"}, "/tokenize": {"tokens": [41, 42, 43]}, "/v1/completions": once},
-    )
-
-    async def work(url: str) -> Sampled:
-        engine = OpenAIEngine(url, "served")
-        try:
-            await engine.marks()
-            return await engine.sample(SampleRequest("How much?", (9, 8), sampling=Sampling(seed=1)))
-        finally:
-            await engine.close()
-
-    with serving(script) as url:
-        if drops == 1:
-            assert asyncio.run(work(url)).samples[0].ids == (5,)
-        else:
-            with pytest.raises(EngineDown, match="broke off"):
-                asyncio.run(work(url))
-    assert len(asked) == 2
 
 
 # ---- 9. search-and-learn: always aggregates "last"; results are grouped by the text of the question

@@ -1,0 +1,83 @@
+"""Asking a vLLM server for continuations: what a busy server makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from core.engines import server_info
+from core.engines.base import EngineDown, Sampling
+from core.engines.openai_api import OpenAIEngine
+from core.engines.sampling import Sampled, SampleRequest
+from tests.core.served import Script, serving
+
+
+def test_a_server_that_is_slow_to_make_tokens_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search begins with hundreds of requests at once, and the question's tokens wait in the same queue."""
+    monkeypatch.setattr(server_info, "LOOK_S", 0.3)
+    completion = {
+        "choices": [{"text": "a", "token_ids": [5], "finish_reason": "stop", "stop_reason": None}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+    }
+    waits = [0.0]
+
+    def late(_: dict[str, Any]) -> dict[str, Any]:
+        time.sleep(waits[0])
+        return {"tokens": [41, 42, 43]}
+
+    script = Script(
+        owned_by="vllm",
+        replies={"/version": {"version": "0.32.0"}, "/tokenize": late, "/v1/completions": completion},
+    )
+
+    async def work(url: str) -> Sampled:
+        engine = OpenAIEngine(url, "served")
+        try:
+            await engine.marks()
+            waits[0] = 1.0  # it is there, and busy
+            return await engine.sample(SampleRequest("How much?", (9, 8), sampling=Sampling(seed=1)))
+        finally:
+            await engine.close()
+
+    with serving(script) as url:
+        assert asyncio.run(work(url)).samples[0].ids == (5,)
+
+
+@pytest.mark.parametrize("drops", [1, 2])
+def test_a_connection_that_the_server_let_go_of_is_tried_once_more(drops: int) -> None:
+    completion = {
+        "choices": [{"text": "a", "token_ids": [5], "finish_reason": "stop", "stop_reason": None}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+    }
+    asked: list[int] = []
+
+    def once(body: dict[str, Any]) -> dict[str, Any]:
+        if "vllm_xargs" not in body or "n" in body:  # not the question what the server can do
+            asked.append(1)
+            if len(asked) <= drops:
+                raise ConnectionAbortedError("the handler ends without a word")
+        return completion
+
+    script = Script(
+        owned_by="vllm",
+        replies={"/version": {"version": "0.32.0"}, "/tokenize": {"tokens": [41, 42, 43]}, "/v1/completions": once},
+    )
+
+    async def work(url: str) -> Sampled:
+        engine = OpenAIEngine(url, "served")
+        try:
+            await engine.marks()
+            return await engine.sample(SampleRequest("How much?", (9, 8), sampling=Sampling(seed=1)))
+        finally:
+            await engine.close()
+
+    with serving(script) as url:
+        if drops == 1:
+            assert asyncio.run(work(url)).samples[0].ids == (5,)
+        else:
+            with pytest.raises(EngineDown, match="broke off"):
+                asyncio.run(work(url))
+    assert len(asked) == 2
