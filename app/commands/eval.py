@@ -321,11 +321,13 @@ def _print(made: Evaluation, found: Figures) -> None:
         shown = {m: points for m, points in curves.methods.items() if points}
         if not shown:
             continue
-        ks = Table("k", "tokens", *(METHOD_WORDS[m] for m in shown), box=None, pad_edge=False)
+        costs = curves.costs()
+        ks = Table("k", *costs, *(METHOD_WORDS[m] for m in shown), box=None, pad_edge=False)
         for column in ks.columns:
             column.justify = "right"
         for i, point in enumerate(next(iter(shown.values()))):
-            ks.add_row(str(point.k), f"{point.tokens:,.0f}", *(percent(p[i].value) for p in shown.values()))
+            values = [percent(p[i].value) for p in shown.values()]
+            ks.add_row(str(point.k), *(f"{c[i]:,.0f}" for c in costs.values()), *values)
         console.print(f"\nfrom one pool of {curves.n} answers: {curves.label}")
         console.print(ks)
     for note in found.notes:

@@ -18,6 +18,7 @@ from core.search.ledger import Spent
 KS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 BINS = 5  # quintiles, as in Snell et al. 2024, section 3.2
 METHODS = ("pass", "majority", "weighted", "best")
+UNSCORED = frozenset({"pass", "majority"})  # of METHODS: what they cost is the solver's alone
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class CellFigures:
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a curve over k. tokens, flops: what k answers cost, their scores included. exact: counted, not drawn."""
+    """A point of a curve over k. tokens, flops: what k answers cost, and their scores where the method looks at them. exact: counted,
+    not drawn."""
 
     k: int
     value: float
@@ -71,6 +73,12 @@ class Curves:
     label: str
     n: int
     methods: Mapping[str, list[Point]]
+
+    def costs(self) -> dict[str, list[float]]:
+        """Columns of tokens by k, by their words: one, and a second where some methods pay for scores and others do not."""
+        columns = {"tokens": self.methods.get("pass", []), "with scores": self.methods.get("weighted", [])}
+        found = {words: [p.tokens for p in points] for words, points in columns.items() if points}
+        return {"tokens": found["tokens"]} if len(set(map(tuple, found.values()))) == 1 else found
 
 
 @dataclass(frozen=True)
@@ -192,8 +200,10 @@ def _curves(cell: Cell, results: Sequence[Result]) -> Curves:
             values = [e[0] for e in each if e is not None]
             # An answer of the pool costs what the pool cost, divided by its answers: reading the question once for all is in it.
             share = [k / len(r.pool) for r in known]
-            tokens = sum(r.spent.tokens * s for r, s in zip(known, share, strict=True)) / len(known)
-            flops = [None if r.spent.flops is None else r.spent.flops * s for r, s in zip(known, share, strict=True)]
+            scored = method not in UNSCORED
+            cost = [(r.spent.tokens, r.spent.flops) if scored else (r.spent.generated, r.spent.solver_flops) for r in known]
+            tokens = sum(t * s for (t, _), s in zip(cost, share, strict=True)) / len(known)
+            flops = [None if f is None else f * s for (_, f), s in zip(cost, share, strict=True)]
             methods.setdefault(method, []).append(
                 Point(
                     k, sum(values) / len(values), interval(values), len(values), all(e[1] for e in each if e is not None), tokens,

@@ -79,7 +79,17 @@ def test_curves_and_bins_are_of_the_pool_and_the_easiest_problems_come_first(tmp
     assert [p.value for p in curves.methods["pass"]][::2] == pytest.approx([10 / 24, 4 / 6])
     assert curves.methods["majority"][-1].value == pytest.approx((1 + 1 + 0.5) / 6)
     assert curves.methods["best"][-1].value == pytest.approx(4 / 6)
-    assert curves.methods["pass"][1].tokens == pytest.approx(sum(100 * (i + 1) + 10 for i in range(6)) / 6 / 2)
+    written = [sum(100 * (i + 1) for i in range(6)) / 6 * k / 4 for k in (1, 2, 4)]
+    read = [k * 10 / 4 for k in (1, 2, 4)]
+    for method, scored in {"pass": 0, "majority": 0, "weighted": 1, "best": 1}.items():
+        expected = [w + scored * r for w, r in zip(written, read, strict=True)]
+        assert [p.tokens for p in curves.methods[method]] == pytest.approx(expected)
+        assert curves.methods[method][-1].flops == pytest.approx(1e6 + scored * 2e5)
+    assert curves.costs() == {
+        "tokens": pytest.approx(written),
+        "with scores": pytest.approx([w + r for w, r in zip(written, read, strict=True)]),
+    }
+    assert "| k | tokens | with scores | pass@k |" in report.markdown(e, found)
     oracle, predicted = found.difficulty
     assert (oracle.by, predicted.by) == ("oracle", "predicted")
     assert [b.problems for b in oracle.bins] == [1, 1, 1, 1, 2]
