@@ -1,9 +1,10 @@
 // The Data page: counts, import, freeze, export. Everything it shows comes from /api and is asked for again when it may have
 // changed.
 
-import { ApiError, get, poll, post } from "./api.js";
+import { get, poll, post } from "./api.js";
 import { counter, histogram, table, warnings } from "./data-parts.js";
 import { openExport } from "./export-card.js";
+import { failures } from "./failures.js";
 import { mountImport } from "./import-card.js";
 import { mountLineage } from "./lineage-card.js";
 import { mountSql } from "./sql-card.js";
@@ -14,10 +15,7 @@ const REFRESH_MS = 5000;
 export async function mount(root) {
   const at = (id) => $(`[data-id="${id}"]`, root);
   const notices = at("notices");
-  const failed = (key, error) => {
-    if (!(error instanceof ApiError)) console.error(error);
-    notice(notices, key, "error", error.message);
-  };
+  const failed = failures(notices);
 
   // ---------------------------------------------------------------- counts
 

@@ -2,47 +2,35 @@
 // server. Below is the linear probe (probes.js).
 
 import { me } from "./account.js";
-import { ApiError, get, poll, post, remove } from "./api.js";
-import { confirmed } from "./confirm.js";
+import { get, poll, post } from "./api.js";
 import { $, duration, h, notice, number, param, plural, say, setParams, when } from "./dom.js";
 import { evaluationForm } from "./evaluate-form.js";
 import { Results } from "./evaluate-results.js";
+import { failures } from "./failures.js";
 import { mountProbes } from "./probes.js";
+import { drawRuns, dropRun, newest, once, stateChip } from "./runs.js";
 
 const EVERY_MS = 2000;
 const FIGURES_EVERY_MS = 4000; // figures of large pools take a second to make
-const STATES = { running: ["▶", "running"], stopped: ["■", "stopped"], failed: ["✗", "failed"], done: ["✓", "done"] };
 
 export async function mount(root) {
   const at = (id) => $(`[data-id="${id}"]`, root);
   const notices = at("notices");
   let evals = [];
-  let turn = 0;
   let current = null; // {id, key, results, shownAt, shownDone}
-  const failed = (key, error) => {
-    if (!(error instanceof ApiError)) console.error(error);
-    notice(notices, key, "error", error.message);
-  };
+  const failed = failures(notices);
+  const asked = newest(() => get("/api/evals"));
 
   async function load() {
-    const mine = ++turn;
-    const found = await get("/api/evals");
-    if (mine !== turn) return; // a newer list is on its way: this one may lack what was just started
+    const found = await asked();
+    if (!found) return;
     evals = found;
     notice(notices, "list", "error", null);
     if (current && !evals.some((e) => e.eval_id === current.id)) {
       notice(notices, "gone", "warn", "The evaluation that was shown has been deleted.");
       forget();
     }
-    // Made anew only when something changed, or a press would be lost and the focus with it.
-    const key = JSON.stringify([current?.id, evals.map((e) => [e.eval_id, e.state, e.done])]);
-    const list = at("list");
-    if (list.dataset.key !== key) {
-      const focus = list.contains(document.activeElement) ? document.activeElement.dataset.key : null;
-      list.dataset.key = key;
-      list.replaceChildren(evals.length ? h("ul", { class: "joblist" }, evals.map(row)) : h("p", { class: "muted" }, "Nothing has been evaluated yet."));
-      if (focus) list.querySelector(`[data-key="${focus}"]`)?.focus();
-    }
+    drawRuns(at("list"), JSON.stringify([current?.id, evals.map((e) => [e.eval_id, e.state, e.done])]), evals.map(row), "Nothing has been evaluated yet.");
     if (!current) {
       const wanted = evals.find((e) => e.eval_id === param("eval")) ?? evals[0];
       if (param("eval") && !evals.some((e) => e.eval_id === param("eval"))) notice(notices, "gone", "warn", `There is no evaluation ${param("eval").slice(0, 40)} here.`);
@@ -60,12 +48,7 @@ export async function mount(root) {
   function row(e) {
     const where = e.state === "running" ? `${number(e.done)} of ${number(e.total)}` : plural(e.problems, "problem");
     return h("li", {}, h("button", { type: "button", dataset: { key: e.eval_id }, "aria-current": current?.id === e.eval_id ? "true" : null, onclick: () => show(e.eval_id) },
-      chip(e.state), h("span", { class: "grow" }, e.name, h("small", {}, `${when(e.created_at)} · ${where} · ${plural(e.cells.length, "cell")}`))));
-  }
-
-  function chip(state) {
-    const [glyph, word] = STATES[state] ?? ["?", state];
-    return h("span", { class: `state-chip ${state}` }, h("span", { "aria-hidden": "true" }, glyph), word);
+      stateChip(e.state), h("span", { class: "grow" }, e.name, h("small", {}, `${when(e.created_at)} · ${where} · ${plural(e.cells.length, "cell")}`))));
   }
 
   function nothing() {
@@ -95,7 +78,7 @@ export async function mount(root) {
       mine.key = key;
       const act = (path, words, kind) => h("button", { type: "button", class: kind, onclick: (event) => command(path, event.target) }, words);
       const file = (name, words) => h("a", { class: "button secondary", href: `/api/evals/${e.eval_id}/files/${name}`, download: "" }, words);
-      at("head").replaceChildren(h("h2", {}, e.name), chip(e.state), h("div", { class: "actions" },
+      at("head").replaceChildren(h("h2", {}, e.name), stateChip(e.state), h("div", { class: "actions" },
         e.state === "running" ? act("stop", "Stop", "danger") : null, e.resumable ? act("resume", "Go on", "primary") : null,
         e.state !== "running" && (me.role === "admin" || e.created_by === me.rater_id) ? h("button", { type: "button", class: "secondary", onclick: (event) => drop(e, event.target) }, "Delete") : null, file("results.parquet", "Parquet"), file("report.md", "Report")));
     }
@@ -115,32 +98,20 @@ export async function mount(root) {
     }
   }
 
-  async function command(path, button) {
-    button.disabled = true;
-    try {
-      await post(`/api/evals/${current.id}/${path}`);
-      say(path === "stop" ? "The evaluation was stopped" : "The evaluation goes on");
-      await load();
-    } catch (error) {
-      failed("command", error);
-      button.disabled = false;
-    }
-  }
+  const command = (path, button) => once(button, failed, async () => {
+    await post(`/api/evals/${current.id}/${path}`);
+    say(path === "stop" ? "The evaluation was stopped" : "The evaluation goes on");
+    await load();
+  });
 
-  async function drop(e, button) {
-    if (!(await confirmed("Delete this evaluation?", `${e.name}: its results and its ${plural(e.done, "search", "searches")} go, for good. Traces that were kept from it stay.`))) return;
-    button.disabled = true;
-    try {
-      await remove(`/api/evals/${e.eval_id}`);
-      say("The evaluation is deleted");
+  const drop = (e, button) => dropRun(button, failed, {
+    what: "evaluation", words: `${e.name}: its results and its ${plural(e.done, "search", "searches")} go, for good. Traces that were kept from it stay.`, path: `/api/evals/${e.eval_id}`,
+    gone: async () => {
       forget();
       await load();
       (at("list").querySelector("button") ?? $("summary", at("new"))).focus();
-    } catch (error) {
-      failed("command", error);
-      button.disabled = false;
-    }
-  }
+    },
+  });
 
   addEventListener("popstate", () => param("eval") && show(param("eval"), false));
   addEventListener("resize", () => current?.results.resize());

@@ -3,8 +3,8 @@
 import { duration, h, number, plural, when } from "./dom.js";
 import { table } from "./evaluate-parts.js";
 import { equation, probePlot } from "./probe-plot.js";
+import { stateChip } from "./runs.js";
 
-const STATES = { running: ["▶", "running"], stopped: ["■", "stopped"], failed: ["✗", "failed"], done: ["✓", "done"] };
 const VERDICTS = {
   linear: ["Linear", "one autoregressive stream"], "sub-linear": ["Sub-linear", "parallel search behind the scenes"],
   "super-linear": ["Super-linear", "each token takes longer the more there are"], "cannot tell": ["Cannot tell", "these answers do not say"],
@@ -19,11 +19,6 @@ export function shortWords({ state, fit, done, total }) {
   if (state === "running") return `${number(done)} of ${number(total)}`;
   if (!fit) return plural(done, "answer");
   return `${VERDICTS[fit.verdict][0].toLowerCase()}${fit.low === null ? "" : `, exponent ${number(fit.exponent, 2)}`}`;
-}
-
-export function chip(state) {
-  const [glyph, word] = STATES[state] ?? ["?", state];
-  return h("span", { class: `state-chip ${state}` }, h("span", { "aria-hidden": "true" }, glyph), word);
 }
 
 export class ProbeView {
@@ -48,7 +43,7 @@ export class ProbeView {
       this.state = probe.state;
       const downloads = probe.state === "running" ? [] : [h("a", { class: "button secondary", href: `/api/probes/${probe.probe_id}`, download: `probe-${probe.probe_id}.json` }, "JSON"),
         probe.svg ? h("a", { class: "button secondary", href: `data:image/svg+xml;charset=utf-8,${encodeURIComponent(probe.svg)}`, download: `probe-${probe.probe_id}.svg` }, "SVG") : null];
-      this.head.replaceChildren(h("h2", {}, titleOf(probe)), chip(probe.state), h("div", { class: "actions" }, [...this.actions(probe), ...downloads].filter(Boolean)));
+      this.head.replaceChildren(h("h2", {}, titleOf(probe)), stateChip(probe.state), h("div", { class: "actions" }, [...this.actions(probe), ...downloads].filter(Boolean)));
       this.error.replaceChildren(probe.error ? h("div", { class: `wl-notice ${probe.state === "failed" ? "error" : "warn"}`, role: probe.state === "failed" ? "alert" : null }, h("span", { class: "text" }, probe.error)) : "");
     }
     this.tick(probe);

@@ -1,11 +1,12 @@
 // The linear probe on the Evaluate page: start one, watch it, stop it, delete it, and what earlier ones found. Probes belong to the server.
 
 import { me } from "./account.js";
-import { ApiError, get, poll, post, remove } from "./api.js";
-import { confirmed } from "./confirm.js";
+import { get, poll, post } from "./api.js";
 import { $, h, notice, param, plural, say, setParams, when } from "./dom.js";
+import { failures } from "./failures.js";
 import { probeForm } from "./probe-form.js";
-import { chip, ProbeView, shortWords, titleOf } from "./probe-result.js";
+import { ProbeView, shortWords, titleOf } from "./probe-result.js";
+import { drawRuns, dropRun, newest, once, stateChip } from "./runs.js";
 
 const EVERY_MS = 1500;
 
@@ -15,18 +16,14 @@ export async function mountProbes(root, { evaluations }) {
   const notices = at("notices");
   const list = at("probe-list");
   let probes = [];
-  let turn = 0;
   let current = null; // {id, view, key}
   let wait = () => {};
-  const failed = (key, error) => {
-    if (!(error instanceof ApiError)) console.error(error);
-    notice(notices, `probe-${key}`, "error", error.message);
-  };
+  const failed = failures(notices, "probe-");
+  const asked = newest(() => get("/api/probes"));
 
   async function load() {
-    const mine = ++turn;
-    const found = await get("/api/probes");
-    if (mine !== turn) return; // a newer list is on its way: this one may lack what was just started
+    const found = await asked();
+    if (!found) return;
     probes = found;
     notice(notices, "probe-list", "error", null);
     if (current && !probes.some((p) => p.probe_id === current.id)) {
@@ -43,13 +40,9 @@ export async function mountProbes(root, { evaluations }) {
   }
 
   function drawList() {
-    const key = JSON.stringify([current?.id, probes.map((p) => [p.probe_id, p.state, p.done])]);
-    if (list.dataset.key === key) return;
-    const focus = list.contains(document.activeElement) ? document.activeElement.dataset.key : null;
-    list.dataset.key = key;
-    list.replaceChildren(probes.length ? h("ul", { class: "joblist" }, probes.map((p) => h("li", {}, h("button", { type: "button", dataset: { key: p.probe_id }, "aria-current": current?.id === p.probe_id ? "true" : null, onclick: () => choose(p.probe_id) },
-      chip(p.state), h("span", { class: "grow" }, titleOf(p), h("small", {}, `${when(p.created_at)} · ${shortWords(p)}`)))))) : h("p", { class: "muted" }, "Nothing has been probed yet."));
-    if (focus) list.querySelector(`[data-key="${focus}"]`)?.focus();
+    const row = (p) => h("li", {}, h("button", { type: "button", dataset: { key: p.probe_id }, "aria-current": current?.id === p.probe_id ? "true" : null, onclick: () => choose(p.probe_id) },
+      stateChip(p.state), h("span", { class: "grow" }, titleOf(p), h("small", {}, `${when(p.created_at)} · ${shortWords(p)}`))));
+    drawRuns(list, JSON.stringify([current?.id, probes.map((p) => [p.probe_id, p.state, p.done])]), probes.map(row), "Nothing has been probed yet.");
   }
 
   function nothing() {
@@ -103,31 +96,19 @@ export async function mountProbes(root, { evaluations }) {
     return [h("button", { type: "button", class: "secondary", onclick: (event) => drop(probe, event.target) }, "Delete")];
   }
 
-  async function stop(probe, button) {
-    button.disabled = true;
-    try {
-      await post(`/api/probes/${probe.probe_id}/stop`);
-      await load();
-    } catch (error) {
-      failed("command", error);
-      button.disabled = false;
-    }
-  }
+  const stop = (probe, button) => once(button, failed, async () => {
+    await post(`/api/probes/${probe.probe_id}/stop`);
+    await load();
+  });
 
-  async function drop(probe, button) {
-    if (!(await confirmed("Delete this probe?", `${titleOf(probe)}, ${when(probe.created_at)}: its ${plural(probe.done, "answer")} and its verdict go, for good.`))) return;
-    button.disabled = true;
-    try {
-      await remove(`/api/probes/${probe.probe_id}`);
-      say("The probe is deleted");
+  const drop = (probe, button) => dropRun(button, failed, {
+    what: "probe", words: `${titleOf(probe)}, ${when(probe.created_at)}: its ${plural(probe.done, "answer")} and its verdict go, for good.`, path: `/api/probes/${probe.probe_id}`,
+    gone: async () => {
       forget();
       await load();
       (list.querySelector("button") ?? $("summary", at("probe-new"))).focus();
-    } catch (error) {
-      failed("command", error);
-      button.disabled = false;
-    }
-  }
+    },
+  });
 
   /** A link into the page would be followed by the shell, which draws the page anew. */
   function come() {

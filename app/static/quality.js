@@ -2,9 +2,10 @@
 // Reports over a large queue are computed in the background: what is shown is dated, and asked for again until it is fresh.
 
 import { me } from "./account.js";
-import { ApiError, get, poll } from "./api.js";
+import { get, poll } from "./api.js";
 import { Disputes } from "./disputes.js";
 import { $, h, notice, param, setParams, when } from "./dom.js";
+import { failures } from "./failures.js";
 import { DIMENSIONS } from "./judged-values.js";
 import { Reports } from "./quality-reports.js";
 
@@ -13,10 +14,8 @@ const REFRESH_MS = 5000;
 export async function mount(root) {
   const at = (id) => $(`[data-id="${id}"]`, root);
   const notices = at("notices");
-  const failed = (error) => {
-    if (!(error instanceof ApiError)) console.error(error);
-    notice(notices, "quality", "error", error.message);
-  };
+  const tell = failures(notices);
+  const failed = (error) => tell("quality", error);
   const queues = await get("/api/queues");
   at("queue").replaceChildren(...queues.map((q) => h("option", { value: q.queue_id }, q.title || q.queue_id)));
   if (queues.some((q) => q.queue_id === param("queue"))) at("queue").value = param("queue");

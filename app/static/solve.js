@@ -1,9 +1,10 @@
 // The Solve page: ask, follow the run, read the tree. The run belongs to the server; this page only shows it, so that a
 // reload or a second browser shows the same.
 
-import { ApiError, get, poll, post } from "./api.js";
+import { get, poll, post } from "./api.js";
 import { AskForm } from "./ask-form.js";
 import { $, h, notice, param, plural, say, setParams } from "./dom.js";
+import { failures } from "./failures.js";
 import { GraphFrame } from "./graph-frame.js";
 import { highlight, unmark } from "./highlight.js";
 import { Keys, MOVES, READING } from "./keys.js";
@@ -32,6 +33,7 @@ const SCORE_TRIES_MS = [0, 1500, 4000, 10000];
 export async function mount(root) {
   const at = (id) => $(`[data-id="${id}"]`, root);
   const notices = at("notices");
+  const failed = failures(notices);
   let model = new TraceModel();
   let runId = null;
   let stopFollowing = null;
@@ -264,11 +266,6 @@ export async function mount(root) {
     } finally {
       at("stop").disabled = false;
     }
-  }
-
-  function failed(key, error) {
-    if (!(error instanceof ApiError)) console.error(error);
-    notice(notices, key, "error", error.message);
   }
 
   // ---------------------------------------------------------------- a run on screen

@@ -1,9 +1,11 @@
 // The Train page: start a job from a snapshot, watch its own metrics and log, stop, resume, put the result to use.
 
-import { ApiError, get, poll, post } from "./api.js";
+import { get, poll, post } from "./api.js";
 import { lineChart } from "./chart.js";
 import { checkpointTable } from "./checkpoints.js";
 import { $, duration, h, notice, number, param, say, setParams, when } from "./dom.js";
+import { failures } from "./failures.js";
+import { drawRuns, once, stateChip } from "./runs.js";
 import { comparison } from "./train-compare.js";
 import { startForm } from "./train-form.js";
 import { guardCharts } from "./train-guards.js";
@@ -11,7 +13,6 @@ import { guardCharts } from "./train-guards.js";
 const JOBS_EVERY_MS = 2500;
 const METRICS_EVERY_MS = 1000;
 const LOG_KEPT = 200_000; // characters
-const STATES = { queued: ["…", "waiting"], running: ["▶", "running"], stopping: ["…", "stopping"], stopped: ["■", "stopped"], failed: ["✗", "failed"], done: ["✓", "done"] };
 const FIGURES = {
   auc: "AUC on held-out steps", auc_95: "95 % interval of the AUC", base_rate: "share of good steps (base rate)", first_error_f1: "F1 of the first error",
   n_test_steps: "held-out steps", n_test_responses: "held-out responses", n_test_traces: "held-out traces", n_train_traces: "traces trained on", n_train_steps: "steps trained on", n_train_tokens: "tokens trained on",
@@ -26,10 +27,7 @@ export async function mount(root) {
   const notices = at("notices");
   let current = null; // {id, rows, log, next, status, last}
   let jobs = [];
-  const failed = (key, error) => {
-    if (!(error instanceof ApiError)) console.error(error);
-    notice(notices, key, "error", error.message);
-  };
+  const failed = failures(notices);
   let kinds = new Map();
   const title = (job) => kinds.get(job.kind)?.title ?? job.kind;
   const compared = new Set((param("compare") ?? "").split(",").filter(Boolean));
@@ -39,14 +37,7 @@ export async function mount(root) {
 
   async function loadJobs() {
     jobs = await get("/api/jobs");
-    // Rows are remade only when something changed, or a press would be lost and the focus with it.
-    const key = JSON.stringify([current?.id, [...compared], jobs.map((j) => [j.job_id, j.state, j.step, j.in_use])]);
-    if (at("jobs").dataset.key !== key) {
-      const focus = at("jobs").contains(document.activeElement) ? document.activeElement.dataset.key : null;
-      at("jobs").dataset.key = key;
-      at("jobs").replaceChildren(jobs.length ? h("ul", { class: "joblist" }, jobs.map(jobRow)) : h("p", { class: "muted" }, "No job has run yet."));
-      if (focus) at("jobs").querySelector(`[data-key="${focus}"]`)?.focus();
-    }
+    drawRuns(at("jobs"), JSON.stringify([current?.id, [...compared], jobs.map((j) => [j.job_id, j.state, j.step, j.in_use])]), jobs.map(jobRow), "No job has run yet.");
     const chosen = jobs.filter((j) => compared.has(j.job_id));
     at("compare").hidden = chosen.length < 2;
     if (chosen.length >= 2) await refreshComparison(chosen);
@@ -69,11 +60,6 @@ export async function mount(root) {
     else compared.delete(id);
     setParams({ compare: [...compared].join(",") || null });
     loadJobs().catch((e) => failed("jobs", e));
-  }
-
-  function stateChip(state) {
-    const [glyph, word] = STATES[state] ?? ["?", state];
-    return h("span", { class: `state-chip ${state}` }, h("span", { "aria-hidden": "true" }, glyph), word);
   }
 
   // ---------------------------------------------------------------- one job
@@ -141,23 +127,17 @@ export async function mount(root) {
     }
   }
 
-  async function command(path, button) {
-    button.disabled = true;
-    try {
-      const answer = await post(`/api/jobs/${encodeURIComponent(current.id)}/${path}`);
-      if (path === "use") {
-        notice(notices, "use", "good", answer.scorer ? "This reward model is in use now: its scores appear on traces on the Solve page, and on the Rate page after a trace is submitted." : "The fine-tuned model can be chosen on the Solve page now.",
-          h("a", { class: "button secondary", href: answer.model ? `/ui/?model=${encodeURIComponent(answer.model)}` : "/ui/" }, "Go to Solve"));
-      }
-      current.settled = false;
-      current.ended = false;
-      await follow();
-      await loadJobs();
-    } catch (error) {
-      failed("command", error);
-      button.disabled = false;
+  const command = (path, button) => once(button, failed, async () => {
+    const answer = await post(`/api/jobs/${encodeURIComponent(current.id)}/${path}`);
+    if (path === "use") {
+      notice(notices, "use", "good", answer.scorer ? "This reward model is in use now: its scores appear on traces on the Solve page, and on the Rate page after a trace is submitted." : "The fine-tuned model can be chosen on the Solve page now.",
+        h("a", { class: "button secondary", href: answer.model ? `/ui/?model=${encodeURIComponent(answer.model)}` : "/ui/" }, "Go to Solve"));
     }
-  }
+    current.settled = false;
+    current.ended = false;
+    await follow();
+    await loadJobs();
+  });
 
   addEventListener("popstate", () => param("job") && show(param("job"), false));
   addEventListener("resize", () => current?.rows.length && lineChart(at("chart"), current.rows, { total: current.status?.total_steps }));

@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from core.control import xargs
 from core.control.bounds import STEP_END
+from core.engines import vllm_rules
 from core.engines.base import EngineDown, EngineError
-from core.engines.sampling import STEP_TEXT, Marks, ModelSize, PieceEnd, Sample, Sampled, SampleRequest, size_of
+from core.engines.sampling import STEP_TEXT, Marks, ModelSize, Sample, Sampled, SampleRequest, size_of
 from core.engines.server_info import Server, ServerInfo, headers_for, shown
 
 KEPT_PROMPTS = 4096
@@ -95,11 +95,9 @@ class Completions:
         if request.stop:
             texts = [text for text, ids in marks.items() if len(ids) != 1]
             body |= {"stop": texts, "stop_token_ids": single, "include_stop_str_in_output": request.keep_stop}
-        bounds = request.bounds
-        if info.step_control and not await self._ends_before(request, written):
-            body["vllm_xargs"] = {
-                xargs.MIN: bounds.min_steps, xargs.MAX: bounds.max_steps, xargs.PREFIX: len(written),
-            }  # fmt: skip
+        if info.step_control:
+            told = vllm_rules.bounds(request, written, (await self._known(STEP_END, "text"))[0])
+            body |= {"vllm_xargs": told} if told else {}
         answer = await self._post("/completions", body)
         usage = answer["usage"]
         details = usage.get("prompt_tokens_details") or {}
@@ -110,16 +108,8 @@ class Completions:
             samples += [replace(samples[0], tokens=0)] * (request.n - 1)  # written once, and charged once
         return Sampled(tuple(samples), usage["prompt_tokens"], details.get("cached_tokens") or 0)
 
-    async def _ends_before(self, request: SampleRequest, written: list[int]) -> bool:
-        """A single step that comes before the last allowed one meets no bound: the server need not watch it."""
-        if request.bounds.min_steps or STEP_END not in request.stop:
-            return False
-        mark = await self._known(STEP_END, "text")
-        return written.count(mark[0]) < request.bounds.max_steps
-
     async def _without_end(self, sample: Sample, request: SampleRequest) -> Sample:
-        """A server that was asked to keep the mark of a step keeps the text of the end token too."""
-        if sample.end != "eos" or not request.stop or not request.keep_stop:
+        if not vllm_rules.keeps_end_text(request, sample):
             return sample
         last = sample.ids[-1]
         if last not in self._ends:
@@ -193,21 +183,13 @@ class Completions:
             self._idle.append(client)
 
 
-def _sample(
-    choice: dict[str, Any], request: SampleRequest, insert: tuple[int, ...], marks: Sequence[int] = ()
-) -> Sample:
-    """marks: tokens that end a step."""
+def _sample(choice: dict[str, Any], request: SampleRequest, insert: tuple[int, ...], marks: Sequence[int]) -> Sample:
     ids = choice.get("token_ids")
     if ids is None:
         raise ValueError("it has no token ids; vLLM 0.32 or newer sends them")
-    # vLLM says the stop text or token that was met; None is the end of the answer, and of the tokens too: that the reason tells.
-    end: PieceEnd = "eos"
-    if choice["finish_reason"] == "length":
-        end = "length"
-    elif isinstance(choice.get("stop_reason"), str) or choice.get("stop_reason") in marks:
-        end = "step"
-    kept = ids[:-1] if end == "step" and not request.keep_stop else ids
-    return Sample(request.insert + (choice["text"] or ""), (*insert, *kept), end, len(ids))
+    return vllm_rules.piece(
+        request, choice["text"] or "", ids, choice["finish_reason"], choice.get("stop_reason"), marks, insert
+    )
 
 
 def _reason(text: str) -> str:

@@ -22,12 +22,12 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from core.control.bounds import STEP_END, StepBounds, StepIds
-from core.control.thinking import FAMILIES, ThinkingControl, ThinkingIds
+from core.control.bounds import StepBounds, StepIds
+from core.control.thinking import ThinkingControl, ThinkingIds
 from core.engines.base import Chunk, EngineError, GenerateRequest
 from core.engines.drawing import draw
 from core.engines.rows import Group, Piece, Row, Stream
-from core.engines.sampling import STEP_TEXT, Marks, ModelSize, Sampled, SampleRequest, size_of
+from core.engines.sampling import Marks, ModelSize, Sampled, SampleRequest, size_of
 from core.engines.server_info import PROBE_MESSAGES, rendered_hash
 
 if TYPE_CHECKING:
@@ -119,12 +119,7 @@ class LocalEngine:
         try:
             config = AutoConfig.from_pretrained(self._folder())
             vocabulary = AutoTokenizer.from_pretrained(self._folder()).get_vocab()
-            family = next((f for f in FAMILIES if f.end in vocabulary), None)
-            marks = Marks(
-                STEP_END if STEP_END in vocabulary else STEP_TEXT,
-                family.end if family else "", family.wait if family else "",
-            )  # fmt: skip
-            return marks, size_of(config, self._folder())
+            return Marks.of(vocabulary), size_of(config, self._folder())
         except Exception as error:
             raise EngineError(f"The model {self.model} could not be read: {error}") from error
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from core.control.bounds import STEP_END
+from core.control.thinking import FAMILIES
 from core.engines.base import Bounds, Engine, EngineError, GenerateRequest, Sampling
 
 # A step ends in one of three ways that must never be taken for each other: at its delimiter, where the model ended its
@@ -70,6 +73,13 @@ class Marks:
     step_end: str = STEP_TEXT
     thinking_end: str = ""
     wait: str = ""
+
+    @classmethod
+    def of(cls, vocabulary: Container[str]) -> Marks:
+        """Those of them that are tokens of a model."""
+        family = next((f for f in FAMILIES if f.end in vocabulary), None)
+        step = STEP_END if STEP_END in vocabulary else STEP_TEXT
+        return cls(step, family.end if family else "", family.wait if family else "")
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,10 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.control import xargs
 from core.control.bounds import STEP_END
-from core.control.thinking import FAMILIES
+from core.engines import vllm_rules
 from core.engines.base import Chunk, EngineDown, EngineError, GenerateRequest
-from core.engines.sampling import STEP_TEXT, Marks, ModelSize, PieceEnd, Sample, Sampled, SampleRequest, size_of
+from core.engines.sampling import Marks, ModelSize, Sample, Sampled, SampleRequest, size_of
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -155,11 +154,7 @@ class _Loaded:
         self.llm, self._tokenizer = llm, tokenizer
         self.context = int(llm.model_config.max_model_len)
         vocabulary = tokenizer.get_vocab()
-        family = next((f for f in FAMILIES if f.end in vocabulary), None)
-        self._steps = STEP_END in vocabulary
-        self.marks = Marks(
-            STEP_END if self._steps else STEP_TEXT, family.end if family else "", family.wait if family else ""
-        )
+        self.marks = Marks.of(vocabulary)
         self._vocabulary: dict[str, int] = vocabulary
         try:
             self.size: ModelSize | None = size_of(config, folder)
@@ -180,35 +175,25 @@ class _Loaded:
         from vllm.sampling_params import RequestOutputKind
 
         sampling = request.sampling
-        tokens = [self._vocabulary[text] for text in request.stop if text in self._vocabulary]
         texts = [text for text in request.stop if text not in self._vocabulary]
-        extra = None
-        if self._steps and not self._ends_before(request, written):
-            bounds = request.bounds
-            extra = {xargs.MIN: bounds.min_steps, xargs.MAX: bounds.max_steps, xargs.PREFIX: len(written)}
+        step_end = self._vocabulary.get(STEP_END)
+        extra = None if step_end is None else vllm_rules.bounds(request, written, step_end)
         return SamplingParams(
             n=n, temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=most,
-            seed=None if sampling.seed is None else sampling.seed % 2**63, stop=texts or None, stop_token_ids=tokens or None,
+            seed=None if sampling.seed is None else sampling.seed % 2**63, stop=texts or None, stop_token_ids=self._single(request) or None,
             include_stop_str_in_output=bool(request.stop) and request.keep_stop, skip_special_tokens=False,
             spaces_between_special_tokens=False, output_kind=RequestOutputKind.FINAL_ONLY, extra_args=extra,
         )  # fmt: skip
 
-    def _ends_before(self, request: SampleRequest, written: list[int]) -> bool:
-        """A single step that comes before the last allowed one meets no bound: vLLM need not watch it."""
-        if request.bounds.min_steps or STEP_END not in request.stop:
-            return False
-        return written.count(self._vocabulary[STEP_END]) < request.bounds.max_steps
+    def _single(self, request: SampleRequest) -> list[int]:
+        """Its stops that are one token."""
+        return [self._vocabulary[text] for text in request.stop if text in self._vocabulary]
 
     def sample(self, made: Any, request: SampleRequest, insert: tuple[int, ...]) -> Sample:
-        ids, text = tuple(made.token_ids), made.text
-        stopped_at = (
-            made.stop_reason
-        )  # a stop text, the id of a stop token, or None: the end of the answer, or of the tokens
-        end: PieceEnd = "length" if made.finish_reason == "length" else "eos" if stopped_at is None else "step"
         if made.finish_reason not in ("length", "stop"):
             raise EngineDown(f"vLLM ended a request as {made.finish_reason!r}, without an answer")
-        if end == "eos" and request.stop and request.keep_stop:
-            # Asked to keep the mark of a step, it keeps the text of the end token too.
-            text = text.removesuffix(self._tokenizer.decode([ids[-1]]))
-        kept = ids[:-1] if end == "step" and not request.keep_stop else ids
-        return Sample(request.insert + text, (*insert, *kept), end, len(ids))
+        ids, marks = tuple(made.token_ids), self._single(request)
+        found = vllm_rules.piece(request, made.text, ids, made.finish_reason, made.stop_reason, marks, insert)
+        if vllm_rules.keeps_end_text(request, found):
+            found = replace(found, text=found.text.removesuffix(self._tokenizer.decode([ids[-1]])))
+        return found

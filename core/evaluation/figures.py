@@ -201,7 +201,9 @@ def _curves(cell: Cell, results: Sequence[Result]) -> Curves:
             # An answer of the pool costs what the pool cost, divided by its answers: reading the question once for all is in it.
             share = [k / len(r.pool) for r in known]
             scored = method not in UNSCORED
-            cost = [(r.spent.tokens, r.spent.flops) if scored else (r.spent.generated, r.spent.solver_flops) for r in known]
+            cost = [
+                (r.spent.tokens, r.spent.flops) if scored else (r.spent.generated, r.spent.solver_flops) for r in known
+            ]
             tokens = sum(t * s for (t, _), s in zip(cost, share, strict=True)) / len(known)
             flops = [None if f is None else f * s for (_, f), s in zip(cost, share, strict=True)]
             methods.setdefault(method, []).append(
