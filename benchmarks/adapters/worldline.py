@@ -10,7 +10,8 @@ from benchmarks.adapters import Outcome, Server, Task
 
 class Worldline:
     NAME = "worldline"
-    early_stop = True  # ends a search that nothing can improve; only a verifier that can say 1 allows it
+    # Ends a search that nothing can improve, and draws no rivals to a step that has none; only a verifier that can say 1 allows it.
+    early_stop = True
 
     engine: Any
 
@@ -32,7 +33,10 @@ class Worldline:
         return await self._stepwise(task, "particles", n=task.budget)
 
     async def _stepwise(self, task: Task, name: str, **params: Any) -> Outcome:
-        return await self._all(task, name, max_depth=task.max_steps, vote="best", early_stop=self.early_stop, **params)
+        wave = 2 if self.early_stop else 0
+        return await self._all(
+            task, name, max_depth=task.max_steps, vote="best", early_stop=self.early_stop, wave=wave, **params
+        )
 
     async def _all(self, task: Task, name: str, **params: Any) -> Outcome:
         from core.search.scheduler import Limits, Scheduler, Team

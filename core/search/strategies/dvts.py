@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from core.search.base import Choice, Expand, State, param
-from core.search.strategies.steps import ENDING, drop, ranked, worth
+from core.search.strategies.steps import ENDING, ENOUGH, WAVE, drop, good, ranked, worth
 from core.search.tree import ROOT
 from core.search.voting import VOTES, Vote, candidates, decide
 
@@ -19,8 +19,8 @@ from core.search.voting import VOTES, Vote, candidates, decide
 class Dvts:
     """`subtrees` × `branch` is the N that it is compared at.
 
-    memo, an entry for each subtree: `at` the node that it stands at, `depth` its steps, `do` what it is to do next ("step", "whole",
-    "" for nothing).
+    memo, an entry for each subtree: `at` the node that it stands at, `depth` its steps, `left` what is left to be drawn of its ways on,
+    `grown` what has come of them, `do` what it is to do next ("step", "whole", "" for nothing).
     """
 
     NAME: ClassVar[str] = "dvts"
@@ -33,11 +33,14 @@ class Dvts:
     max_depth: int = param(40, "Steps after which a subtree is made to end.", least=1, most=10_000)
     vote: Vote = param("weighted", "How the answer is chosen from all finished texts.", one_of=VOTES)
     early_stop: bool = param(False, "Stop all subtrees when a finished answer has the score 1.")
+    wave: int = param(0, WAVE, least=0, most=4096)
+    enough: float = param(1.0, ENOUGH, least=0, most=1)
 
     def ask(self, state: State) -> list[Expand]:
         memo = state.memo
         if not memo:
-            memo.update(at=[ROOT] * self.subtrees, depth=[0] * self.subtrees, do=["step"] * self.subtrees)
+            n = self.subtrees
+            memo.update(at=[ROOT] * n, depth=[0] * n, left=[self.branch] * n, grown=[[] for _ in range(n)], do=["step"] * n)
         if self.early_stop and any(worth(n) >= 1 for n in state.tree.leaves()):
             if not state.waiting:  # what is under way is still told, and may move a subtree
                 drop(state.tree, memo["at"], [ROOT])
@@ -47,7 +50,10 @@ class Dvts:
             # The key seeds the draws: the subtree and its depth, and no path in the tree that they share.
             key = f"subtree {i}/{memo['depth'][i]}/{unit}"
             if unit == "step":
-                out.append(Expand(memo["at"][i], self.branch, "step", key=key))
+                drawn = self.branch - memo["left"][i]
+                k = min(self.wave or self.branch, memo["left"][i])
+                memo["left"][i] -= k
+                out.append(Expand(memo["at"][i], k, "step", key=f"{key}/{drawn}" if drawn else key))
             elif unit == "whole":
                 out.append(Expand(memo["at"][i], label=ENDING, key=key))
             memo["do"][i] = ""
@@ -58,6 +64,11 @@ class Dvts:
         if asked.unit == "whole" or not nodes:
             return
         i = int(asked.key.split("/")[0].removeprefix("subtree "))
+        memo["grown"][i] += nodes
+        if memo["left"][i] and not good(tree, nodes, self.enough):
+            memo["do"][i] = "step"
+            return
+        nodes, memo["grown"][i], memo["left"][i] = memo["grown"][i], [], self.branch
         # Two subtrees may stand at equal texts: what one leaves is not dropped while the other is there.
         idle = [n for n in nodes if not tree[n].children]
         found = ranked(tree, nodes)
