@@ -33,10 +33,8 @@ class Worldline:
         return await self._stepwise(task, "particles", n=task.budget)
 
     async def _stepwise(self, task: Task, name: str, **params: Any) -> Outcome:
-        wave = 2 if self.early_stop else 0
-        return await self._all(
-            task, name, max_depth=task.max_steps, vote="best", early_stop=self.early_stop, wave=wave, **params
-        )
+        sparing = {"early_stop": True, "wave": 2, "tries": 4} if self.early_stop else {}
+        return await self._all(task, name, max_depth=task.max_steps, vote="best", **sparing, **params)
 
     async def _all(self, task: Task, name: str, **params: Any) -> Outcome:
         from core.search.scheduler import Limits, Scheduler, Team

@@ -2,8 +2,8 @@
 
 A beam that has ended is a candidate for the answer and is not grown again; the beams that go on are as many fewer. Equal beams are one, and
 what their copies would have been grown by goes to the beams that there are. What scores 0 is surely wrong and keeps no place beside others.
-With `wave`, what a depth may cost is spent
-only until a step is good enough. Where nothing of a depth can be gone on from, and nothing has ended, the beams before it are written to their ends in one go.
+With `wave` and `tries`,
+what is spent at a depth depends on whether a step is good enough. Where nothing of a depth can be gone on from, and nothing has ended, the beams before it are written to their ends in one go.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from core.search.base import Choice, Expand, State, param
-from core.search.strategies.steps import ENOUGH, WAVE, drop, good, ranked, to_the_end, wave, worth
+from core.search.strategies.steps import ENOUGH, TRIES, WAVE, depth, draws, drop, ranked, to_the_end, worth
 from core.search.tree import ROOT
 from core.search.voting import VOTES, Vote, candidates, decide
 
@@ -21,8 +21,8 @@ from core.search.voting import VOTES, Vote, candidates, decide
 class Beam:
     """`width` beams, `branch` ways each; width × branch is the N that it is compared at.
 
-    memo: `beams` to be grown or being grown, `todo` what is left of that, `grown` what has come of them, `ended` how many of them have,
-    `depth`.
+    memo: `beams` to be grown or being grown, `ended` how many of them have, `depth`, and what `steps.depth` keeps, of which `grown` is
+    what has come of them.
     """
 
     NAME: ClassVar[str] = "beam"
@@ -37,15 +37,16 @@ class Beam:
     early_stop: bool = param(False, "Stop when a finished answer scores at least as high as every beam that goes on.")
     wave: int = param(0, WAVE, least=0, most=4096)
     enough: float = param(1.0, ENOUGH, least=0, most=1)
+    tries: int = param(1, TRIES, least=1, most=100)
 
     def ask(self, state: State) -> list[Expand]:
         memo = state.memo
         if state.waiting or memo.get("over"):
             return []
         if not memo:
-            memo.update(beams=[ROOT], todo=[[ROOT, self.width * self.branch]], grown=[], ended=0, depth=0)
-        if memo["todo"] and not good(state.tree, memo["grown"], self.enough):
-            return wave(memo["todo"], self.wave)
+            memo.update(beams=[ROOT], ended=0, depth=0, **depth([(ROOT, self.width * self.branch)], self.tries))
+        if more := draws(state.tree, memo, self.wave, self.enough):
+            return more
         kept = keep(state, self.width)
         memo["depth"] += 1
         if not kept:
@@ -60,9 +61,9 @@ class Beam:
             memo["over"] = True
             return to_the_end(kept)
         # Where fewer than `width` differ, they share the continuations of all: the best get what is left over.
-        each, more = divmod((self.width - memo["ended"]) * self.branch, len(kept))
-        memo["todo"] = [[b, each + (i < more)] for i, b in enumerate(kept)]
-        return wave(memo["todo"], self.wave)
+        each, extra = divmod((self.width - memo["ended"]) * self.branch, len(kept))
+        memo.update(depth([(b, each + (i < extra)) for i, b in enumerate(kept)], self.tries))
+        return draws(state.tree, memo, self.wave, self.enough)
 
     def tell(self, state: State, asked: Expand, nodes: list[int]) -> None:
         state.memo["grown"] += nodes

@@ -22,14 +22,20 @@ class BestOf:
     n: int = param(8, "Whole answers.", least=1, most=4096)
     vote: Vote = param("weighted", "How one is chosen; without a scorer it is the majority.", one_of=VOTES)
     early_stop: bool = param(
-        False, "Ask in waves, and stop when the vote is settled: a score of 1 for the best, else a majority at 95 %."
+        False,
+        "Ask in waves, and stop when the vote is settled: a score of `enough` for the best, else a majority at 95 %.",
     )
     wave: int = param(4, "Answers in a wave, with early stop.", least=1, most=1024)
+    enough: float = param(
+        1.0, "The score that the best needs, to be looked at no further; only 1 is surely the best.", least=0, most=1
+    )
 
     def ask(self, state: State) -> list[Expand]:
         if state.waiting or state.memo.get("over"):
             return []
         asked = state.memo.get("asked", 0)
+        if asked and self.early_stop and self._settled(state):
+            return []
         k = min(self.wave, self.n - asked) if self.early_stop else self.n - asked
         if k <= 0:
             return []
@@ -37,14 +43,13 @@ class BestOf:
         return [Expand(ROOT, k)]
 
     def tell(self, state: State, asked: Expand, nodes: list[int]) -> None:
-        short = len(nodes) < asked.k
-        if short or (self.early_stop and self._settled(state)):
+        if len(nodes) < asked.k:  # the budget has ended
             state.memo["over"] = True
 
     def _settled(self, state: State) -> bool:
         found = candidates(state)
         if self.vote == "best" and found and all(c.score is not None for c in found):
-            return max(c.score or 0.0 for c in found) >= 1  # nothing that may come is better
+            return any(c.answer and (c.score or 0.0) >= self.enough for c in found)
         return settled(found, self.n - state.memo["asked"])
 
     def choose(self, state: State) -> Choice:

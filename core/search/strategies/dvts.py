@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from core.search.base import Choice, Expand, State, param
-from core.search.strategies.steps import ENDING, ENOUGH, WAVE, drop, good, ranked, worth
+from core.search.strategies.steps import ENDING, ENOUGH, TRIES, WAVE, begins_well, drop, ranked, worth
 from core.search.tree import ROOT
 from core.search.voting import VOTES, Vote, candidates, decide
 
@@ -19,8 +19,8 @@ from core.search.voting import VOTES, Vote, candidates, decide
 class Dvts:
     """`subtrees` × `branch` is the N that it is compared at.
 
-    memo, an entry for each subtree: `at` the node that it stands at, `depth` its steps, `left` what is left to be drawn of its ways on,
-    `grown` what has come of them, `do` what it is to do next ("step", "whole", "" for nothing).
+    memo, an entry for each subtree: `at` the node that it stands at, `depth` its steps, `drawn` how many ways on were drawn from
+    there, `grown` what has come of them, `do` what it is to do next ("step", "whole", "" for nothing).
     """
 
     NAME: ClassVar[str] = "dvts"
@@ -35,12 +35,13 @@ class Dvts:
     early_stop: bool = param(False, "Stop all subtrees when a finished answer has the score 1.")
     wave: int = param(0, WAVE, least=0, most=4096)
     enough: float = param(1.0, ENOUGH, least=0, most=1)
+    tries: int = param(1, TRIES, least=1, most=100)
 
     def ask(self, state: State) -> list[Expand]:
         memo = state.memo
         if not memo:
             n = self.subtrees
-            memo.update(at=[ROOT] * n, depth=[0] * n, left=[self.branch] * n, grown=[[] for _ in range(n)], do=["step"] * n)
+            memo.update(at=[ROOT] * n, depth=[0] * n, drawn=[0] * n, grown=[[] for _ in range(n)], do=["step"] * n)
         if self.early_stop and any(worth(n) >= 1 for n in state.tree.leaves()):
             if not state.waiting:  # what is under way is still told, and may move a subtree
                 drop(state.tree, memo["at"], [ROOT])
@@ -50,9 +51,11 @@ class Dvts:
             # The key seeds the draws: the subtree and its depth, and no path in the tree that they share.
             key = f"subtree {i}/{memo['depth'][i]}/{unit}"
             if unit == "step":
-                drawn = self.branch - memo["left"][i]
-                k = min(self.wave or self.branch, memo["left"][i])
-                memo["left"][i] -= k
+                drawn = memo["drawn"][i]
+                k = self.branch - drawn % self.branch
+                if not drawn and self.wave and begins_well(state.tree, memo["at"][i], self.enough):
+                    k = min(self.wave, k)
+                memo["drawn"][i] += k
                 out.append(Expand(memo["at"][i], k, "step", key=f"{key}/{drawn}" if drawn else key))
             elif unit == "whole":
                 out.append(Expand(memo["at"][i], label=ENDING, key=key))
@@ -65,10 +68,12 @@ class Dvts:
             return
         i = int(asked.key.split("/")[0].removeprefix("subtree "))
         memo["grown"][i] += nodes
-        if memo["left"][i] and not good(tree, nodes, self.enough):
+        enough = any(n.end in ("step", "eos") and worth(n) >= self.enough for n in map(tree.__getitem__, nodes))
+        most = self.branch * (self.tries if begins_well(tree, memo["at"][i], self.enough) else 1)
+        if memo["drawn"][i] < most and not enough:
             memo["do"][i] = "step"
             return
-        nodes, memo["grown"][i], memo["left"][i] = memo["grown"][i], [], self.branch
+        nodes, memo["grown"][i], memo["drawn"][i] = memo["grown"][i], [], 0
         # Two subtrees may stand at equal texts: what one leaves is not dropped while the other is there.
         idle = [n for n in nodes if not tree[n].children]
         found = ranked(tree, nodes)

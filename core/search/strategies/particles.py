@@ -3,8 +3,8 @@
 The scorer is taken as the likelihood that a text is good, and its log-odds as the weight: softmax(logit(score)) (their algorithm 1).
 Bad texts die out by chance, not by a cut, so a wrong score does not kill a good one for sure. Drawn by systematic resampling (Kitagawa 1996):
 one draw places N even marks, so a text of weight w gets ⌊Nw⌋ or ⌈Nw⌉ places. The draw comes from the search's seed and the round.
-With `wave` there are as many texts as it takes for one that is good enough (the number of samples fits what they find, as in Fox 2003):
-those that were drawn then share the N places.
+With `wave` and `tries` as many texts are drawn as it takes for one that is good enough (their number fits what they find, as in Fox 2003);
+the N places are then drawn from those.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from random import Random
 from typing import ClassVar
 
 from core.search.base import Choice, Expand, State, param
-from core.search.strategies.steps import ENDING, ENOUGH, WAVE, drop, good, softmax, to_the_end, wave, worth
+from core.search.strategies.steps import ENDING, ENOUGH, TRIES, WAVE, depth, draws, drop, softmax, to_the_end, worth
 from core.search.tree import ROOT
 from core.search.voting import VOTES, Vote, candidates, decide
 
@@ -27,8 +27,8 @@ SURE = 1e-6
 
 @dataclass(frozen=True)
 class Particles:
-    """memo: `places` is the node of each particle, several may share one; `todo` what is left to be drawn of this round's
-    steps, `grown` what has come of them, `round`."""
+    """memo: `places` is the node of each particle, several may share one; `round`, and what `steps.depth` keeps, of which
+    `grown` is what has come of this round's steps."""
 
     NAME: ClassVar[str] = "particles"
     TITLE: ClassVar[str] = "Particle filtering"
@@ -41,15 +41,16 @@ class Particles:
     early_stop: bool = param(False, "Stop when a finished answer has the score 1.")
     wave: int = param(0, WAVE, least=0, most=4096)
     enough: float = param(1.0, ENOUGH, least=0, most=1)
+    tries: int = param(1, TRIES, least=1, most=100)
 
     def ask(self, state: State) -> list[Expand]:
         tree, memo = state.tree, state.memo
         if state.waiting or memo.get("over"):
             return []
         if not memo:
-            memo.update(places=[ROOT] * self.n, todo=[[ROOT, self.n]], grown=[], round=0)
-        if memo["todo"] and not good(tree, memo["grown"], self.enough):
-            return wave(memo["todo"], self.wave)
+            memo.update(places=[ROOT] * self.n, round=0, **depth([(ROOT, self.n)], self.tries))
+        if more := draws(tree, memo, self.wave, self.enough):
+            return more
         before = [p for p in memo["places"] if tree[p].open]
         finished = [p for p in memo["places"] if tree[p].ended]
         grown = [n for n in memo["grown"] if tree[n].end in ("step", "eos")]
@@ -66,8 +67,8 @@ class Particles:
         if memo["round"] >= self.max_depth:
             memo["over"] = True
             return [Expand(node, k, label=ENDING) for node, k in growing.items()]
-        memo["todo"] = [[node, k] for node, k in growing.items()]
-        return wave(memo["todo"], self.wave)
+        memo.update(depth(growing.items(), self.tries))
+        return draws(tree, memo, self.wave, self.enough)
 
     def tell(self, state: State, asked: Expand, nodes: list[int]) -> None:
         state.memo["grown"] += nodes

@@ -8,13 +8,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from core.search.base import Expand
-from core.search.tree import Node, Tree
+from core.search.tree import ROOT, Node, Tree
 
 ENDING = "ending"  # the label of a text that is written to its end in one go
-WAVE = "Draw a depth's steps so many at a time, and no more once one scores `enough`; 0 draws all at once."
-ENOUGH = "With a wave: the score of a step that needs no rivals. Only 1, from an exact verifier, is surely so."
+WAVE = (
+    "Draw so many steps of a depth first, and the others only where none of these scores `enough`; 0 draws all at once."
+)
+ENOUGH = (
+    "The score of a step that needs no rivals, for `wave` and `tries`. Only 1, from an exact verifier, is surely so."
+)
+TRIES = "How often a depth that begins well (at `enough`) is drawn, before it is gone on with for want of a step that scores `enough`."
 
 
 def worth(node: Node) -> float:
@@ -38,18 +44,35 @@ def drop(tree: Tree, nodes: Iterable[int], kept: Iterable[int]) -> None:
             tree.mark(n, pruned=True)
 
 
-def wave(todo: list[list[int]], size: int) -> list[Expand]:
-    """The next `size` draws of a depth (0: all that are left), one of each node in turn. todo: [node, draws that are left], of which
-    they are taken."""
+def depth(places: Iterable[tuple[int, int]], tries: int) -> dict[str, Any]:
+    """A strategy's memo at the beginning of a depth. places: how many steps are to be drawn from which node."""
+    planned = [[node, k] for node, k in places]
+    return {"planned": planned, "todo": [list(p) for p in planned], "tries": tries, "grown": []}
+
+
+def draws(tree: Tree, memo: dict[str, Any], wave: int, enough: float) -> list[Expand]:
+    """What is to be drawn next of the depth in `memo`, of whose `grown` nodes all are told; [] where it is done."""
+    if any(tree[n].end in ("step", "eos") and worth(tree[n]) >= enough for n in memo["grown"]):
+        return []
+    well = any(begins_well(tree, node, enough) for node, _ in memo["planned"])
+    if not memo["todo"]:
+        if memo["tries"] <= 1 or not well:
+            return []
+        memo.update(tries=memo["tries"] - 1, todo=[list(p) for p in memo["planned"]])
+    # Where it begins badly there is nothing that a rival could spare, and waiting for a first wave would take time.
+    return share(memo["todo"], wave if well and not memo["grown"] else 0)
+
+
+def begins_well(tree: Tree, node: int, enough: float) -> bool:
+    return node == ROOT or worth(tree[node]) >= enough
+
+
+def share(todo: list[list[int]], size: int) -> list[Expand]:
+    """The next `size` draws (0: all that are left), one of each node in turn. todo: [node, draws that are left], of which they are taken."""
     in_turn = [node for turn in range(max(k for _, k in todo)) for node, k in todo if turn < k]
     taken = Counter(in_turn[: size or None])
     todo[:] = [[node, k - taken[node]] for node, k in todo if k > taken[node]]
     return [Expand(node, k, "step") for node, k in taken.items()]
-
-
-def good(tree: Tree, nodes: Iterable[int], enough: float) -> bool:
-    """Whether one of them, usable, scores at least `enough`."""
-    return any(tree[n].end in ("step", "eos") and worth(tree[n]) >= enough for n in nodes)
 
 
 def to_the_end(nodes: Iterable[int]) -> list[Expand]:

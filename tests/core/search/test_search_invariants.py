@@ -23,12 +23,15 @@ from core.search.strategies.steps import ENDING, softmax
 from core.search.tree import ROOT, Node
 from tests.core.search.scripted import Scripted, chance, follows, run, search
 
+WAVES = {"wave": st.integers(0, 3), "enough": st.sampled_from([0.3, 0.7, 1.0]), "tries": st.integers(1, 3)}
 STRATEGIES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "linear": st.fixed_dictionaries({"waits": st.integers(0, 2)}),
     "best-of-n": st.fixed_dictionaries({"n": st.integers(1, 40), "early_stop": st.booleans(), "wave": st.integers(1, 5)}),
-    "beam": st.fixed_dictionaries({"width": st.integers(1, 4), "branch": st.integers(1, 4), "max_depth": st.integers(1, 8)}),
+    "beam": st.fixed_dictionaries(
+        {"width": st.integers(1, 4), "branch": st.integers(1, 4), "max_depth": st.integers(1, 8), **WAVES}
+    ),
     "dvts": st.fixed_dictionaries(
-        {"subtrees": st.integers(1, 4), "branch": st.integers(1, 4), "max_depth": st.integers(1, 8)}
+        {"subtrees": st.integers(1, 4), "branch": st.integers(1, 4), "max_depth": st.integers(1, 8), **WAVES}
     ),
     "lookahead": st.fixed_dictionaries(
         {"width": st.integers(1, 3), "branch": st.integers(1, 3), "ahead": st.integers(1, 3), "max_depth": st.integers(1, 8)}
@@ -37,7 +40,7 @@ STRATEGIES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "mcts": st.fixed_dictionaries(
         {"simulations": st.integers(1, 20), "branch": st.integers(1, 4), "parallel": st.integers(1, 5), "max_depth": st.integers(1, 6)}
     ),
-    "particles": st.fixed_dictionaries({"n": st.integers(1, 12), "max_depth": st.integers(1, 8)}),
+    "particles": st.fixed_dictionaries({"n": st.integers(1, 12), "max_depth": st.integers(1, 8), **WAVES}),
 }  # fmt: skip
 any_strategy = st.sampled_from(list(STRATEGIES)).flatmap(lambda name: st.tuples(st.just(name), STRATEGIES[name]))
 numbers = st.integers(0, 10_000)
