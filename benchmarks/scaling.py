@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import against
 
 if TYPE_CHECKING:
+    from core.evaluation.estimate import Drawn
     from core.evaluation.figures import CellFigures, Figures
     from core.evaluation.folder import Evaluation
 
@@ -36,9 +37,13 @@ TRACE_STEPS = 40  # of the traces that the reward model learns from
 # answer is right nearly always.
 STEPS = 24
 LINEAR = (5, 10, 20, 40, 60)
-POOL, PROBES = 16, 4
+POOL, PROBES = 16, 2
 CALIBRATION, BINS = 24, 3
 WIDTHS = (2, 4, 8)
+# What compute-optimal may choose from beside best-of-N: the same, given up as soon as an answer is good enough, and a sparing beam.
+ENOUGH = 0.95
+SPARING: dict[str, Any] = {"early_stop": True, "wave": 2, "enough": ENOUGH}
+BEAM: dict[str, Any] = {"width": 4, "branch": 2, "tries": 2, **SPARING}
 # Scores of people's and oracles' steps say "good so far"; a search that turns back holds bad steps and may still be right.
 AGGREGATION = "last"
 
@@ -84,7 +89,7 @@ def calibration(folder: Path, prm: Path) -> dict[str, Any]:
     path.write_text("".join(json.dumps({"question": q, "task": "countdown"}) + "\n" for q in questions))
     return {
         "problems": str(path.resolve()), "limits": {"max_steps": STEPS}, "aggregation": AGGREGATION, "scorers": [str(prm)],
-        "strategies": ["beam width=4 branch=2"], "n": POOL,
+        "strategies": [{"name": "beam", "params": BEAM}], "n": POOL,
     }  # fmt: skip
 
 
@@ -102,15 +107,24 @@ def policy(folder: Path) -> str:
     for r in results[pool.cell_id]:
         probes = [Candidate(i, d.answer, d.score) for i, d in enumerate(r.pool[:PROBES]) if d.finished]
         hard = predicted_difficulty(probes, PROBES)
-        for k in (PROBES, 2 * PROBES, POOL):
-            chosen = max((d for d in r.pool[:k] if d.finished and d.answer), key=lambda d: d.score or 0.0, default=None)
-            params = {"n": k, "vote": "best"}
+        for k, sparing in itertools.product((PROBES, 4, 8, POOL), (False, True)):
+            drawn = PROBES
+            while drawn < k and not (sparing and any(_good(d) for d in r.pool[:drawn])):
+                drawn = min(k, drawn + (SPARING["wave"] if sparing else k))
+            chosen = max(
+                (d for d in r.pool[:drawn] if d.answer and d.finished), key=lambda d: d.score or 0.0, default=None
+            )
+            params = {"n": k, "vote": "best", **(SPARING if sparing else {})}
             right = chosen is not None and chosen.right
-            rows.append(Measured(r.problem, hard, "best-of-n", params, right, r.spent.tokens * k // POOL))
+            rows.append(Measured(r.problem, hard, "best-of-n", params, right, r.spent.tokens * drawn // POOL))
         other = beams[r.problem]
         tokens = other.spent.tokens + r.spent.tokens * PROBES // POOL  # the probes were drawn before it
-        rows.append(Measured(r.problem, hard, "beam", {"width": 4, "branch": 2}, bool(other.right), tokens))
+        rows.append(Measured(r.problem, hard, "beam", BEAM, bool(other.right), tokens))
     return written(policy_from(rows, BINS))
+
+
+def _good(answer: Drawn) -> bool:
+    return answer.finished and bool(answer.answer) and (answer.score or 0.0) >= ENOUGH
 
 
 # ------------------------------------------------------------------------------------------------------- reward model
