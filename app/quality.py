@@ -1,4 +1,4 @@
-"""Reports over a whole queue, computed in the background and dated.
+"""Reports over a whole queue or store, computed in the background and dated.
 
 Agreement with its interval over a million ratings takes seconds, Dawid-Skene longer; a page may wait a tenth of one. So
 whoever asks gets the last report there is, with its date, and a fresh one is begun when something was judged since. A small
@@ -27,6 +27,7 @@ FIRST_PATIENCE_S = 2.0
 # A large queue that is being rated changes every second; its report is not computed anew more often than this, in multiples
 # of what the last one took, so that reports take a twentieth of one core at most.
 REST = 20
+KEPT = 200  # reports: whoever asks for ever new ones must not fill the memory
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,11 @@ class Quality:
         self._done: dict[Hashable, tuple[Report, Any, float]] = {}
         self._running: dict[Hashable, asyncio.Task[None]] = {}
 
-    async def report(self, key: Hashable, compute: Callable[[duckdb.DuckDBPyConnection], Any]) -> Report:
-        """The report of that name; `compute` says how it is made. Errors of the first one are raised."""
+    async def report(
+        self, key: Hashable, compute: Callable[[duckdb.DuckDBPyConnection], Any], *, counts_alone: bool = False
+    ) -> Report:
+        """The report of that name; `compute` says how it is made. Errors of the first one are raised. The newest KEPT are kept.
+        counts_alone: it needs no statistics, which take memory and a second to load."""
         version = await asyncio.to_thread(self._store.read, _version)
         held = self._done.get(key)
         if held is not None and held[1] == version:
@@ -60,7 +64,7 @@ class Quality:
         due = held is None or time.monotonic() > held[2]
         task = self._running.get(key)
         if task is None and due:
-            task = self._running[key] = asyncio.create_task(self._compute(key, version, compute))
+            task = self._running[key] = asyncio.create_task(self._compute(key, version, compute, counts_alone))
         if task is not None:
             short = held is None or held[0].took_s < SHORT_S
             await asyncio.wait([task], timeout=FIRST_PATIENCE_S if short else PATIENCE_S)
@@ -72,16 +76,22 @@ class Quality:
         done, at, _ = held
         return Report(done.value, done.computed_at, done.took_s, done.event_seq, fresh=at == version)
 
-    async def _compute(self, key: Hashable, version: Any, compute: Callable[[duckdb.DuckDBPyConnection], Any]) -> None:
+    async def _compute(
+        self, key: Hashable, version: Any, compute: Callable[[duckdb.DuckDBPyConnection], Any], counts_alone: bool
+    ) -> None:
         try:
-            await asyncio.to_thread(_load)
+            if not counts_alone:
+                await asyncio.to_thread(_load)
             began = time.monotonic()
             value = await asyncio.to_thread(self._store.read, compute)
             took = time.monotonic() - began
             rests = key in self._done and took >= SHORT_S  # the first time includes loading what estimates competence
             now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
             report = Report(value, now, round(took, 3), version[0], fresh=True)
+            self._done.pop(key, None)
             self._done[key] = (report, version, time.monotonic() + (REST * took if rests else 0))
+            while len(self._done) > KEPT:
+                del self._done[next(iter(self._done))]
         finally:
             del self._running[key]
 
@@ -91,7 +101,7 @@ class Quality:
 
 
 def _load() -> None:
-    """What every report needs: to load it takes longer than most reports, and is not what a report takes."""
+    """What reports need: to load it takes longer than most of them, and is not what a report takes."""
     import numpy  # noqa: F401
     import pandas  # noqa: F401
 

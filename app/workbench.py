@@ -140,7 +140,7 @@ class _Owned(_Closing):
 
         from storage.snapshots import preview
 
-        return asdict(preview(self.store, spec))
+        return asdict(self.store.read(lambda con: preview(con, spec)))
 
     def freeze(self, spec: dict[str, Any], name: str) -> dict[str, Any]:
         from storage.snapshots import freeze

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from storage import agreement
 from storage.clock import later_than_all
-from storage.store import Store
 
 if TYPE_CHECKING:
     import duckdb
@@ -205,17 +204,13 @@ order by a.assignment_id"""
 )
 
 
-def select(store: Store, spec: SnapshotSpec, *, to_freeze: bool = False) -> Selection:
+def select(con: duckdb.DuckDBPyConnection, spec: SnapshotSpec, *, to_freeze: bool = False) -> Selection:
     """Choose the assignments of a snapshot, and count why others were left out."""
-
-    def choose(con: duckdb.DuckDBPyConnection) -> Selection:
-        con.execute("begin transaction")
-        try:
-            return _select(con, spec, to_freeze)
-        finally:
-            con.execute("rollback")  # nothing was written; the temporary table goes with it
-
-    return store.read(choose)
+    con.execute("begin transaction")
+    try:
+        return _select(con, spec, to_freeze)
+    finally:
+        con.execute("rollback")  # nothing was written; the temporary table goes with it
 
 
 def _select(con: duckdb.DuckDBPyConnection, spec: SnapshotSpec, to_freeze: bool) -> Selection:

@@ -28,6 +28,7 @@ from storage.frozen import Selection
 from storage.store import Store
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
 
 DATA, PAIRS = "data.parquet", "pairs.parquet"
@@ -183,11 +184,10 @@ class Snapshot:
                     yield from batch.to_pylist()
 
 
-def preview(store: Store, spec: SnapshotSpec | Mapping[str, Any] | None = None) -> Preview:
+def preview(con: duckdb.DuckDBPyConnection, spec: SnapshotSpec | Mapping[str, Any] | None = None) -> Preview:
     """What `freeze` would write now, with everything worth knowing before."""
     spec = _spec(spec)
-    selection = frozen.select(store, spec)
-    return _preview(spec, selection)
+    return _preview(spec, frozen.select(con, spec))
 
 
 def freeze(
@@ -200,7 +200,7 @@ def freeze(
 ) -> SnapshotInfo:
     """Write a snapshot folder under `folder_root` (whole or not at all). Raises NothingRated, StoreError."""
     spec = _spec(spec)
-    selection = frozen.select(store, spec, to_freeze=True)
+    selection = store.read(lambda con: frozen.select(con, spec, to_freeze=True))
     shown = _preview(spec, selection)
     if not shown.n_rows and not selection.pairs:
         raise NothingRated(shown.warnings[0])

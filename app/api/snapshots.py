@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,15 @@ class FreezeIn(PreviewIn):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DatedPreview(Preview):
+    """`computed_at` (ISO 8601, UTC) is empty, and all counts 0, while a large store is counted for the first time; `fresh` false where something was
+    judged since: ask again."""
+
+    computed_at: str
+    fresh: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class SnapshotDetail(SnapshotInfo):
     """A snapshot with its manifest; its checksum was verified just now."""
 
@@ -80,11 +90,16 @@ async def all_snapshots(bench: Bench) -> list[SnapshotInfo]:
     return await blocking(lambda: list_snapshots(snapshots_dir(bench.data_dir)))
 
 
-@router.post("/preview", summary="What would be frozen", response_model=Preview, responses=refusals(400, 403, 422, 503))
-async def preview_snapshot(bench: Bench, asked: PreviewIn) -> Preview:
-    """Counts, class balance and warnings, without writing anything."""
+@router.post(
+    "/preview", summary="What would be frozen", response_model=DatedPreview, responses=refusals(400, 403, 422, 503)
+)
+async def preview_snapshot(bench: Bench, asked: PreviewIn) -> DatedPreview:
+    """Counts, class balance and warnings, without writing anything. A large store is counted in the background: the last counts there are, dated."""
     spec = spec_of(asked.spec)
-    return await blocking(lambda: preview(bench.store, spec))
+    key = ("preview", json.dumps(spec.to_json()))
+    report = await bench.quality.report(key, lambda con: preview(con, spec), counts_alone=True)
+    value = report.value or Preview(0, 0, 0, {}, [])
+    return DatedPreview(**vars(value), computed_at=report.computed_at, fresh=report.fresh)
 
 
 @router.post(

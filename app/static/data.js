@@ -49,7 +49,12 @@ export async function mount(root) {
 
   async function loadPreview() {
     const found = await post("/api/snapshots/preview", { spec: spec() });
+    if (!found.computed_at) {
+      at("preview").replaceChildren(h("p", { class: "muted" }, "Being counted …"));
+      return;
+    }
     at("preview").replaceChildren(h("div", { class: "preview" },
+      found.fresh ? null : h("p", { class: "muted" }, `As of ${when(found.computed_at)}; something was rated since, and is counted with the next look. What is frozen is what there is then.`),
       h("dl", { class: "counters" }, counter("Traces", found.n_traces), counter("Rows (trace × rater)", found.n_rows), counter("Steps", found.n_steps), found.n_pairs ? counter("Comparisons", found.n_pairs) : null),
       found.n_rows ? histogram(found.histogram, "") : null,
       warnings(found.warnings, "Nothing to warn of.")));

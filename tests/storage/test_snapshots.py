@@ -235,12 +235,12 @@ def test_a_spec_with_an_unknown_key_or_a_wrong_value_is_refused(store: Store) ->
         ({"test_percent": 101}, '"test_percent" is 101'),
     ):
         with pytest.raises(StoreError, match=words):
-            preview(store, spec)
+            store.read(lambda con, spec=spec: preview(con, spec))
 
 
 def test_the_preview_is_what_freezing_writes_and_warns_before(store: Store, tmp_path: Path) -> None:
     rate(store, make_trace((None, 0, 1, 2)), "ann", [1, None, 1, None])
-    shown = preview(store, {"solved": None})
+    shown = store.read(lambda con: preview(con, {"solved": None}))
     info = freeze(store, tmp_path)
     assert (shown.n_traces, shown.n_rows, shown.n_steps, shown.histogram) == (
         info.n_traces, info.n_rows, info.n_steps, info.histogram,
