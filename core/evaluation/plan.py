@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from core.scoring.prm import AGGREGATIONS, Aggregation
-from core.search import strategies
+from core.search import strategies, words
 from core.search.ledger import Budget
 from core.search.scheduler import Limits
 from core.search.scorer_choice import ScorerChoice
@@ -46,13 +46,8 @@ class Chosen:
     def of(cls, said: Any) -> Chosen:
         """From `beam width=4 branch=4`, or `{"name": "beam", "params": {"width": 4}}`. Raises ValueError with a sentence."""
         if isinstance(said, str):
-            name, *words = said.split() or [""]
-            params = {}
-            for word in words:
-                key, equals, value = word.partition("=")
-                if not equals:
-                    raise ValueError(f'strategy "{said}": "{word}" is not NAME=VALUE, as in "beam width=4"')
-                params[key] = _value(value)
+            name, settings = words.read(said, "strategy", "beam width=4")
+            params = {key: _value(value) for key, value in settings.items()}
         elif (
             isinstance(said, Mapping)
             and isinstance(said.get("name"), str)
@@ -71,7 +66,7 @@ class Chosen:
         return cls(name, params)
 
     def __str__(self) -> str:
-        return " ".join([self.name, *(f"{k}={_shown(v)}" for k, v in self.params.items())])
+        return words.written(self.name, {k: _shown(v) for k, v in self.params.items()})
 
 
 @dataclass(frozen=True)

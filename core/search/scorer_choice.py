@@ -7,11 +7,11 @@ name is for whoever makes the scorer.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from core.search import words
 from core.search.base import param
 from core.search.strategies import check_param
 
@@ -59,10 +59,10 @@ class ScorerChoice:
         """From text such as `judge model=qwen3 samples=4`, or `{"name": "judge", "params": {"model": "qwen3"}}`. Raises ValueError
         naming the setting and what it takes."""
         if isinstance(said, str):
-            name, _, rest = said.strip().partition(" ")
+            name = said.strip().partition(" ")[0]
             if name not in SETTINGS:
                 return cls(said.strip())
-            given: Mapping[str, Any] = _read(name, rest)
+            given: Mapping[str, Any] = _read(name, said.strip())
         elif isinstance(said, Mapping) and isinstance(said.get("name"), str) and not set(said) - {"name", "params"}:
             name, given = said["name"].strip(), said.get("params", {})
             if not isinstance(given, Mapping):
@@ -93,20 +93,14 @@ class ScorerChoice:
         return SETTINGS[self.name](**self.settings)
 
     def __str__(self) -> str:
-        return " ".join([self.name, *(f"{key}={shlex.quote(str(value))}" for key, value in self.settings.items())])
+        return words.written(self.name, {key: str(value) for key, value in self.settings.items()})
 
 
 def _read(name: str, text: str) -> dict[str, Any]:
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise ValueError(f"scorer {name}: {text[:100]!r} cannot be read ({error}); close the quotation mark") from None
     kinds = {f.name: type(f.default) for f in fields(SETTINGS[name])}
-    found: dict[str, Any] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise ValueError(f'scorer {name}: "{word[:100]}" is not NAME=VALUE, as in "{name} {next(iter(kinds))}=…"')
-        # What is no whole number is left as it is, and refused by name with the other settings.
-        found[key] = int(value) if kinds.get(key) is int and re.fullmatch("-?[0-9]{1,12}", value) else value
-    return found
+    _, settings = words.read(text, "scorer", f"{name} {next(iter(kinds))}=…")
+    # What is no whole number is left as it is, and refused by name with the other settings.
+    return {
+        key: int(value) if kinds.get(key) is int and re.fullmatch("-?[0-9]{1,12}", value) else value
+        for key, value in settings.items()
+    }

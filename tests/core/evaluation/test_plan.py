@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.answers import answers_for
-from core.evaluation.plan import Plan
+from core.evaluation.plan import Chosen, Plan
 from core.evaluation.problems import from_jsonl, load, numbered, read_lines, sha256_of, to_jsonl
 from core.search.ledger import Budget
 from core.tasks.countdown import held_out_set
@@ -47,6 +47,19 @@ temperature = 0.8
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        "linear",
+        "beam width=2 vote=best early_stop=true",
+        "compute-optimal policy='0.5 any: stop; 1 any: best-of-n n=4'",
+    ],
+)
+def test_a_strategy_as_text_is_read_as_it_is_written(said: str) -> None:
+    assert str(Chosen.of(said)) == said
+    assert Chosen.of(str(Chosen.of(said))) == Chosen.of(said)
+
+
+@pytest.mark.parametrize(
     ("row", "sentence"),
     [
         ([], "must be an object"), ({}, '"problems" is missing'), ({"problems": ""}, '"problems" is missing'),
@@ -55,6 +68,7 @@ temperature = 0.8
         ({"problems": "x", "models": []}, '"models" is empty'),
         ({"problems": "x", "models": ["a", "a"]}, '"models" names the same twice'),
         ({"problems": "x", "strategies": ["beam width"]}, '"width" is not NAME=VALUE'),
+        ({"problems": "x", "strategies": ["compute-optimal policy='1 any"]}, "close the quotation mark"),
         ({"problems": "x", "strategies": [""]}, 'there is no strategy ""'),
         ({"problems": "x", "strategies": [{"name": "beam", "width": 3}]}, 'a strategy has "name" and "params", not width'),
         ({"problems": "x", "strategies": ["linear", "linear"]}, '"strategies" names the same twice'),
