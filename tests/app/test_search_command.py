@@ -28,7 +28,7 @@ def test_a_search_as_a_json_line_and_its_trace_kept(tmp_path: Path) -> None:
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     row = json.loads(result.stdout)
-    assert row["params"] == {"n": 3, "vote": "majority", "early_stop": False, "wave": 4}
+    assert row["params"] == {"n": 3, "vote": "majority", "early_stop": False, "wave": 4, "enough": 1.0}
     assert (row["seed"], row["reason"], row["model"]) == (7, "finished", "pocket")
     assert row["ledger"]["generated"] > 0 and row["ledger"]["solver_flops"] > 0
     trace = Trace.from_json(row["trace"])
