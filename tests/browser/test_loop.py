@@ -194,7 +194,7 @@ def test_rate_freeze_export_train_use(open_tab: Any, bench: Any, screenshots: Pa
     page.click("[data-id=look]")
     page.wait_for_selector("[data-id=rows] .mask")
     marked = page.locator("[data-id=rows] .mask .m").all_inner_texts()
-    assert set(marked) == {"<|step_score|> ✓", "<|step_score|> ✗"}
+    assert set(marked) >= {"<|step_score|> ✓", "<|step_score|> ✗"}
     assert page.locator("[data-id=rows] .mask").first.text_content().startswith("<|begin|>")
     page.screenshot(path=screenshots / "train-masks.png")
     page.fill("[data-id=overrides]", "epochs=1\nmin_steps=6\nbatch=2")  # few steps: this is about the page
