@@ -2,8 +2,8 @@
 
 A beam that has ended is a candidate for the answer and is not grown again; the beams that go on are as many fewer. Equal beams are one, and
 what their copies would have been grown by goes to the beams that there are. What scores 0 is surely wrong and keeps no place beside others.
-With `wave` and `tries`,
-what is spent at a depth depends on whether a step is good enough. Where nothing of a depth can be gone on from, and nothing has ended, the beams before it are written to their ends in one go.
+With `wave` and `tries`, what is spent at a depth depends on whether a step is good enough. Where nothing of a depth can be gone on from,
+and nothing has ended, the beams before it are written to their ends in one go.
 """
 
 from __future__ import annotations

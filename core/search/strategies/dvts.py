@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from core.search.base import Choice, Expand, State, param
-from core.search.strategies.steps import ENDING, ENOUGH, TRIES, WAVE, begins_well, drop, ranked, worth
+from core.search.strategies.steps import ENDING, ENOUGH, TRIES, WAVE, begins_well, drop, ranked, reaches, worth
 from core.search.tree import ROOT
 from core.search.voting import VOTES, Vote, candidates, decide
 
@@ -68,9 +68,8 @@ class Dvts:
             return
         i = int(asked.key.split("/")[0].removeprefix("subtree "))
         memo["grown"][i] += nodes
-        enough = any(n.end in ("step", "eos") and worth(n) >= self.enough for n in map(tree.__getitem__, nodes))
         most = self.branch * (self.tries if begins_well(tree, memo["at"][i], self.enough) else 1)
-        if memo["drawn"][i] < most and not enough:
+        if memo["drawn"][i] < most and not reaches(tree, nodes, self.enough):
             memo["do"][i] = "step"
             return
         nodes, memo["grown"][i], memo["drawn"][i] = memo["grown"][i], [], 0

@@ -52,7 +52,7 @@ def depth(places: Iterable[tuple[int, int]], tries: int) -> dict[str, Any]:
 
 def draws(tree: Tree, memo: dict[str, Any], wave: int, enough: float) -> list[Expand]:
     """What is to be drawn next of the depth in `memo`, of whose `grown` nodes all are told; [] where it is done."""
-    if any(tree[n].end in ("step", "eos") and worth(tree[n]) >= enough for n in memo["grown"]):
+    if reaches(tree, memo["grown"], enough):
         return []
     well = any(begins_well(tree, node, enough) for node, _ in memo["planned"])
     if not memo["todo"]:
@@ -63,7 +63,13 @@ def draws(tree: Tree, memo: dict[str, Any], wave: int, enough: float) -> list[Ex
     return share(memo["todo"], wave if well and not memo["grown"] else 0)
 
 
+def reaches(tree: Tree, nodes: Iterable[int], enough: float) -> bool:
+    """Whether one of them that can be gone on from, or has ended, scores at least `enough`."""
+    return any(tree[n].end in ("step", "eos") and worth(tree[n]) >= enough for n in nodes)
+
+
 def begins_well(tree: Tree, node: int, enough: float) -> bool:
+    """Nothing has gone wrong yet at the question itself, which has no score."""
     return node == ROOT or worth(tree[node]) >= enough
 
 
