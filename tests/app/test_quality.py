@@ -141,3 +141,33 @@ async def test_a_known_item_is_kept_secret_answered_for_and_can_pause(workbench:
         await refused(await bench.post("/api/quality/standing", json={**wish, "rater": "nobody"}), 422, "no rater")
         assert (await bench.post("/api/quality/standing", json=wish)).status_code == 201
         assert (await take(bench, rater="eve"))["assignment"] is not None
+
+
+async def test_the_preview_of_a_large_store_is_dated_and_comes_when_it_is_counted(
+    workbench: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import asyncio
+
+    from app import quality
+
+    async def look(**spec) -> dict:
+        return (await bench.post("/api/snapshots/preview", json={"spec": spec})).json()
+
+    async with workbench() as bench:
+        await bench.finished()
+        await rated(bench, "ada", (1, -1))
+        monkeypatch.setattr(quality, "FIRST_PATIENCE_S", 0.0)  # as if it took seconds
+        first = await look()
+        assert (first["computed_at"], first["n_rows"], first["fresh"]) == ("", 0, False)
+        async with asyncio.timeout(20):
+            while not (shown := await look())["computed_at"]:
+                await asyncio.sleep(0.02)
+        assert (shown["n_rows"], shown["histogram"]["good"], shown["fresh"]) == (1, 1, True)
+
+        monkeypatch.setattr(quality, "KEPT", 2)
+        monkeypatch.setattr(quality, "FIRST_PATIENCE_S", 20.0)
+        counted = [await look(min_rated_steps=least) for least in (0, 1, 3)]
+        assert [c["n_rows"] for c in counted] == [1, 1, 0]
+        monkeypatch.setattr(quality, "FIRST_PATIENCE_S", 0.0)
+        assert (await look(min_rated_steps=3))["computed_at"]  # one of the two that are kept
+        assert (await look(min_rated_steps=0))["computed_at"] == ""  # let go, and counted anew

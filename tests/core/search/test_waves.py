@@ -89,3 +89,12 @@ def test_waves_add_up_to_what_a_depth_may_cost(wanted: dict[int, int], size: int
             total[e.node] += e.k
     assert total == wanted
     assert all(sum(e.k for e in expands) == size for expands in drawn[:-1])
+
+
+@pytest.mark.parametrize(("enough", "asked"), [(0.9, 2), (0.95, 6)])
+def test_best_of_n_ends_with_the_first_answer_that_is_good_enough(enough: float, asked: int) -> None:
+    model = Scripted({"": ["one@.92"], "one@.92": ["= 7"]}, drawn=True)
+    one = run(search("best-of-n", n=6, vote="best", early_stop=True, wave=2, enough=enough), model)
+    assert sum(r.n for r in model.requests) == asked
+    assert one.choice is not None
+    assert one.choice.answer == "= 7"
