@@ -39,6 +39,8 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
 # What DuckDB may hold of tables and intermediate results; beyond that it writes to the data folder. Not all a server needs.
 MEMORY_VARIABLE, MEMORY = "WORLDLINE_MEMORY", "384MB"
 MEMORY_LEAST = "64MB"  # with less not even a small store opens
+# Events or steps up to which every query of a page is a few milliseconds on one thread.
+SMALL = 200_000
 # What a data folder may hold before its database exists (a server may have made these first).
 _OURS = {
     "snapshots", "exports", "jobs", "models", "runs", "searches", "evals", "probes", "owner.json", "owner.token", DATABASE, DATABASE + ".wal",
@@ -83,10 +85,20 @@ def connect(folder: Path) -> duckdb.DuckDBPyConnection:
             con.execute("commit")
         else:
             _migrate(con)
+        if _is_small(con):
+            con.execute("set threads = 1")
     except duckdb.Error as error:
         con.close()
         raise StoreError(f"The database in {folder} could not be set up: {first_line(error)}") from None
     return con
+
+
+def _is_small(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether one thread is enough: every other one is woken by every statement, and looks for work for a while before it
+    sleeps again. Saving one rating took 5.9 ms of processor time with two and 3.4 ms with one.
+    """
+    rows = con.execute("select greatest((select count(*) from rating_event), (select count(*) from step))").fetchone()
+    return rows is not None and rows[0] < SMALL
 
 
 def _migrate(con: duckdb.DuckDBPyConnection) -> None:
@@ -105,9 +117,19 @@ def _version(con: duckdb.DuckDBPyConnection) -> int | None:
     return int(row[0]) if row and row[0].isdigit() else None
 
 
+FEW_ROWS = 2  # that are inserted as they are, not as lists
+
+
 def insert(con: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, tuple[str, Sequence[Any]]]) -> None:
-    """Append rows given as {column: (SQL type, values)} in one statement (50 rows: 1.7 ms; executemany needs 30 ms)."""
-    names = ", ".join(columns)
+    """Append rows given as {column: (SQL type, values)} in one statement (50 rows: 1.7 ms; executemany needs 30 ms; one or two
+    rows are quicker as they are than as lists: 1.5 for 2.5 ms).
+    """
+    names, rows = ", ".join(columns), list(zip(*(values for _, values in columns.values()), strict=True))
+    if len(rows) <= FEW_ROWS:
+        if rows:
+            told = ", ".join([f"({', '.join('?' * len(columns))})"] * len(rows))
+            con.execute(f"insert into {table} ({names}) values {told}", [value for row in rows for value in row])
+        return
     unnested = ", ".join(f"unnest(?::{sql_type}[])" for sql_type, _ in columns.values())
     con.execute(f"insert into {table} ({names}) select {unnested}", [list(values) for _, values in columns.values()])
 

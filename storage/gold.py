@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -238,15 +238,20 @@ def _golds(con: duckdb.DuckDBPyConnection, queue_id: str) -> list[Gold]:
 
 
 def gold_for(
-    con: duckdb.DuckDBPyConnection, rater_id: str, queue: Queue, now: datetime, items: Sequence[Gold] | None = None
-) -> Item | None:
+    con: duckdb.DuckDBPyConnection, rater_id: str, queue: Queue, now: datetime, items: Sequence[Gold] | None = None,
+    standings: Mapping[str, Standing] | None = None,
+) -> Item | None:  # fmt: skip
     """On the writer thread, before ordinary sampling: the screening or gold item that is this rater's next, or None. `items`
-    are those of the queue, where they are known.
+    and `standings` (by rater) are those of the queue, where they are known.
 
     Raises OnHold with a sentence: the rater is paused, or is to be, or their screening is not finished yet.
     """
     items = read_gold(con, queue.queue_id) if items is None else items
-    standing = standing_of(con, rater_id, queue.queue_id)
+    # With gold a claim itself may have written a standing since: a screening that is passed.
+    if items or standings is None:
+        standing = standing_of(con, rater_id, queue.queue_id)
+    else:
+        standing = standings.get(rater_id)
     if standing is not None and standing.state == "paused":
         raise OnHold(standing.reason)
     if not items:

@@ -73,6 +73,7 @@ class Store:
         self._log = ratings.RatingLog()
         self._rankings = Rankings()
         self._kept = Kept()
+        self._raters: set[str] = set()  # those who were given work since it was opened
         self._writer = Writer(connections, self._log.forget, self._kept.changed)
 
     @classmethod
@@ -201,9 +202,8 @@ class Store:
         a sentence for a rater who is paused.
         """
         queue = self.need_queue(queue_id)
-        golds = self._kept.get(("gold", queue_id), lambda: self.read(lambda con: tuple(gold.read_gold(con, queue_id))))
-        known = self._rankings.of(queue, self.read).lists
-        wish = Claim(rater_id, queue_id, ahead=ahead, rankings=known, queue=queue, golds=golds)
+        rankings = self._rankings.of(queue, self.read).lists
+        wish = Claim(rater_id, queue_id, ahead=ahead, rankings=rankings, known=self._known(queue, rater_id))
         if queue.unit == "trace" and not queue.archived and not self._holds(wish):
             found = self.read(lambda con: claims.look_out(con, queue, wish, ratings.utc_now()))
             wish = replace(wish, looked_out=found)
@@ -216,13 +216,21 @@ class Store:
                 return None  # they are told when they ask for work to do now
             raise
 
+    def _known(self, queue: Queue, rater_id: str) -> claims.Known:
+        of = queue.queue_id
+        golds = self._kept.get(("gold", of), lambda: self.read(lambda con: tuple(gold.read_gold(con, of))))
+        standings = self._kept.get(
+            ("standings", of), lambda: self.read(lambda con: {s.rater_id: s for s in gold.standings(con, of)})
+        )
+        return claims.Known(queue, rater_id in self._raters, golds, standings)
+
     def _holds(self, wish: Claim) -> bool:
         """Whether there is work in hand, so that none need be looked for (should it turn out to be lost, the writer looks)."""
         return not wish.ahead and self.read(lambda con: claims.holds(con, wish))
 
     def begin(self, assignment_id: str, rater_id: str) -> Assignment | None:
         """What was fetched ahead is shown now. None: it lapsed, and its place was taken. StoreError: another's."""
-        return self._soon(self._writer.submit(claims.begin, (assignment_id, rater_id), Lane.ALONE))
+        return self._soon(self._writer.submit(claims.begin, (assignment_id, rater_id), Lane.FEW))
 
     def open_assignment(self, rater_id: str, trace_id: str, queue_id: str = DEFAULT_QUEUE) -> Assignment:
         """The rater's assignment for a chosen trace, whatever its status; made when there is none. StoreError: no
@@ -235,7 +243,9 @@ class Store:
     def _claim(self, wish: Claim) -> Assignment | None:
         if not wish.rater_id or len(wish.rater_id) > 128:
             raise StoreError("A rater needs a name of 1 to 128 characters.")
-        return self._soon(self._writer.submit(claims.claim, wish, Lane.ALONE))
+        found = self._soon(self._writer.submit(claims.claim, wish, Lane.FEW))
+        self._raters.add(wish.rater_id)  # a row that is never removed
+        return found
 
     def _soon(self, future: Future[T]) -> T:
         try:

@@ -37,14 +37,18 @@ MAX_GROUP = 512
 PATIENCE_S = 0.25
 
 
+# Of what takes many statements each, so many go into one transaction: they share its commit, and a rating waits no longer than that.
+FEW = 4
+
+
 class Lane(Enum):
-    """How a write travels. FIRST: ahead of others that have not waited long, in the order among themselves. TOGETHER: with its neighbours. ALONE: many
-    statements, so in a transaction of its own, between two of which those of FIRST go.
+    """How a write travels. FIRST: ahead of others that have not waited long, in the order among themselves. TOGETHER: with its neighbours. FEW: many
+    statements, so with no more than a few of its kind, between two groups of which those of FIRST go.
     """
 
     FIRST = "first"
     TOGETHER = "together"
-    ALONE = "alone"
+    FEW = "few"
 
 
 class _Job:
@@ -105,9 +109,8 @@ class Writer:
         with self._waiting:
             self._waiting.wait_for(lambda: self._first or self._others or self._closed)
             jobs, group = self._whose_turn(), list[_Job]()
-            while jobs and len(group) < MAX_GROUP:
-                if jobs[0].lane is Lane.ALONE:
-                    return group or [jobs.popleft()]
+            heavy = bool(jobs) and jobs[0].lane is Lane.FEW
+            while jobs and len(group) < (FEW if heavy else MAX_GROUP) and (jobs[0].lane is Lane.FEW) is heavy:
                 group.append(jobs.popleft())
             return group
 

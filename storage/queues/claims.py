@@ -17,7 +17,8 @@ import duckdb
 from core.trace import new_id
 from storage import rubrics, sampling
 from storage.errors import StoreError
-from storage.gold import Gold, gold_for, read_gold
+from storage.events import format_utc, parse_utc
+from storage.gold import Gold, Standing, gold_for, read_gold
 from storage.queues.assignments import Assignment, read_assignment
 from storage.queues.items import HAD, HOLDS_A_PLACE, IN_HAND, items, open_to, still_open_to
 from storage.queues.settings import DEFAULT_QUEUE, RUBRIC, Item, Queue, need_queue, read_queue, save_queues
@@ -36,7 +37,7 @@ class Claim:
     """A wish for work. `trace_id` None: the next one of the queue. ahead: to be shown later, beside the work in hand.
 
     rankings: what `storage.sampling.rankings` has of the queue. draw: 0 to 1, which slice of the sampling it falls in.
-    looked_out: what `look_out` found beside the thread that writes. queue, golds: what is known of the queue (None: looked up).
+    looked_out: what `look_out` found beside the thread that writes. known: what is in memory (None: looked up).
     """
 
     rater_id: str
@@ -46,8 +47,19 @@ class Claim:
     rankings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     draw: float = field(default_factory=random.random)
     looked_out: tuple[str, tuple[str, ...]] | None = None
-    queue: Queue | None = None
-    golds: tuple[Gold, ...] | None = None
+    known: Known | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What need not be looked up on the thread that writes, where a statement is a millisecond in which nobody else's rating
+    is saved. rater: that this one has a row. golds, standings: those of the queue.
+    """
+
+    queue: Queue
+    rater: bool
+    golds: tuple[Gold, ...]
+    standings: Mapping[str, Standing]
 
 
 def claim(con: duckdb.DuckDBPyConnection, claims: Sequence[Claim]) -> list[Assignment | None]:
@@ -56,9 +68,11 @@ def claim(con: duckdb.DuckDBPyConnection, claims: Sequence[Claim]) -> list[Assig
 
 
 def _claim(con: duckdb.DuckDBPyConnection, wish: Claim) -> Assignment | None:
-    queue, now = wish.queue or need_queue(con, wish.queue_id), utc_now()
-    add_raters(con, [(wish.rater_id, wish.rater_id, "rater")])
-    mine = _in_hand(con, queue, wish, now)
+    queue, now = wish.known.queue if wish.known else need_queue(con, wish.queue_id), utc_now()
+    if wish.known is None or not wish.known.rater:
+        add_raters(con, [(wish.rater_id, wish.rater_id, "rater")])
+    held = _held(con, queue, wish)
+    mine = held.get(wish.trace_id) if wish.trace_id is not None else _in_hand(con, queue, held, now, wish.ahead)
     if mine is not None:
         if wish.trace_id is not None:
             _extra_if_full(con, queue, mine, now)
@@ -66,46 +80,55 @@ def _claim(con: duckdb.DuckDBPyConnection, wish: Claim) -> Assignment | None:
     if queue.archived:
         raise StoreError(f"The queue {queue.title!r} is archived; nothing more is handed out from it.")
     item = _named(con, wish.trace_id) if wish.trace_id is not None else _next(con, queue, wish, now)
-    return None if item is None else _hand_out(con, queue, item, wish, now)
+    return None if item is None else _hand_out(con, queue, item, wish, now, held.get(item.item_id))
 
 
 # ---- what the rater has already
 
 
-def _in_hand(con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, now: datetime) -> str | None:
-    """The rater's assignment that answers the wish, if there is one: the named trace's, what they have open, what was
-    fetched ahead. One that lapsed, untouched, and whose place was taken meanwhile is let go.
+@dataclass(frozen=True)
+class _Held:
+    """An assignment of the rater that is not at its end."""
+
+    assignment_id: str
+    status: str
+    expires: datetime
+
+
+def _held(con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim) -> dict[str, _Held]:
+    """What the rater has in the queue by item, the latest first: what is leased, and what was fetched ahead, lapsed or not;
+    of a named trace whatever there is.
     """
+    which, value = "status in ('leased', 'offered')", list[str]()
     if wish.trace_id is not None:
-        row = con.execute(
-            "select assignment_id from assignment where queue_id = ? and rater_id = ? and trace_id = ? and pair_id is null "
-            "limit 1",
-            [queue.queue_id, wish.rater_id, wish.trace_id],
-        ).fetchone()
-        return row[0] if row else None
+        which, value = "trace_id = ? and pair_id is null", [wish.trace_id]
     rows = con.execute(
-        "select assignment_id, lease_expires_at from assignment where queue_id = ? and rater_id = ? and status = ? "
-        "order by updated_at desc",
-        [queue.queue_id, wish.rater_id, "offered" if wish.ahead else "leased"],
+        "select coalesce(pair_id, trace_id), assignment_id, status, lease_expires_at from assignment "
+        f"where queue_id = ? and rater_id = ? and {which} order by updated_at desc",
+        [queue.queue_id, wish.rater_id, *value],
     ).fetchall()
-    if not wish.ahead:
-        rows += con.execute(
-            "select assignment_id, lease_expires_at from assignment where queue_id = ? and rater_id = ? and "
-            "status = 'offered' and lease_expires_at > ? order by updated_at desc",
-            [queue.queue_id, wish.rater_id, now],
-        ).fetchall()
-    for assignment_id, expires in rows:
-        if expires > now:
-            return str(assignment_id)
-        if wish.ahead:
-            continue  # lapsed unseen: its trace is among the open ones again
-        if has_place(con, queue, assignment_id, now):
-            return str(assignment_id)
-        if _touched(con, assignment_id):  # work is not taken away; it goes on as an extra rating
-            con.execute("update assignment set late = true where assignment_id = ?", [assignment_id])
-            return str(assignment_id)
-        con.execute("update assignment set status = 'offered' where assignment_id = ?", [assignment_id])
-    return None
+    return {item_id: _Held(*row) for item_id, *row in rows}
+
+
+def _in_hand(
+    con: duckdb.DuckDBPyConnection, queue: Queue, held: Mapping[str, _Held], now: datetime, ahead: bool
+) -> _Held | None:
+    """What the rater has open, or else what was fetched ahead. One that lapsed, untouched, and whose place was taken
+    meanwhile is let go.
+    """
+    waiting = [one for one in held.values() if one.status == "offered" and one.expires > now]
+    if ahead:  # one that lapsed unseen: its trace is among the open ones again
+        return waiting[0] if waiting else None
+    for one in held.values():
+        if one.status != "leased":
+            continue
+        if one.expires > now or has_place(con, queue, one.assignment_id, now):
+            return one
+        if _touched(con, one.assignment_id):  # work is not taken away; it goes on as an extra rating
+            con.execute("update assignment set late = true where assignment_id = ?", [one.assignment_id])
+            return one
+        con.execute("update assignment set status = 'offered' where assignment_id = ?", [one.assignment_id])
+    return waiting[0] if waiting else None
 
 
 def holds(con: duckdb.DuckDBPyConnection, wish: Claim) -> bool:
@@ -137,11 +160,11 @@ def lost_place(con: duckdb.DuckDBPyConnection, assignment_id: str, now: datetime
     return queue is not None and not has_place(con, queue, assignment_id, now)
 
 
-def _extra_if_full(con: duckdb.DuckDBPyConnection, queue: Queue, assignment_id: str, now: datetime) -> None:
+def _extra_if_full(con: duckdb.DuckDBPyConnection, queue: Queue, mine: _Held, now: datetime) -> None:
     """A trace can be opened by name when others have all its places: what comes of it is an extra rating."""
-    if not has_place(con, queue, assignment_id, now):
+    if not has_place(con, queue, mine.assignment_id, now):
         con.execute(
-            "update assignment set late = true where assignment_id = ? and status <> 'submitted'", [assignment_id]
+            "update assignment set late = true where assignment_id = ? and status <> 'submitted'", [mine.assignment_id]
         )
 
 
@@ -150,18 +173,16 @@ def _touched(con: duckdb.DuckDBPyConnection, assignment_id: str) -> bool:
     return found is not None
 
 
-def _take_up(
-    con: duckdb.DuckDBPyConnection, queue: Queue, assignment_id: str, now: datetime, *, ahead: bool
-) -> Assignment:
+def _take_up(con: duckdb.DuckDBPyConnection, queue: Queue, mine: _Held, now: datetime, *, ahead: bool) -> Assignment:
     """The lease begins now: of what was open already it is renewed, what was fetched ahead is work in hand from here on."""
     expires = now + timedelta(minutes=_minutes(queue, ahead))
     con.execute(
         "update assignment set lease_expires_at = $expires, updated_at = $now, "
         "leased_at = if(status = 'offered', $now, leased_at), "
         "status = if(status = 'offered' and not $ahead, 'leased', status) where assignment_id = $id",
-        {"expires": expires, "now": now, "ahead": ahead, "id": assignment_id},
+        {"expires": expires, "now": now, "ahead": ahead, "id": mine.assignment_id},
     )
-    found = read_assignment(con, assignment_id)
+    found = read_assignment(con, mine.assignment_id)
     assert found is not None  # its id was read in this transaction
     return found
 
@@ -180,9 +201,10 @@ def _begin(con: duckdb.DuckDBPyConnection, assignment_id: str, rater_id: str) ->
     if found.status != "offered":
         return found
     queue = need_queue(con, found.queue_id)
-    if found.lease_expires_at <= _text(now) and not has_place(con, queue, assignment_id, now):
+    mine = _Held(assignment_id, found.status, parse_utc(found.lease_expires_at))
+    if mine.expires <= now and not has_place(con, queue, assignment_id, now):
         return None
-    return _take_up(con, queue, assignment_id, now, ahead=False)
+    return _take_up(con, queue, mine, now, ahead=False)
 
 
 def release(con: duckdb.DuckDBPyConnection, assignment_ids: Sequence[str]) -> list[bool]:
@@ -218,9 +240,10 @@ def _next(con: duckdb.DuckDBPyConnection, queue: Queue, wish: Claim, now: dateti
     """The next item for this rater. The places where other modules have their say, in this order: whether the rater may go
     on (a StoreError says why not), a gold item, then a pair or a trace.
     """
-    known = gold_for(con, wish.rater_id, queue, now, wish.golds)
-    if known is not None:
-        return known
+    known = wish.known
+    item = gold_for(con, wish.rater_id, queue, now, known.golds if known else None, known.standings if known else None)
+    if item is not None:
+        return item
     if queue.unit == "pair":
         from storage.pairs import next_pair  # which knows queues
 
@@ -309,10 +332,11 @@ def _still_open(
     """The first of these that is open now: others may have taken some. They are few, so their order is made here: planning
     the query that orders any number of them takes the thread that writes longer than all else of this.
     """
-    golds = read_gold(con, queue.queue_id) if wish.golds is None else wish.golds
+    golds = wish.known.golds if wish.known else read_gold(con, queue.queue_id)
     rows = con.execute(
         f"select trace_id, count(*) filter (gold is null and {HOLDS_A_PLACE}), bool_or(rater_id = $rater and {HAD}) "
-        "from assignment where queue_id = $queue and trace_id in (select unnest($among::varchar[])) group by trace_id",
+        # Not a join with the unnested list: planning that takes half as long again as all else of this.
+        "from assignment where queue_id = $queue and list_contains($among::varchar[], trace_id) group by trace_id",
         {"queue": queue.queue_id, "rater": wish.rater_id, "now": now, "among": list(ids)},
     ).fetchall()
     taken = {trace_id: n for trace_id, n, _ in rows}
@@ -327,21 +351,35 @@ def _still_open(
 # ---- handing it out
 
 
-def _hand_out(con: duckdb.DuckDBPyConnection, queue: Queue, item: Item, wish: Claim, now: datetime) -> Assignment:
-    status, expires = "offered" if wish.ahead else "leased", now + timedelta(minutes=_minutes(queue, wish.ahead))
-    lapsed = con.execute(
-        "select assignment_id from assignment where queue_id = ? and rater_id = ? and coalesce(pair_id, trace_id) = ?",
-        [queue.queue_id, wish.rater_id, item.item_id],
-    ).fetchone()
-    if lapsed is not None:  # fetched ahead once and never shown: the same place, taken up again
+def _hand_out(
+    con: duckdb.DuckDBPyConnection, queue: Queue, item: Item, wish: Claim, now: datetime, lapsed: _Held | None
+) -> Assignment:
+    """lapsed: what was fetched ahead once and never shown; the same place is taken up again."""
+    made = Assignment(
+        lapsed.assignment_id if lapsed else new_id(), queue.queue_id, item.trace_id, item.segmentation_id, wish.rater_id,
+        status="offered" if wish.ahead else "leased", status_reason="", leased_at=format_utc(now),
+        lease_expires_at=format_utc(now + timedelta(minutes=_minutes(queue, wish.ahead))), submitted_at="",
+        verify_mode=queue.verify_mode, events_seq=-1, pair_id=item.pair_id, swapped=item.swapped,
+        rubric_id=queue.rubric_id, rubric_version=queue.rubric_version,
+    )  # fmt: skip
+    expires = now + timedelta(minutes=_minutes(queue, wish.ahead))
+    if lapsed is not None:
         con.execute(
             "update assignment set status = ?, leased_at = ?, lease_expires_at = ?, updated_at = ?, rubric_id = ?, "
             "rubric_version = ?, sampled_by = ?, gold = ? where assignment_id = ?",
-            [status, now, expires, now, queue.rubric_id, queue.rubric_version, item.sampled_by, item.gold, lapsed[0]],
+            [
+                made.status,
+                now,
+                expires,
+                now,
+                queue.rubric_id,
+                queue.rubric_version,
+                item.sampled_by,
+                item.gold,
+                made.assignment_id,
+            ],
         )
-        assignment_id = lapsed[0]
     else:
-        assignment_id = new_id()
         # Slot numbers are never used twice, so the table is only appended to; how many are *taken* is counted from
         # assignments.
         con.execute(
@@ -353,24 +391,20 @@ def _hand_out(con: duckdb.DuckDBPyConnection, queue: Queue, item: Item, wish: Cl
             "insert into assignment (assignment_id, queue_id, trace_id, segmentation_id, rater_id, rubric_id, "
             "rubric_version, status, status_reason, status_seq, leased_at, lease_expires_at, submitted_at, updated_at, "
             "pair_id, swapped, late, gold, sampled_by) values (?, ?, ?, ?, ?, ?, ?, ?, '', -1, ?, ?, null, ?, ?, ?, false, ?, ?)",
-            [assignment_id, queue.queue_id, item.trace_id, item.segmentation_id, wish.rater_id, queue.rubric_id,
-             queue.rubric_version, status, now, expires, now, item.pair_id, item.swapped, item.gold, item.sampled_by],
+            [made.assignment_id, queue.queue_id, item.trace_id, item.segmentation_id, wish.rater_id, queue.rubric_id,
+             queue.rubric_version, made.status, now, expires, now, item.pair_id, item.swapped, item.gold, item.sampled_by],
         )  # fmt: skip
+    if lapsed is None and wish.trace_id is None:
+        return made  # as it was written: reading it again takes as long as all that was written
     if wish.trace_id is not None:
-        _extra_if_full(con, queue, assignment_id, now)
-    found = read_assignment(con, assignment_id)
+        _extra_if_full(con, queue, _Held(made.assignment_id, made.status, expires), now)
+    found = read_assignment(con, made.assignment_id)
     assert found is not None  # written in this transaction
     return found
 
 
 def _minutes(queue: Queue, ahead: bool) -> int:
     return min(AHEAD_MINUTES, queue.lease_minutes) if ahead else queue.lease_minutes
-
-
-def _text(moment: datetime) -> str:
-    from storage.events import format_utc
-
-    return format_utc(moment)
 
 
 def add_raters(con: duckdb.DuckDBPyConnection, raters: Sequence[tuple[str, str, str]]) -> list[None]:

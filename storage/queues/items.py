@@ -24,18 +24,23 @@ _GOLD = """select item_id from gold where queue_id = $queue
 _SOLVED = {"any": "", "solved": "and t.solved", "wrong": "and not t.solved", "unchecked": "and t.solved is null"}
 
 
-def items(queue: Queue) -> tuple[str, dict[str, Any]]:
+# What is done and under way of each trace, in one pass: a second over the same rows costs a small store as much again.
+_WORK = f"""select trace_id, count(*) filter (gold is null and {HOLDS_A_PLACE}) as n,
+        count(*) filter (gold is null and status = 'submitted') as submitted{{mine}} from assignment where queue_id = $queue group by trace_id"""
+
+
+def items(queue: Queue, had: bool = False) -> tuple[str, dict[str, Any]]:
     """A select of (trace_id, created_at, n_steps, n_backtracks, model, taken, submitted) for every trace of the queue, and its
-    parameters but `$now`. Traces without steps, and gold items (they come by another way), are not in it.
+    parameters but `$now`. Traces without steps, and gold items (they come by another way), are not in it; with `had` those that
+    `$rater` has had neither.
     """
     where, params = _belongs(queue)
+    work = _WORK.format(mine=f", bool_or(rater_id = $rater and {HAD}) as had" if had else "")
     sql = f"""
     select t.trace_id, t.created_at, t.n_steps, t.n_backtracks, t.model, coalesce(taken.n, 0) as taken,
         coalesce(taken.submitted, 0) as submitted
-    from trace t left join (
-        select trace_id, count(*) as n, count(*) filter (status = 'submitted') as submitted from assignment
-        where queue_id = $queue and gold is null and {HOLDS_A_PLACE} group by trace_id) taken using (trace_id)
-    where {where} and t.trace_id not in ({_GOLD})"""
+    from trace t left join ({work}) taken using (trace_id)
+    where {where} and t.trace_id not in ({_GOLD}){" and not coalesce(taken.had, false)" if had else ""}"""
     return sql, params
 
 
@@ -99,9 +104,9 @@ def count_items(queue: Queue) -> tuple[str, dict[str, Any]]:
     return sql, params
 
 
-def open_items(queue: Queue) -> tuple[str, dict[str, Any]]:
+def open_items(queue: Queue, had: bool = False) -> tuple[str, dict[str, Any]]:
     """Those of `items` that have a free place."""
-    sql, params = items(queue)
+    sql, params = items(queue, had)
     if queue.overlap is not None:
         sql += " and coalesce(taken.n, 0) < $overlap"
         params["overlap"] = queue.overlap
@@ -110,8 +115,7 @@ def open_items(queue: Queue) -> tuple[str, dict[str, Any]]:
 
 def open_to(queue: Queue, rater_id: str, now: datetime) -> tuple[str, dict[str, Any]]:
     """Those that have a free place and that this rater has not had."""
-    sql, params = open_items(queue)
-    sql += f" and t.trace_id not in (select trace_id from assignment where queue_id = $queue and rater_id = $rater and {HAD})"
+    sql, params = open_items(queue, had=True)
     return sql, {**params, "rater": rater_id, "now": now}
 
 

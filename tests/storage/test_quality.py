@@ -181,6 +181,21 @@ def test_a_pause_ends_though_the_clock_was_set_back_since(store: Store, monkeypa
     assert store.next_assignment("eve") is None, "there is nothing left, and nothing in the way"
 
 
+def test_who_is_paused_between_two_traces_gets_no_other(store: Store) -> None:
+    """What is known of a queue is kept in memory; a pause must be seen by the very next claim."""
+    for i in range(3):
+        store.add_trace(make_trace(prompt=f"q{i}")).result()
+    had = store.next_assignment("eve")
+    assert had is not None
+    Rater(store, had).submit()
+    store.write(gold.set_standing, gold.Standing("eve", DEFAULT_QUEUE, "paused", "Ask.", "boss", utc_now())).result()
+    with pytest.raises(gold.OnHold, match="Ask"):
+        store.next_assignment("eve")
+    assert store.next_assignment("ada") is not None
+    store.write(gold.set_standing, gold.Standing("eve", DEFAULT_QUEUE, "open", "", "boss", utc_now())).result()
+    assert store.next_assignment("eve") is not None
+
+
 def test_a_failed_screening_stops_before_any_work_and_a_mended_answer_changes_nothing(store: Store) -> None:
     first, second = (make_trace(prompt=f"Reach {n} from 1, 2 and 3.") for n in (1, 2))
     hand = rate(store, first, "boss", (1, 0, -1))

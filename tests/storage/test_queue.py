@@ -69,6 +69,23 @@ def test_an_open_lease_comes_back_after_a_reload(store: Store) -> None:
     assert _take(store, "ann").trace_id != mine.trace_id
 
 
+@pytest.mark.parametrize("ahead", [False, True])
+def test_what_is_handed_out_is_what_was_written(store: Store, ahead: bool) -> None:
+    """The answer to a claim is made beside the row, not read from it: now, when it comes back, and when it lapsed unseen."""
+    _fill(store, 2)
+    store.set_queue(overlap=1).result()
+    first = store.next_assignment("ada", ahead=ahead)
+    assert first is not None and first == store.assignment(first.assignment_id)
+    again = store.next_assignment("ada", ahead=ahead)
+    assert again is not None and again.assignment_id == first.assignment_id
+    assert again == store.assignment(first.assignment_id)
+    if ahead:
+        store.write(claims.release, first.assignment_id).result()
+        lapsed = store.next_assignment("ada", ahead=True)
+        assert lapsed is not None and lapsed.assignment_id == first.assignment_id  # the same place, taken up again
+        assert lapsed == store.assignment(first.assignment_id)
+
+
 def test_skipped_and_submitted_do_not_come_back_by_themselves(store: Store) -> None:
     ids = _fill(store, 2)
     assert store.remaining("ann") == 2

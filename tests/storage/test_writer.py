@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from storage.store import Store, StoreError
-from storage.writer import Lane, Writer
+from storage.writer import FEW, Lane, Writer
 
 
-def test_ratings_pass_what_else_waits_and_claims_have_a_transaction_of_their_own(store: Store) -> None:
+def test_ratings_pass_what_else_waits_and_claims_come_a_few_at_a_time(store: Store) -> None:
     begun, go_on, done = threading.Event(), threading.Event(), list[list[str]]()
 
     def hold(con: Any, items: Sequence[str]) -> list[None]:
@@ -28,25 +28,27 @@ def test_ratings_pass_what_else_waits_and_claims_have_a_transaction_of_their_own
     writer.submit(hold, "")
     assert begun.wait(30)
     sent = [
-        *(("trace 1", Lane.TOGETHER), ("trace 2", Lane.TOGETHER), ("claim 1", Lane.ALONE), ("claim 2", Lane.ALONE)),
+        *(("trace 1", Lane.TOGETHER), ("trace 2", Lane.TOGETHER)),
+        *((f"claim {i}", Lane.FEW) for i in range(FEW + 1)),
         *(("trace 3", Lane.TOGETHER), ("rating 1", Lane.FIRST), ("rating 2", Lane.FIRST)),
     ]
     futures = [writer.submit(note, *one) for one in sent]
     go_on.set()
     writer.close()
-    assert done == [["rating 1", "rating 2"], ["trace 1", "trace 2"], ["claim 1"], ["claim 2"], ["trace 3"]]
+    claims = [f"claim {i}" for i in range(FEW + 1)]
+    assert done == [["rating 1", "rating 2"], ["trace 1", "trace 2"], claims[:FEW], claims[FEW:], ["trace 3"]]
     assert all(future.done() for future in futures)
     with pytest.raises(StoreError, match="closed"):
         writer.submit(note, "late")
 
 
 def test_ratings_that_never_cease_do_not_keep_a_claim_waiting(store: Store) -> None:
-    order = list[str]()
+    order, last = list[str](), f"claim {FEW}"
     writer = Writer(store.connections, lambda: None, lambda: None, patience=0)
 
     def rate(con: Any, items: Sequence[str]) -> list[None]:
         order.extend(items)
-        if len(order) < 200 and "claim 2" not in order:
+        if len(order) < 200 and last not in order:
             writer.submit(rate, "rating", Lane.FIRST)  # before this one is written, the next is there
         return [None] * len(items)
 
@@ -62,11 +64,11 @@ def test_ratings_that_never_cease_do_not_keep_a_claim_waiting(store: Store) -> N
 
     writer.submit(begin, "")
     writer.submit(rate, "rating", Lane.FIRST)
-    claims = [writer.submit(claim, f"claim {i}", Lane.ALONE) for i in (1, 2)]
+    claims = [writer.submit(claim, f"claim {i}", Lane.FEW) for i in range(FEW + 1)]
     started.set()
     for future in claims:
         future.result(30)
     writer.close()
-    at = [order.index("claim 1"), order.index("claim 2")]
-    assert at[0] < at[1] < 10
+    at = [order.index("claim 0"), order.index(last)]
+    assert at[0] < at[1] < 10 + FEW
     assert "rating" in order[at[0] : at[1]]  # they take turns: a claim does not keep a rating waiting for all claims
