@@ -40,18 +40,16 @@ def step_advantages(
 
     places: where each step began. Then steps are compared with those that began at an equal place (step-level groups after
     GiGPO, Feng et al. 2025, arXiv 2505.10978), and the advantages sum to 0 over each place: a step out of a dead end is
-    then no better for being there than one that leads on.
+    then no better for being there than one that leads on. The deviation is that of the whole group: divided by its own, a
+    place where two steps hardly differ would count as much as one where eight decide.
     """
     returns = [g for one in group for g in to_come(one, discount)]
     where = [p for one in places for p in one] if places is not None else [None] * len(returns)
-    members: dict[Hashable, list[int]] = {}
-    for i, place in enumerate(where):
-        members.setdefault(place, []).append(i)
-    found = [0.0] * len(returns)
-    for own in members.values():
-        for i, advantage in zip(own, normalised([returns[i] for i in own]), strict=True):
-            found[i] = advantage
-    flat = iter(found)
+    members: dict[Hashable, list[float]] = {}
+    for place, value in zip(where, returns, strict=True):
+        members.setdefault(place, []).append(value)
+    means = {place: math.fsum(values) / len(values) for place, values in members.items()}
+    flat = iter(normalised([value - means[place] for place, value in zip(where, returns, strict=True)]))
     return [[next(flat) for _ in one] for one in group]
 
 
