@@ -12,8 +12,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,33 +30,10 @@ from core.search.scorers import Scored
 from core.search.search import Event, Search
 from core.trace import Problem
 from tests.core.search.chance import STEP, Chance, Lengths
+from tests.core.search.writes import LIMITS, Says, Writes, drive, search
 from tests.core.served import Script, serving
 
 ROOT = Path(__file__).parents[3]
-LIMITS = Limits(max_tokens=10_000, step_tokens=100)
-
-
-@dataclass
-class Writes(Chance):
-    """An engine that writes what `piece` says of a request and of which of its continuations."""
-
-    def __init__(self, piece: Callable[[SampleRequest, int], tuple[str, PieceEnd]]) -> None:
-        super().__init__()
-        self.piece = piece
-
-    def _write(self, request: SampleRequest, seed: int) -> Sample:
-        assert request.sampling.seed is not None
-        text, end = self.piece(request, seed - request.sampling.seed)
-        ids = tuple(sum(text.encode()) + i for i in range(max(1, len(text.split()))))
-        return Sample(request.insert + text, ids, end, len(ids))
-
-
-def search(strategy: str, seed: int = 0, prompt: str = "How much?", **params: Any) -> Search:
-    return Search(Problem.ask(prompt), strategies.make(strategy, params), seed=seed)
-
-
-def drive(engine: Any, one: Search, scorer: Any = None, **how: Any) -> Search:
-    return asyncio.run(Scheduler().run(one, Team(engine, scorer), **{"limits": LIMITS, **how}))
 
 
 def depth_of(engine: Chance) -> int:
@@ -170,63 +145,6 @@ def test_a_finished_beam_is_paid_for_once_and_equal_beams_are_one() -> None:
         f"bb{STEP}",
     ]
     assert [r.n for r in then] == [2, 2]
-
-
-@pytest.mark.parametrize("early_stop", [True, False])
-def test_a_finished_answer_that_nothing_can_beat_may_end_the_search(early_stop: bool) -> None:
-    def piece(request: SampleRequest, i: int) -> tuple[str, PieceEnd]:
-        if not request.written and i == 0:
-            return "Answer: best", "eos"
-        return f"worse {len(request.written)} {i}{STEP}", "step"
-
-    engine = Writes(piece)
-    params = {"width": 2, "branch": 2, "max_depth": 6, "vote": "best", "early_stop": early_stop}
-    judge = Says(best=(0.9,), **{str(i): (0.4,) for i in range(4)})
-    one = drive(engine, search("beam", **params), judge)
-    assert one.choice is not None
-    assert one.choice.answer == "answer: best"
-    assert (len(engine.requests) == 1) == early_stop
-
-
-@pytest.mark.parametrize(("score", "asked"), [(1.0, 2), (0.99, 8)])
-def test_best_of_n_stops_early_only_where_nothing_can_be_better(score: float, asked: int) -> None:
-    engine = Writes(lambda r, i: (f"Answer: {'ab'[i]}", "eos"))
-    params = {"n": 8, "vote": "best", "early_stop": True, "wave": 2}
-    one = drive(engine, search("best-of-n", **params), Says(a=(0.2,), b=(score,)))
-    assert sum(r.n for r in engine.requests) == asked
-    assert one.choice is not None
-    assert one.choice.answer == "answer: b"
-
-
-@pytest.mark.parametrize("score", [1.0, 0.9])
-def test_subtrees_stop_early_only_where_nothing_can_be_better(score: float) -> None:
-    def piece(request: SampleRequest, i: int) -> tuple[str, PieceEnd]:
-        if not request.written and i == 0:
-            return "Answer: b", "eos"
-        return f"{len(request.written)} go{STEP}", "step"
-
-    engine = Writes(piece)
-    params = {"subtrees": 3, "branch": 2, "max_depth": 4, "vote": "best", "early_stop": True}
-    one = drive(engine, search("dvts", **params), Says(b=(score,), go=(0.95,)))
-    assert any(r.written for r in engine.requests) == (score < 1)
-    assert one.choice is not None
-    chosen = one.state.tree[one.choice.node]
-    assert (chosen.pruned, one.state.tree[0].pruned) == (False, False)
-
-
-@pytest.mark.parametrize("score", [1.0, 0.9])
-def test_particles_stop_early_only_where_nothing_can_be_better(score: float) -> None:
-    def piece(request: SampleRequest, i: int) -> tuple[str, PieceEnd]:
-        if i:
-            return f"go{STEP}", "step"
-        return f"Answer: {'a' if request.written else 'b'}", "eos"
-
-    engine = Writes(piece)
-    params = {"n": 4, "early_stop": True, "max_depth": 5}
-    one = drive(engine, search("particles", **params), Says(a=(0.5,), b=(score,), go=(0.9,)))
-    assert (len(engine.requests) == 1) == (score == 1.0)
-    assert one.choice is not None
-    assert one.choice.answer == "answer: b"
 
 
 def test_who_gives_up_with_the_target_in_reach_has_not_reached_it() -> None:
@@ -381,22 +299,6 @@ def test_a_server_renders_the_question_and_what_it_rendered_is_gone_on_from() ->
 
 
 # ---- 9. search-and-learn: always aggregates "last"; results are grouped by the text of the question
-
-
-class Says:
-    """A scorer with these step scores for an answer that begins with the key."""
-
-    name, version = "says", "1"
-
-    def __init__(self, **scores: tuple[float, ...]) -> None:
-        self.scores = scores
-        self.seen: list[str] = []
-
-    async def score(self, items: Any) -> list[Scored]:
-        return [Scored(self.scores["".join(item.steps).split()[-1]]) for item in items]
-
-    async def size(self) -> None:
-        return None
 
 
 @pytest.mark.parametrize("how", AGGREGATIONS)
