@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import threading
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,8 @@ class Models:
         """`engines` replaces the shipped model (tests, and models served elsewhere)."""
         self._data_dir = data_dir
         self._entries: dict[str, ModelEntry] = {}
+        self._replaced: list[Engine] = []
+        self._tuned: dict[str, None] = {}  # jobs whose model was made usable, in that order
         self._scorer_job: str | None = None
         self._scorer: PrmScorer | None = None
         self._scorer_lock = threading.Lock()
@@ -106,16 +109,23 @@ class Models:
         if isinstance(first.engine, LocalEngine) and first.ready:
             first.engine.start()
 
-    def add_tuned(self, job_id: str) -> ModelEntry:
-        """Make a fine-tuned model usable from now on. Raises FileNotFoundError with a sentence."""
-        entry = self._add_tuned(job_id)
+    async def use_tuned(self, job_id: str) -> tuple[ModelEntry, str]:
+        """Make a fine-tuned model usable from now on: by a server that has its base and takes its low-rank pairs, else in this
+        process. The second is a sentence that says which, and why. Raises FileNotFoundError with a sentence.
+        """
+        from core.engines.local import LocalEngine
+
+        _model_dir(self._data_dir, job_id)
+        served, why = await self._served_tuned(job_id)
+        entry = self._add_tuned(job_id, served)
         self._write_active()
-        return entry
+        where = "It runs in this process." if isinstance(entry.engine, LocalEngine) else _served_note(entry.engine)
+        return entry, " ".join([*why, where])
 
     async def close(self) -> None:
         """Stop all engines."""
-        for entry in self.all():
-            await entry.engine.close()
+        for engine in [*self._replaced, *(entry.engine for entry in self.all())]:
+            await engine.close()
 
     # ---- the scorer
 
@@ -162,15 +172,37 @@ class Models:
 
     # ---- inside
 
-    def _add_tuned(self, job_id: str) -> ModelEntry:
+    async def _served_tuned(self, job_id: str) -> tuple[dict[str, Engine], list[str]]:
+        """Engines by address for the servers that offer a job's model now, and what the others said."""
+        from core.engines.adapters import load_adapter
+
+        adapter, served, why = self._data_dir / "jobs" / job_id / "adapter", dict[str, Engine](), list[str]()
+        if not (adapter / "adapter_config.json").is_file():
+            return served, why
+        for engine in {e.base_url: e for entry in self.all() for e in _openai(entry.engine)}.values():
+            try:
+                if await load_adapter(engine.base_url, engine.api_key_env, job_id, adapter):
+                    served[shown(engine.base_url)] = OpenAIEngine(engine.base_url, job_id, engine.api_key_env)
+            except EngineError as error:
+                why.append(str(error))
+        return served, why
+
+    def _add_tuned(self, job_id: str, served: Mapping[str, Engine] | None = None) -> ModelEntry:
+        """What a server offered under that name when the workbench was started is there already."""
         from core.engines.local import LocalEngine
 
         folder = _model_dir(self._data_dir, job_id)
-        if job_id not in self._entries:
+        self._tuned[job_id] = None
+        before = self._entries.get(job_id)
+        if before is not None and served and isinstance(before.engine, LocalEngine):
+            self._replaced.append(before.engine)  # runs may go on with it
+        if before is None or served:
+            base = _base_of(self._data_dir, job_id)
+            engine = _as_one(served) if served else LocalEngine(folder, name=job_id)
             self._entries[job_id] = ModelEntry(
-                job_id, f"pocket, fine-tuned ({job_id})",
-                f"The pocket model after the job {job_id}. It plays the numbers game only.",
-                LocalEngine(folder, name=job_id), _countdown_only, folder,
+                job_id, f"{base}, fine-tuned ({job_id})",
+                f"The {base} model after the job {job_id}." + (" It plays the numbers game only." if base == POCKET else ""),
+                engine, _countdown_only if base == POCKET else None, None if served else folder,
             )  # fmt: skip
         return self._entries[job_id]
 
@@ -199,9 +231,10 @@ class Models:
 
     def _write_active(self) -> None:
         path = active_file(self._data_dir)
-        tuned = [e.id for e in self.all() if e.model_dir is not None and e.model_dir.parent.parent.name == "jobs"]
         fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps({"scorer": self._scorer_job, "models": tuned}, indent=1) + "\n", encoding="utf-8")
+        fresh.write_text(
+            json.dumps({"scorer": self._scorer_job, "models": list(self._tuned)}, indent=1) + "\n", encoding="utf-8"
+        )
         os.replace(fresh, path)
 
 
@@ -226,6 +259,16 @@ def _addresses(engine: Engine) -> list[str]:
     if isinstance(engine, OpenAIEngine):
         return [shown(engine.base_url)]
     return list(engine.members) if isinstance(engine, EnginePool) else []
+
+
+def _openai(engine: Engine) -> list[OpenAIEngine]:
+    """The servers behind an engine."""
+    members = engine.members.values() if isinstance(engine, EnginePool) else [engine]
+    return [member for member in members if isinstance(member, OpenAIEngine)]
+
+
+def _as_one(members: Mapping[str, Engine]) -> Engine:
+    return next(iter(members.values())) if len(members) == 1 else EnginePool(members)
 
 
 def served_engines(
@@ -264,8 +307,7 @@ def served_engines(
     engines: dict[str, Engine] = {}
     for name, members in offered.items():
         # The shipped model keeps its id: what is served under the same name is another engine.
-        engine = next(iter(members.values())) if len(members) == 1 else EnginePool(members)
-        engines["pocket (served)" if name == POCKET else name] = engine
+        engines["pocket (served)" if name == POCKET else name] = _as_one(members)
     return {**engines, POCKET: _pocket_engine()}
 
 
@@ -280,6 +322,26 @@ def _shipped_dir() -> Path:
 
     # Not `model_dir()`: a checkout without the weights must still open the workbench, and say so at the first question.
     return Path(core.pocket.__file__).parent / "model"
+
+
+def _base_of(data_dir: Path, job_id: str) -> str:
+    """What a job's model was before all training: "pocket", or a folder's name."""
+    seen = set[str]()
+    while job_id not in seen:
+        seen.add(job_id)
+        try:
+            base = str(tomllib.loads((data_dir / "jobs" / job_id / "recipe.toml").read_text(encoding="utf-8"))["base"])
+        except (OSError, ValueError, KeyError):
+            return POCKET
+        parent = Path(base).expanduser()
+        if (
+            parent.name != "model"
+            or not (parent.parent / "recipe.toml").is_file()
+            or parent.parents[2].resolve() != data_dir.resolve()
+        ):
+            return POCKET if base == POCKET else parent.name
+        job_id = parent.parent.name
+    return job_id
 
 
 def _countdown_only(prompt: str) -> Any:

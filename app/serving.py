@@ -34,6 +34,7 @@ KEY_VARIABLE = "VLLM_API_KEY"  # vLLM's own: where it is set, the server asks fo
 # What control needs inside of vLLM's process.
 LAID_OUT = ("__init__.py", "control")
 STOP_S = 20.0
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # those that vLLM has room for
 
 
 class CannotServe(ValueError):
@@ -98,9 +99,12 @@ def plan(
     port: int = 8000,
     tensor_parallel: int = 1,
     data_parallel: int = 1,
+    lora_rank: int = 0,
     extra: Sequence[str] = (),
 ) -> Launch:
-    """The command line for a model: a folder, a name on the hub, or `pocket`. `control`: see `laid_out`."""
+    """The command line for a model: a folder, a name on the hub, or `pocket`. `control`: see `laid_out`. lora_rank: the largest of the
+    adapters that it takes while it runs, 0 for none.
+    """
     path, name = model, model
     if model == "pocket":
         from core.pocket import model_dir
@@ -126,6 +130,12 @@ def plan(
     if data_parallel > 1:
         command += ["--data-parallel-size", str(data_parallel)]
     env = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}  # no request leaves the machine
+    if lora_rank:
+        fitting = next((rank for rank in LORA_RANKS if rank >= lora_rank), None)
+        if fitting is None:
+            raise CannotServe(f"vLLM takes adapters up to rank {LORA_RANKS[-1]}, not {lora_rank}.")
+        command += ["--enable-lora", "--max-lora-rank", str(fitting)]
+        env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(control), os.environ.get("PYTHONPATH")]))
     if cpu:
         # bfloat16 is emulated on most CPUs; the default block of 128 tokens is longer than most questions, so nothing

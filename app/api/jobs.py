@@ -110,6 +110,7 @@ class UseOut(BaseModel):
     kind: str
     model: str | None = Field(None, description="For a language model: the id to start runs with.")
     scorer: str | None = Field(None, description="For a scorer: the reward model in use.")
+    note: str = Field("", description="For a language model: where it runs, and why not elsewhere.")
 
 
 @router.get("", summary="List jobs", response_model=list[JobOut])
@@ -196,7 +197,8 @@ async def resume(bench: Bench, job_id: str) -> dict[str, Any]:
 
 @router.post("/{job_id}/use", summary="Use the result", response_model=UseOut, responses=refusals(403, 404, 409))
 async def use(bench: Bench, job_id: str) -> UseOut:
-    """A scorer becomes the reward model in use, and all traces get its scores. A language model joins the models."""
+    """A scorer becomes the reward model in use, and all traces get its scores. A language model joins the models: a vLLM that serves
+    its base and takes adapters while it runs is given its low-rank pairs, otherwise it runs in this process."""
     folder = _folder(bench, job_id)
     status = await blocking(lambda: training_jobs.read_status(folder))
     if await blocking(lambda: training_jobs.model_folder(folder)) is None:
@@ -211,8 +213,9 @@ async def use(bench: Bench, job_id: str) -> UseOut:
     if used_as == "scorer":
         bench.models.use_scorer(job_id)
         bench.scoring.rescore_soon()
-        return UseOut(job_id=job_id, kind=status.kind, model=None, scorer=job_id)
-    return UseOut(job_id=job_id, kind=status.kind, model=bench.models.add_tuned(job_id).id, scorer=None)
+        return UseOut(job_id=job_id, kind=status.kind, model=None, scorer=job_id, note="")
+    entry, note = await bench.models.use_tuned(job_id)
+    return UseOut(job_id=job_id, kind=status.kind, model=entry.id, scorer=None, note=note)
 
 
 def _folder(bench: Services, job_id: str) -> Path:

@@ -27,6 +27,14 @@ def serve(
     ] = None,
     tensor_parallel_size: Annotated[int, typer.Option(min=1, help="GPUs that share one copy of the model.")] = 1,
     data_parallel_size: Annotated[int, typer.Option(min=1, help="Copies of the model.")] = 1,
+    lora_rank: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Take low-rank adapters up to this rank while it runs, so that a fine-tuned model can be put to use with a click "
+            "(0: none). Whoever reaches the server can then load a folder.",
+        ),
+    ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command line and stop.")] = False,
 ) -> None:
     """Serve a model with vLLM. What follows `--` is passed on to vLLM.
@@ -40,7 +48,7 @@ def serve(
         with serving.laid_out(keep=dry_run) as control:
             launch = serving.plan(
                 model, python=found, cpu=cpu, control=control, host=host, port=port,
-                tensor_parallel=tensor_parallel_size, data_parallel=data_parallel_size, extra=context.args,
+                tensor_parallel=tensor_parallel_size, data_parallel=data_parallel_size, lora_rank=lora_rank, extra=context.args,
             )  # fmt: skip
             if dry_run:
                 typer.echo(launch.shown())

@@ -99,6 +99,12 @@ export function number(value, digits = 0) {
   return Number(value).toLocaleString("en", { maximumFractionDigits: digits, minimumFractionDigits: digits });
 }
 
+/** The two ends of an interval, "−0.014 to 0.074"; null for anything else. */
+export function interval(found, digits = 3) {
+  const two = Array.isArray(found) && found.length === 2 && found.every((v) => typeof v === "number");
+  return two ? found.map((v) => number(v, digits).replace("-", "−")).join(" to ") : null;
+}
+
 export function plural(count, one, many = `${one}s`) {
   return `${number(count)} ${count === 1 ? one : many}`;
 }

@@ -3,7 +3,7 @@
 import { get, poll, post } from "./api.js";
 import { lineChart } from "./chart.js";
 import { checkpointTable } from "./checkpoints.js";
-import { $, duration, h, notice, number, param, say, setParams, when } from "./dom.js";
+import { $, duration, h, interval, notice, number, param, say, setParams, when } from "./dom.js";
 import { failures } from "./failures.js";
 import { drawRuns, once, stateChip } from "./runs.js";
 import { comparison } from "./train-compare.js";
@@ -18,7 +18,7 @@ const FIGURES = {
   n_test_steps: "held-out steps", n_test_responses: "held-out responses", n_test_traces: "held-out traces", n_train_traces: "traces trained on", n_train_steps: "steps trained on", n_train_tokens: "tokens trained on",
   train_base_rate: "share of good steps, training", loss_before: "held-out loss before", loss_after: "held-out loss after",
   n_new_tokens: "new tokens", embedding_rows_moved: "rows of the embedding that moved", head_rows_moved: "rows of the output head that moved",
-  solved_before: "solved before, held out", solved_after: "solved after, held out", gain_95: "95 % interval of the gain", n_held_out: "held-out questions", n_rollouts: "rollouts",
+  solved_before: "solved before, held out", solved_after: "solved after, held out", gain: "gain, held out", gain_95: "95 % interval of the gain", n_held_out: "held-out questions", n_rollouts: "rollouts",
   pairs_right: "held-out pairs put right", chosen_log_ratio: "what the better side gained", n_train_pairs: "pairs trained on", n_test_pairs: "held-out pairs",
 };
 
@@ -130,7 +130,7 @@ export async function mount(root) {
   const command = (path, button) => once(button, failed, async () => {
     const answer = await post(`/api/jobs/${encodeURIComponent(current.id)}/${path}`);
     if (path === "use") {
-      notice(notices, "use", "good", answer.scorer ? "This reward model is in use now: its scores appear on traces on the Solve page, and on the Rate page after a trace is submitted." : "The fine-tuned model can be chosen on the Solve page now.",
+      notice(notices, "use", "good", answer.scorer ? "This reward model is in use now: its scores appear on traces on the Solve page, and on the Rate page after a trace is submitted." : `The fine-tuned model can be chosen on the Solve page now. ${answer.note}`,
         h("a", { class: "button secondary", href: answer.model ? `/ui/?model=${encodeURIComponent(answer.model)}` : "/ui/" }, "Go to Solve"));
     }
     current.settled = false;
@@ -150,7 +150,7 @@ export async function mount(root) {
   poll(follow, METRICS_EVERY_MS, (e) => failed("job", e));
 }
 
-/** Numbers large, sentences as they are, an interval as "0.81–0.94", warnings as warnings. */
+/** Numbers large, sentences as they are, an interval as "0.81 to 0.94", warnings as warnings. */
 function figures(found) {
   const numbers = [];
   const lines = [];
@@ -159,7 +159,7 @@ function figures(found) {
   for (const [name, value] of Object.entries(found).sort((a, b) => place(a[0]) - place(b[0]))) {
     const label = FIGURES[name] ?? name.replaceAll("_", " ");
     if (typeof value === "number") numbers.push(h("div", {}, h("b", {}, Number.isInteger(value) ? number(value) : value.toFixed(3)), h("span", {}, label)));
-    else if (Array.isArray(value) && value.length === 2 && value.every((v) => typeof v === "number")) numbers.push(h("div", {}, h("b", {}, `${value[0].toFixed(2)}–${value[1].toFixed(2)}`), h("span", {}, label)));
+    else if (interval(value)) numbers.push(h("div", {}, h("b", {}, interval(value)), h("span", {}, label)));
     else if (Array.isArray(value)) lines.push(...value.map((v) => h("li", {}, `! ${v}`)));
     else if (typeof value === "string") lines.push(h("li", {}, `${label}: ${value}`));
   }

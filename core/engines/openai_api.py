@@ -59,7 +59,7 @@ class OpenAIEngine:
     ) -> None:
         self.model = model
         self.base_url = base_url
-        self._api_key_env = api_key_env
+        self.api_key_env = api_key_env
         self._first_token_s, self._silence_s = first_token_s, silence_s
         self._client: Any = None
         self._server = Server(base_url, model, api_key_env)
@@ -310,7 +310,7 @@ class OpenAIEngine:
             from openai import AsyncOpenAI, Timeout
 
             self._client = AsyncOpenAI(
-                base_url=self.base_url, api_key=os.environ.get(self._api_key_env) or "none", max_retries=1,
+                base_url=self.base_url, api_key=os.environ.get(self.api_key_env) or "none", max_retries=1,
                 timeout=Timeout(self._first_token_s, connect=CONNECT_S),
             )  # fmt: skip
         return self._client

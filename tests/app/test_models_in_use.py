@@ -84,7 +84,7 @@ async def test_a_reward_model_in_use_scores_old_traces_new_ones_and_survives_a_r
         assert (await bench.get(f"/api/traces/{old}/scores")).json() == []
         job(tmp_path / "data", "prm-a", models / "prm")
         assert (await bench.post("/api/jobs/prm-a/use")).json() == {
-            "job_id": "prm-a", "kind": "prm", "model": None, "scorer": "prm-a"
+            "job_id": "prm-a", "kind": "prm", "model": None, "scorer": "prm-a", "note": ""
         }  # fmt: skip
         (found,) = await scores(bench, old)
         assert found["scorer"] == "prm-a"
@@ -124,6 +124,30 @@ async def test_a_tuned_model_can_be_asked_and_survives_a_restart(
         assert trace["model"] == "sft-a"
         assert trace["stats"]["generated_tokens"] >= 1
         check_whole(events, trace)
+
+
+async def test_a_model_that_was_tuned_from_another_takes_the_questions_that_one_takes(
+    workbench: Opened, models: Path, tmp_path: Path
+) -> None:
+    """A chain of jobs ends at the pocket model, which plays one game, or at a folder, which may be any model."""
+    data = tmp_path / "data"
+    async with workbench() as bench:
+        for job_id, base in (
+            ("sft-a", "pocket"),
+            ("sft-b", str(data / "jobs/sft-a/model")),
+            ("sft-c", "/models/Qwen3-0.6B"),
+        ):
+            job(data, job_id, models / "lm")
+            (data / "jobs" / job_id / "recipe.toml").write_text(f'base = "{base}"\n')
+            used = (await bench.post(f"/api/jobs/{job_id}/use")).json()
+            assert used["note"] == "It runs in this process."
+            asked = await bench.post(
+                "/api/runs", json={"prompt": "Reach 500 from 1.", "model": job_id, "max_tokens": 4}
+            )
+            assert asked.status_code == (201 if job_id == "sft-c" else 422)
+        named = {m["id"]: m["name"] for m in (await bench.get("/api/models")).json()}
+        assert named["sft-b"] == "pocket, fine-tuned (sft-b)"
+        assert named["sft-c"] == "Qwen3-0.6B, fine-tuned (sft-c)"
 
 
 async def test_only_the_model_of_a_job_that_is_done_can_be_used(workbench: Opened, tmp_path: Path) -> None:

@@ -38,6 +38,17 @@ def test_the_flags_that_worldline_needs_are_there_and_the_callers_own_come_last(
     assert "--dtype" not in command
 
 
+def test_a_server_takes_adapters_where_it_is_told_to() -> None:
+    launch = serving.plan("pocket", python="python", cpu=False, control=Path("/control"), lora_rank=9)
+    assert launch.command[launch.command.index("--max-lora-rank") + 1] == "16"
+    assert launch.env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
+    plain = serving.plan("pocket", python="python", cpu=False, control=Path("/control"))
+    assert "--enable-lora" not in plain.command
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in plain.env
+    with pytest.raises(serving.CannotServe, match="up to rank 512"):
+        plan("pocket", lora_rank=1000)
+
+
 def test_a_cpu_build_gets_its_own_flags() -> None:
     command = plan("pocket", cpu=True)
     assert command[command.index("--dtype") + 1] == "float32"

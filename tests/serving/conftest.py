@@ -54,7 +54,7 @@ def vllm_python() -> str:
 
 
 @contextmanager
-def started(python: str, model: str, log: Path, *extra: str) -> Iterator[Vllm]:
+def started(python: str, model: str, log: Path, *extra: str, lora_rank: int = 0) -> Iterator[Vllm]:
     """vLLM for a model as `worldline serve` starts it, with one process fewer and without compiling."""
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB: 34 of the pocket model's longest responses
 
@@ -63,7 +63,7 @@ def started(python: str, model: str, log: Path, *extra: str) -> Iterator[Vllm]:
 
     with serving.laid_out() as control, log.open("wb") as output:
         launch = serving.plan(
-            model, python=python, cpu=True, control=control, port=serving.free_port(),
+            model, python=python, cpu=True, control=control, port=serving.free_port(), lora_rank=lora_rank,
             extra=["--enforce-eager", "--distributed-executor-backend", "uni", *extra],
         )  # fmt: skip
         with serving.running(launch, output) as process:

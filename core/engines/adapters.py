@@ -1,0 +1,51 @@
+"""A tuned model for a server that has its base already: vLLM takes the low-rank pairs of a job while it runs.
+
+It loads them from a folder that it must see itself, under a name of their own, if it was started so (`worldline serve
+--lora-rank`). Knows nothing of jobs and of the registry of models.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from core.engines.base import EngineError
+from core.engines.server_info import headers_for, shown
+
+LOAD_S = 120.0  # reads the pairs from a disk, and waits for the step that is being computed
+
+
+async def load_adapter(base_url: str, api_key_env: str, name: str, folder: Path) -> bool:
+    """Have a server offer the pairs in `folder` as the model `name`. False: it does not serve their base. Doing it twice is harmless.
+
+    Raises EngineError with a sentence: it takes none while it runs, or did not take these.
+    """
+    import httpx
+
+    where = base_url.rstrip("/")
+    base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    try:
+        async with httpx.AsyncClient(timeout=LOAD_S, headers=headers_for(api_key_env)) as client:
+            cards: list[dict[str, Any]] = (await client.get(f"{where}/models")).raise_for_status().json()["data"]
+            if any(card.get("id") == name for card in cards):
+                return True
+            if not any(_same(str(card.get("root") or card.get("id")), base) for card in cards):
+                return False
+            asked = {"lora_name": name, "lora_path": str(folder.resolve())}
+            answer = await client.post(f"{where}/load_lora_adapter", json=asked)
+    except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineError(f"The server at {shown(base_url)} could not be asked to load {name}: {error}") from error
+    if answer.is_success:
+        return True
+    if answer.status_code in (404, 405):
+        raise EngineError(
+            f"The server at {shown(base_url)} serves its base, but takes no adapters while it runs: start it with "
+            "`worldline serve MODEL --lora-rank 8`."
+        )
+    raise EngineError(f"The server at {shown(base_url)} did not take the adapter in {folder}: {answer.text[:300]}")
+
+
+def _same(root: str, base: str) -> bool:
+    """A name on a hub, or the same folder."""
+    return root == base or (Path(root).is_dir() and Path(root).resolve() == Path(base).resolve())

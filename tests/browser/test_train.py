@@ -1,0 +1,107 @@
+"""A finished reinforcement job on the Train page: the curves that show whether its reward was cheated, and putting it to use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import visit, workbench
+from tests.browser.test_access import AXE, BEYOND, NARROW, RULES
+from tests.browser.test_access import axe as axe
+
+JOB, PLAIN = "rl-01kaexr0v7m3p9d2k4c6h8n5qa", "sft-01kaexr0v7m3p9d2k4c6h8n5qb"
+STEPS = 30
+# In the order in which the page shows them; and a figure that has no curve of its own.
+GUARDS = {
+    "solved": 0.2,
+    "step_reward": -0.05,
+    "tokens": 420,
+    "steps": 10,
+    "well_formed": 1.0,
+    "repeated": 0.05,
+    "backtracks": 0.7,
+}
+MORE = {"grad_norm": 0.1}
+
+
+def kept(data: Path, job_id: str, guards: dict[str, float], figures: dict[str, Any]) -> None:
+    """A job as it is when it is done."""
+    folder, draw = data / "jobs" / job_id, Random(5)
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "config.json").write_text("{}")
+    kind = job_id.split("-")[0]
+    times = {
+        "created_at": "2026-11-20T12:00:00.000Z",
+        "started_at": "2026-11-20T12:00:01.000Z",
+        "ended_at": "2026-11-20T12:10:00.000Z",
+    }
+    status = {"job_id": job_id, "kind": kind, "state": "done", "snapshot_id": "", "step": STEPS, "total_steps": STEPS, "seconds": 600.0,
+              "figures": figures, **times}  # fmt: skip
+    (folder / "status.json").write_text(json.dumps(status))
+    (folder / "job.json").write_text(
+        json.dumps({"job_id": job_id, "kind": kind, "snapshot_id": "", "snapshot_sha256": ""})
+    )
+    (folder / "log.txt").write_text("12:10:00  done\n")
+    rows = [
+        {"step": i, "loss": 1 / i, **MORE, **{k: v * (1 + draw.uniform(-0.1, 0.1)) for k, v in guards.items()}}
+        for i in range(1, STEPS + 1)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.slow
+def test_the_guards_of_a_reinforcement_job_are_curves_and_a_click_puts_it_to_use(
+    browser: Any, tmp_path: Path, axe: str, screenshots: Path
+) -> None:
+    kept(
+        tmp_path / "data",
+        JOB,
+        GUARDS,
+        {"solved_before": 0.215, "solved_after": 0.245, "gain": 0.03, "gain_95": [-0.014, 0.074]},
+    )
+    kept(tmp_path / "data", PLAIN, {}, {})
+    errors: list[str] = []
+    with workbench(tmp_path) as bench:
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        visit(page, f"{bench.url}/ui/train?job={JOB}")
+        page.wait_for_selector(".small-chart >> nth=6")
+        charts = page.locator(".small-chart")
+        named = [c.split(" (")[0] for c in charts.locator("figcaption").all_inner_texts()]
+        assert named == [
+            "Solved", "Reward a step", "Tokens a rollout", "Steps a rollout", "Whole steps", "Steps said before", "Steps that turn back",
+        ]  # fmt: skip
+        for key, chart in zip(GUARDS, charts.all(), strict=True):
+            drawn = chart.locator("svg polyline, svg path").evaluate_all(
+                "found => found.map((one) => (one.getAttribute('points') ?? one.getAttribute('d')).match(/-?[0-9.]+[ ,]-?[0-9.]+/g).length)"
+            )
+            assert max(drawn) >= STEPS, f"{key}: every step is a point of its curve, not {drawn}"
+        said = page.inner_text("[data-id=job]")
+        assert "0.245" in said and "−0.014 to 0.074" in said, (
+            "what was measured on held-out questions, with its interval"
+        )
+        page.evaluate(axe)
+        assert page.evaluate(AXE, RULES) == []
+        page.screenshot(path=screenshots / "train-rl.png", full_page=True)
+
+        page.click("[data-id=job] >> text=Use in workbench")
+        page.wait_for_selector("[data-id=notices] >> text=It runs in this process.")
+        page.wait_for_selector("[data-id=job] >> text=✓ in use")
+        assert JOB in [m["id"] for m in bench.get("/api/models")]
+        page.click("[data-id=notices] >> text=Go to Solve")
+        page.wait_for_url(f"**model={JOB}*")
+
+        visit(page, f"{bench.url}/ui/train?job={PLAIN}")
+        page.wait_for_selector("[data-id=job] >> text=done")
+        page.wait_for_selector("[data-id=chart] svg")
+        assert page.locator(".small-chart").count() == 0, "a job without them shows none"
+        page.set_viewport_size({"width": NARROW, "height": 640})
+        visit(page, f"{bench.url}/ui/train?job={JOB}")
+        page.wait_for_selector(".small-chart >> nth=6")
+        assert page.evaluate(BEYOND) == []
+        page.close()
+    assert errors == []
