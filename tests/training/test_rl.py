@@ -61,6 +61,10 @@ def test_questions_are_of_the_training_side_and_held_out_ones_never() -> None:
     held_out = [words.understand(q) for q in rl.held_out_questions(100)]
     assert all(q.held_out for q in held_out)
     assert len({q.key for q in held_out}) == 100
+    assert {len(words.understand(q).numbers) for q in rl.game_questions(20, 1, 3)} == {3}
+    three = rl.held_out_questions(500, 3)
+    assert (len(three), len(set(three))) == (500, 212)
+    assert three[:212] == three[212:424]
 
 
 def test_other_questions_want_a_reward_model(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,9 +101,11 @@ def test_a_reward_model_gives_each_step_its_score(tmp_path: Path, tiny_base: Pat
 
 
 def test_the_paired_interval_is_that_of_the_differences() -> None:
-    mean, (low, high) = rl.paired_interval([False, False, True, True], [True, False, True, True])
+    mean, (low, high) = rl.paired_interval([False, False, True, True], [True, False, True, True], list("abcd"))
     assert mean == 0.25
     assert (low, high) == pytest.approx((0.25 - 1.96 * 0.25, 0.25 + 1.96 * 0.25))
+    twice = rl.paired_interval([False, False, True, True] * 2, [True, False, True, True] * 2, list("abcd") * 2)
+    assert twice == (mean, (low, high)), "asking again makes nothing surer"
 
 
 def test_the_loss_is_the_advantage_times_the_log_probability_of_exactly_those_tokens(

@@ -41,6 +41,7 @@ class RlRecipe(Recipe):
 
     kind: ClassVar[str] = "rl"
     questions: Annotated[int, Field(ge=0)]
+    numbers: Annotated[int, Field(ge=3, le=4)]
     group: Annotated[int, Field(ge=2)]
     temperature: Annotated[float, Field(gt=0)]
     kl: Annotated[float, Field(ge=0)]
@@ -66,22 +67,24 @@ class RlRecipe(Recipe):
 # ------------------------------------------------------------------------------------------------------------ questions
 
 
-def game_questions(count: int, seed: int) -> list[str]:
-    """So many 4-number questions of the training side, in all wordings; always the same for a seed."""
-    rng = random.Random(seed)
-    return [words.ask(game.sample(rng, 4, held_out=False), rng.randrange(len(words.PHRASINGS))) for _ in range(count)]
+def game_questions(count: int, seed: int, numbers: int = 4) -> list[str]:
+    """So many questions of the training side, in all wordings; always the same for a seed."""
+    rng, kinds = random.Random(seed), len(words.PHRASINGS)
+    return [words.ask(game.sample(rng, numbers, held_out=False), rng.randrange(kinds)) for _ in range(count)]
 
 
-def held_out_questions(count: int) -> list[str]:
-    """4-number questions that are never trained on, without repetition, always the same."""
-    chosen = random.Random(2026).sample(game.held_out_questions(4), count)
-    return [words.ask(q, i % len(words.PHRASINGS)) for i, q in enumerate(chosen)]
+def held_out_questions(count: int, numbers: int = 4) -> list[str]:
+    """Questions that are never trained on, always the same; once all have been named, they are named again."""
+    every = game.held_out_questions(numbers)
+    chosen = random.Random(2026).sample(every, min(count, len(every)))
+    asked = [words.ask(q, i % len(words.PHRASINGS)) for i, q in enumerate(chosen)]
+    return [asked[i % len(asked)] for i in range(count)]
 
 
 def questions_of(snapshot: Path | None, recipe: RlRecipe) -> list[str]:
     """The prompts to train on. Raises RowsError where a reward cannot judge them."""
     if recipe.questions:
-        return game_questions(recipe.questions, recipe.seed)
+        return game_questions(recipe.questions, recipe.seed, recipe.numbers)
     assert snapshot is not None
     prompts = list(dict.fromkeys(t.prompt for t in read_traces(snapshot) if t.split == "train"))
     if recipe.dag_reward or recipe.outcome_reward:
@@ -263,9 +266,16 @@ def measure(model: Any, tokenizer: Any, prompts: Sequence[str], recipe: RlRecipe
     return [read(tokenizer, p, ids) for p, ids in zip(prompts, made, strict=True)]
 
 
-def paired_interval(before: Sequence[bool], after: Sequence[bool]) -> tuple[float, tuple[float, float]]:
-    """Mean difference of two arms on the same questions, and its 95 % interval over questions (normal, paired)."""
-    differences = [float(b) - float(a) for a, b in zip(before, after, strict=True)]
+def paired_interval(
+    before: Sequence[bool], after: Sequence[bool], questions: Sequence[str]
+) -> tuple[float, tuple[float, float]]:
+    """Mean difference of two arms on the same questions, and its 95 % interval over questions (normal, paired): what one question
+    was asked twice is no independent evidence.
+    """
+    by_question: dict[str, list[float]] = {}
+    for question, a, b in zip(questions, before, after, strict=True):
+        by_question.setdefault(question, []).append(float(b) - float(a))
+    differences = [sum(one) / len(one) for one in by_question.values()]
     n = len(differences)
     mean = sum(differences) / n
     variance = sum((d - mean) ** 2 for d in differences) / max(n - 1, 1)
@@ -305,7 +315,7 @@ def train(snapshot: Path | None, recipe: RlRecipe, run: Run) -> Outcome:
             scorer = PrmScorer(Path(recipe.prm).expanduser())
         except (ScorerError, OSError) as error:
             raise JobError(f'prm = "{recipe.prm}" cannot score: {error}') from error
-    held_out = held_out_questions(recipe.held_out) if recipe.held_out else []
+    held_out = held_out_questions(recipe.held_out, recipe.numbers) if recipe.held_out else []
     before = _before(model, tokenizer, held_out, recipe, run)
     steps = recipe.passes(len(prompts) * recipe.group) * len(prompts) * recipe.group // a_step
     # A rollout waits for keys and values to be read: in half the bytes it waits for less. Copied before the trainer wraps it.
@@ -329,7 +339,7 @@ def train(snapshot: Path | None, recipe: RlRecipe, run: Run) -> Outcome:
         run.phase(f"measuring on {len(held_out)} held-out questions")
         rollouts = measure(model, tokenizer, held_out, recipe, run)
         after = [solved(r) for r in rollouts]
-        gain, interval = paired_interval(before["solved"], after)
+        gain, interval = paired_interval(before["solved"], after, held_out)
         figures |= {
             "solved_before": round(sum(before["solved"]) / len(after), 4), "solved_after": round(sum(after) / len(after), 4),
             "gain": round(gain, 4), "gain_95": [round(x, 4) for x in interval], "n_held_out": len(held_out),
