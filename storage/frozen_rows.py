@@ -49,6 +49,9 @@ _FULL = {
     "corrected_kind": "",
     "cuts": "",
     "joined": "",
+    "score": "m.step_values",
+    "scorer": "m.scorer",
+    "scorer_version": "m.scorer_version",
     "span": "",
     "error_type": "",
     "severity": "",
@@ -112,6 +115,11 @@ left join (select problem_id, any_value(answer) as answer from problem group by 
 left join by_assignment b using (assignment_id) left join status using (assignment_id)
 left join spent using (assignment_id)
 left join settled v on v.segmentation_id = a.segmentation_id and v.target = 'trace'
+left join (
+    select segmentation_id, scorer, scorer_version, step_values from model_score
+    where segmentation_id in (select segmentation_id from assignment semi join part using (assignment_id))
+    qualify row_number() over (partition by segmentation_id order by created_at desc, rowid desc) = 1) m
+    on m.segmentation_id = a.segmentation_id and len(m.step_values) = g.n_steps
 where a.assignment_id in (select assignment_id from part) and t.created_at between $first and $last
 {_ORDER}"""
 )
@@ -133,7 +141,8 @@ _PAIRS = (
     + """
 select a.assignment_id, a.rater_id, a.queue_id, a.rubric_id, a.rubric_version, a.swapped, a.gold, a.late,
     p.pair_id, p.problem_id, p.left_trace_id, p.right_trace_id, p.shared_steps, p.source,
-    l.prompt, l.response as left_response, r.response as right_response, l.model as left_model, r.model as right_model,
+    l.prompt, l.earlier, l.response as left_response, r.response as right_response, l.model as left_model,
+    r.model as right_model,
     b.preference, coalesce(b.both_bad, false) as both_bad, coalesce(b.criteria, '{}') as criteria,
     coalesce(b.note, '') as note, spent.spent_ms,
     strftime(status.ts_server, '%Y-%m-%dT%H:%M:%S.%gZ') as submitted_at, {split} as split, d.value as adjudicated

@@ -44,6 +44,8 @@ POLICIES = {
     "corrections": "corrected_parent, corrected_kind, cuts (offsets into response at which a step should be cut) and joined "
     "(with the step before) are said of the steps as inferred; ratings are of those steps too",
     "earlier": "null, or as JSON the traces whose turns came before this one's question, and how they were given",
+    "score": "what a model (`scorer`, `scorer_version`) last gave each step before it was frozen, 0 to 1, null where none did; "
+    "never a rating",
     "adjudicated": "what an adjudicator settled, null where nobody did; exports say whether it overrules the raters",
     "better": "what a rater would have written in the step's place; recovered: the later step that put an error right, -1 none",
     "gold": "null, or gold / screening: the right judgement was known beforehand; exports leave such rows out by default",
@@ -174,13 +176,13 @@ class Snapshot:
         with pq.ParquetFile(self.data_path) as file:
             yield from file.iter_batches(batch_size=size, columns=list(columns) if columns else None)
 
-    def pairs(self) -> Iterator[dict[str, Any]]:
-        """The comparisons, those of one pair together."""
+    def pairs(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """The comparisons (optionally some columns), those of one pair together."""
         import pyarrow.parquet as pq
 
         if self.pairs_path is not None:
             with pq.ParquetFile(self.pairs_path) as file:
-                for batch in file.iter_batches(batch_size=256):
+                for batch in file.iter_batches(batch_size=256, columns=list(columns) if columns else None):
                     yield from batch.to_pylist()
 
 
@@ -327,7 +329,8 @@ def _warnings(spec: SnapshotSpec, selection: Selection) -> list[str]:
     if later:
         found.append(
             f"{later} of {rows} rows are later turns of a conversation: reward models take their question alone; "
-            "fine-tuning and the sft and stepwise exports give what came before it too, where those traces are in the snapshot."
+            "fine-tuning and the stepwise, preference, step_dpo, kto and sft exports give what came before it too, where those "
+            "traces are in the snapshot."
         )
     if _simulated(selection):
         found.append(f"{_simulated(selection)} of {rows} rows are by simulated raters, not by people.")

@@ -7,7 +7,10 @@ Knows no format.
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from core.run import TraceReader
@@ -31,7 +34,8 @@ class Histories:
         """Reads the texts of earlier turns alone; nothing at all where no row is a later turn."""
         named = {
             trace_id
-            for row in snapshot.rows(("trace_id", "earlier"))  # labels made without people know no turns
+            # Labels made without people know no turns.
+            for row in chain(snapshot.rows(("trace_id", "earlier")), snapshot.pairs(("pair_id", "earlier")))
             if (text := row.get("earlier"))
             for trace_id in Earlier.from_json(json.loads(text)).trace_ids
         }
@@ -68,7 +72,39 @@ def chat() -> pa.DataType:
     return pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 
+def as_chat(row: Row, question: str, answers: Sequence[str]) -> Row:
+    """A row of texts and their `history` as TRL's conversational one. What of the response stood in the prompt begins the
+    answers: a chat template would end the turn between two messages of one side.
+    """
+    begun = row["prompt"][len(question) :]
+    said = {name: [{"role": "assistant", "content": begun + row[name]}] for name in answers}
+    prompt = [*row["history"], {"role": "user", "content": question}]
+    return {**{name: value for name, value in row.items() if name != "history"}, "prompt": prompt, **said}
+
+
+def spoken(said: str | list[Message]) -> list[str]:
+    """The texts of messages, or the one text."""
+    return [said] if isinstance(said, str) else [message["content"] for message in said]
+
+
+def length_of(row: Row, answers: Sequence[str], count_tokens: Callable[[str], int]) -> int:
+    """Tokens of what came before, the prompt and the longest of the answers."""
+
+    def tokens(said: str | list[Message]) -> int:
+        return sum(map(count_tokens, spoken(said)))
+
+    return tokens(row.get("history", [])) + tokens(row["prompt"]) + max(tokens(row[name]) for name in answers)
+
+
 ALONE = "later turns whose earlier turns are not in the snapshot"
+
+
+def told(row: Row, left: Counter[str]) -> Row:
+    """A row whose history is not known has none, and is counted."""
+    if row["history"] is None:
+        left[ALONE] += 1
+        row["history"] = []
+    return row
 
 
 def alone_warning(rows: int) -> list[str]:

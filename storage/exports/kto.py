@@ -1,7 +1,8 @@
 """KTO (Ethayarajh et al. 2024): `prompt`, `completion`, `label`: single answers that are wanted or not, no pairs needed.
 
 Sources, told apart in the column `source`: verdicts of whole traces, and pairs of which raters said that both are bad
-(two unwanted answers; a trace that has a verdict keeps that); or, on request, single steps with their rating.
+(two unwanted answers; a trace that has a verdict keeps that); or, on request, single steps with their rating. What was said
+before a later turn stands in `history`, or with shape=messages in the prompt, as TRL's conversational rows have it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from storage.exports.history import ALONE, Histories, alone_warning, as_chat, chat, told
 from storage.exports.labels import agreed_value, groups
 from storage.exports.policies import Policies
 from storage.exports.preference import compared
@@ -27,24 +29,35 @@ MOST_WANTED = 4 / 3  # KTO wants weight × wanted : weight × unwanted between 1
 
 @dataclass(frozen=True)
 class KtoOptions(Policies):
-    """source: whole traces, or steps each as a completion of what came before it."""
+    """source: whole traces, or steps each as a completion of what came before it. shape: texts, or lists of messages."""
 
     raters: str = "mean"
     source: str = "trace"
+    shape: str = "text"
 
 
-def schema(options: Any) -> pa.Schema:
+def schema(options: KtoOptions) -> pa.Schema:
     import pyarrow as pa
 
     text = pa.string()
+    said, history = (text, [("history", chat())]) if options.shape == "text" else (chat(), [])
     return pa.schema([
-        ("prompt", text), ("completion", text), ("label", pa.bool_()), ("source", text), ("n_votes", pa.int32()),
+        ("prompt", said), ("completion", said), ("label", pa.bool_()), ("source", text), *history, ("n_votes", pa.int32()),
         ("problem_id", text), ("trace_id", text), ("step", pa.int32()), ("model", text), ("rater_id", text),
         ("split", text), ("snapshot_id", text),
     ])  # fmt: skip
 
 
 def rows(snapshot: Snapshot, options: KtoOptions, left: Counter[str]) -> Iterator[Row]:
+    """The rows, in the shape that was asked for."""
+    histories = Histories.of(snapshot)
+    for row in _labelled(snapshot, options, left):
+        question, earlier = row.pop("question"), row.pop("earlier")
+        made = told({**row, "history": histories.before(earlier, question)}, left)
+        yield made if options.shape == "text" else as_chat(made, question, ("completion",))
+
+
+def _labelled(snapshot: Snapshot, options: KtoOptions, left: Counter[str]) -> Iterator[Row]:
     """A row a trace (or step) with a label, or a row for each rater of it."""
     seen = set[str]()
     for group in groups(snapshot, options, (*READ_STEPS, "verdict"), left):
@@ -94,7 +107,8 @@ def _label(votes: Sequence[int | None], options: KtoOptions, left: Counter[str])
 def _common(snapshot: Snapshot, unit: Sequence[Row], votes: int) -> dict[str, Any]:
     first = unit[0]
     return {
-        "n_votes": votes, "problem_id": first["problem_id"], "trace_id": first["trace_id"], "model": first["model"],
+        "question": first["prompt"], "earlier": first.get("earlier"), "n_votes": votes,
+        "problem_id": first["problem_id"], "trace_id": first["trace_id"], "model": first["model"],
         "rater_id": "+".join(sorted(row["rater_id"] for row in unit)), "split": first["split"],
         "snapshot_id": snapshot.snapshot_id,
     }  # fmt: skip
@@ -111,6 +125,7 @@ def _both_bad(snapshot: Snapshot, rows: Sequence[Row], seen: set[str]) -> Iterat
             seen.add(trace_id)
             yield {
                 "prompt": first["prompt"], "completion": first[f"{side}_response"], "label": False, "source": "both_bad",
+                "question": first["prompt"], "earlier": first.get("earlier"),
                 "n_votes": bad, "problem_id": first["problem_id"], "trace_id": trace_id, "step": None,
                 "model": first[f"{side}_model"], "rater_id": "+".join(sorted(row["rater_id"] for row in rows)),
                 "split": first["split"], "snapshot_id": snapshot.snapshot_id,
@@ -142,6 +157,7 @@ def look(at: Looking) -> Plan:
         "undesirable_weight": undesirable,
         "sources": dict(sorted(sources.items())),
     }
+    plan.warnings += alone_warning(at.left.pop(ALONE, 0))
     if not plan.rows:
         plan.warnings.append(
             "There is no row to write: no trace has a verdict and no pair was called both bad. Give verdicts on the Rate page, "
@@ -162,15 +178,18 @@ FORMAT = Format(
     summary="Single answers (or steps) that are wanted or not, for KTO.",
     options=KtoOptions,
     uses=("neutral_as", "recovered_as", "raters", "ties", "min_raters", "adjudicated", "gold", "split"),
-    choices={"source": ("trace", "step")},
+    choices={"source": ("trace", "step"), "shape": ("text", "messages")},
     schema=schema,
     rows=rows,
     look=look,
     columns={
-        "prompt": "the question; with source=step followed by the response up to the step (string)",
-        "completion": "the response or the step (string)",
+        "prompt": "the question; with source=step followed by the response up to the step (string). With shape=messages: all that "
+        "was said up to the question, a list of role and content",
+        "completion": "the response or the step (string). With shape=messages: one message, with source=step of the response up to "
+        "and with the step",
         "label": "whether it is wanted (boolean)",
         "source": "verdict, both_bad or step",
+        "history": "with shape=text: what was said before the question of a later turn, a list of role and content; empty otherwise",
     },
     cannot=("neutral, unsure and strength: a label is wanted or unwanted", "everything of a trace but the one label"),
 )

@@ -2,7 +2,8 @@
 
 A task is a trace: the question as Text, the steps as Paragraphs. An annotation is one rater: a label over a paragraph for every
 rated step, a choice for the verdict, text for rationales, better steps and the note. `completed_by` holds the rater's name as
-an email, as Label Studio wants it: only people with such an address in its project are taken; remove the key otherwise.
+an email, as Label Studio wants it: only people with such an address in its project are taken; remove the key otherwise. What a
+model scored is a prediction, never an annotation.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.exports.argilla import UNSURE, WORDS
+from storage.exports.argilla import SCORED, UNSURE, WORDS, agent, suggested
 from storage.exports.labels import groups
 from storage.exports.policies import Policies
 from storage.exports.writing import Format, Looking, Plan, Row, json_lines
@@ -26,7 +27,7 @@ TASKS, CONFIG = "tasks.json", "label_config.xml"
 READ = (
     "trace_id", "problem_id", "prompt", "response", "answer", "model", "rater_id", "assignment_id", "segmentation_id",
     "step_text", "rating", "unsure", "first_error", "span", "step_start", "rationale", "better", "verdict", "note", "spent_ms",
-    "split", "submitted_at",
+    "split", "submitted_at", *SCORED,
 )  # fmt: skip
 # Colours that stay apart for every kind of colour vision, as on Worldline's own screen.
 LABEL_CONFIG = """<View>
@@ -76,7 +77,7 @@ def rows(snapshot: Snapshot, options: LabelStudioOptions, left: Counter[str]) ->
                 "snapshot_id": snapshot.snapshot_id,
             },
             "annotations": [_annotation(row) for row in group],
-            "predictions": [],
+            "predictions": _predictions(first),
         }  # fmt: skip
 
 
@@ -94,6 +95,18 @@ def _annotation(row: Row) -> Row:
     }  # fmt: skip
 
 
+def _predictions(row: Row) -> list[Row]:
+    """What a model's scores say of the steps; its `score` is that of the least sure, because tasks are sorted by it."""
+    found = [suggested(row, i) for i in range(len(row["step_text"]))]
+    results = [
+        {**_label(i, row["step_text"][i], said[0]), "origin": "prediction", "score": said[1]}
+        for i, said in enumerate(found) if said
+    ]  # fmt: skip
+    if not results:
+        return []
+    return [{"model_version": agent(row), "score": min(r["score"] for r in results), "result": results}]
+
+
 def _of_step(row: Row, i: int) -> Iterator[Row]:
     """The label over a step, and what was written about it in the same region."""
     value = row["rating"][i]
@@ -102,13 +115,19 @@ def _of_step(row: Row, i: int) -> Iterator[Row]:
     if word is None and not written:
         return
     text = row["step_text"][i]
-    region = {"start": str(i), "end": str(i), "startOffset": 0, "endOffset": _utf16(text)}
     if word is not None:
-        yield _result(
-            f"s{i}", "correctness", "steps", "paragraphlabels", {**region, "text": text, "paragraphlabels": [word]}
-        )
+        yield _label(i, text, word)
     for name, said in written.items():
-        yield _result(f"s{i}", name, "steps", "textarea", {**region, "text": [said]})
+        yield _result(f"s{i}", name, "steps", "textarea", {**_region(i, text), "text": [said]})
+
+
+def _label(i: int, text: str, word: str) -> Row:
+    value = {**_region(i, text), "text": text, "paragraphlabels": [word]}
+    return _result(f"s{i}", "correctness", "steps", "paragraphlabels", value)
+
+
+def _region(i: int, text: str) -> Row:
+    return {"start": str(i), "end": str(i), "startOffset": 0, "endOffset": _utf16(text)}
 
 
 def _whole(name: str, kind: str, value: Row) -> Row:
@@ -140,17 +159,18 @@ def save(snapshot: Snapshot, options: LabelStudioOptions, work: Path) -> dict[st
 def look(at: Looking) -> Plan:
     """How many tasks, annotations and labels."""
     plan = Plan(histogram=dict.fromkeys((*WORDS.values(), UNSURE), 0))
-    annotations = 0
+    annotations = predictions = 0
     people: set[str] = set()
     for task in at.made:
         plan.rows += 1
         annotations += len(task["annotations"])
+        predictions += len(task["predictions"])
         for annotation in task["annotations"]:
             people.add(annotation["completed_by"]["email"])
             for result in annotation["result"]:
                 if result["from_name"] == "correctness":
                     plan.histogram[result["value"]["paragraphlabels"][0]] += 1
-    plan.figures = {"annotations": annotations, "annotators": len(people)}
+    plan.figures = {"annotations": annotations, "annotators": len(people), "predictions": predictions}
     if not plan.rows:
         plan.warnings.append("There is no task to write: nothing of this snapshot is left by the policies above.")
     strangers = sorted(name for name in people if "@" not in name)
@@ -174,6 +194,8 @@ FORMAT = Format(
     columns={
         "data": "prompt, steps (name and text of each), answer, and where the task comes from",
         "annotations": "one for each rater: completed_by, created_at, lead_time in seconds, result",
+        "predictions": "what a model's scores say of the steps, where one scored them: model_version, score (of its least sure step), "
+        "result (each with its own score)",
     },
     cannot=(
         "which bad step was marked as the first error; spans, error types, severity, recoveries, tags",

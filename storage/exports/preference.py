@@ -4,10 +4,12 @@ Three sources, told apart in the column `source`:
 
 pair      two traces that raters compared. Several raters of one pair are averaged; both-bad, ties and unsure make no pair
           (the kto export has them). `margin` is the strength, 1 to 3.
-verdict   two traces of the same question (the same characters) with different verdicts: whole responses.
+verdict   two traces of the same question (the same characters, after the same earlier turns) with different verdicts: whole
+          responses.
 branch    two siblings in the tree of one trace with different ratings, as in the step_dpo export.
 
-Several raters are averaged first: one row a pair, `n_votes` says how many stand behind it. Unsure is no vote.
+Several raters are averaged first: one row a pair, `n_votes` says how many stand behind it. Unsure is no vote. What was said
+before a later turn stands in `history`, or with shape=messages in the prompt, as TRL's conversational rows have it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from itertools import combinations, groupby
 from typing import TYPE_CHECKING, Any
 
+from storage.exports.history import ALONE, Histories, alone_warning, as_chat, chat, length_of, spoken, told
 from storage.exports.labels import groups, mean_votes, recut_warning
 from storage.exports.policies import Policies
 from storage.exports.step_dpo import READ as READ_STEPS
@@ -29,15 +32,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 READ = (*READ_STEPS, "verdict")
+SIDES = ("chosen", "rejected")
 
 
 @dataclass(frozen=True)
 class PreferenceOptions(Policies):
     """source: which pairs. max_pairs_per_problem bounds the pairs of whole traces of one question,
-    max_pairs_per_branch those of siblings of one step: widest margin first.
+    max_pairs_per_branch those of siblings of one step: widest margin first. shape: texts, or lists of messages.
     """
 
     source: str = "all"
+    shape: str = "text"
     max_pairs_per_problem: int = 16
     max_pairs_per_branch: int = 4
     max_length: int = 1024
@@ -52,13 +57,14 @@ class _Judged:
     votes: int
 
 
-def schema(options: Any) -> pa.Schema:
+def schema(options: PreferenceOptions) -> pa.Schema:
     import pyarrow as pa
 
     text = pa.string()
+    said, history = (text, [("history", chat())]) if options.shape == "text" else (chat(), [])
     return pa.schema(
         [
-            ("prompt", text), ("chosen", text), ("rejected", text), ("source", text),
+            ("prompt", said), ("chosen", said), ("rejected", said), ("source", text), *history,
             ("margin", pa.float64()), ("n_votes", pa.int32()),
             ("question", text), ("problem_id", text),
             ("chosen_trace_id", text), ("rejected_trace_id", text),
@@ -70,25 +76,37 @@ def schema(options: Any) -> pa.Schema:
 
 
 def rows(snapshot: Snapshot, options: PreferenceOptions, left: Counter[str]) -> Iterator[Row]:
-    """The pairs. Branch pairs are streamed; whole traces with a verdict are held in memory until all are seen."""
-    judged: dict[str, list[_Judged]] = {}
+    """The pairs, in the shape that was asked for."""
+    histories = Histories.of(snapshot)
+    for row in _pairs(snapshot, options, histories, left):
+        made = told(row, left)
+        yield made if options.shape == "text" else as_chat(made, made["question"], SIDES)
+
+
+def _pairs(snapshot: Snapshot, options: PreferenceOptions, histories: Histories, left: Counter[str]) -> Iterator[Row]:
+    """Branch pairs are streamed; whole traces with a verdict are held in memory until all are seen."""
+    judged: dict[tuple[str, str | None], list[_Judged]] = {}
     raters: dict[str, str] = {}
     if options.source in ("all", "pair"):
-        yield from _compared(snapshot, options, left)
+        yield from _compared(snapshot, options, histories, left)
     if options.source == "pair":
         return
     for group in groups(snapshot, options, READ, left):
-        raters[group[0]["trace_id"]] = "+".join(sorted(row["rater_id"] for row in group))
+        first = group[0]
+        asked = (first["prompt"], first.get("earlier"))
+        history = histories.before(first.get("earlier"), first["prompt"])
+        raters[first["trace_id"]] = "+".join(sorted(row["rater_id"] for row in group))
         if options.source in ("all", "branch"):
             for pair in branch_pairs(snapshot, group, options.min_raters, options.max_pairs_per_branch, left):
                 trace_id, model = pair.pop("trace_id"), pair.pop("model")
                 sides = {"chosen_trace_id": trace_id, "rejected_trace_id": trace_id}
-                yield {**pair, **sides, "chosen_model": model, "rejected_model": model}
+                yield {**pair, **sides, "history": history, "chosen_model": model, "rejected_model": model}
         verdict = mean_votes(row["verdict"] for row in group)
         if verdict and verdict[1] >= options.min_raters and options.source in ("all", "verdict"):
             seen = any(row["prelabel_visible"] for row in group)
-            kept = {k: group[0][k] for k in ("trace_id", "problem_id", "prompt", "response", "model", "split")}
-            judged.setdefault(group[0]["prompt"], []).append(_Judged({**kept, "prelabel_visible": seen}, *verdict))
+            kept = {k: first[k] for k in ("trace_id", "problem_id", "prompt", "response", "model", "split")}
+            kept |= {"prelabel_visible": seen, "history": history}
+            judged.setdefault(asked, []).append(_Judged(kept, *verdict))
     for traces in judged.values():
         yield from _verdict_pairs(snapshot, traces, raters, options.max_pairs_per_problem)
 
@@ -112,7 +130,9 @@ def compared(snapshot: Snapshot, policies: Policies, left: Counter[str]) -> Iter
             yield kept
 
 
-def _compared(snapshot: Snapshot, options: PreferenceOptions, left: Counter[str]) -> Iterator[Row]:
+def _compared(
+    snapshot: Snapshot, options: PreferenceOptions, histories: Histories, left: Counter[str]
+) -> Iterator[Row]:
     for group in compared(snapshot, options, left):
         first = group[0]
         liked = mean_votes(row["preference"] for row in group)
@@ -124,7 +144,8 @@ def _compared(snapshot: Snapshot, options: PreferenceOptions, left: Counter[str]
             good, bad = ("left", "right") if liked[0] < 0 else ("right", "left")
             yield {
                 "prompt": first["prompt"], "chosen": first[f"{good}_response"], "rejected": first[f"{bad}_response"],
-                "source": "pair", "margin": round(abs(liked[0]), 4), "n_votes": liked[1], "question": first["prompt"],
+                "source": "pair", "history": histories.before(first.get("earlier"), first["prompt"]),
+                "margin": round(abs(liked[0]), 4), "n_votes": liked[1], "question": first["prompt"],
                 "problem_id": first["problem_id"], "chosen_trace_id": first[f"{good}_trace_id"],
                 "rejected_trace_id": first[f"{bad}_trace_id"], "chosen_step": None, "rejected_step": None,
                 "chosen_model": first[f"{good}_model"], "rejected_model": first[f"{bad}_model"],
@@ -146,6 +167,7 @@ def _verdict_pairs(snapshot: Snapshot, traces: Sequence[_Judged], raters: dict[s
             "chosen": better.row["response"],
             "rejected": worse.row["response"],
             "source": "verdict",
+            "history": better.row["history"],
             "margin": round(better.score - worse.score, 4),
             "n_votes": better.votes + worse.votes,
             "question": better.row["prompt"],
@@ -166,7 +188,7 @@ def _verdict_pairs(snapshot: Snapshot, traces: Sequence[_Judged], raters: dict[s
 
 
 def look(at: Looking) -> Plan:
-    """Figures and warnings; the length of a pair is that of the prompt with the longer of its two answers."""
+    """Figures and warnings; the length of a pair is that of all before it with the longer of its two answers."""
     options: PreferenceOptions = at.options
     plan = Plan()
     counts = {"pair": 0, "verdict": 0, "branch": 0}
@@ -174,10 +196,10 @@ def look(at: Looking) -> Plan:
     for row in at.made:
         plan.rows += 1
         counts[row["source"]] += 1
-        length = at.count_tokens(row["prompt"]) + max(at.count_tokens(row["chosen"]), at.count_tokens(row["rejected"]))
+        length = length_of(row, SIDES, at.count_tokens)
         long += length > options.max_length
         longest = max(longest, length)
-        bare += not row["chosen"].strip() or not row["rejected"].strip()
+        bare += not all("".join(spoken(row[side])).strip() for side in SIDES)
     figures: dict[str, Any] = {
         "pairs_compared": counts["pair"],
         "pairs_of_traces": counts["verdict"],
@@ -192,6 +214,7 @@ def look(at: Looking) -> Plan:
             "verdicts, or two branches from one step with different ratings. Ties, unsure and unrated make no pair."
         )
         return plan
+    plan.warnings += alone_warning(at.left.pop(ALONE, 0))
     plan.warnings += _coverage(at, options)
     if long:
         plan.warnings.append(long_pairs(long, plan.rows, options.max_length, longest, at.estimated))
@@ -220,14 +243,17 @@ FORMAT = Format(
     summary="Pairs of a better and a worse continuation of the same prompt, for DPO and pairwise reward models.",
     options=PreferenceOptions,
     uses=("recovered_as", "min_raters", "adjudicated", "gold", "split"),
-    choices={"source": ("all", "pair", "verdict", "branch")},
+    choices={"source": ("all", "pair", "verdict", "branch"), "shape": ("text", "messages")},
     schema=schema,
     rows=rows,
     look=look,
     columns={
-        "prompt": "the question; for branch pairs followed by the shared part of the response (string)",
-        "chosen": "the better continuation (string)",
+        "prompt": "the question; for branch pairs followed by the shared part of the response (string). With shape=messages: all "
+        "that was said up to the question, a list of role and content",
+        "chosen": "the better continuation (string). With shape=messages: one message, which for branch pairs begins with the shared "
+        "part; likewise rejected",
         "rejected": "the worse continuation (string)",
+        "history": "with shape=text: what was said before the question of a later turn, a list of role and content; empty otherwise",
         "source": "pair (compared by raters), verdict (whole traces) or branch (two siblings in one trace)",
     },
     cannot=(

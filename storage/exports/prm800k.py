@@ -28,9 +28,10 @@ from storage.snapshots import Snapshot
 if TYPE_CHECKING:
     import pyarrow as pa
 
+LATER = "later turns"  # counted beside what is left out, and taken out again by `look`
 READ = (
-    "trace_id", "answer", "reference", "model", "rater_id", "assignment_id", "segmentation_id", "step_end", "rating", "unsure",
-    "first_error", "parent", "better", "verdict", "note", "spent_ms", "gold", "split", "submitted_at",
+    "trace_id", "earlier", "answer", "reference", "model", "rater_id", "assignment_id", "segmentation_id", "step_end", "rating",
+    "unsure", "first_error", "parent", "better", "verdict", "note", "spent_ms", "gold", "split", "submitted_at",
 )  # fmt: skip
 
 
@@ -75,6 +76,7 @@ def rows(snapshot: Snapshot, options: Prm800kOptions, left: Counter[str]) -> Ite
     """A line for every rater and trace."""
     made = ((source["at"], source) for source in sources(snapshot, options, READ, left))
     for texts, at, found in beside(snapshot, ("prompt", "response", "step_text"), made):
+        left[LATER] += sum(bool(row.get("earlier")) for row in found)
         yield _batch(snapshot.snapshot_id, options, texts, at, found)
 
 
@@ -199,6 +201,11 @@ def look(at: Looking) -> Plan:
     plan.figures = {"labelers": len(raters), "finish_reasons": dict(sorted(ends.items())), "gold_lines": known}
     if not plan.rows:
         plan.warnings.append("There is no line to write: nothing of this snapshot is left by the policies above.")
+    if later := at.left.pop(LATER, 0):
+        plan.warnings.append(
+            f"{later} of {plan.rows} lines are of later turns of a conversation: PRM800K has no place for what was said before, so "
+            "their question stands alone."
+        )
     if empty:
         plan.warnings.append(f"{empty} of {plan.rows} lines have no judged step (a verdict or a note alone).")
     return plan
@@ -221,6 +228,7 @@ FORMAT = Format(
         "worldline": "where the line comes from, and what PRM800K has no place for",
     },
     cannot=(
+        "what was said before the question of a later turn",
         "error spans, types, severity, rationales and recoveries; tags; judgements of backtracks; corrections of the tree",
         "with steps=path: abandoned branches beyond their first step, and which steps were unsure",
         "finish reasons give_up and bad_problem: such work is skipped, and a snapshot holds what was submitted",

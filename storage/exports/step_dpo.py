@@ -16,10 +16,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from typing import TYPE_CHECKING, Any
 
 from core.formats import steiner_tokens as t
+from storage.exports.history import ALONE, Histories, alone_warning, chat, length_of, told
 from storage.exports.labels import groups, mean_votes, recut_warning
 from storage.exports.policies import Policies
 from storage.exports.writing import Format, Looking, Plan, Row
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 READ = (
-    "trace_id", "problem_id", "prompt", "response", "model", "rater_id", "segmentation_id", "step_text", "step_start",
-    "step_end", "rating", "first_error", "parent", "better", "prelabel_visible", "split",
+    "trace_id", "problem_id", "prompt", "earlier", "response", "model", "rater_id", "segmentation_id", "step_text",
+    "step_start", "step_end", "rating", "first_error", "parent", "better", "prelabel_visible", "split",
 )  # fmt: skip
 BEYOND = "pairs beyond the most of a branching point"
 LEADS = (t.REASONING_START, t.PROCEED, t.BACKTRACK)
@@ -52,8 +53,8 @@ def schema(options: Any) -> pa.Schema:
     text, whole = pa.string(), pa.int32()
     return pa.schema(
         [
-            ("prompt", text), ("chosen", text), ("rejected", text), ("source", text), ("margin", pa.float64()),
-            ("n_votes", whole), ("question", text), ("problem_id", text), ("trace_id", text),
+            ("prompt", text), ("chosen", text), ("rejected", text), ("source", text), ("history", chat()),
+            ("margin", pa.float64()), ("n_votes", whole), ("question", text), ("problem_id", text), ("trace_id", text),
             ("chosen_step", whole), ("rejected_step", whole), ("model", text), ("raters", text),
             ("prelabel_visible", pa.bool_()), ("split", text), ("snapshot_id", text),
         ]
@@ -62,11 +63,15 @@ def schema(options: Any) -> pa.Schema:
 
 def rows(snapshot: Snapshot, options: StepDpoOptions, left: Counter[str]) -> Iterator[Row]:
     """The pairs, trace by trace."""
+    histories = Histories.of(snapshot)
     for group in groups(snapshot, options, READ, left):
+        history = histories.before(group[0].get("earlier"), "")
+        pairs: list[Iterator[Row]] = []
         if options.source in ("both", "branch"):
-            yield from branch_pairs(snapshot, group, options.min_raters, options.max_pairs_per_branch, left)
+            pairs.append(branch_pairs(snapshot, group, options.min_raters, options.max_pairs_per_branch, left))
         if options.source in ("both", "better"):
-            yield from _better_pairs(snapshot, group)
+            pairs.append(_better_pairs(snapshot, group))
+        yield from (told({**pair, "history": history}, left) for pair in chain(*pairs))
 
 
 def branch_pairs(
@@ -178,14 +183,14 @@ def shared_prefix(
 
 
 def look(at: Looking) -> Plan:
-    """Figures and warnings; the length of a pair is that of the prompt with the longer of its two steps."""
+    """Figures and warnings; the length of a pair is that of all before it with the longer of its two steps."""
     options: StepDpoOptions = at.options
     plan = Plan(histogram={"branch": 0, "better": 0})
     long = longest = 0
     for row in at.made:
         plan.rows += 1
         plan.histogram[row["source"]] += 1
-        length = at.count_tokens(row["prompt"]) + max(at.count_tokens(row["chosen"]), at.count_tokens(row["rejected"]))
+        length = length_of(row, ("chosen", "rejected"), at.count_tokens)
         long += length > options.max_length
         longest = max(longest, length)
     plan.figures = {
@@ -200,6 +205,7 @@ def look(at: Looking) -> Plan:
             "better one that a rater wrote. Ties, unsure and unrated make no pair."
         )
         return plan
+    plan.warnings += alone_warning(at.left.pop(ALONE, 0))
     if options.source != "better":
         plan.warnings += beyond(at.left, options.max_pairs_per_branch)
         plan.warnings += open_branches(at)
@@ -259,6 +265,7 @@ FORMAT = Format(
         "chosen": "the better step (string)",
         "rejected": "the worse step (string)",
         "source": "branch (two siblings in one trace) or better (a rater's own step in the place of a bad one)",
+        "history": "what was said before the question of a later turn, a list of role and content; empty otherwise",
     },
     cannot=(
         "everything of a trace after the two steps, and steps without a sibling or a better step",

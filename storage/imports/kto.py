@@ -1,26 +1,27 @@
-"""KTO's rows: `prompt`, `completion` and a `label` that says whether the completion is wanted. The label is a verdict."""
+"""KTO's rows: `prompt`, `completion` (texts, or TRL's lists of messages) and a `label` that says whether the completion is wanted.
+The label is a verdict.
+"""
 
 from __future__ import annotations
 
 from core.trace import Trace
+from storage.imports import messages
 from storage.imports.judged import Rated, texts, verdict
 from storage.imports.making import Row, Unusable, cut, kept, kind, short
 
 
 def fits(row: Row) -> bool:
     """A completion with one label that is true or false."""
-    both = isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str)
+    both = all(isinstance(row.get(key), str) or messages.is_chat(row.get(key)) for key in ("prompt", "completion"))
     return both and isinstance(row.get("label"), bool)
 
 
 def to_traces(row: Row) -> list[Trace]:
     """One trace. Raises Unusable."""
-    for key in ("prompt", "completion"):
-        if not isinstance(row.get(key), str):
-            raise Unusable(f'"{key}" is {kind(row.get(key))}; write it as a string.')
+    prompt, completion = (messages.text_of(row.get(key), key) for key in ("prompt", "completion"))
     if not isinstance(row.get("label"), bool):
         raise Unusable(f'"label" is {kind(row.get("label"))}; write true or false.')
-    return [cut(row["prompt"], row["completion"], model=short(row, "model"), stats=kept(row, "label"))]
+    return [cut(prompt, completion, model=short(row, "model"), stats=kept(row, "label"))]
 
 
 def ratings(row: Row, traces: list[Trace]) -> list[Rated]:

@@ -222,7 +222,20 @@ def test_trl_stepwise_and_preference() -> None:
         assert [(t.prompt, t.response, t.stats["preference"]) for t in traces] == [
             ("q", "A", "chosen"), ("q", "B", "rejected"),
         ]  # fmt: skip
-    assert one({"prompt": [user], "completion": [good], "label": True}, "trl").response == "A"
+    assert one({"prompt": [user], "completion": [good]}, "trl").response == "A"
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_the_label_of_a_kto_row_is_a_verdict_in_either_shape(chat: bool) -> None:
+    row: dict[str, Any] = {"prompt": "q", "completion": "A"}
+    if chat:
+        row = {
+            "prompt": [{"role": "user", "content": "q"}],
+            "completion": [{"role": "assistant", "content": "A"}],
+        }
+    family, (trace,), (said,), _ = read({**row, "label": False, "rater_id": "ann"}, "row")
+    assert (family, trace.prompt, trace.response, said.rater) == ("kto", "q", "A", "ann")
+    assert [(j.dimension, j.value) for j in said.judgements] == [("verdict", -1.0)]
 
 
 def test_a_family_can_be_named() -> None:

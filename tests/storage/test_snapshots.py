@@ -28,6 +28,7 @@ COLUMNS = {
     "parent": "list<element: int32>", "is_backtrack": "list<element: bool>", "resumes": "list<element: int32>",
     "kind": "list<element: string>", "corrected_parent": "list<element: int32>", "corrected_kind": "list<element: string>",
     "cuts": "list<element: list<element: int32>>", "joined": "list<element: bool>",
+    "score": "list<element: double>", "scorer": "string", "scorer_version": "string",
     "span": "list<element: list<element: int32>>", "error_type": "list<element: string>",
     "severity": "list<element: int8>", "rationale": "list<element: string>", "better": "list<element: string>",
     "recovered": "list<element: int32>", "adjudicated": "list<element: int8>",
@@ -86,6 +87,19 @@ def test_the_answer_of_a_search_is_frozen_with_what_it_cost(store: Store, tmp_pa
     assert json.loads(rows[found.trace_id]["ledger"]) == spent
     assert json.loads(rows[found.trace_id]["search"]) == {"strategy": "beam", "node": 7}
     assert (rows[plain.trace_id]["ledger"], rows[plain.trace_id]["search"]) == (None, None)
+
+
+def test_the_newest_scores_of_a_model_are_frozen_beside_the_ratings(store: Store, tmp_path: Path) -> None:
+    scored, plain = make_trace((None, 0)), make_trace((None, 0), prompt="another")
+    for rater in ("ann", "bob"):
+        rate(store, scored, rater, [1, None])
+    rate(store, plain, "ann", [1, 1])
+    for version, values in (("v1", [0.1, 0.2]), ("v2", [0.9, 0.25])):
+        store.add_scores(scored.trace_id, scored.segmentation_id, "prm", version, values, "min").result()
+    rows = list(load_snapshot(tmp_path, freeze(store, tmp_path).snapshot_id).rows())
+    said = [(row["trace_id"], row["rating"], row["score"], row["scorer"], row["scorer_version"]) for row in rows]
+    assert said.count((scored.trace_id, [1, None], [0.9, 0.25], "prm", "v2")) == 2
+    assert said.count((plain.trace_id, [1, 1], None, None, None)) == 1
 
 
 @pytest.mark.parametrize("text", HOSTILE)
