@@ -38,7 +38,7 @@ LINEAR = 0.8, 1.2
 BELOW, ABOVE = 0.9, 1.1
 # One stream writes everything at one speed. Where questions differ in speed by more than this (90th over 10th percentile, the curve taken
 # out), and by more than chance among their repeats (permutation test), several streams were at work for some of them.
-SPEEDS_DIFFER, CHANCE, PERMUTATIONS = 2.0, 0.01, 500
+SPEEDS_DIFFER, CHANCE, PERMUTATIONS = 1.5, 0.01, 500
 EXPONENTS = (0.05, 1.6)  # from, to
 
 # From a few tokens of answer to thousands, whatever the model: none needs knowledge.

@@ -67,6 +67,15 @@ def test_speed_that_depends_on_the_question_is_no_one_stream() -> None:
         assert noisy.verdict != "sub-linear"
 
 
+def test_a_stream_that_is_a_little_quicker_on_some_questions_is_still_one() -> None:
+    """Text that is easy to foresee is written somewhat faster where a draft model helps."""
+    easy = {q: 1.0 if i % 2 else 1.3 for i, q in enumerate(QUESTIONS)}
+    found = fit([Point(p.tokens, p.seconds / easy[p.question], p.question, p.repeat) for p in points(1.0)])
+    assert found.chance < 0.01
+    assert 1.2 < found.speeds < 1.5
+    assert found.verdict != "sub-linear"
+
+
 def test_what_slows_down_with_its_length_is_said_to() -> None:
     assert fit(points(1.4)).verdict == "super-linear"
 

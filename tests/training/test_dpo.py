@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from core.formats import steiner_tokens as t
-from core.scoring.encoding import encode_prompt
+from core.scoring.encoding import encode_messages, encode_prompt
 from core.trace import problem_id_of
 from storage.frozen import split_of
 from storage.pairing import by_hand
@@ -98,6 +98,27 @@ def test_compared_traces_are_pairs_as_raters_preferred(rated: Path, tokenizer: A
     assert [(row["source"], row["margin"]) for row in rows] == [("pair", 2.0)]
     assert "8 + 7" in rows[0]["chosen"] and "4 + 7" in rows[0]["rejected"]
     assert rows_of(rated, tokenizer, "pairs=all").counts["of_pair"] == 1
+
+
+def test_a_pair_of_a_later_turn_is_asked_with_what_was_said_before(tokenizer: Any) -> None:
+    said = [
+        {"role": "user", "content": "Reach 24 from 4, 7, 8 and 8."},
+        {"role": "assistant", "content": "7 × 4 − 8 + 4"},
+    ]
+    row = {
+        "source": "verdict",
+        "question": "Reach 25.",
+        "prompt": "Reach 25.",
+        "chosen": "a",
+        "rejected": "b",
+        "split": "train",
+    }
+    recipe = resolve_recipe("dpo", [], "snap")
+    with_it, alone = (dpo.pair_rows(iter([{**row, "history": h}]), tokenizer, recipe).train[0] for h in (said, []))
+    assert alone.prompt == encode_prompt(tokenizer, "Reach 25.")
+    assert with_it.prompt == encode_messages(tokenizer, [*said, {"role": "user", "content": "Reach 25."}])
+    assert with_it.prompt != alone.prompt
+    assert (with_it.chosen, with_it.rejected) == (alone.chosen, alone.rejected)
 
 
 def test_long_pairs_are_left_out_whole_and_nothing_left_is_a_sentence(rated: Path, tokenizer: Any) -> None:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from core.scoring.encoding import encode_prompt
+from core.scoring.encoding import encode_messages
 from training.base_model import base_folder, fit_vocabulary, load_tokenizer, save_model
 from training.kind import Card, Kind, Outcome
 from training.kinds.rl import INSTALL
@@ -89,7 +89,8 @@ def pair_rows(rows: Iterator[dict[str, Any]], tokenizer: Any, recipe: DpoRecipe)
         counts[f"of_{row['source']}"] += 1
         whole = row["source"] in ("pair", "verdict")
         end = [tokenizer.eos_token_id] if whole and tokenizer.eos_token_id is not None else []
-        prompt = encode_prompt(tokenizer, row["question"]) + ids(row["prompt"][len(row["question"]) :])
+        asked = [*row["history"], {"role": "user", "content": row["question"]}]
+        prompt = encode_messages(tokenizer, asked) + ids(row["prompt"][len(row["question"]) :])
         one = PairRow(prompt, ids(row["chosen"]) + end, ids(row["rejected"]) + end, row["source"])
         if len(prompt) + max(len(one.chosen), len(one.rejected)) > recipe.max_tokens:
             counts["pairs_over_max_tokens"] += 1
