@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.adapters import ADAPTERS, ALGORITHMS, Server, Task
+from benchmarks.adapters import ADAPTERS, ALGORITHMS, USUAL, Server, Task
 
 ROOT = Path(__file__).parent.parent
 # Sequences that vLLM decodes together. Its own default for a CPU is below what 24 problems × 8 texts want.
@@ -236,7 +236,7 @@ def main(asked: Sequence[str]) -> int:
     parser.add_argument(
         "--libraries",
         nargs="+",
-        default=[n for n, library in ADAPTERS.items() if not library.in_process],
+        default=list(USUAL),
         choices=list(ADAPTERS),
     )
     parser.add_argument("--endpoint", help="a vLLM that serves the pocket model already; without, one is started")

@@ -24,8 +24,10 @@ ADAPTERS = {
     "worldline": Library("worldline:Worldline"),
     "worldline-to-the-end": Library("worldline:ToTheEnd"),
     "its_hub": Library("its_hub:ItsHub", ".venv-its-hub"),
+    "thinkbooster": Library("thinkbooster:ThinkBooster", ".venv-thinkbooster"),
     "worldline-in-process": Library("worldline:InProcess", ".venv-vllm", in_process=True),
 }
+USUAL = ("worldline", "worldline-to-the-end", "its_hub")  # those that are measured unless others are named
 ALGORITHMS = ("best_of_n", "beam", "dvts", "particles")
 
 
