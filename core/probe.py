@@ -36,6 +36,9 @@ COVERAGE = 0.95
 # The interval of the exponent must lie within these to be called linear, and wholly below (above) one to be called otherwise.
 LINEAR = 0.8, 1.2
 BELOW, ABOVE = 0.9, 1.1
+# Each token looks back at all before it, so one stream bends upwards, more on a slow machine. That is no sign of work in parallel: an
+# interval that begins above `BELOW` may end here.
+BENT = 1.5
 # One stream writes everything at one speed. Where questions differ in speed by more than this (90th over 10th percentile, the curve taken
 # out), and by more than chance among their repeats (permutation test), several streams were at work for some of them.
 SPEEDS_DIFFER, CHANCE, PERMUTATIONS = 1.5, 0.01, 500
@@ -268,6 +271,8 @@ def _verdict(points: int, spread: float, low: float, high: float, speeds: float,
         return "super-linear", f"{interval}: each token takes longer the more there are"
     if low >= LINEAR[0] and high <= LINEAR[1]:
         return "linear", f"{interval}: one autoregressive stream"
+    if low >= BELOW and high <= BENT:
+        return "linear", f"{interval}: one autoregressive stream, somewhat slower the more it has written"
     return "cannot tell", f"{interval}: too wide to say; more questions, repeats, or a quieter machine would"
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 from xml.etree import ElementTree
 
@@ -74,6 +75,13 @@ def test_a_stream_that_is_a_little_quicker_on_some_questions_is_still_one() -> N
     assert found.chance < 0.01
     assert 1.2 < found.speeds < 1.5
     assert found.verdict != "sub-linear"
+
+
+def test_one_stream_that_bends_a_little_is_one_stream() -> None:
+    found = fit([replace(p, seconds=p.seconds * (1 + p.tokens / 4000)) for p in points(1.0)])
+    assert found.high > 1.2 and found.low < 1.1, "neither within the bounds of a straight line nor clearly beyond"
+    assert found.verdict == "linear"
+    assert "slower" in found.why
 
 
 def test_what_slows_down_with_its_length_is_said_to() -> None:
