@@ -194,7 +194,7 @@ class Models:
         folder = _model_dir(self._data_dir, job_id)
         self._tuned[job_id] = None
         before = self._entries.get(job_id)
-        if before is not None and served and isinstance(before.engine, LocalEngine):
+        if before is not None and served:
             self._replaced.append(before.engine)  # runs may go on with it
         if before is None or served:
             base = _base_of(self._data_dir, job_id)

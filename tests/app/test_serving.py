@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -11,10 +12,13 @@ from typer.testing import CliRunner
 
 from app import serving
 from app.cli import app
-from app.models import served_engines
+from app.models import Models, served_engines
 from core.control.thinking import STEINER, THINK
-from core.engines.base import EngineError
+from core.engines.base import Engine, EngineError
+from core.engines.local import LocalEngine
+from core.engines.openai_api import OpenAIEngine
 from core.engines.pool import EnginePool
+from core.pocket import model_dir
 from tests.core.served import Script
 from tests.core.served import serving as fake_server
 
@@ -47,6 +51,34 @@ def test_a_server_takes_adapters_where_it_is_told_to() -> None:
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in plain.env
     with pytest.raises(serving.CannotServe, match="up to rank 512"):
         plan("pocket", lora_rank=1000)
+
+
+@pytest.mark.parametrize(("base", "said"), [("pocket", "--lora-rank"), ("another", "")])
+def test_a_server_that_takes_no_adapter_says_how_to_start_one_that_does(tmp_path: Path, base: str, said: str) -> None:
+    """And one that serves something else is not asked. The model runs in this process then."""
+    served = str(model_dir()) if base == "pocket" else base
+    for part in ("adapter", "model"):
+        (tmp_path / "jobs" / "sft-a" / part).mkdir(parents=True)
+    (tmp_path / "jobs/sft-a/model/config.json").write_text("{}")
+    (tmp_path / "jobs/sft-a/adapter/adapter_config.json").write_text(
+        json.dumps({"base_model_name_or_path": str(model_dir())})
+    )
+
+    async def use(url: str) -> tuple[Engine, str]:
+        models = Models(tmp_path, {"served": OpenAIEngine(url, served, "NO_KEY")})
+        try:
+            entry, note = await models.use_tuned("sft-a")
+            return entry.engine, note
+        finally:
+            await models.close()
+
+    script = Script(models=(served,))
+    with fake_server(script) as url:
+        engine, note = asyncio.run(use(url))
+    assert isinstance(engine, LocalEngine)
+    assert "It runs in this process." in note
+    assert said in note
+    assert [route for route, _ in script.others] == (["/v1/load_lora_adapter"] if said else [])
 
 
 def test_a_cpu_build_gets_its_own_flags() -> None:

@@ -87,19 +87,3 @@ def test_it_is_there_after_a_restart_of_the_workbench_and_of_the_server(data: Pa
     kept = asyncio.run(again(served_engines([server.url], None, "NO_KEY", lambda line: None)))
     assert isinstance(kept, OpenAIEngine), "the server still offers it"
     assert isinstance(asyncio.run(again(None)), LocalEngine), "without the server it runs in this process"
-
-
-def test_a_server_that_takes_none_says_how_to_start_one_that_does(data: Path, vllm: Vllm) -> None:
-    async def use() -> tuple[Engine, str]:
-        models = Models(data, served_engines([vllm.url], None, "NO_KEY", lambda line: None))
-        try:
-            entry, note = await models.use_tuned(JOB)
-            return entry.engine, note
-        finally:
-            await models.close()
-
-    (data / "active.json").unlink(missing_ok=True)  # as if it had never been put to use
-    engine, note = asyncio.run(use())
-    assert isinstance(engine, LocalEngine)
-    assert "--lora-rank" in note
-    assert "in this process" in note
