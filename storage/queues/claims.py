@@ -355,14 +355,14 @@ def _hand_out(
     con: duckdb.DuckDBPyConnection, queue: Queue, item: Item, wish: Claim, now: datetime, lapsed: _Held | None
 ) -> Assignment:
     """lapsed: what was fetched ahead once and never shown; the same place is taken up again."""
+    expires = now + timedelta(minutes=_minutes(queue, wish.ahead))
     made = Assignment(
         lapsed.assignment_id if lapsed else new_id(), queue.queue_id, item.trace_id, item.segmentation_id, wish.rater_id,
         status="offered" if wish.ahead else "leased", status_reason="", leased_at=format_utc(now),
-        lease_expires_at=format_utc(now + timedelta(minutes=_minutes(queue, wish.ahead))), submitted_at="",
+        lease_expires_at=format_utc(expires), submitted_at="",
         verify_mode=queue.verify_mode, events_seq=-1, pair_id=item.pair_id, swapped=item.swapped,
         rubric_id=queue.rubric_id, rubric_version=queue.rubric_version,
     )  # fmt: skip
-    expires = now + timedelta(minutes=_minutes(queue, wish.ahead))
     if lapsed is not None:
         con.execute(
             "update assignment set status = ?, leased_at = ?, lease_expires_at = ?, updated_at = ?, rubric_id = ?, "
