@@ -241,6 +241,13 @@ class EvalManager:
         fresh.replace(path)
         return kept, count
 
+    def drop_set_blocking(self, name: str) -> bool:
+        """Delete an uploaded file; evaluations keep their own copy of its problems. Whether there was such a file."""
+        if name not in self.sets_blocking():
+            return False
+        (self._folder / _SETS / name).unlink(missing_ok=True)
+        return True
+
     # ---- inside
 
     @property

@@ -7,6 +7,7 @@ HTTP and runs.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -76,6 +77,7 @@ class Models:
         self._data_dir = data_dir
         self._entries: dict[str, ModelEntry] = {}
         self._replaced: list[Engine] = []
+        self._connecting: asyncio.Task[None] | None = None
         self._tuned: dict[str, None] = {}  # jobs whose model was made usable, in that order
         self._scorer_job: str | None = None
         self._scorer: PrmScorer | None = None
@@ -102,9 +104,12 @@ class Models:
         return {address for entry in self.all() for address in _addresses(entry.engine)}
 
     def warm(self) -> None:
-        """Load the first model in the background, so that the first question does not wait for it."""
+        """In the background: load the first model, so that the first question does not wait for it, and give servers the fine-tuned
+        models that they took before. Belongs to the event loop.
+        """
         from core.engines.local import LocalEngine
 
+        self._connecting = asyncio.create_task(self.connect())
         first = self.all()[0]
         if isinstance(first.engine, LocalEngine) and first.ready:
             first.engine.start()
@@ -122,8 +127,19 @@ class Models:
         where = "It runs in this process." if isinstance(entry.engine, LocalEngine) else _served_note(entry.engine)
         return entry, " ".join([*why, where])
 
+    async def connect(self) -> None:
+        """Have the servers that are there offer what is in use, where they take it; the rest runs in this process."""
+        for job_id in list(self._tuned):
+            served, why = await self._served_tuned(job_id)
+            for sentence in why:
+                log.warning("%s", sentence)
+            if served:
+                self._add_tuned(job_id, served)
+
     async def close(self) -> None:
         """Stop all engines."""
+        if self._connecting is not None:
+            self._connecting.cancel()
         for engine in [*self._replaced, *(entry.engine for entry in self.all())]:
             await engine.close()
 
@@ -174,7 +190,7 @@ class Models:
 
     async def _served_tuned(self, job_id: str) -> tuple[dict[str, Engine], list[str]]:
         """Engines by address for the servers that offer a job's model now, and what the others said."""
-        from core.engines.adapters import load_adapter
+        from core.engines.adapters import AdapterEngine, load_adapter
 
         adapter, served, why = self._data_dir / "jobs" / job_id / "adapter", dict[str, Engine](), list[str]()
         if not (adapter / "adapter_config.json").is_file():
@@ -182,7 +198,7 @@ class Models:
         for engine in {e.base_url: e for entry in self.all() for e in _openai(entry.engine)}.values():
             try:
                 if await load_adapter(engine.base_url, engine.api_key_env, job_id, adapter):
-                    served[shown(engine.base_url)] = OpenAIEngine(engine.base_url, job_id, engine.api_key_env)
+                    served[shown(engine.base_url)] = AdapterEngine(engine.base_url, job_id, engine.api_key_env, adapter)
             except EngineError as error:
                 why.append(str(error))
         return served, why

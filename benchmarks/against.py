@@ -102,10 +102,12 @@ class Child:
 
 
 @contextmanager
-def served() -> Iterator[Server]:
-    """vLLM with the pocket model, started as `worldline serve` does, on half of the cores. Raises CannotServe."""
+def served(core: int | None = None) -> Iterator[Server]:
+    """vLLM with the pocket model, started as `worldline serve` does, on half of the cores while this process keeps to the others;
+    with `core` on that one alone, and this process stays where it is. Raises CannotServe.
+    """
     from app import serving
-    from benchmarks.proxy import VLLM_START_S, _half_of_the_cores, _other_half
+    from benchmarks.proxy import VLLM_START_S, half_of_the_cores, on, other_half
     from core.pocket import model_dir
 
     own = ROOT / ".venv-vllm/bin/python"
@@ -114,12 +116,21 @@ def served() -> Iterator[Server]:
     os.environ.setdefault("VLLM_SERVER_DEV_MODE", "1")  # for the route that empties the prefix cache
     extra = ["--max-num-seqs", str(SEQUENCES)]
     extra += ["--enforce-eager", "--distributed-executor-backend", "uni"] if cpu else []
-    with serving.laid_out() as control, tempfile.NamedTemporaryFile(suffix=".log") as log, _half_of_the_cores():
+    where = half_of_the_cores() if core is None else on([core])
+    with serving.laid_out() as control, tempfile.NamedTemporaryFile(suffix=".log") as log, where:
         launch = serving.plan("pocket", python=python, cpu=cpu, control=control, port=serving.free_port(), extra=extra)
         with serving.running(launch, log) as process:
-            _other_half()
+            if core is None:
+                other_half()
             serving.wait_until_ready(launch, process, VLLM_START_S, lambda: Path(log.name).read_text()[-2000:])
-            yield Server(launch.endpoint, launch.name, str(model_dir()))
+            try:
+                yield Server(launch.endpoint, launch.name, str(model_dir()))
+            finally:
+                if process.poll() is not None:
+                    print(
+                        f"vLLM ended by itself ({process.returncode}):\n{Path(log.name).read_text()[-2000:]}",
+                        file=sys.stderr,
+                    )
 
 
 def counted(server: Server) -> tuple[int, int]:

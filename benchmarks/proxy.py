@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -113,10 +113,10 @@ def vllm() -> Iterator[tuple[str, str, dict[str, Any]]]:
     python, cpu = serving.find_python(os.environ.get(serving.PYTHON_VARIABLE) or (str(own) if own.exists() else None))
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     extra = ["--enforce-eager", "--distributed-executor-backend", "uni"] if cpu else []
-    with serving.laid_out() as control, tempfile.TemporaryFile() as log, _half_of_the_cores():
+    with serving.laid_out() as control, tempfile.TemporaryFile() as log, half_of_the_cores():
         launch = serving.plan("pocket", python=python, cpu=cpu, control=control, port=serving.free_port(), extra=extra)
         with serving.running(launch, log) as process:
-            _other_half()
+            other_half()
             serving.wait_until_ready(launch, process, VLLM_START_S)
             body = {
                 "skip_special_tokens": False, "spaces_between_special_tokens": False,
@@ -129,18 +129,23 @@ _CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") els
 
 
 @contextmanager
-def _half_of_the_cores() -> Iterator[None]:
-    """What is started now runs on the first half of the cores; afterwards this process has all of them again."""
-    if len(_CORES) > 1:
-        os.sched_setaffinity(0, _CORES[: len(_CORES) // 2])
+def on(cores: list[int]) -> Iterator[None]:
+    """What this thread starts now runs on these cores; afterwards the thread has all of them again."""
+    if _CORES:
+        os.sched_setaffinity(0, cores)
     try:
         yield
     finally:
-        if len(_CORES) > 1:
+        if _CORES:
             os.sched_setaffinity(0, _CORES)
 
 
-def _other_half() -> None:
+def half_of_the_cores() -> AbstractContextManager[None]:
+    """What is started now runs on the first half of the cores."""
+    return on(_CORES[: max(1, len(_CORES) // 2)])
+
+
+def other_half() -> None:
     if len(_CORES) > 1:
         os.sched_setaffinity(0, _CORES[len(_CORES) // 2 :])
 

@@ -163,6 +163,15 @@ async def upload(
     return UploadedOut(name=kept, problems=count)
 
 
+@router.delete("/problems/{name}", status_code=204, summary="Delete uploaded problems", responses=refusals(403, 404))
+async def delete_problems(bench: Bench, me: Me, name: str) -> None:
+    """For good, by an admin. Evaluations over them stay as they are, and can go on: each has a copy."""
+    if not _paths(me):
+        raise Refused(403, "Uploaded problems are there for everybody; an admin can delete them.")
+    if not await blocking(lambda: bench.evals.drop_set_blocking(name)):
+        raise Refused(404, f'There is no uploaded file "{name[:100]}".')
+
+
 @router.post("/check", summary="What a plan comes to", response_model=CheckOut, responses=refusals(400, 403, 422))
 async def check(bench: Bench, me: Me, asked: PlanIn) -> CheckOut:
     """Cells and searches of a plan, and whether all of it can be had; nothing is started."""

@@ -24,6 +24,7 @@ MARKUP = """
         <label class="stack">Upload JSONL <small class="muted">question and answer a line, such as MATH-500</small>
           <input type="file" data-id="file" accept=".jsonl,.ndjson,.json,.txt"></label>
         <p class="said muted" data-id="upload-said" role="status"></p>
+        <p class="said" data-id="drop-set" hidden><button type="button" class="linklike" data-id="drop-set-go"></button></p>
         <fieldset class="eval-picks"><legend>Models</legend><div data-id="models"></div></fieldset>
         <fieldset class="eval-picks"><legend>Scorers</legend><div data-id="scorers"></div></fieldset>
         <fieldset class="eval-picks"><legend>Strategies</legend>

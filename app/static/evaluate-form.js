@@ -1,7 +1,8 @@
 // The form of a new evaluation: problems, models, scorers, strategies with their parameters as the server describes them, budgets.
 // What it comes to is asked of the server as it is filled in. Knows no evaluation that runs.
 
-import { get, post } from "./api.js";
+import { get, post, remove } from "./api.js";
+import { confirmed } from "./confirm.js";
 import { $, h, number, plural } from "./dom.js";
 import { paramField, paramValues } from "./param-fields.js";
 
@@ -15,12 +16,20 @@ export async function evaluationForm(root, started) {
   const known = new Map(strategies.map((s) => [s.name, s]));
   const chosen = []; // {strategy, element}
 
-  at("sets").replaceChildren(...[...sets.built_in, ...sets.uploaded].map((s) => h("option", { value: s })));
+  offer();
   at("models").replaceChildren(...models.map((m, i) => tick("model", m.id, m.name, m.note, i === 0)));
   at("scorers").replaceChildren(...scorers.flatMap(scorerPick));
   at("add").replaceChildren(...strategies.map((s) => h("option", { value: s.name, title: s.help }, s.title)));
   at("aggregation").replaceChildren(...aggregations.map((a) => h("option", { selected: a === "last" }, a)));
   at("executor").replaceChildren(h("option", { value: "" }, "the same model"), ...models.map((m) => h("option", { value: m.id }, m.name)));
+
+  /** The sets to choose from; and, where an uploaded file is chosen by who may delete it, the way to do so. */
+  function offer() {
+    const chosen = at("problems").value.trim();
+    at("sets").replaceChildren(...[...sets.built_in, ...sets.uploaded].map((s) => h("option", { value: s })));
+    at("drop-set").hidden = !(sets.paths && sets.uploaded.includes(chosen));
+    at("drop-set-go").textContent = `Delete the file ${chosen}`;
+  }
 
   function tick(name, value, words, title, checked, disabled = false) {
     return h("label", { class: "check", title }, h("input", { type: "checkbox", name, value, checked, disabled }), disabled ? `${words} (not there)` : words);
@@ -118,8 +127,26 @@ export async function evaluationForm(root, started) {
       const kept = await post(`/api/evals/problems?${new URLSearchParams({ name: file.name.slice(-200) })}`, file, { raw: true });
       at("upload-said").textContent = `${plural(kept.problems, "problem")} kept as ${kept.name}.`;
       at("problems").value = kept.name;
-      at("sets").append(h("option", { value: kept.name }));
+      sets.uploaded.push(kept.name);
+      offer();
       checkSoon();
+    } catch (error) {
+      at("upload-said").textContent = error.message;
+    }
+  });
+  at("problems").addEventListener("input", offer);
+  at("drop-set-go").addEventListener("click", async () => {
+    const name = at("problems").value.trim();
+    if (!(await confirmed("Delete these problems?", `The file ${name} is deleted for good. Evaluations over it stay: each has a copy of its problems.`))) return;
+    try {
+      await remove(`/api/evals/problems/${encodeURIComponent(name)}`);
+      sets.uploaded = sets.uploaded.filter((s) => s !== name);
+      at("upload-said").textContent = `${name} is deleted.`;
+      at("file").value = ""; // or the same file could not be chosen again
+      [at("problems").value] = sets.built_in;
+      offer();
+      checkSoon();
+      at("problems").focus();
     } catch (error) {
       at("upload-said").textContent = error.message;
     }

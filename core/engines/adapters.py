@@ -7,13 +7,54 @@ It loads them from a folder that it must see itself, under a name of their own, 
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from core.engines.base import EngineError
-from core.engines.server_info import headers_for, shown
+from core.engines.base import Chunk, EngineError, GenerateRequest
+from core.engines.openai_api import OpenAIEngine
+from core.engines.sampling import Sampled, SampleRequest
+from core.engines.server_info import ServerInfo, headers_for, shown
 
+FORGOTTEN = 404  # vLLM's answer to a request for a model that it does not have
 LOAD_S = 120.0  # reads the pairs from a disk, and waits for the step that is being computed
+
+
+class AdapterEngine(OpenAIEngine):
+    """The model `name` on a server that was given its pairs. A server that was started anew has forgotten them, and gets them again."""
+
+    def __init__(self, base_url: str, name: str, api_key_env: str, folder: Path) -> None:
+        super().__init__(base_url, name, api_key_env)
+        self._folder = folder
+
+    async def look(self) -> ServerInfo:
+        if self._info is None and not await load_adapter(self.base_url, self.api_key_env, self.model, self._folder):
+            raise EngineError(f"The server at {shown(self.base_url)} does not serve the base of {self.model} any more.")
+        return await super().look()
+
+    async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+        for last in (False, True):
+            written = False
+            try:
+                async with aclosing(super().stream(request)) as chunks:
+                    async for chunk in chunks:
+                        written = written or bool(chunk.text)
+                        yield chunk
+                return
+            except EngineError as error:
+                if last or written or error.status != FORGOTTEN:
+                    raise
+                self._info = None
+
+    async def sample(self, request: SampleRequest) -> Sampled:
+        try:
+            return await super().sample(request)
+        except EngineError as error:
+            if error.status != FORGOTTEN:
+                raise
+            self._info = None
+            return await super().sample(request)
 
 
 async def load_adapter(base_url: str, api_key_env: str, name: str, folder: Path) -> bool:

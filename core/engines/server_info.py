@@ -152,7 +152,12 @@ class Server:
         answer = await self._json("POST", "/tokenize", {"model": self.model, **body}, TOKENS_S)
         ids = answer.get("tokens")
         if not isinstance(ids, list):
-            raise EngineError(f"The server at {shown(self.base_url)} did not turn the text into tokens: {answer}"[:500])
+            told = answer.get("error")
+            status = told.get("code") if isinstance(told, dict) else None
+            raise EngineError(
+                f"The server at {shown(self.base_url)} did not turn the text into tokens: {answer}"[:500],
+                status if isinstance(status, int) else None,
+            )
         return ids
 
     async def _json(self, method: str, path: str, body: Any = None, wait: float | None = None) -> dict[str, Any]:

@@ -24,6 +24,7 @@ LOOK_S = 10.0  # whether a server is there at all
 
 def pooling_flags(folder: Path) -> list[str] | None:
     """vLLM's flags for a folder that is a reward model read from labels; None for any other."""
+    import transformers  # noqa: F401  as in core/engines/local.py: another thread may be importing it
     from transformers import AutoTokenizer
 
     try:
@@ -48,6 +49,7 @@ class ServedPrm:
     ) -> None:
         """Looks at the server once. Raises ScorerError."""
         import httpx
+        import transformers  # noqa: F401  as in core/engines/local.py: another thread may be importing it
         from transformers import AutoTokenizer
 
         self.root, self.model = base_url.rstrip("/").removesuffix("/v1"), model

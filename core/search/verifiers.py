@@ -83,6 +83,7 @@ class ServedSearch(PrmSearch):
         self._served, self._folder = served, folder
 
     async def size(self) -> ModelSize | None:
+        import transformers  # noqa: F401  as in core/engines/local.py: another thread may be importing it
         from transformers import AutoConfig
 
         from core.engines.sampling import size_of

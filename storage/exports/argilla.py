@@ -6,7 +6,7 @@
 
 A record is a step (with what came before it as `context`) or a whole trace. All raters of it are in its lists, one entry
 each, so that nobody's answer takes another's place. Records of one trace stand together, steps without an answer included.
-What a model scored is a suggestion, never an answer.
+What a model scored is a suggestion, never an answer. What was said before a later turn stands in `history`, for a ChatField.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from storage.exports.history import ALONE, Histories, alone_warning, chat, told
 from storage.exports.labels import groups
 from storage.exports.policies import Policies
 from storage.exports.writing import Format, Looking, Plan, Row
@@ -30,8 +31,8 @@ UNSURE = "unsure"
 QUESTIONS = {"step": ("correctness", "rationale", "better"), "trace": ("verdict", "note")}
 SCORED = ("score", "scorer", "scorer_version")
 READ = (
-    "trace_id", "problem_id", "prompt", "response", "answer", "model", "rater_id", "segmentation_id", "step_text", "step_start",
-    "rating", "unsure", "first_error", "rationale", "better", "verdict", "note", "split", *SCORED,
+    "trace_id", "problem_id", "prompt", "earlier", "response", "answer", "model", "rater_id", "segmentation_id", "step_text",
+    "step_start", "rating", "unsure", "first_error", "rationale", "better", "verdict", "note", "split", *SCORED,
 )  # fmt: skip
 
 
@@ -51,7 +52,7 @@ def schema(options: ArgillaOptions) -> pa.Schema:
     suggestion = {"": text, ".score": pa.float64(), ".agent": text}
     fields = ("prompt", "context", "step") if options.unit == "step" else ("prompt", "response")
     return pa.schema([
-        ("id", text), *((name, text) for name in fields),
+        ("id", text), ("history", chat()), *((name, text) for name in fields),
         *((f"{q}.responses{end}", texts) for q in QUESTIONS[options.unit] for end in ("", ".users", ".status")),
         *((f"correctness.suggestion{end}", kind) for end, kind in suggestion.items() if options.unit == "step"),
         ("trace_id", text), ("step_index", whole), ("n_steps", whole), ("step_gap", text), ("problem_id", text),
@@ -61,10 +62,13 @@ def schema(options: ArgillaOptions) -> pa.Schema:
 
 def rows(snapshot: Snapshot, options: ArgillaOptions, left: Counter[str]) -> Iterator[Row]:
     """The records, trace by trace."""
+    histories = Histories.of(snapshot)
     for group in groups(snapshot, options, READ, left):
         first = group[0]
         n = len(first["step_text"])
+        before = told({"history": histories.before(first.get("earlier"), first["prompt"])}, left)
         about = {
+            **before,
             "trace_id": first["trace_id"], "n_steps": n, "step_gap": "", "problem_id": first["problem_id"],
             "model": first["model"], "split": first["split"], "snapshot_id": snapshot.snapshot_id,
         }  # fmt: skip
@@ -76,10 +80,10 @@ def rows(snapshot: Snapshot, options: ArgillaOptions, left: Counter[str]) -> Ite
             }  # fmt: skip
             continue
         for i, text in enumerate(first["step_text"]):
-            before = first["response"][: first["step_start"][i]]
+            context = first["response"][: first["step_start"][i]]
             yield {
                 "id": f"{first['trace_id']}-{i}", "prompt": first["prompt"],
-                "context": before[-options.context_chars :], "step": text,
+                "context": context[-options.context_chars :], "step": text,
                 **_answers("correctness", [(r["rater_id"], _word(r, i)) for r in group]),
                 **_answers("rationale", [(r["rater_id"], _text(r, "rationale", i)) for r in group]),
                 **_answers("better", [(r["rater_id"], _text(r, "better", i)) for r in group]), **_suggestion(first, i),
@@ -142,6 +146,7 @@ def look(at: Looking) -> Plan:
         for word in row[f"{main}.responses"]:
             plan.histogram[word] += 1
     plan.figures = {"answered_records": answered, "answers": sum(plan.histogram.values()), "suggestions": suggestions}
+    plan.warnings += alone_warning(at.left.pop(ALONE, 0), "traces")
     if not plan.rows:
         plan.warnings.append("There is no record to write: nothing of this snapshot is left by the policies above.")
     elif not answered:
@@ -160,7 +165,7 @@ FORMAT = Format(
     look=look,
     columns={
         "id": "trace and number of the step, or the trace (string)",
-        "prompt": "the question (string)",
+        "prompt": "the question (string); `history` is what was said before a later turn's, a list of role and content",
         "step": "with unit=step: the raw step; `context` is the response before it (string)",
         "correctness.responses": "with unit=step: good, neutral, bad or unsure, one for each rater in .users; likewise rationale, "
         "better (lists of strings). correctness.suggestion is what the score of a model says, .score how sure it is, .agent which one",

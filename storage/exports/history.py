@@ -107,11 +107,11 @@ def told(row: Row, left: Counter[str]) -> Row:
     return row
 
 
-def alone_warning(rows: int) -> list[str]:
-    """Rows whose question stands alone although something came before it, as a sentence."""
-    if not rows:
+def alone_warning(n: int, what: str = "rows") -> list[str]:
+    """What has a question that stands alone although something came before it, as a sentence."""
+    if not n:
         return []
     return [
-        f"{rows} rows are later turns of a conversation whose earlier turns are not all in this snapshot: their question stands "
+        f"{n} {what} are later turns of a conversation whose earlier turns are not all in this snapshot: their question stands "
         "alone. Rate the earlier turns too, so that they are frozen with it."
     ]

@@ -1,6 +1,6 @@
 """Label Studio's tasks: `tasks.json` to import into a project, and `label_config.xml` that shows them as they were rated.
 
-A task is a trace: the question as Text, the steps as Paragraphs. An annotation is one rater: a label over a paragraph for every
+A task is a trace: the question as Text, the steps as Paragraphs, and so what was said before a later turn. An annotation is one rater: a label over a paragraph for every
 rated step, a choice for the verdict, text for rationales, better steps and the note. `completed_by` holds the rater's name as
 an email, as Label Studio wants it: only people with such an address in its project are taken; remove the key otherwise. What a
 model scored is a prediction, never an annotation.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.exports.argilla import SCORED, UNSURE, WORDS, agent, suggested
+from storage.exports.history import ALONE, Histories, alone_warning, told
 from storage.exports.labels import groups
 from storage.exports.policies import Policies
 from storage.exports.writing import Format, Looking, Plan, Row, json_lines
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
 
 TASKS, CONFIG = "tasks.json", "label_config.xml"
 READ = (
-    "trace_id", "problem_id", "prompt", "response", "answer", "model", "rater_id", "assignment_id", "segmentation_id",
+    "trace_id", "problem_id", "prompt", "earlier", "response", "answer", "model", "rater_id", "assignment_id", "segmentation_id",
     "step_text", "rating", "unsure", "first_error", "span", "step_start", "rationale", "better", "verdict", "note", "spent_ms",
     "split", "submitted_at", *SCORED,
 )  # fmt: skip
 # Colours that stay apart for every kind of colour vision, as on Worldline's own screen.
 LABEL_CONFIG = """<View>
+  <Header value="Said before"/>
+  <Paragraphs name="history" value="$history" nameKey="role" textKey="content" layout="dialogue"/>
   <Header value="Question"/>
   <Text name="prompt" value="$prompt"/>
   <Header value="Steps: mark a whole step as good, neutral, bad or unsure"/>
@@ -65,11 +68,13 @@ def schema(options: Any) -> pa.Schema:
 
 def rows(snapshot: Snapshot, options: LabelStudioOptions, left: Counter[str]) -> Iterator[Row]:
     """The tasks, one a trace."""
+    histories = Histories.of(snapshot)
     for number, group in enumerate(groups(snapshot, options, READ, left), start=1):
         first = group[0]
         yield {
             "id": number,
             "data": {
+                **told({"history": histories.before(first.get("earlier"), first["prompt"])}, left),
                 "prompt": first["prompt"],
                 "steps": [{"name": f"step {i}", "text": text} for i, text in enumerate(first["step_text"])],
                 "answer": first["answer"], "model": first["model"], "trace_id": first["trace_id"],
@@ -171,6 +176,7 @@ def look(at: Looking) -> Plan:
                 if result["from_name"] == "correctness":
                     plan.histogram[result["value"]["paragraphlabels"][0]] += 1
     plan.figures = {"annotations": annotations, "annotators": len(people), "predictions": predictions}
+    plan.warnings += alone_warning(at.left.pop(ALONE, 0), "tasks")
     if not plan.rows:
         plan.warnings.append("There is no task to write: nothing of this snapshot is left by the policies above.")
     strangers = sorted(name for name in people if "@" not in name)
@@ -192,7 +198,7 @@ FORMAT = Format(
     rows=rows,
     look=look,
     columns={
-        "data": "prompt, steps (name and text of each), answer, and where the task comes from",
+        "data": "history (what was said before a later turn), prompt, steps (name and text of each), answer, and where the task comes from",
         "annotations": "one for each rater: completed_by, created_at, lead_time in seconds, result",
         "predictions": "what a model's scores say of the steps, where one scored them: model_version, score (of its least sure step), "
         "result (each with its own score)",

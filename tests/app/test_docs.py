@@ -20,7 +20,7 @@ PROMISED = {
     "GET /api/models", "GET /api/problems/random", "GET /api/problems/examples",
     "POST /api/runs", "GET /api/runs", "GET /api/runs/{run_id}", "GET /api/runs/{run_id}/events",
     "POST /api/runs/{run_id}/stop",
-    "GET /api/evals", "POST /api/evals", "GET /api/evals/problems", "POST /api/evals/problems", "POST /api/evals/check",
+    "GET /api/evals", "POST /api/evals", "GET /api/evals/problems", "POST /api/evals/problems", "DELETE /api/evals/problems/{name}", "POST /api/evals/check",
     "GET /api/evals/{eval_id}", "GET /api/evals/{eval_id}/figures", "GET /api/evals/{eval_id}/problems",
     "GET /api/evals/{eval_id}/comparison", "GET /api/evals/{eval_id}/files/{file}", "POST /api/evals/{eval_id}/stop",
     "POST /api/evals/{eval_id}/resume",

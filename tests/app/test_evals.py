@@ -258,6 +258,22 @@ async def test_files_of_problems_are_refused_by_line_and_field_and_names_are_onl
         assert name.startswith("owner-") and (await bench.get("/api/evals/problems")).json()["uploaded"] == [name]
 
 
+@pytest.mark.anyio
+async def test_deleted_problems_are_gone_and_an_evaluation_over_them_goes_on(workbench: Opened) -> None:
+    async with workbench() as bench:
+        made = await started(bench)
+        name = made["plan"]["problems"]
+        for wrong in ("nothing.jsonl", "..%2F..%2Fowner.json", ".hidden.jsonl"):
+            assert (await bench.delete(f"/api/evals/problems/{wrong}")).status_code == 404, wrong
+        assert (await bench.delete(f"/api/evals/problems/{name}")).status_code == 204
+        assert (await bench.get("/api/evals/problems")).json()["uploaded"] == []
+        refused = await bench.post("/api/evals/check", json={"plan": {**PLAN, "problems": name}})
+        assert refused.status_code == 422 and name in refused.json()["error"]
+        await until(bench, made["eval_id"], "done")
+        rows = (await bench.get(f"/api/evals/{made['eval_id']}/problems")).json()["problems"]
+        assert [row["prompt"] for row in rows] == [next(iter(line.values())) for line in LINES]
+
+
 def test_only_admins_name_paths_where_others_log_in(tmp_path: Path) -> None:
     secret = tmp_path / "secret.jsonl"
     secret.write_bytes(jsonl(LINES))
@@ -266,6 +282,8 @@ def test_only_admins_name_paths_where_others_log_in(tmp_path: Path) -> None:
         refused = bench.ask("POST", "/api/evals/check", "researcher", json=body)
         assert refused.status_code == 422 and "upload a file" in refused.json()["error"]
         assert bench.ask("POST", "/api/evals/check", "admin", json=body).status_code == 200
+        assert bench.ask("DELETE", "/api/evals/problems/mine.jsonl", "researcher").status_code == 403
+        assert bench.ask("DELETE", "/api/evals/problems/mine.jsonl", "admin").status_code == 404
 
 
 def test_evaluations_are_in_a_backup(store: Store, tmp_path: Path) -> None:

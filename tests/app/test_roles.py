@@ -53,7 +53,7 @@ LEAST = {
         "GET /api/export-formats", "POST /api/snapshots/{snapshot_id}/exports",
         "POST /api/snapshots/{snapshot_id}/exports/preview",
         "GET /api/snapshots/{snapshot_id}/exports/{format}/{file}",
-        "GET /api/evals", "POST /api/evals", "GET /api/evals/problems", "POST /api/evals/problems", "POST /api/evals/check",
+        "GET /api/evals", "POST /api/evals", "GET /api/evals/problems", "POST /api/evals/problems", "DELETE /api/evals/problems/{name}", "POST /api/evals/check",
         "GET /api/evals/{eval_id}", "GET /api/evals/{eval_id}/figures", "GET /api/evals/{eval_id}/problems",
         "GET /api/evals/{eval_id}/comparison", "GET /api/evals/{eval_id}/files/{file}", "POST /api/evals/{eval_id}/stop",
         "POST /api/evals/{eval_id}/resume", "DELETE /api/evals/{eval_id}", "GET /api/probes", "DELETE /api/probes/{probe_id}",

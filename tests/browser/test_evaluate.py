@@ -23,6 +23,26 @@ PROBLEMS = [
 ]  # fmt: skip
 
 
+def test_an_uploaded_file_can_be_deleted(open_tab: Any) -> None:
+    page = open_tab("/ui/evaluate").page
+    if page.get_attribute("[data-id=new]", "open") is None:
+        page.click("[data-id=new] summary")
+    rows = "".join(json.dumps(row) + "\n" for row in PROBLEMS).encode()
+    page.set_input_files("[data-id=file]", {"name": "gone.jsonl", "mimeType": "text/plain", "buffer": rows})
+    page.wait_for_selector("[data-id=upload-said] >> text=2 problems kept")
+    name = page.input_value("[data-id=problems]")
+    assert page.locator(f"[data-id=sets] option[value='{name}']").count() == 1
+    page.click(f"text=Delete the file {name}")
+    page.keyboard.press("Escape")
+    assert page.input_value("[data-id=problems]") == name, "the way back has the focus"
+    page.click(f"text=Delete the file {name}")
+    page.click("dialog >> text=Delete >> nth=-1")
+    page.wait_for_selector(f"[data-id=upload-said] >> text={name} is deleted")
+    assert page.input_value("[data-id=problems]") != name
+    assert page.locator(f"[data-id=sets] option[value='{name}']").count() == 0
+    assert page.is_hidden("[data-id=drop-set]")
+
+
 @pytest.mark.slow
 def test_an_evaluation_from_the_form_to_the_plot_and_to_the_searches_behind_a_point(
     open_tab: Any, bench: Any, axe: str

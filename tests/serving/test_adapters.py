@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from app.models import Models, served_engines
 from core.engines.base import Engine, GenerateRequest, Sampling
 from core.engines.local import LocalEngine
 from core.engines.openai_api import OpenAIEngine
+from core.engines.sampling import SampleRequest, sampler_of
+from core.engines.server_info import list_models
 from tests.serving.conftest import Vllm, started
 
 QUESTION = "Reach 24 from 4, 7, 8 and 8."
@@ -87,3 +90,38 @@ def test_it_is_there_after_a_restart_of_the_workbench_and_of_the_server(data: Pa
     kept = asyncio.run(again(served_engines([server.url], None, "NO_KEY", lambda line: None)))
     assert isinstance(kept, OpenAIEngine), "the server still offers it"
     assert isinstance(asyncio.run(again(None)), LocalEngine), "without the server it runs in this process"
+
+
+def test_a_server_that_has_forgotten_the_pairs_gets_them_again(data: Path, server: Vllm) -> None:
+    async def forget_and_ask() -> tuple[list[str], bool, str, list[str]]:
+        models = Models(data, served_engines([server.url], "pocket", "NO_KEY", lambda line: None))
+        try:
+            engine = (await models.use_tuned(JOB))[0].engine
+            answers = [await write(engine)]
+            await forget(server)  # as after its restart
+            answers.append(await write(engine))
+            await forget(server)
+            request = SampleRequest(QUESTION, sampling=Sampling(temperature=0, max_tokens=8))
+            found = await sampler_of(engine).sample(request)
+        finally:
+            await models.close()
+        await forget(server)
+        later = Models(data, served_engines([server.url], "pocket", "NO_KEY", lambda line: None))
+        try:
+            before = isinstance(later.get(JOB).engine, LocalEngine)
+            await later.connect()
+            answers.append(await write(later.get(JOB).engine))
+            assert isinstance(later.get(JOB).engine, OpenAIEngine)
+        finally:
+            await later.close()
+        return answers, before, found.samples[0].text, list_models(server.url)
+
+    answers, before, sampled, offered = asyncio.run(forget_and_ask())
+    assert answers == [answers[0]] * 3
+    assert answers[0].startswith(sampled) and sampled
+    assert before and JOB in offered
+
+
+async def forget(server: Vllm) -> None:
+    async with httpx.AsyncClient(timeout=60) as http:
+        (await http.post(f"{server.url}/unload_lora_adapter", json={"lora_name": JOB})).raise_for_status()

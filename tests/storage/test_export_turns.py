@@ -129,6 +129,27 @@ def test_pairs_of_steps_have_what_was_said_before(store: Store, talk: Talk, tmp_
     assert (row["trace_id"], row["history"]) == (talk.good.trace_id, talk.before)
 
 
+@pytest.mark.parametrize("unit", ["step", "trace"])
+def test_records_of_argilla_have_what_was_said_before(store: Store, talk: Talk, tmp_path: Path, unit: str) -> None:
+    rows, warnings = written(frozen(store, tmp_path / "s"), "argilla", tmp_path / "out", unit=unit)
+    traces = {t.trace_id: t for t in (talk.first, talk.good, talk.bad, talk.lost, talk.lost_bad)}
+    assert {row["trace_id"] for row in rows} == set(traces)
+    for row in rows:
+        assert [*row["history"], {"role": "user", "content": row["prompt"]}] == talk.chat(traces[row["trace_id"]])
+    assert f"2 traces are {ALONE}" in warnings
+
+
+def test_tasks_of_label_studio_have_what_was_said_before(store: Store, talk: Talk, tmp_path: Path) -> None:
+    snapshot = frozen(store, tmp_path / "s")
+    report = export(snapshot, "label_studio", tmp_path / "out")
+    tasks = json.loads((tmp_path / "out" / "tasks.json").read_text("utf-8"))
+    said = {task["data"]["trace_id"]: task["data"]["history"] for task in tasks}
+    traces = (talk.first, talk.good, talk.bad, talk.lost, talk.lost_bad)
+    assert said == {trace.trace_id: talk.chat(trace)[:-1] for trace in traces}
+    assert 'value="$history"' in (tmp_path / "out" / "label_config.xml").read_text("utf-8")
+    assert f"2 tasks are {ALONE}" in " ".join(report.warnings)
+
+
 def test_prm800k_has_no_place_for_it_and_says_so(store: Store, talk: Talk, tmp_path: Path) -> None:
     rows, warnings = written(frozen(store, tmp_path / "s"), "prm800k", tmp_path / "out")
     assert {row["question"]["problem"] for row in rows} == {"first question", "second question"}

@@ -107,6 +107,7 @@ def one_id(tokenizer: Any, text: str, what: str) -> int:
 def load_labels(folder: Path) -> tuple[Any, Callable[..., Any]]:
     """A `*ForTokenClassification` with two labels (0 bad, 1 good): z = logit₁ − logit₀, so sigmoid(z) = softmax₁."""
     import torch
+    import transformers  # noqa: F401  as in core/engines/local.py: another thread may be importing it
     from transformers import AutoModelForTokenClassification
 
     model = AutoModelForTokenClassification.from_pretrained(folder, dtype=torch.float32).eval()
@@ -126,6 +127,7 @@ def load_words(folder: Path, words: Callable[[Any], tuple[int, int]]) -> tuple[A
     Only the difference of the two rows of the output matrix is multiplied: no logits of a whole vocabulary are made.
     """
     import torch
+    import transformers  # noqa: F401  as in core/engines/local.py: another thread may be importing it
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
@@ -144,6 +146,7 @@ def load_words(folder: Path, words: Callable[[Any], tuple[int, int]]) -> tuple[A
 def load_body(folder: Path) -> tuple[Any, dict[str, Any]]:
     """The transformer without a head, and those weights that are not its own (the head's, by their names in the file)."""
     import torch
+    import transformers  # noqa: F401  as in core/engines/local.py: another thread may be importing it
     from safetensors.torch import load_file
     from transformers import AutoModel
 

@@ -54,6 +54,7 @@ def _value_head(folder: Path, heads: Mapping[str, Any]) -> tuple[Any, Any]:
 def convert(folder: Path, out: Path) -> Path:
     """Write a Skywork model as `*ForTokenClassification` with two labels into the new folder `out`."""
     import torch
+    import transformers  # noqa: F401  as in core/engines/local.py: another thread may be importing it
     from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer
 
     body, heads = load_body(folder)
