@@ -37,7 +37,7 @@ COVERAGE = 0.95
 LINEAR = 0.8, 1.2
 BELOW, ABOVE = 0.9, 1.1
 # Each token looks back at all before it, so one stream bends upwards, more on a slow machine. That is no sign of work in parallel: an
-# interval that begins above `BELOW` may end here.
+# interval that begins above `BELOW` may end here. This is asked before `ABOVE` is.
 BENT = 1.5
 # One stream writes everything at one speed. Where questions differ in speed by more than this (90th over 10th percentile, the curve taken
 # out), and by more than chance among their repeats (permutation test), several streams were at work for some of them.
@@ -267,12 +267,15 @@ def _verdict(points: int, spread: float, low: float, high: float, speeds: float,
             "sub-linear",
             f"{interval}: more tokens are charged than one stream writes in the time, so work is done in parallel",
         )
-    if low > ABOVE:
-        return "super-linear", f"{interval}: each token takes longer the more there are"
     if low >= LINEAR[0] and high <= LINEAR[1]:
         return "linear", f"{interval}: one autoregressive stream"
     if low >= BELOW and high <= BENT:
         return "linear", f"{interval}: one autoregressive stream, somewhat slower the more it has written"
+    if low > ABOVE:
+        return (
+            "super-linear",
+            f"{interval}: each token takes longer the more there are, by more than looking back at them explains",
+        )
     return "cannot tell", f"{interval}: too wide to say; more questions, repeats, or a quieter machine would"
 
 

@@ -82,10 +82,14 @@ def test_one_stream_that_bends_a_little_is_one_stream() -> None:
     assert found.high > 1.2 and found.low < 1.1, "neither within the bounds of a straight line nor clearly beyond"
     assert found.verdict == "linear"
     assert "slower" in found.why
+    more = fit([replace(p, seconds=p.seconds * (1 + p.tokens / 2000)) for p in points(1.0)])
+    assert 1.1 < more.low and more.high < 1.5, "beyond a straight line for sure, and yet no more than a bend"
+    assert more.verdict == "linear"
+    assert "slower" in more.why
 
 
 def test_what_slows_down_with_its_length_is_said_to() -> None:
-    assert fit(points(1.4)).verdict == "super-linear"
+    assert fit(points(1.55)).verdict == "super-linear"
 
 
 def test_a_few_wild_times_change_nothing() -> None:
