@@ -8,12 +8,11 @@ value), and a unit may be anything that can be a key. A new method is one functi
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
+from core.workers import processes
 from storage.errors import StoreError
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ _Found = tuple[dict[Hashable, float], dict[Hashable, float], dict[str, float]]
 
 def _apart(method: str, frame: pd.DataFrame) -> _Found:
     """In a process that ends with it: what an estimate over a million votes needs is not held by the server ever after."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+    with processes(1) as process:
         try:
             return process.submit(_compute, method, frame).result()
         except BrokenProcessPool:

@@ -6,13 +6,12 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 from core.tasks import countdown as game
 from core.trace import Trace
+from core.workers import processes
 
 # Questions of one worker's turn, in samples: enough to keep the engine's 32 rows full, few enough that a stop costs little.
 A_TURN = 96
@@ -78,8 +77,7 @@ def generate(
         for turn in turns:
             keep(_turn(turn, model, step_limit))
     elif turns:
-        # Not forked: this process has threads of torch's and of the store's.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with processes(workers) as pool:
             for lines in pool.map(_turn, turns, [model] * len(turns), [step_limit] * len(turns)):
                 keep(lines)
     found |= {t.trace_id: t for t in read(path)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import repeat
@@ -18,6 +17,7 @@ from typing import Any
 
 from core.formats import steiner_tokens as t
 from core.tasks import countdown as game
+from core.workers import processes
 from training.synthesis.countdown import SHARE_OF_THREE, STEP_LIMIT, Walk, step_text, walk
 from training.synthesis.lengths import Lengths
 
@@ -128,7 +128,7 @@ def write(
     starts = range(0, dags, CHUNK)
     lengths, totals = Lengths(), {"nodes": 0, "edges": 0, "backtracks": 0, "repeated": 0, "unsolved": 0}
     part = out.with_name(f".{out.name}.part")
-    with ProcessPoolExecutor(workers) as pool, part.open("w", encoding="utf-8") as file:
+    with processes(workers) as pool, part.open("w", encoding="utf-8") as file:
         chunks = [problems[s : s + CHUNK] for s in starts]
         for done, (text, found, counts) in enumerate(pool.map(_chunk, chunks, starts, repeat(paths), repeat(seed)), 1):
             file.write(text)
