@@ -188,9 +188,7 @@ def evaluate(folder: Path, wanted: dict[str, dict[str, Any]], where: Sequence[st
 
 
 def servers(stack: ExitStack, count: int) -> list[against.Server]:
-    """So many vLLMs, each on a core of its own, started side by side. A small model's keys and values are read from memory for every
-    token, so two of them are nearly twice as fast as one.
-    """
+    """So many vLLMs, each on a core of its own, started side by side."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
     made = [against.served(cores[i % len(cores)]) for i in range(count)]
     with ThreadPoolExecutor(max(1, count)) as threads:

@@ -6,13 +6,14 @@ It loads them from a folder that it must see itself, under a name of their own, 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from core.engines.base import Chunk, EngineError, GenerateRequest
+from core.engines.base import Chunk, EngineDown, EngineError, GenerateRequest
 from core.engines.openai_api import OpenAIEngine
 from core.engines.sampling import Sampled, SampleRequest
 from core.engines.server_info import ServerInfo, headers_for, shown
@@ -27,11 +28,17 @@ class AdapterEngine(OpenAIEngine):
     def __init__(self, base_url: str, name: str, api_key_env: str, folder: Path) -> None:
         super().__init__(base_url, name, api_key_env)
         self._folder = folder
+        self._loading = (
+            asyncio.Lock()
+        )  # many questions find it forgotten at once, and a server takes the same pairs once only
 
     async def look(self) -> ServerInfo:
-        if self._info is None and not await load_adapter(self.base_url, self.api_key_env, self.model, self._folder):
-            raise EngineError(f"The server at {shown(self.base_url)} does not serve the base of {self.model} any more.")
-        return await super().look()
+        async with self._loading:
+            if self._info is None and not await load_adapter(self.base_url, self.api_key_env, self.model, self._folder):
+                raise EngineError(
+                    f"The server at {shown(self.base_url)} does not serve the base of {self.model} any more."
+                )
+            return await super().look()
 
     async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         for last in (False, True):
@@ -76,7 +83,8 @@ async def load_adapter(base_url: str, api_key_env: str, name: str, folder: Path)
             asked = {"lora_name": name, "lora_path": str(folder.resolve())}
             answer = await client.post(f"{where}/load_lora_adapter", json=asked)
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EngineError(f"The server at {shown(base_url)} could not be asked to load {name}: {error}") from error
+        kind = EngineDown if isinstance(error, httpx.TransportError) else EngineError
+        raise kind(f"The server at {shown(base_url)} could not be asked to load {name}: {error}") from error
     if answer.is_success:
         return True
     if answer.status_code in (404, 405):

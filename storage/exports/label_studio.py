@@ -1,9 +1,9 @@
 """Label Studio's tasks: `tasks.json` to import into a project, and `label_config.xml` that shows them as they were rated.
 
-A task is a trace: the question as Text, the steps as Paragraphs, and so what was said before a later turn. An annotation is one rater: a label over a paragraph for every
-rated step, a choice for the verdict, text for rationales, better steps and the note. `completed_by` holds the rater's name as
-an email, as Label Studio wants it: only people with such an address in its project are taken; remove the key otherwise. What a
-model scored is a prediction, never an annotation.
+A task is a trace: the question as Text, the steps as Paragraphs, and so what was said before a later turn. An annotation is
+one rater: a label over a paragraph for every rated step, a choice for the verdict, text for rationales, better steps and the
+note. `completed_by` holds the rater's name as an email, as Label Studio wants it: only people with such an address in its
+project are taken; remove the key otherwise. What a model scored is a prediction, never an annotation.
 """
 
 from __future__ import annotations
