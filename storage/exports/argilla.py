@@ -66,9 +66,8 @@ def rows(snapshot: Snapshot, options: ArgillaOptions, left: Counter[str]) -> Ite
     for group in groups(snapshot, options, READ, left):
         first = group[0]
         n = len(first["step_text"])
-        before = told({"history": histories.before(first.get("earlier"), first["prompt"])}, left)
         about = {
-            **before,
+            **told({"history": histories.before(first.get("earlier"), first["prompt"])}, left),
             "trace_id": first["trace_id"], "n_steps": n, "step_gap": "", "problem_id": first["problem_id"],
             "model": first["model"], "split": first["split"], "snapshot_id": snapshot.snapshot_id,
         }  # fmt: skip

@@ -23,13 +23,18 @@ PROBLEMS = [
 ]  # fmt: skip
 
 
-def test_an_uploaded_file_can_be_deleted(open_tab: Any) -> None:
-    page = open_tab("/ui/evaluate").page
+def upload(page: Any, name: str) -> None:
+    """Give the form of a new evaluation a file with `PROBLEMS`."""
     if page.get_attribute("[data-id=new]", "open") is None:
         page.click("[data-id=new] summary")
     rows = "".join(json.dumps(row) + "\n" for row in PROBLEMS).encode()
-    page.set_input_files("[data-id=file]", {"name": "gone.jsonl", "mimeType": "text/plain", "buffer": rows})
+    page.set_input_files("[data-id=file]", {"name": name, "mimeType": "text/plain", "buffer": rows})
     page.wait_for_selector("[data-id=upload-said] >> text=2 problems kept")
+
+
+def test_an_uploaded_file_can_be_deleted(open_tab: Any) -> None:
+    page = open_tab("/ui/evaluate").page
+    upload(page, "gone.jsonl")
     name = page.input_value("[data-id=problems]")
     assert page.locator(f"[data-id=sets] option[value='{name}']").count() == 1
     page.click(f"text=Delete the file {name}")
@@ -48,11 +53,7 @@ def test_an_evaluation_from_the_form_to_the_plot_and_to_the_searches_behind_a_po
     open_tab: Any, bench: Any, axe: str
 ) -> None:
     page = open_tab("/ui/evaluate").page
-    if page.get_attribute("[data-id=new]", "open") is None:
-        page.click("[data-id=new] summary")
-    rows = "".join(json.dumps(row) + "\n" for row in PROBLEMS).encode()
-    page.set_input_files("[data-id=file]", {"name": "two <b>.jsonl", "mimeType": "text/plain", "buffer": rows})
-    page.wait_for_selector("[data-id=upload-said] >> text=2 problems kept")
+    upload(page, "two <b>.jsonl")
     page.fill("[data-id=n]", "2")
     page.fill("[data-id=budget-tokens]", "60, 400")
     page.check("[data-id=scorers] [value=countdown-oracle]")
