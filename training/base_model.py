@@ -9,6 +9,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from core.pretrained import WeightsError, library
+from core.pretrained import load_weights as read_weights
 from core.scoring.encoding import SEPARATOR
 from training.run_folder import JobError
 
@@ -44,12 +46,21 @@ def weights_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def load_weights(auto: str, folder: Path, **options: Any) -> Any:
+    """See `core.pretrained.load_weights`; in single precision, which training needs. Raises JobError."""
+    import torch
+
+    try:
+        return read_weights(auto, folder, dtype=torch.float32, **options)
+    except WeightsError as error:
+        raise JobError(str(error)) from error
+
+
 def load_tokenizer(folder: Path) -> Any:
     """The tokenizer, with the step separator added where the base model has none."""
     from tokenizers import AddedToken
-    from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = library().AutoTokenizer.from_pretrained(folder)
     if SEPARATOR not in tokenizer.get_vocab():
         tokenizer.add_tokens([AddedToken(SEPARATOR, special=False, normalized=False)])
     if tokenizer.pad_token_id is None:

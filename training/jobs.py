@@ -313,13 +313,11 @@ def _train(folder: Path, recipe: Recipe, run: Run) -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched: base models are folders
     run.phase("starting")
     import torch
-    from transformers.utils import logging as hf_logging
 
     from training.base_model import base_folder, weights_sha256
 
     # The same number of threads adds in the same order: a resumed job must not differ in the last bit.
     torch.set_num_threads(recipe.threads)
-    hf_logging.disable_progress_bar()
     outcome = kind.train(snapshot, recipe, run)
     run.publish(replace(run.status, figures=outcome.figures, seconds=run.seconds()))
     base = base_folder(recipe.base)

@@ -78,6 +78,7 @@ def synthesize(
 
 def _dag(traces: Sequence[Trace], out: Path, paths: int, model: Path, same: float, seed: int) -> dict[str, Any]:
     from core.pocket import model_dir
+    from core.pretrained import library
     from training.synthesis import clusters, dag
     from training.synthesis.lengths import Lengths
 
@@ -86,10 +87,8 @@ def _dag(traces: Sequence[Trace], out: Path, paths: int, model: Path, same: floa
         by_question.setdefault(clusters.question(trace), []).append(trace)
     lengths, embed = Lengths(), None
     counts = {"questions": len(by_question), "nodes": 0, "edges": 0, "edges_cut": 0, "without_a_right_end": 0}
-    from transformers import AutoTokenizer
-
     folder = model_dir() if str(model) == "pocket" else model
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = library().AutoTokenizer.from_pretrained(folder)
     with out.open("w", encoding="utf-8") as file:
         for problem_id, group in sorted(by_question.items()):
             try:

@@ -18,6 +18,7 @@ from core.engines import vllm_rules
 from core.engines.base import EngineDown, EngineError
 from core.engines.sampling import STEP_TEXT, Marks, ModelSize, Sample, Sampled, SampleRequest, size_of
 from core.engines.server_info import Server, ServerInfo, headers_for, shown
+from core.pretrained import library
 
 KEPT_PROMPTS = 4096
 # A search asks for short pieces; a server that is this long silent has a queue that no search should wait in.
@@ -134,14 +135,13 @@ class Completions:
         return len(await self._known(text, "text")) == 1
 
     async def _look_for_size(self) -> ModelSize | None:
-        import transformers  # noqa: F401  as in local.py: another thread may be importing it
-        from transformers import AutoConfig
-
         try:
             async with self._connection() as client:
                 listed = (await client.get(f"{self.base_url}/models")).json()["data"]
             root = Path(next(row for row in listed if row["id"] == self.model)["root"])
-            return size_of(AutoConfig.from_pretrained(root), root) if (root / "config.json").is_file() else None
+            return (
+                size_of(library().AutoConfig.from_pretrained(root), root) if (root / "config.json").is_file() else None
+            )
         except Exception:  # whatever a server says here, a search can do without
             return None
 

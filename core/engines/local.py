@@ -29,6 +29,7 @@ from core.engines.drawing import draw
 from core.engines.rows import Group, Piece, Row, Stream
 from core.engines.sampling import Marks, ModelSize, Sampled, SampleRequest, size_of
 from core.engines.server_info import PROBE_MESSAGES, rendered_hash
+from core.pretrained import library, load_weights
 
 if TYPE_CHECKING:
     import torch
@@ -111,14 +112,9 @@ class LocalEngine:
     @lru_cache(maxsize=1)  # noqa: B019 — an engine lives as long as the server
     def _look(self) -> tuple[Marks, ModelSize]:
         """What its writing is cut at, and its size, from its folder alone."""
-        # The library puts another module in its place at the end of its import. A thread that waited for that import has the old one,
-        # which lacks everything; whoever imports it once more has the right one.
-        import transformers  # noqa: F401
-        from transformers import AutoConfig, AutoTokenizer
-
         try:
-            config = AutoConfig.from_pretrained(self._folder())
-            vocabulary = AutoTokenizer.from_pretrained(self._folder()).get_vocab()
+            config = library().AutoConfig.from_pretrained(self._folder())
+            vocabulary = library().AutoTokenizer.from_pretrained(self._folder()).get_vocab()
             return Marks.of(vocabulary), size_of(config, self._folder())
         except Exception as error:
             raise EngineError(f"The model {self.model} could not be read: {error}") from error
@@ -192,18 +188,14 @@ class _Loop:
 
     def __init__(self, model_dir: Path, name: str) -> None:
         import torch
-        import transformers
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging as transformers_logging
 
         from core.engines.dense_cache import Parked, dense_rows
 
-        transformers_logging.disable_progress_bar()
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device)
-        self.tokenizer = AutoTokenizer.from_pretrained(model_dir)
+        self.tokenizer = library().AutoTokenizer.from_pretrained(model_dir)
         dtype = torch.float32 if device == "cpu" else "auto"
-        model: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype)
+        model = load_weights("AutoModelForCausalLM", model_dir, dtype=dtype)
         self.model: Any = model.to(device).eval()
         if device == "cpu" and self.model.num_parameters() < SINGLE_THREAD_BELOW:
             torch.set_num_threads(1)
@@ -217,7 +209,7 @@ class _Loop:
         self.step_ids = StepIds.of(vocabulary, self.eos)
         self.thinking_ids = ThinkingIds.of(vocabulary, self._encode)
         self.about = {
-            "server": "transformers, in process", "version": transformers.__version__,
+            "server": "transformers, in process", "version": library().__version__,
             "chat_template": rendered_hash(self._render(PROBE_MESSAGES)),
         }  # fmt: skip
         self.known_tokens = len(self.tokenizer)

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from core.pretrained import WeightsError, library
 from core.scoring.encoding import EncodedSteps, EncodingError
 
 Aggregation = Literal["prod", "min", "last", "mean"]
@@ -55,21 +56,16 @@ class PrmScorer:
 
     def __init__(self, model_dir: Path, *, family: str | None = None, batch_tokens: int = BATCH_TOKENS) -> None:
         """Load from a folder; the family is that of its configuration unless it is named. Raises ScorerError."""
-        import transformers  # noqa: F401  as in core/engines/local.py: another thread may be importing it
-        from transformers import AutoTokenizer
-        from transformers.utils import logging as hf_logging
-
         from core.scoring import families
 
         self.model_dir = Path(model_dir)
-        hf_logging.disable_progress_bar()
         try:
             self.family = families.named(family) if family else families.family_of(self.model_dir)
             families.read_config(self.model_dir)
-            self.tokenizer = AutoTokenizer.from_pretrained(self.model_dir)
+            self.tokenizer = library().AutoTokenizer.from_pretrained(self.model_dir)
             self.model, self.z_of = self.family.load(self.model_dir)
             self.family.encode(self.tokenizer, "", ["."])  # a tokenizer that does not fit is noticed now
-        except (families.FamilyError, EncodingError) as error:
+        except (families.FamilyError, EncodingError, WeightsError) as error:
             raise ScorerError(str(error)) from error
         # RoPE reads further than it was trained; the limit of the configuration is what the base model was made for.
         self.max_tokens = int(getattr(self.model.config, "max_position_embeddings", 4096))

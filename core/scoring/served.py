@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from core.pretrained import library
 from core.scoring import families
 from core.scoring.encoding import EncodedSteps, EncodingError
 from core.scoring.prm import ScorerError
@@ -24,15 +25,12 @@ LOOK_S = 10.0  # whether a server is there at all
 
 def pooling_flags(folder: Path) -> list[str] | None:
     """vLLM's flags for a folder that is a reward model read from labels; None for any other."""
-    import transformers  # noqa: F401  as in core/engines/local.py: another thread may be importing it
-    from transformers import AutoTokenizer
-
     try:
         config = families.read_config(folder)
         if not any("ForTokenClassification" in a or "RewardModel" in a for a in config.get("architectures") or ()):
             return None
         family = families.family_of(folder)
-        encoded = family.encode(AutoTokenizer.from_pretrained(folder), "", ["."])
+        encoded = family.encode(library().AutoTokenizer.from_pretrained(folder), "", ["."])
     except (families.FamilyError, EncodingError):
         return None
     # A tag that stands nowhere else is pooled at the server; a line break may stand inside a step, so all is sent.
@@ -49,15 +47,13 @@ class ServedPrm:
     ) -> None:
         """Looks at the server once. Raises ScorerError."""
         import httpx
-        import transformers  # noqa: F401  as in core/engines/local.py: another thread may be importing it
-        from transformers import AutoTokenizer
 
         self.root, self.model = base_url.rstrip("/").removesuffix("/v1"), model
         try:
             self.family = families.named(family) if family else families.family_of(folder)
         except families.FamilyError as error:
             raise ScorerError(str(error)) from error
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer = library().AutoTokenizer.from_pretrained(folder)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.Client(headers=headers)
         served = {m["id"]: m for m in self._ask("GET", "/v1/models")["data"]}

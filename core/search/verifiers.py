@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from core.answers import Answers, answers_for
 from core.engines.base import Sampling
 from core.engines.sampling import ModelSize, Sampler, SampleRequest, sampler_of
+from core.pretrained import library
 from core.scoring.prm import ScorerError
 from core.search.scorers import Item, PrmSearch, Scored
 from core.trace import Problem
@@ -83,13 +84,12 @@ class ServedSearch(PrmSearch):
         self._served, self._folder = served, folder
 
     async def size(self) -> ModelSize | None:
-        import transformers  # noqa: F401  as in core/engines/local.py: another thread may be importing it
-        from transformers import AutoConfig
-
         from core.engines.sampling import size_of
 
         try:
-            return await asyncio.to_thread(lambda: size_of(AutoConfig.from_pretrained(self._folder), self._folder))
+            return await asyncio.to_thread(
+                lambda: size_of(library().AutoConfig.from_pretrained(self._folder), self._folder)
+            )
         except (OSError, AttributeError):
             return None
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from core.scoring.encoding import encode_messages
-from training.base_model import base_folder, fit_vocabulary, load_tokenizer, save_model
+from training.base_model import base_folder, fit_vocabulary, load_tokenizer, load_weights, save_model
 from training.kind import Card, Kind, Outcome
 from training.kinds.rl import INSTALL
 from training.recipe import Recipe
@@ -149,10 +149,8 @@ def train(snapshot: Path | None, recipe: DpoRecipe, run: Run) -> Outcome:
     """Train on pairs of the train split, measure on those of the test split, save to the run's `model/`."""
     pairs_as_they_are = trainer_class()
     assert snapshot is not None
-    import torch
     import trl
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM
 
     from storage.errors import SnapshotError
     from training.watch import arguments, watching
@@ -167,7 +165,7 @@ def train(snapshot: Path | None, recipe: DpoRecipe, run: Run) -> Outcome:
         raise RowsError(str(error)) from error
     run.say(f"{len(pairs.train)} pairs to train on, {len(pairs.test)} held out: {pairs.counts}")
     run.phase("loading the base model, twice: the reference stays as it is")
-    model, reference = (AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32) for _ in range(2))
+    model, reference = (load_weights("AutoModelForCausalLM", base) for _ in range(2))
     for one in (model, reference):
         fit_vocabulary(one, tokenizer)
     steps = -(-recipe.passes(len(pairs.train)) * len(pairs.train) // recipe.traces_per_step)

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from training.base_model import base_folder, fit_vocabulary, load_tokenizer, save_model
+from core.pretrained import library
+from training.base_model import base_folder, fit_vocabulary, load_tokenizer, load_weights, save_model
 from training.kind import Card, Kind, Outcome
 from training.loop import fit
 from training.metrics import ScoredTrace, auc, auc_interval, first_error_f1, judged
@@ -65,16 +66,15 @@ def step_loss(logits_N2: Any, labels_N: Any) -> Any:
 def new_prm(base: Path, tokenizer: Any, seed: int) -> Any:
     """The base model with a fresh head."""
     import torch
-    from transformers import AutoConfig, AutoModelForTokenClassification
 
     torch.manual_seed(seed)
-    config = AutoConfig.from_pretrained(
+    config = library().AutoConfig.from_pretrained(
         base, num_labels=2, id2label={0: "bad", 1: "good"}, label2id={"bad": 0, "good": 1}
     )
     # It must be said, and as an attribute (not every configuration knows the key): the default drops 10 % of what the
     # head sees.
     config.classifier_dropout = 0.0
-    model = AutoModelForTokenClassification.from_pretrained(base, config=config, dtype=torch.float32)
+    model = load_weights("AutoModelForTokenClassification", base, fresh_head=True, config=config)
     fit_vocabulary(model, tokenizer)
     return model
 

@@ -21,7 +21,7 @@ from pydantic import Field
 from core.scoring.encoding import encode_prompt
 from core.tasks import countdown as game
 from core.tasks import countdown_text as words
-from training.base_model import base_folder, load_tokenizer, save_model
+from training.base_model import base_folder, load_tokenizer, load_weights, save_model
 from training.kind import Card, Kind, Outcome
 from training.recipe import Recipe
 from training.rewards import dag
@@ -289,7 +289,6 @@ def train(snapshot: Path | None, recipe: RlRecipe, run: Run) -> Outcome:
     import torch
     import trl
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM
 
     from training.watch import arguments, watching
     from training.watch import train as run_trainer
@@ -306,7 +305,7 @@ def train(snapshot: Path | None, recipe: RlRecipe, run: Run) -> Outcome:
     prompts = questions_of(snapshot, recipe)
     base = base_folder(recipe.base)
     tokenizer = load_tokenizer(base)
-    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = load_weights("AutoModelForCausalLM", base)
     scorer = None
     if recipe.prm_reward:
         from core.scoring.prm import PrmScorer, ScorerError

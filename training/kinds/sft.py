@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from training.base_model import base_folder, load_tokenizer, save_model
+from training.base_model import base_folder, load_tokenizer, load_weights, save_model
 from training.conversations import GivenAs
 from training.kind import Card, Kind, Outcome
 from training.loop import fit
@@ -129,14 +129,12 @@ def train(snapshot: Path | None, recipe: SftRecipe, run: Run) -> Outcome:
 
 def train_language_model(rows: Rows, recipe: LanguageRecipe, run: Run) -> Outcome:
     """Next-token training on rows; reports the held-out loss before and after, and proves which rows of the tables moved."""
-    import torch
-    from transformers import AutoModelForCausalLM
 
     base = base_folder(recipe.base)
     tokenizer, new = language_tokenizer(recipe)
     run.say(f"{len(rows.train)} rows to train on, {len(rows.test)} held out: {rows.counts}")
     run.phase("loading the base model")
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = load_weights("AutoModelForCausalLM", base)
     unsaid = place(model, tokenizer, new)
     if unsaid:
         run.say(f"the base model knows no word of what these tokens mean, so they begin as the mean of all: {unsaid}")

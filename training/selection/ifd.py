@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.pretrained import library, load_weights
+
 GUESS = "Below is the response to an instruction. Guess the instruction that it answers.\n\n### Response:\n{response}\n\n### Instruction:\n"
 PLAIN = "### Instruction:\n{instruction}\n\n### Response:\n"
 
@@ -38,10 +40,9 @@ class Student:
 
     def __init__(self, folder: Path, max_tokens: int = 2048) -> None:
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        self.tokenizer = library().AutoTokenizer.from_pretrained(folder)
+        self.model = load_weights("AutoModelForCausalLM", folder, dtype=torch.float32).eval()
         self.max_tokens = min(max_tokens, int(getattr(self.model.config, "max_position_embeddings", max_tokens)))
 
     def loss(self, before: str, target: str) -> float:

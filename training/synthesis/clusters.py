@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
+from core.pretrained import library, load_weights
 from core.tasks import countdown_text as words
 from core.trace import Trace
 
@@ -70,10 +71,9 @@ def model_embedder(folder: Path, batch: int = 32) -> Embed:
     vector is: Ethayarajh 2019, arXiv 1909.00512)."""
     import numpy as np
     import torch
-    from transformers import AutoModel, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = library().AutoTokenizer.from_pretrained(folder)
+    model = load_weights("AutoModel", folder, dtype=torch.float32).eval()
 
     def embed(texts: Sequence[str]) -> Any:
         found = []

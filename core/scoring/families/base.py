@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from core.pretrained import library, load_weights
 from core.scoring.encoding import EncodedSteps, EncodingError
 
 # A forward pass that keeps nothing; a caller may say otherwise.
@@ -107,10 +108,8 @@ def one_id(tokenizer: Any, text: str, what: str) -> int:
 def load_labels(folder: Path) -> tuple[Any, Callable[..., Any]]:
     """A `*ForTokenClassification` with two labels (0 bad, 1 good): z = logit₁ − logit₀, so sigmoid(z) = softmax₁."""
     import torch
-    import transformers  # noqa: F401  as in core/engines/local.py: another thread may be importing it
-    from transformers import AutoModelForTokenClassification
 
-    model = AutoModelForTokenClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    model = load_weights("AutoModelForTokenClassification", folder, dtype=torch.float32).eval()
     if model.config.num_labels != 2:
         raise FamilyError(f"{folder} has {model.config.num_labels} labels; a step scorer has 2 (bad, good).")
 
@@ -127,11 +126,9 @@ def load_words(folder: Path, words: Callable[[Any], tuple[int, int]]) -> tuple[A
     Only the difference of the two rows of the output matrix is multiplied: no logits of a whole vocabulary are made.
     """
     import torch
-    import transformers  # noqa: F401  as in core/engines/local.py: another thread may be importing it
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    good, bad = words(AutoTokenizer.from_pretrained(folder))
+    model = load_weights("AutoModelForCausalLM", folder, dtype=torch.float32).eval()
+    good, bad = words(library().AutoTokenizer.from_pretrained(folder))
     head = model.get_output_embeddings()
     row_D = head.weight[good] - head.weight[bad]
     bias = 0.0 if head.bias is None else head.bias[good] - head.bias[bad]
@@ -146,14 +143,12 @@ def load_words(folder: Path, words: Callable[[Any], tuple[int, int]]) -> tuple[A
 def load_body(folder: Path) -> tuple[Any, dict[str, Any]]:
     """The transformer without a head, and those weights that are not its own (the head's, by their names in the file)."""
     import torch
-    import transformers  # noqa: F401  as in core/engines/local.py: another thread may be importing it
     from safetensors.torch import load_file
-    from transformers import AutoModel
 
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise FamilyError(f"{folder} has no *.safetensors; save the model in that format.")
-    body = AutoModel.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False).eval()
+    body = load_weights("AutoModel", folder, dtype=torch.float32, trust_remote_code=False).eval()
     heads = {}
     for file in files:
         for name, tensor in load_file(file).items():

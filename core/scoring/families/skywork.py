@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from core.pretrained import library
 from core.scoring.encoding import EncodedSteps
 from core.scoring.families.base import ALONE, Common, FamilyError, ids_of, load_body, load_labels
 
@@ -54,22 +55,20 @@ def _value_head(folder: Path, heads: Mapping[str, Any]) -> tuple[Any, Any]:
 def convert(folder: Path, out: Path) -> Path:
     """Write a Skywork model as `*ForTokenClassification` with two labels into the new folder `out`."""
     import torch
-    import transformers  # noqa: F401  as in core/engines/local.py: another thread may be importing it
-    from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer
 
     body, heads = load_body(folder)
     weight_1D, bias_1 = _value_head(folder, heads)
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    config = library().AutoConfig.from_pretrained(folder, trust_remote_code=False)
     setattr(config, CONVERTED, True)
     config.num_labels, config.classifier_dropout = 2, 0.0
     config.id2label, config.label2id = {0: "bad", 1: "good"}, {"bad": 0, "good": 1}
-    model = AutoModelForTokenClassification.from_config(config).float()
+    model = library().AutoModelForTokenClassification.from_config(config).float()
     model.base_model.load_state_dict(body.state_dict())
     with torch.no_grad():
         model.score.weight.copy_(torch.cat([torch.zeros_like(weight_1D), weight_1D]))
         model.score.bias.copy_(torch.cat([torch.zeros_like(bias_1), bias_1]))
     model.save_pretrained(out)
-    AutoTokenizer.from_pretrained(folder).save_pretrained(out)
+    library().AutoTokenizer.from_pretrained(folder).save_pretrained(out)
     return out
 
 
