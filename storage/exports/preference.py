@@ -15,8 +15,10 @@ before a later turn stands in `history`, or with shape=messages in the prompt, a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
+from heapq import nsmallest
 from itertools import combinations, groupby
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 READ = (*READ_STEPS, "verdict")
 SIDES = ("chosen", "rejected")
+KEPT = ("trace_id", "problem_id", "prompt", "earlier", "model", "split")
+AT_ONCE = 50_000_000  # characters of responses that are held in memory
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,13 @@ class PreferenceOptions(Policies):
 
 @dataclass(frozen=True)
 class _Judged:
-    """A whole trace with its mean verdict."""
+    """A whole trace with its mean verdict. Of its response only what tells it from another, and how long it is."""
 
     row: Row
     score: float
     votes: int
+    digest: bytes
+    characters: int
 
 
 def schema(options: PreferenceOptions) -> pa.Schema:
@@ -84,7 +90,7 @@ def rows(snapshot: Snapshot, options: PreferenceOptions, left: Counter[str]) -> 
 
 
 def _pairs(snapshot: Snapshot, options: PreferenceOptions, histories: Histories, left: Counter[str]) -> Iterator[Row]:
-    """Branch pairs are streamed; whole traces with a verdict are held in memory until all are seen."""
+    """Branch pairs are streamed; whole traces with a verdict are known without their text until all are seen."""
     judged: dict[tuple[str, str | None], list[_Judged]] = {}
     raters: dict[str, str] = {}
     if options.source in ("all", "pair"):
@@ -103,12 +109,13 @@ def _pairs(snapshot: Snapshot, options: PreferenceOptions, histories: Histories,
                 yield {**pair, **sides, "history": history, "chosen_model": model, "rejected_model": model}
         verdict = mean_votes(row["verdict"] for row in group)
         if verdict and verdict[1] >= options.min_raters and options.source in ("all", "verdict"):
-            seen = any(row["prelabel_visible"] for row in group)
-            kept = {k: first[k] for k in ("trace_id", "problem_id", "prompt", "response", "model", "split")}
-            kept |= {"prelabel_visible": seen, "history": history}
-            judged.setdefault(asked, []).append(_Judged(kept, *verdict))
-    for traces in judged.values():
-        yield from _verdict_pairs(snapshot, traces, raters, options.max_pairs_per_problem)
+            kept = {name: first.get(name) for name in KEPT}
+            kept["prelabel_visible"] = any(row["prelabel_visible"] for row in group)
+            digest = blake2b(first["response"].encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            judged.setdefault(asked, []).append(_Judged(kept, *verdict, digest, len(first["response"])))
+    found = (p for traces in judged.values() for p in _verdict_pairs(traces, options.max_pairs_per_problem))
+    for some in _few_at_once(found):
+        yield from _with_texts(snapshot, some, raters, histories)
 
 
 def compared(snapshot: Snapshot, policies: Policies, left: Counter[str]) -> Iterator[list[Row]]:
@@ -154,37 +161,53 @@ def _compared(
             }  # fmt: skip
 
 
-def _verdict_pairs(snapshot: Snapshot, traces: Sequence[_Judged], raters: dict[str, str], most: int) -> Iterator[Row]:
-    pairs = [
+def _verdict_pairs(traces: Sequence[_Judged], most: int) -> list[tuple[_Judged, _Judged]]:
+    """A better and a worse trace of one question, the widest margins first."""
+    pairs = (
         (a, b) if a.score > b.score else (b, a)
         for a, b in combinations(traces, 2)
-        if a.score != b.score and a.row["response"] != b.row["response"]
-    ]
-    pairs.sort(key=lambda pair: (pair[1].score - pair[0].score, pair[0].row["trace_id"], pair[1].row["trace_id"]))
-    for better, worse in pairs[:most]:
+        if a.score != b.score and a.digest != b.digest
+    )
+    return nsmallest(most, pairs, key=lambda p: (p[1].score - p[0].score, p[0].row["trace_id"], p[1].row["trace_id"]))
+
+
+def _few_at_once(pairs: Iterable[tuple[_Judged, _Judged]]) -> Iterator[list[tuple[_Judged, _Judged]]]:
+    """In their order, so many that their responses can be held."""
+    some: list[tuple[_Judged, _Judged]] = []
+    held: set[str] = set()
+    characters = 0
+    for pair in pairs:
+        new = [side for side in pair if side.row["trace_id"] not in held]
+        held |= {side.row["trace_id"] for side in new}
+        characters += sum(side.characters for side in new)
+        some.append(pair)
+        if characters >= AT_ONCE:
+            yield some
+            some, held, characters = [], set(), 0
+    if some:
+        yield some
+
+
+def _with_texts(
+    snapshot: Snapshot, pairs: Sequence[tuple[_Judged, _Judged]], raters: Mapping[str, str], histories: Histories
+) -> Iterator[Row]:
+    """Pairs of whole traces as rows; reads the responses."""
+    wanted = {side.row["trace_id"] for pair in pairs for side in pair}
+    read = snapshot.rows(("trace_id", "response"))
+    texts = {row["trace_id"]: row["response"] for row in read if row["trace_id"] in wanted}
+    for better, worse in pairs:
+        good, bad = better.row, worse.row
+        both = {*raters[good["trace_id"]].split("+"), *raters[bad["trace_id"]].split("+")}
         yield {
-            "prompt": better.row["prompt"],
-            "chosen": better.row["response"],
-            "rejected": worse.row["response"],
-            "source": "verdict",
-            "history": better.row["history"],
-            "margin": round(better.score - worse.score, 4),
-            "n_votes": better.votes + worse.votes,
-            "question": better.row["prompt"],
-            "problem_id": better.row["problem_id"],
-            "chosen_trace_id": better.row["trace_id"],
-            "rejected_trace_id": worse.row["trace_id"],
-            "chosen_step": None,
-            "rejected_step": None,
-            "chosen_model": better.row["model"],
-            "rejected_model": worse.row["model"],
-            "raters": "+".join(
-                sorted({*raters[better.row["trace_id"]].split("+"), *raters[worse.row["trace_id"]].split("+")})
-            ),
-            "prelabel_visible": better.row["prelabel_visible"] or worse.row["prelabel_visible"],
-            "split": better.row["split"],
-            "snapshot_id": snapshot.snapshot_id,
-        }
+            "prompt": good["prompt"], "chosen": texts[good["trace_id"]], "rejected": texts[bad["trace_id"]],
+            "source": "verdict", "history": histories.before(good["earlier"], good["prompt"]),
+            "margin": round(better.score - worse.score, 4), "n_votes": better.votes + worse.votes,
+            "question": good["prompt"], "problem_id": good["problem_id"], "chosen_trace_id": good["trace_id"],
+            "rejected_trace_id": bad["trace_id"], "chosen_step": None, "rejected_step": None,
+            "chosen_model": good["model"], "rejected_model": bad["model"], "raters": "+".join(sorted(both)),
+            "prelabel_visible": good["prelabel_visible"] or bad["prelabel_visible"],
+            "split": good["split"], "snapshot_id": snapshot.snapshot_id,
+        }  # fmt: skip
 
 
 def look(at: Looking) -> Plan:

@@ -212,7 +212,11 @@ def test_options_may_come_as_text_from_a_command_line(store: Store, tmp_path: Pa
     assert found.figures["labels"] == 3
 
 
-def test_preference_pairs_whole_traces_of_the_same_question(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [1, 10**9])
+def test_preference_pairs_whole_traces_of_the_same_question(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("storage.exports.preference.AT_ONCE", at_once)
     good, tie, bad = (make_trace((None, 0), names=[n, "end"]) for n in ("good", "also good", "bad"))
     other = make_trace((None,), prompt="another question", names=["x"])
     respelled = make_trace((None,), prompt="reach 24   from 4, 7, 8 and 8.", names=["y"])

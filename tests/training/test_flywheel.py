@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from app.cli import app
 from core.tasks import countdown as game
 from storage.store import Store
+from tests.core.scoring_models import token_classifier
 from tests.training.rigged import trace_of
-from training.flywheel import measure, raters, sampled
+from training.flywheel import measure, raters, sampled, scoring
 from training.flywheel.plan import FULL, QUICK, Kept, Plan
 from training.flywheel.run import run, weights
 from training.labels import oracle
@@ -127,3 +128,18 @@ def test_a_stage_is_done_once_and_time_left_follows_from_the_weights(tmp_path: P
     assert again.once("a", lambda: pytest.fail("made twice")) == [1, 2]
     with pytest.raises(ValueError, match="other settings"):
         Kept(tmp_path, replace(plan, seed=2), lambda *said: None, {})
+
+
+def test_scores_of_two_workers_are_those_of_one(tmp_path: Path) -> None:
+    token_classifier(tmp_path)
+    texts = [
+        (f"Question {i}", ["first step\n\n", "second step " * (i % 7 + 1)]) for i in range(2 * scoring.PER_CALL + 3)
+    ]
+    seen: list[float] = []
+    alone = scoring.scores(tmp_path, texts, 1, seen.append)
+    assert [len(steps) for steps in alone] == [2] * len(texts)
+    assert len({round(step, 6) for steps in alone for step in steps}) > 2
+    for a, b in zip(alone, scoring.scores(tmp_path, texts, 2, seen.append), strict=True):
+        assert b == pytest.approx(a, abs=1e-6)
+    assert seen == [*seen[:3], *seen[:3]]
+    assert seen[2] == 1.0

@@ -23,7 +23,7 @@ from training.run_folder import write_atomically
 class Plan:
     """error: share of the simulated raters' judgements that are turned round. budgets: rated traces at which reward models
     are trained; the arms of active learning share the first `active_from`, then rate up to each budget until `active_to`.
-    samples: solutions a held-out question, all of which best-of-k chooses from. recipe: overrides of every job.
+    samples: solutions a held-out question, all of which best-of-k chooses from. workers: cores. recipe: overrides of every job.
     """
 
     seed: int = 1

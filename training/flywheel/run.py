@@ -13,41 +13,39 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from core.scoring.prm import PrmScorer
 from core.tasks import countdown as game
 from core.trace import Trace
 from storage.snapshots import SnapshotSpec, freeze
 from storage.store import Store
 from training import jobs
-from training.flywheel import measure, raters, sampled
+from training.flywheel import measure, raters, sampled, scoring
 from training.flywheel.plan import Kept, Plan, Tell
 from training.run_folder import JobError
 
 ARMS = ("random", "convincing_wrong", "uncertainty")
-PER_CALL = 32  # traces scored between two looks at the clock
 
 
 def weights(plan: Plan) -> dict[str, float]:
-    """Every stage and about what it costs, in generated traces (estimates: training on one 1.5, scoring one 0.4)."""
+    """Every stage and about what it costs, in generated traces (estimates: training on one 0.6, scoring one 0.15)."""
     pool, held = float(plan.questions * plan.per_question), float(plan.held_out * plan.samples)
     costs = {"held-out-0": held, "pool-0": pool, "store-0": pool * 0.05}
     for n in plan.budgets:
         costs |= {f"rate-random-{n}": 0.1 * n, f"prm-random-{n}": _training(n), f"orm-{n}": _training(n)}
-        costs |= {f"measure-prm-random-{n}": 0.4 * held, f"measure-orm-{n}": 0.4 * held}
+        costs |= {f"measure-prm-random-{n}": 0.15 * held, f"measure-orm-{n}": 0.15 * held}
     for arm in ARMS[1:]:
         for n in plan.active:
-            costs[f"rate-{arm}-{n}"] = 0.1 * n + (0 if n == plan.active[0] else 0.4 * pool)
+            costs[f"rate-{arm}-{n}"] = 0.1 * n + (0 if n == plan.active[0] else 0.15 * pool)
             if n != plan.active[0]:
-                costs |= {f"prm-{arm}-{n}": _training(n), f"measure-prm-{arm}-{n}": 0.4 * held}
+                costs |= {f"prm-{arm}-{n}": _training(n), f"measure-prm-{arm}-{n}": 0.15 * held}
     n = plan.budgets[-1]
     costs |= {"sft-1": _training(2 * n), "held-out-1": held, "pool-1": float(n), "store-1": n * 0.05}
     costs |= {"rate-second": 0.1 * n, "prm-second": _training(2 * n), "sft-2": _training(2 * n)}
-    costs |= {"held-out-2": held, "measure-second": 0.4 * held, "measure-before-second": 0.4 * held}
+    costs |= {"held-out-2": held, "measure-second": 0.15 * held, "measure-before-second": 0.15 * held}
     return costs
 
 
 def _training(traces: int) -> float:
-    return 1.5 * max(traces, 160)  # at least 40 steps of 4 traces
+    return 0.6 * max(traces, 160)  # at least 40 steps of 4 traces
 
 
 def run(folder: Path, plan: Plan, tell: Tell) -> dict[str, Any]:
@@ -163,7 +161,7 @@ class _Flywheel:
         def make() -> str:
             job = self.data / "jobs" / note.read_text() if note.exists() else None
             if job is None or not job.is_dir():
-                asked = [f"seed={self.plan.seed}", *self.plan.recipe, *settings]
+                asked = [f"seed={self.plan.seed}", f"threads={self.plan.workers}", *self.plan.recipe, *settings]
                 job = jobs.create_job(self.data, kind, snapshot, asked)
                 note.write_text(job.name)
             status = jobs.run_job(job, lambda s: self.kept.at(s.step / s.total_steps if s.total_steps else 0.0))
@@ -181,12 +179,7 @@ class _Flywheel:
         return self._scored(model, [(t.prompt, [t.step_text(s.index) for s in t.steps]) for t in traces])
 
     def _scored(self, model: Path, texts: Sequence[tuple[str, Sequence[str]]]) -> list[list[float]]:
-        scorer = PrmScorer(model)
-        found: list[list[float]] = []
-        for start in range(0, len(texts), PER_CALL):
-            found += scorer.score_many(texts[start : start + PER_CALL])
-            self.kept.at(len(found) / len(texts))
-        return found
+        return scoring.scores(model, texts, self.plan.workers, self.kept.at)
 
     def measured(self, name: str, model: Path, traces: Sequence[Trace]) -> dict[str, Any]:
         """A PRM on held-out solutions."""
