@@ -62,6 +62,8 @@ class Connections:
                 return self._read(read)
             if self._closed:
                 raise StoreError("The store is closed.") from None
+            if isinstance(error, duckdb.OutOfMemoryException):
+                raise StoreError(database.too_small()) from None
             raise StoreError(
                 f"The database in {self.folder} could not be read: {database.first_line(error)}. "
                 "If this stays so, run `worldline doctor`; snapshots in the folder can be read without the database."

@@ -35,6 +35,9 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": "false",
     # The log is written into the file when we say so (storage/connections.py): on a full disk a checkpoint ends the instance.
     "wal_autocheckpoint": "1TB",
+    # What a thread has freed goes back to the system: by default up to 128 MB of every thread's stay with the process.
+    "allocator_flush_threshold": "8MB",
+    "allocator_bulk_deallocation_flush_threshold": "16MB",
 }
 # What DuckDB may hold of tables and intermediate results; beyond that it writes to the data folder. Not all a server needs.
 MEMORY_VARIABLE, MEMORY = "WORLDLINE_MEMORY", "384MB"
@@ -194,6 +197,14 @@ def _memory() -> str:
             f"{MEMORY_VARIABLE} is {asked[:60]!r}; it must be a size of at least {MEMORY_LEAST}, such as {MEMORY} or 2GB."
         )
     return asked
+
+
+def too_small() -> str:
+    """What to do when the database needs more memory than it may have."""
+    return (
+        f"The database needed more than the {_memory()} of memory that it may have: long traces take more. Start with a larger "
+        f"{MEMORY_VARIABLE}, such as {MEMORY_VARIABLE}=2GB."
+    )
 
 
 def _open(folder: Path, path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:

@@ -30,7 +30,7 @@ class Selection:
     totals: sums over the chosen assignments, by the names of _TOTALS; by: how many there are of each rater, model and rubric.
     pairs: the pair assignments; excluded: how many others were left out, by reason. event_seq and as_of (UTC): the event and
     the moment they are as of. Only to freeze: `chosen`, the assignments in their order with the
-    times of their traces, and `agreement`, as the manifest has it.
+    times and the bytes of their traces, and `agreement`, as the manifest has it.
     """
 
     event_seq: int
@@ -39,7 +39,7 @@ class Selection:
     by: dict[str, dict[str, int]]
     pairs: list[dict[str, Any]]
     excluded: dict[str, int]
-    chosen: list[tuple[str, datetime]]
+    chosen: list[tuple[str, datetime, int]]
     agreement: dict[str, Any] | str
 
 
@@ -160,7 +160,9 @@ left join decisions d on d.segmentation_id = a.segmentation_id
 where a.pair_id is null and (s.action is not null or a.assignment_id in (select assignment_id from rating_event))"""
 )
 
-_IN_ORDER = "select assignment_id, created_at from choosing where why is null order by created_at, trace_id, rater_id, assignment_id"
+_IN_ORDER = """
+select c.assignment_id, c.created_at, strlen(t.prompt) + strlen(t.response) from choosing c join trace t using (trace_id)
+where c.why is null order by c.created_at, trace_id, c.rater_id, c.assignment_id"""
 
 # What the manifest and the warnings count of the chosen assignments.
 _TOTALS = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -161,15 +162,11 @@ def write_rows(store: Store, spec: SnapshotSpec, selection: Selection, path: Pat
     """
     import pyarrow.parquet as pq
 
-    chosen = selection.chosen
-    # comparisons alone: one empty part, for the columns
-    parts = [chosen[at : at + PART] for at in range(0, len(chosen), PART)] or [[]]
-
     def parts_to(con: duckdb.DuckDBPyConnection) -> None:
         writer = None
         try:
-            for part in parts:
-                params = as_of(selection, [assignment_id for assignment_id, _ in part])
+            for part in _parts(selection.chosen):
+                params = as_of(selection, [assignment_id for assignment_id, *_ in part])
                 steps = con.execute(_STEPS, params).to_arrow_table()
                 first, last = (part[0][1], part[-1][1]) if part else (None, None)
                 heads = con.execute(_HEADS, {**params, "test": 10 * spec.test_percent, "first": first, "last": last})
@@ -183,8 +180,30 @@ def write_rows(store: Store, spec: SnapshotSpec, selection: Selection, path: Pat
     store.read(parts_to)
 
 
-PART = 16_384  # assignments read at a time: 50 MB of texts. Every part costs a look at all events (0.5 s of a million)
+PART = 16_384  # assignments read at a time, at most. Every part costs a look at all events (0.5 s of a million)
+PART_BYTES = 24_000_000  # of their texts: the database sorts them in the memory that it has
 ROWS_AT_ONCE = 2048  # of them become Python's strings at a time, and a row group
+BYTES_AT_ONCE = 16_000_000
+
+
+def _parts(chosen: Sequence[tuple[str, datetime, int]]) -> Iterator[Sequence[tuple[str, datetime, int]]]:
+    """In their order; one alone may be longer than a part should be. Comparisons alone: one empty part, for the columns."""
+    if not chosen:
+        yield []
+    for first, end in _runs([size for *_, size in chosen], PART, PART_BYTES):
+        yield chosen[first:end]
+
+
+def _runs(sizes: Sequence[int], most: int, size: int) -> Iterator[tuple[int, int]]:
+    """Neighbours together, as many as both limits allow: the first of them and the end."""
+    first = held = 0
+    for i, one in enumerate(sizes):
+        if i > first and (i - first == most or held + one > size):
+            yield first, i
+            first, held = i, 0
+        held += one
+    if sizes:
+        yield first, len(sizes)
 
 
 def _with_lists(heads: pa.Table, steps: pa.Table) -> Iterator[pa.Table]:
@@ -193,8 +212,9 @@ def _with_lists(heads: pa.Table, steps: pa.Table) -> Iterator[pa.Table]:
 
     assert (pc.sum(heads["n_steps"]).as_py() or 0) == steps.num_rows  # as many steps as the segmentations say
     done = 0
-    for at in range(0, max(heads.num_rows, 1), ROWS_AT_ONCE):
-        rows = heads.slice(at, ROWS_AT_ONCE)
+    sizes = pc.binary_length(heads["response"]).to_pylist()
+    for at, end in list(_runs(sizes, ROWS_AT_ONCE, BYTES_AT_ONCE)) or [(0, 0)]:
+        rows = heads.slice(at, end - at)
         n = pc.sum(rows["n_steps"]).as_py() or 0
         yield _row_group(rows, steps.slice(done, n))
         done += n

@@ -13,7 +13,9 @@ from app.commands.common import CannotDo, DataOption, data_folder, failing_softl
 def train(
     kind: Annotated[
         str,
-        typer.Argument(help="prm or orm (reward models of steps or whole responses), sft or cpt (language models)."),
+        typer.Argument(
+            help="prm or orm (reward models of steps or whole responses), sft, cpt, dpo or rl (language models)."
+        ),
     ],
     snapshot: Annotated[str | None, typer.Option(help="Snapshot id (default: the newest).", show_default=False)] = None,
     settings: Annotated[

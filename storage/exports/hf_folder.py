@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.exports.policies import Policies
-from storage.exports.writing import SAMPLE, Format, Looking, Plan, Row
+from storage.exports.writing import SAMPLE, Format, Looking, Plan, Row, row_bytes
 from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 FILES = {"train": "train.parquet", "test": "test.parquet"}
 COMPARISONS = "comparisons.parquet"
-ROW_GROUP = 8192  # rows; with DuckDB's own 122,880 whole responses of a long file are in memory at once (2.5 GB)
+# Rows and bytes of a row group; with DuckDB's own 122,880 rows, whole responses of a long file are in memory at once (2.5 GB).
+ROW_GROUP, GROUP_BYTES = 8192, 64_000_000
 LEVEL = 1  # of zstd: a quarter less time than its usual 3, and no larger file where texts are alike
 
 
@@ -74,18 +75,24 @@ def _quoted(path: Path) -> str:
     return str(path).replace("'", "''")
 
 
+def _parquet(like: Path) -> str:
+    """How a file with such rows is written."""
+    group = max(1, min(ROW_GROUP, int(GROUP_BYTES / max(1.0, row_bytes(like)))))
+    return f"(format parquet, compression zstd, compression_level {LEVEL}, row_group_size {group})"
+
+
 def save(snapshot: Snapshot, options: HfFolderOptions, work: Path) -> dict[str, int]:
     """A file for each split that has rows, and one for the comparisons."""
     written: dict[str, int] = {}
     with _ratings(snapshot, options) as con:
         for split, file in FILES.items():
-            target = f"'{_quoted(work / file)}' (format parquet, compression zstd, compression_level {LEVEL}, row_group_size {ROW_GROUP})"
+            target = f"'{_quoted(work / file)}' {_parquet(snapshot.data_path)}"
             n = con.execute("select count(*) from kept where split = ?", [split]).fetchall()[0][0]
             if n:
                 con.execute(f"copy (select * from kept where split = '{split}') to {target}")
                 written[file] = n
         if snapshot.pairs_path is not None:
-            target = f"'{_quoted(work / COMPARISONS)}' (format parquet, compression zstd, compression_level {LEVEL}, row_group_size {ROW_GROUP})"
+            target = f"'{_quoted(work / COMPARISONS)}' {_parquet(snapshot.pairs_path)}"
             con.execute(f"copy (select * from read_parquet('{_quoted(snapshot.pairs_path)}')) to {target}")
             written[COMPARISONS] = snapshot.info.n_pairs
     return written

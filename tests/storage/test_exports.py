@@ -392,3 +392,22 @@ def test_a_prm800k_line_has_each_step_with_its_own_rating(store: Store, tmp_path
         assert [s["chosen_completion"] for s in line["label"]["steps"]] == [len(offered) - 1 for offered in order]
         whole = "".join(line["question"]["pre_generated_steps"]) + (line["worldline"]["tail"] or "")
         assert (whole == trace.response) == (steps == "walk")
+
+
+@pytest.mark.parametrize("name", ["stepwise", "prm800k", "preference", "kto", "argilla"])
+def test_lines_of_long_rows_are_those_of_short_ones(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """They are written by another hand: by Python a few at a time, where the database would take too many at once."""
+    for i, text in enumerate(HOSTILE):
+        trace = make_trace((None, 0, 0), prompt="one question", names=[text, "a", f"b {i}"])
+        rate(store, trace, "ann", [1, 0, -1 if i % 2 else 1], verdict=1 if i % 2 else -1)
+    snapshot = _freeze(store, tmp_path)
+    lines = []
+    for limit in (1 << 40, 0):
+        monkeypatch.setattr("storage.exports.writing.LONG_ROW", limit)
+        export(snapshot, name, tmp_path / str(limit))
+        text = (tmp_path / str(limit) / "data.jsonl").read_bytes()
+        lines.append([json.loads(line) for line in text.splitlines()])
+    assert lines[0] == lines[1]
+    assert len(lines[0]) > 3

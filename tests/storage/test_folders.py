@@ -219,6 +219,14 @@ def test_memory_that_cannot_be_had_is_refused_in_a_sentence(tmp_path: Path, monk
             Store.open(tmp_path)
 
 
+def test_what_needs_more_memory_says_how_to_give_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLDLINE_MEMORY", "64MB")
+    with Store.open(tmp_path) as store:
+        with pytest.raises(StoreError, match=r"more than the 64MB of memory .* such as WORLDLINE_MEMORY=2GB"):
+            store.query("select length(string_agg(repeat('x', 1000), '')) from range(200000)")
+        assert store.query("select 1") == [(1,)]
+
+
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     for name in ("thesis.tex", "a.txt", "b.txt", "c.txt"):
         (tmp_path / name).write_text("mine")

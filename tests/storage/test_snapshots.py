@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.trace import Earlier
-from storage import frozen_rows
+from storage import database, frozen_rows
 from storage.agreement import first_error_agreement, step_agreement
 from storage.errors import NothingRated, SnapshotError
+from storage.exports import export
 from storage.frozen import split_of
+from storage.settled import REBUILD
 from storage.snapshots import SnapshotSpec, freeze, list_snapshots, load_snapshot, preview
 from storage.store import Store, StoreError
 from tests.storage.helpers import HOSTILE, Rater, make_trace, rate
@@ -308,3 +310,42 @@ def test_a_snapshot_written_in_parts_is_the_snapshot_written_at_once(
     assert {k: v for k, v in parts.manifest.items() if k not in ("snapshot_id", "created_at", "sha256")} == {
         k: v for k, v in whole.manifest.items() if k not in ("snapshot_id", "created_at", "sha256")
     }
+
+
+@pytest.mark.slow
+def test_long_texts_are_frozen_with_less_memory_than_they_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """16,000 responses of 8 kB, all different, with 144 MB for the database; read and exported again."""
+    copies = 16_000
+    with Store.open(tmp_path / "data") as store:
+        rate(store, make_trace(), "ann", [1, -1, 1])
+    con = database.connect(tmp_path / "data")
+    for table, changes in {
+        "trace": "trace_id || n as trace_id, response || repeat(md5(n::varchar), 250) as response, created_at + to_seconds(n) as created_at",
+        "segmentation": "segmentation_id || n as segmentation_id, trace_id || n as trace_id",
+        "step": "segmentation_id || n as segmentation_id", "tree_edge": "segmentation_id || n as segmentation_id",
+        "assignment": "assignment_id || n as assignment_id, segmentation_id || n as segmentation_id, trace_id || n as trace_id",
+        "rating_event": "server_seq + 10 * n as server_seq, event_id || n as event_id, assignment_id || n as assignment_id, "
+        "segmentation_id || n as segmentation_id",
+    }.items():  # fmt: skip
+        con.execute(f"insert into {table} select t.* replace ({changes}) from {table} t, range(1, {copies}) c(n)")
+    con.execute(REBUILD)
+    con.execute("checkpoint")
+    con.close()
+
+    monkeypatch.setenv("WORLDLINE_MEMORY", "144MB")
+    with Store.open(tmp_path / "data") as store:
+        assert store.query("select count(*), sum(strlen(response)) > 128e6 from trace") == [(copies, True)]
+        info = freeze(store, tmp_path / "snapshots", SnapshotSpec())
+    snapshot = load_snapshot(tmp_path / "snapshots", info.snapshot_id)
+    assert info.n_rows == copies
+    assert len({row["response"] for row in snapshot.rows(("response",))}) == copies
+    assert export(snapshot, "prm800k", tmp_path / "out").rows == copies
+    with (tmp_path / "out" / "data.jsonl").open("rb") as lines:
+        assert sum(1 for _ in lines) == copies
+
+
+def test_parts_hold_what_both_limits_allow() -> None:
+    runs = frozen_rows._runs
+    assert list(runs([], 3, 10)) == []
+    assert list(runs([1, 1, 1, 1], 3, 10)) == [(0, 3), (3, 4)]
+    assert list(runs([4, 4, 4, 20, 1], 3, 10)) == [(0, 2), (2, 3), (3, 4), (4, 5)], "one alone may be too long"
