@@ -117,14 +117,15 @@ def test_eight_at_once_two_times_four_and_eight_times_one_are_the_same_step(
         folder = tmp_path / f"run-{len(trained)}"
         folder.mkdir()
         run = Run(RunFolder(folder), JobStatus("job", kind, "running", "snap"))
-        trained.append(fit(model, rows, objective, recipe, run).state_dict())
+        # In double precision: Adam makes steps of one size out of gradients that are rounding errors, and those are the processor's.
+        trained.append(fit(model.double(), rows, objective, recipe, run).state_dict())
     start = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32).state_dict()
     assert (
         max((trained[0][n] - start[n]).abs().max().item() for n in start if n in trained[0]) > 1e-2
     )  # something moved
     for other in trained[1:]:
         for name, weights in trained[0].items():
-            assert torch.allclose(weights, other[name], atol=3e-5), name
+            assert torch.allclose(weights, other[name], rtol=0, atol=1e-9), name
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 3), st.integers(1, 7), st.integers(0, 9))
