@@ -3,7 +3,8 @@
 The store is made by SQL from a few hundred written searches (real text, steps and trees), so that making it takes less
 than a minute. Then a workbench opens it, and every request that the pages make is timed through the API, beside a rater
 who goes on rating; then everything is frozen and exported. The model is behind an address, as where many rate: the pocket
-model in the same process would add its own 400 MB, and load while the first pages are asked for. `--keep DIR` leaves the store, and uses it when it is there.
+model in the same process would add its own 400 MB, and load while the first pages are asked for. `--keep DIR` leaves the
+store, and uses it when it is there.
 """
 
 from __future__ import annotations

@@ -201,9 +201,11 @@ def _memory() -> str:
 
 def too_small() -> str:
     """What to do when the database needs more memory than it may have."""
+    has = _memory()
+    more = re.sub("[0-9]+", lambda found: str(4 * int(found[0])), has).replace(" ", "")
     return (
-        f"The database needed more than the {_memory()} of memory that it may have: long traces take more. Start with a larger "
-        f"{MEMORY_VARIABLE}, such as {MEMORY_VARIABLE}=2GB."
+        f"The database needed more than the {has} of memory that it may have: long traces take more. Start with more, such as "
+        f"{MEMORY_VARIABLE}={more}."
     )
 
 

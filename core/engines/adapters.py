@@ -28,9 +28,8 @@ class AdapterEngine(OpenAIEngine):
     def __init__(self, base_url: str, name: str, api_key_env: str, folder: Path) -> None:
         super().__init__(base_url, name, api_key_env)
         self._folder = folder
-        self._loading = (
-            asyncio.Lock()
-        )  # many questions find it forgotten at once, and a server takes the same pairs once only
+        # Many questions find it forgotten at once, and a server takes the same pairs once only.
+        self._loading = asyncio.Lock()
 
     async def look(self) -> ServerInfo:
         async with self._loading:

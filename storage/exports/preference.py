@@ -100,9 +100,9 @@ def _pairs(snapshot: Snapshot, options: PreferenceOptions, histories: Histories,
     for group in groups(snapshot, options, READ, left):
         first = group[0]
         asked = (first["prompt"], first.get("earlier"))
-        history = histories.before(first.get("earlier"), first["prompt"])
         raters[first["trace_id"]] = "+".join(sorted(row["rater_id"] for row in group))
         if options.source in ("all", "branch"):
+            history = histories.before(first.get("earlier"), first["prompt"])
             for pair in branch_pairs(snapshot, group, options.min_raters, options.max_pairs_per_branch, left):
                 trace_id, model = pair.pop("trace_id"), pair.pop("model")
                 sides = {"chosen_trace_id": trace_id, "rejected_trace_id": trace_id}

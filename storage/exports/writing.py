@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 DATA_PARQUET, DATA_JSONL = "data.parquet", "data.jsonl"
 MANIFEST_FORMAT = "worldline-export"
-LONG_ROW = 16_384  # bytes
+LONG_ROW = 16_384  # bytes of a row, from which on lines are written by Python: see `_long_lines`
 BATCH = 512  # rows held at a time while writing; more only give Python's garbage collector more to walk over
 SAMPLE = 3  # rows of the preview
 SAMPLE_CHARS, SAMPLE_ITEMS = 600, 40  # of each text and list in it: enough to see what a row is

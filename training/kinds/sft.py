@@ -129,7 +129,6 @@ def train(snapshot: Path | None, recipe: SftRecipe, run: Run) -> Outcome:
 
 def train_language_model(rows: Rows, recipe: LanguageRecipe, run: Run) -> Outcome:
     """Next-token training on rows; reports the held-out loss before and after, and proves which rows of the tables moved."""
-
     base = base_folder(recipe.base)
     tokenizer, new = language_tokenizer(recipe)
     run.say(f"{len(rows.train)} rows to train on, {len(rows.test)} held out: {rows.counts}")
