@@ -17,13 +17,13 @@ MARKUP = """
     <button type="button" class="danger" data-id="stop" hidden>Stop</button>
   </div>
   <div class="ask-row small">
+    <label class="strategy-choice" title="How compute is spent on the question: one answer as the model writes it, or a search">Strategy
+      <select data-id="strategy"><option value="">One answer, as it is written</option></select></label>
     <div class="group" role="group" aria-label="Random problem">
       <button type="button" class="secondary" data-id="dice3" title="A random problem with three numbers">⚂ 3 numbers</button>
       <button type="button" class="secondary" data-id="dice4" title="A random problem with four numbers">⚃ 4 numbers</button>
     </div>
     <div class="examples" data-id="examples" role="group" aria-label="Examples"></div>
-    <label class="strategy-choice" title="How compute is spent on the question: one answer as the model writes it, or a search">Strategy
-      <select data-id="strategy"><option value="">One answer, as it is written</option></select></label>
   </div>
   <div class="wl-strategy" data-id="strategy-fields" role="group" aria-label="Strategy" hidden></div>
   <details class="wl-controls" data-id="controls">

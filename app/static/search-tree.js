@@ -10,11 +10,12 @@ const REDRAW_MS = 120; // the layout is remade from scratch; eight times a secon
 // Boxes in the page. With 3,000 a redraw takes a tenth of a second on a slow core; what is beyond is said, not drawn.
 export const DRAWN_MOST = 3000;
 const ZOOMS = [0.15, 0.25, 0.4, 0.6, 0.8, 1, 1.3, 1.7];
+const READABLE = 0.7; // as small as a tree becomes by itself; below that the scores cannot be read
 
 export class SearchTree {
   /** onSelect(id, how): "mouse" or "key". */
   constructor(host, { onSelect }) {
-    Object.assign(this, { host, onSelect, model: null, selected: null, zoom: 1, following: true, layout: null, timer: null });
+    Object.assign(this, { host, onSelect, model: null, selected: null, zoom: 1, fitting: true, following: true, layout: null, timer: null });
     this.drawn = new Map(); // id -> {box, edge, look}
     this.edges = svg("g", { "aria-hidden": "true" });
     this.strong = svg("g", { "aria-hidden": "true" }); // the chosen line lies over the others
@@ -33,7 +34,7 @@ export class SearchTree {
   show(model) {
     this.model = model;
     this.selected = null;
-    this.following = true;
+    this.fitting = this.following = true;
     this.drawn.clear();
     for (const layer of [this.edges, this.strong, this.boxes]) layer.replaceChildren();
     this.paint();
@@ -64,12 +65,12 @@ export class SearchTree {
     const { host, layout } = this;
     if (!layout) return;
     const [x, y] = [(host.scrollLeft + host.clientWidth / 2) / this.zoom, (host.scrollTop + host.clientHeight / 2) / this.zoom];
-    if (by === null) this.zoom = Math.max(ZOOMS[0], Math.min(1, (host.clientWidth - 4) / layout.width, (host.clientHeight - 4) / layout.height));
+    if (by === null) this.zoom = this.#fit(ZOOMS[0]);
     else {
       const at = ZOOMS.findIndex((z) => z >= this.zoom - 0.01);
       this.zoom = ZOOMS[Math.max(0, Math.min(ZOOMS.length - 1, (at < 0 ? ZOOMS.length - 1 : at) + by))];
     }
-    this.following = false;
+    this.fitting = this.following = false;
     this.#size();
     host.scrollLeft = x * this.zoom - host.clientWidth / 2;
     host.scrollTop = y * this.zoom - host.clientHeight / 2;
@@ -81,10 +82,17 @@ export class SearchTree {
     const nodes = model.nodes.slice(0, DRAWN_MOST);
     this.layout = layoutTree(nodes);
     for (const node of nodes) this.#place(node);
+    if (this.fitting) this.zoom = this.#fit(READABLE);
     this.#size();
     this.#tabStop();
     this.drawing.setAttribute("aria-label", `Tree of the search: ${model.nodes.length} nodes in ${this.layout.layers.length} layers. The arrow keys walk it.`);
-    if (this.following) this.host.scrollTop = this.host.scrollHeight;
+    if (this.following) this.#reveal(this.selected ?? nodes.at(-1).id);
+  }
+
+  /** The zoom at which the whole tree is in view, between the given one and 1. */
+  #fit(least) {
+    const { host, layout } = this;
+    return Math.max(least, Math.min(1, (host.clientWidth - 4) / layout.width, (host.clientHeight - 4) / layout.height));
   }
 
   #size() {
