@@ -63,6 +63,27 @@ def of_frame(frame: pd.DataFrame, method: str) -> Aggregated:
     return Aggregated(method, *found[:2], {} if alone else found[2], ONE_RATER if alone else "")
 
 
+def aggregated(method: str, votes: pd.DataFrame) -> dict[tuple[str, int], tuple[float, float]]:
+    """One label for every judged step: {(segmentation_id, step_idx): (label, how sure, 0 to 1)}.
+
+    votes: one row a vote, with the columns segmentation_id, step_idx (never null), rater_id and value (never null), in any
+    order: the same votes give the same labels. A label is a value that somebody gave (of `mean`: their mean); a tie of a
+    majority is left out. A step with one vote has a label too: how far to trust it, the method takes from the rater's other
+    votes. Raises StoreError for a method that is not known.
+    """
+    votes = votes.sort_values(["segmentation_id", "step_idx", "rater_id"], kind="stable")
+    steps = votes.groupby(["segmentation_id", "step_idx"], sort=False, observed=True)
+    frame = votes[["rater_id", "value"]].set_axis(["worker", "label"], axis=1).assign(task=steps.ngroup())
+    found = of_frame(frame, method)
+    units = votes.loc[~votes.duplicated(["segmentation_id", "step_idx"]), ["segmentation_id", "step_idx"]]
+    at = zip(units["segmentation_id"], units["step_idx"], strict=True)
+    return {
+        (segmentation, int(step)): (found.labels[task], found.sure[task])
+        for task, (segmentation, step) in enumerate(at)
+        if task in found.labels
+    }
+
+
 _Found = tuple[dict[Hashable, float], dict[Hashable, float], dict[str, float]]
 
 

@@ -81,6 +81,31 @@ def test_aggregation_finds_who_is_bad_and_is_righter_than_a_majority() -> None:
         aggregate([], "guess")
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_every_step_has_a_label_by_its_name_whatever_the_order_of_the_votes(method: str) -> None:
+    import pandas as pd
+
+    dice = random.Random(3)
+    truth = {(f"s{n}", step): dice.choice((-1.0, 1.0, 1.0)) for n in range(40) for step in range(3)}
+    cast = [
+        (*unit, who, value if dice.random() < skill else dice.choice((-1.0, 0.0, 1.0)))
+        for unit, value in truth.items()
+        for who, skill in (("ada", 0.98), ("bob", 0.95), ("cyd", 0.9), ("eve", 0.0))
+    ]
+    cast = [*cast, ("alone", 7, "ada", -1.0)]
+    names = ["segmentation_id", "step_idx", "rater_id", "value"]
+    found = aggregation.aggregated(method, pd.DataFrame(cast, columns=names))
+    dice.shuffle(cast)
+    again = aggregation.aggregated(method, pd.DataFrame(cast, columns=names))
+    assert again.keys() == found.keys() and found["alone", 7][0] == -1
+    assert all(again[unit] == pytest.approx(found[unit]) for unit in found)
+    assert all(type(step) is int and 0 <= sure <= 1 for (_, step), (_, sure) in found.items())
+    if method in ("dawid_skene", "mace"):
+        assert found.keys() == {*truth, ("alone", 7)}
+        assert sum(found[unit][0] == value for unit, value in truth.items()) >= 117
+    assert aggregation.aggregated(method, pd.DataFrame([], columns=names)) == {}
+
+
 def test_many_votes_are_counted_in_a_process_of_their_own_and_come_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     votes = [(unit, rater, float((unit + i) % 3 - 1)) for unit in range(20) for i, rater in enumerate(("a", "b", "b2"))]
     here = aggregate(votes, "mean")
