@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.evals import EvalManager
+from app.exporting import Exports
 from app.models import Models
 from app.paths import owner_file, runs_dir, token_file
 from app.people import People
@@ -44,6 +45,7 @@ class Services:
     people: People
     quality: Quality
     probes: Probes
+    exports: Exports
 
     @classmethod
     async def open(
@@ -77,12 +79,24 @@ class Services:
             _remove_owner(data_dir)
             raise
         return cls(
-            data_dir, store, models, scoring, runs, searches, evals, Refining(store), people, Quality(store), probes
+            data_dir,
+            store,
+            models,
+            scoring,
+            runs,
+            searches,
+            evals,
+            Refining(store),
+            people,
+            Quality(store),
+            probes,
+            Exports(),
         )
 
     async def close(self) -> None:
         """Searches and runs first, so that what they have is stored; the store last."""
         try:
+            await self.exports.close()
             await self.probes.close()
             await self.evals.close()
             await self.searches.close()

@@ -12,6 +12,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,17 @@ def worldline_version() -> str:
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unchanged_sha256_of(path: Path) -> str:
+    """The same, taken once for as long as the file system says that the file was not touched."""
+    stat = path.stat()
+    return _sha256_once(path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+@lru_cache(maxsize=256)
+def _sha256_once(path: Path, *stat: int) -> str:
+    return sha256_of(path)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
-from app.api.common import Bench, In, blocking, needs, refusals
+from app.api.common import Bench, In, needs, refusals
 from app.api.errors import Refused
 from app.api.snapshots import find_snapshot
 from app.services import Services
-from storage.exports import FORMATS, export, options_of, plan
+from storage.exports import FORMATS, Plan, options_of
 from storage.exports.policies import sentence
 
 router = APIRouter(tags=["exports"], dependencies=[needs("researcher")])
@@ -48,6 +48,9 @@ class ExportIn(In):
 class PlanOut(BaseModel):
     """What an export would hold."""
 
+    pending: bool = Field(
+        description="That of a large snapshot is still being counted, and all else is empty: ask again."
+    )
     rows: int
     figures: dict[str, Any]
     warnings: list[str] = Field(description="Sentences worth reading before writing: gaps, class balance, long rows.")
@@ -101,9 +104,10 @@ async def formats() -> list[FormatOut]:
     responses=refusals(400, 403, 404, 409, 422),
 )  # fmt: skip
 async def preview_export(bench: Bench, snapshot_id: str, asked: ExportIn) -> dict[str, Any]:
-    """Rows, figures and warnings, without writing anything."""
+    """Rows, figures and warnings, without writing anything. Of a large snapshot they are counted in the background: ask until they are there."""
     snapshot = await find_snapshot(bench, snapshot_id)
-    return (await blocking(lambda: plan(snapshot, asked.format, asked.options))).to_json()
+    plan = await bench.exports.plan(snapshot, asked.format, asked.options)
+    return {"pending": plan is None, **(plan or Plan()).to_json()}
 
 
 @router.post(
@@ -118,7 +122,7 @@ async def write_export(bench: Bench, snapshot_id: str, asked: ExportIn) -> dict[
     if asked.format not in FORMATS:
         raise _no_format(asked.format)
     folder = _folder(bench, snapshot_id, asked.format)
-    return (await blocking(lambda: export(snapshot, asked.format, folder, asked.options))).to_json()
+    return (await bench.exports.write(snapshot, asked.format, folder, asked.options)).to_json()
 
 
 @router.get(

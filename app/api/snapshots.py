@@ -74,11 +74,11 @@ def spec_of(row: dict[str, Any]) -> SnapshotSpec:
         raise Refused(422, str(error)) from None
 
 
-async def find_snapshot(bench: Services, snapshot_id: str) -> Snapshot:
-    """Load and verify. Raises Refused 404, 409 when it was changed."""
+async def find_snapshot(bench: Services, snapshot_id: str, *, anew: bool = False) -> Snapshot:
+    """Load and verify; anew: also a file that was verified and not touched since. Raises Refused 404, 409 when it was changed."""
     root = snapshots_dir(bench.data_dir)
     try:
-        return await blocking(lambda: load_snapshot(root, snapshot_id))
+        return await blocking(lambda: load_snapshot(root, snapshot_id, anew=anew))
     except SnapshotError as error:
         there = snapshot_id.replace("-", "").replace("_", "").isalnum() and (root / snapshot_id).is_dir()
         raise Refused(409 if there else 404, str(error)) from None
@@ -119,5 +119,5 @@ async def freeze_snapshot(bench: Bench, asked: FreezeIn, me: Me) -> SnapshotInfo
 @router.get("/{snapshot_id}", summary="One snapshot", response_model=SnapshotDetail, responses=refusals(404, 409))
 async def one_snapshot(bench: Bench, snapshot_id: str) -> SnapshotDetail:
     """The manifest, after the checksum was verified."""
-    snapshot = await find_snapshot(bench, snapshot_id)
+    snapshot = await find_snapshot(bench, snapshot_id, anew=True)
     return SnapshotDetail(**vars(snapshot.info), manifest=snapshot.manifest)

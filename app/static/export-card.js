@@ -6,6 +6,7 @@ import { bars, counter, warnings, words } from "./data-parts.js";
 import { h, number, plural, say } from "./dom.js";
 
 const PAUSE_MS = 250; // after the last change, before the server is asked
+const AGAIN_MS = 700; // a large snapshot is counted in the background: until it is asked again
 const COLOURS = { good: "good", wanted: "good", bad: "bad", unwanted: "bad", neutral: "neutral", unsure: "unsure", unrated: "unrated", "no rating": "unrated" };
 
 /** Put the card below a snapshot's row; an open one is replaced. */
@@ -49,8 +50,13 @@ export function openExport(row, info, formats) {
     plan.setAttribute("aria-busy", "true");
     if (!plan.childElementCount) plan.replaceChildren(h("p", { class: "muted" }, "Looking at what it would hold …"));
     try {
-      const found = await post(`${base}/preview`, body());
-      if (mine !== turn) return;
+      const asked = body();
+      let found = await post(`${base}/preview`, asked);
+      for (; found.pending && mine === turn && panel.isConnected; found = await post(`${base}/preview`, asked)) {
+        plan.replaceChildren(h("p", { class: "muted" }, "A large snapshot: being counted …"));
+        await new Promise((done) => setTimeout(done, AGAIN_MS));
+      }
+      if (mine !== turn || found.pending) return;
       plan.replaceChildren(...shown(found, format).filter(Boolean));
       write.disabled = found.rows === 0;
     } catch (error) {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.exports.history import ALONE, Histories, alone_warning, as_chat, chat, told
 from storage.exports.labels import agreed_value, groups
-from storage.exports.policies import Policies
+from storage.exports.policies import COUNTED, Policies
 from storage.exports.preference import compared
 from storage.exports.step_dpo import READ as READ_STEPS
 from storage.exports.step_dpo import lead_of
@@ -178,7 +178,7 @@ FORMAT = Format(
     summary="Single answers (or steps) that are wanted or not, for KTO.",
     options=KtoOptions,
     uses=("neutral_as", "recovered_as", "raters", "ties", "min_raters", "adjudicated", "gold", "split"),
-    choices={"source": ("trace", "step"), "shape": ("text", "messages")},
+    choices={"source": ("trace", "step"), "shape": ("text", "messages"), "raters": COUNTED},
     schema=schema,
     rows=rows,
     look=look,

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from storage.exports.policies import Policies
+from storage.exports.policies import ESTIMATES, Policies
 from storage.recut import n_recut
 from storage.snapshots import Snapshot
 
 Row = dict[str, Any]
+Estimates = dict[tuple[str, int], int]  # (segmentation_id, step): −1, 0 or 1
 
 CUTS = ("unrated", "unsure", "neutral dropped", "raters tied", "too few raters", "first error", "end")
 # What `groups` needs of a row beside what a format asks for.
@@ -76,11 +77,30 @@ def sources(
     snapshot: Snapshot, policies: Policies, columns: Sequence[str], left: Counter[str] | None = None
 ) -> Iterator[Row]:
     """One row for each rater or one for each trace, as `policies.raters` says."""
+    labels = estimated(snapshot, policies) if policies.raters in ESTIMATES else None
     for group in groups(snapshot, policies, columns, left):
         if policies.raters == "each":
             yield from group
         else:
-            yield together(group, policies)
+            yield together(group, policies, labels)
+
+
+def estimated(snapshot: Snapshot, policies: Policies) -> Estimates:
+    """The label of every rated step, from the votes that the policies keep. Raises ExportError where crowd-kit cannot say."""
+    import pandas as pd
+
+    from storage.quality.aggregate import aggregated
+
+    votes: dict[str, list[Any]] = {"segmentation_id": [], "step_idx": [], "rater_id": [], "value": []}
+    for group in groups(snapshot, policies, ()):
+        for row in group:
+            for step, value in enumerate(row["rating"]):
+                if value is not None:
+                    for name, cell in zip(votes, (row["segmentation_id"], step, row["rater_id"], value), strict=True):
+                        votes[name].append(cell)
+    if not votes["value"]:
+        return {}
+    return {unit: round(label) for unit, (label, _) in aggregated(policies.raters, pd.DataFrame(votes)).items()}
 
 
 def settled(row: Row, policies: Policies) -> Row:
@@ -112,11 +132,11 @@ def settled(row: Row, policies: Policies) -> Row:
     return {**row, "rating": ratings, "unsure": unsure, "verdict": verdict}
 
 
-def together(rows: Sequence[Row], policies: Policies) -> Row:
-    """One row for all raters of a trace (already `settled`): per step what most gave or what their mean says. `tied` and
-    `few` name the steps without a label for that reason.
+def together(rows: Sequence[Row], policies: Policies, labels: Estimates | None = None) -> Row:
+    """One row for all raters of a trace (already `settled`): per step what most gave, what their mean says, or its estimated
+    label. `tied` and `few` name the steps without a label for that reason.
     """
-    if len(rows) == 1 and policies.min_raters <= 1:
+    if len(rows) == 1 and policies.min_raters <= 1 and labels is None:
         return rows[0]
     ratings: list[int | None] = []
     tied: set[int] = set()
@@ -126,7 +146,8 @@ def together(rows: Sequence[Row], policies: Policies) -> Row:
         if 0 < len(given) < policies.min_raters:
             few.add(i)
             given = []
-        value = agreed_value(given, policies.raters)
+        counted = labels is None or not given or settled_by(rows[0], i, policies)
+        value = agreed_value(given, policies.raters) if counted else (labels or {}).get((rows[0]["segmentation_id"], i))
         if given and value is None:
             value = {"drop": None, "bad": -1, "good": 1}[policies.ties]
             if value is None:
@@ -140,6 +161,12 @@ def together(rows: Sequence[Row], policies: Policies) -> Row:
         **rows[0], "rating": ratings, "unsure": unsure, "tied": tied, "few": few, "first_error": None, "rater_id": names,
         "assignment_id": ids, "prelabel_visible": seen,
     }  # fmt: skip
+
+
+def settled_by(row: Row, step: int, policies: Policies) -> bool:
+    """Whether an adjudicator's word stands there, which no estimate changes."""
+    decided = row.get("adjudicated")
+    return policies.adjudicated == "overrules" and bool(decided) and decided[step] is not None
 
 
 def agreed_value(votes: Sequence[int], how: str) -> int | None:

@@ -47,6 +47,8 @@ SENTENCES: dict[str, dict[str | bool, str]] = {
         "each": "One row for each rater.",
         "majority": "One row for all raters of a trace: a step is what most of them said.",
         "mean": "One row for all raters of a trace: a step is good where their mean is above 0, bad where it is below.",
+        "dawid_skene": "One row for all raters of a trace: a step is what Dawid and Skene (1979) estimate from how each rater confuses the labels.",
+        "mace": "One row for all raters of a trace: a step is what MACE (Hovy et al. 2013) estimates from how often each rater looks at all.",
     },
     "ties": {
         "drop": "Where raters tie there is no label.",
@@ -68,6 +70,8 @@ SENTENCES: dict[str, dict[str | bool, str]] = {
     },
 }
 CHOICES = {name: tuple(values) for name, values in SENTENCES.items() if name != "stop_at_first_error"}
+ESTIMATES = ("dawid_skene", "mace")  # of `raters`: looks at all raters before a step has a label
+COUNTED = tuple(how for how in CHOICES["raters"] if how not in ESTIMATES)
 COMMON = ("min_raters", "gold", "split")  # what nearly every format honours
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from storage.exports.labels import groups
-from storage.exports.policies import Policies
+from storage.exports.policies import COUNTED, Policies
 from storage.exports.writing import Format, Looking, Plan, Row
 from storage.recut import agreed, corrections, n_recut, pieces, seen
 from storage.snapshots import Snapshot
@@ -131,7 +131,7 @@ FORMAT = Format(
     summary="Search trees with people's corrections: steps, parents and kinds as inferred and as mended.",
     options=TreeOptions,
     uses=("raters", "min_raters", "gold", "split"),
-    choices={"traces": ("corrected", "all")},
+    choices={"traces": ("corrected", "all"), "raters": COUNTED},
     schema=schema,
     rows=rows,
     look=look,

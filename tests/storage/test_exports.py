@@ -122,6 +122,25 @@ def test_a_row_ends_at_the_first_unrated_or_unsure_step(store: Store, tmp_path: 
     assert "1 rated traces are left out, because their first step has no label (1 unrated)" in text
 
 
+@pytest.mark.parametrize("how", ["dawid_skene", "mace"])
+def test_a_rater_who_is_always_wrong_is_not_believed(store: Store, tmp_path: Path, how: str) -> None:
+    """Two who agree, one who says the opposite of everything. Where one of the two is missing, a majority ties and an estimate knows."""
+    truth = [[1, -1, 1], [-1, 1, 1], [1, 1, -1], [-1, -1, 1], [1, -1, -1], [-1, 1, -1]]
+    for i, values in enumerate(truth):
+        trace = make_trace(prompt=f"question {i}", names=["a", "b", "c"])
+        for rater in ("ann", "bob") if i else ("ann",):
+            rate(store, trace, rater, values)
+        rate(store, trace, "eve", [-v for v in values])
+    snapshot = _freeze(store, tmp_path)
+    shared: dict[str, Any] = {"stop_at_first_error": False, "ties": "drop"}
+    known = sorted([v > 0 for v in values] for values in truth)
+    assert sorted(_labels(snapshot, tmp_path, raters=how, **shared)) == known
+    assert len(_labels(snapshot, tmp_path, raters="majority", **shared)) == len(truth) - 1
+    for other in ("kto", "tree"):
+        with pytest.raises(ExportError, match="raters"):
+            plan(snapshot, other, {"raters": how})
+
+
 def test_several_raters_give_a_row_each_or_one_by_majority(store: Store, tmp_path: Path) -> None:
     trace = make_trace((None, 0, 1, 2))
     for rater, values in (("ann", [1, 1, 1, 1]), ("bob", [1, -1, 1, "unsure"]), ("cid", [1, 1, -1, -1])):
