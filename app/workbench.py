@@ -29,7 +29,7 @@ class Workbench(Protocol):
     def add_said(self, ratings: Sequence[Wanted], references: Mapping[str, str], name: str) -> list[str]: ...
     def held(self, traces: Sequence[Trace]) -> Held: ...
     def trace(self, trace_id: str) -> Trace | None: ...
-    def lineage(self, what: str) -> dict[str, Any]: ...
+    def lineage(self, what: str, after: int = 0) -> dict[str, Any]: ...
     def preview(self, spec: dict[str, Any]) -> dict[str, Any]: ...
     def freeze(self, spec: dict[str, Any], name: str) -> dict[str, Any]: ...
     def backup(self) -> Iterator[bytes]: ...
@@ -130,10 +130,10 @@ class _Owned(_Closing):
         found: Trace | None = self.store.trace(trace_id)
         return found
 
-    def lineage(self, what: str) -> dict[str, Any]:
+    def lineage(self, what: str, after: int = 0) -> dict[str, Any]:
         from storage.lineage import lineage
 
-        return lineage(self.store, self.folder, what).to_json()
+        return lineage(self.store, self.folder, what, after).to_json()
 
     def preview(self, spec: dict[str, Any]) -> dict[str, Any]:
         from dataclasses import asdict
@@ -286,10 +286,10 @@ class _Remote(_Closing):
             raise ValueError(self._refusal(answer))
         return Trace.from_json(answer.json())
 
-    def lineage(self, what: str) -> dict[str, Any]:
+    def lineage(self, what: str, after: int = 0) -> dict[str, Any]:
         from storage.lineage import name_in
 
-        found: dict[str, Any] = self._get(f"/api/lineage/{quote(name_in(what) or what[:100], safe='')}")
+        found: dict[str, Any] = self._get(f"/api/lineage/{quote(name_in(what) or what[:100], safe='')}?after={after}")
         return found
 
     def preview(self, spec: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from storage.events import format_utc
 from storage.snapshots import DATA, PAIRS, SnapshotInfo, list_snapshots, load_snapshot
 from storage.store import Store
 
-MOST_SHOWN = 500  # nodes in one direction; the count says how many there are
+MOST_SHOWN = 500  # of what something was made from at once; the count says how many there are
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}")
 
 
@@ -35,7 +35,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Lineage:
-    """A thing, what it was made from (the first MOST_SHOWN of `n_made_from`), and what became of it."""
+    """A thing, what it was made from (MOST_SHOWN of `n_made_from`), and what became of it."""
 
     node: Node
     made_from: list[Node]
@@ -46,11 +46,13 @@ class Lineage:
         return asdict(self)
 
 
-def lineage(store: Store, data_dir: Path, what: str) -> Lineage:
-    """Of a job (or the path of its model), a snapshot, a trace, an assignment or a single rating event. Raises StoreError."""
+def lineage(store: Store, data_dir: Path, what: str, after: int = 0) -> Lineage:
+    """Of a job (or the path of its model), a snapshot, a trace, an assignment or a single rating event; `after` leaves out so
+    many of what it was made from. Raises StoreError.
+    """
     name = name_in(what)
     for find in (_of_job, _of_snapshot, _of_trace, _of_assignment, _of_event):
-        found = find(store, Path(data_dir), name)
+        found = find(store, Path(data_dir), name, max(0, after))
         if found is not None:
             return found
     raise StoreError(
@@ -70,7 +72,7 @@ def name_in(what: str) -> str:
 # ---- one finder a kind: None where the id is not of that kind
 
 
-def _of_job(store: Store, data_dir: Path, name: str) -> Lineage | None:
+def _of_job(store: Store, data_dir: Path, name: str, after: int) -> Lineage | None:
     job = next((j for j in _jobs(data_dir) if j["job_id"] == name), None)
     if job is None:
         return None
@@ -81,22 +83,22 @@ def _of_job(store: Store, data_dir: Path, name: str) -> Lineage | None:
         state = (
             "the data it was trained on" if same else "changed since: its hash is not the one the job was trained on"
         )
-        made_from = [_snapshot_node(info, data=state)]
+        snapshot = _snapshot_node(info, data=state)
+        rated, n = _assignments(info, max(0, after - 1))  # the first is the snapshot
     except SnapshotError as error:
-        info, made_from = None, [Node("snapshot", snapshot_id, str(error))]
-    rated = _assignments(store, data_dir, info) if info else []
-    return Lineage(_job_node(job), (made_from + rated)[:MOST_SHOWN], len(made_from) + len(rated), [])
+        snapshot, rated, n = Node("snapshot", snapshot_id, str(error)), [], 0
+    return Lineage(_job_node(job), [*([] if after else [snapshot]), *rated], 1 + n, [])
 
 
-def _of_snapshot(store: Store, data_dir: Path, name: str) -> Lineage | None:
+def _of_snapshot(store: Store, data_dir: Path, name: str, after: int) -> Lineage | None:
     info = next((s for s in list_snapshots(data_dir / "snapshots") if s.snapshot_id == name), None)
     if info is None:
         return None
-    rated = _assignments(store, data_dir, info) if not info.error else []
-    return Lineage(_snapshot_node(info), rated[:MOST_SHOWN], len(rated), list(_became(data_dir, [info])))
+    rated, n = _assignments(info, after) if not info.error else ([], 0)
+    return Lineage(_snapshot_node(info), rated, n, list(_became(data_dir, [info])))
 
 
-def _of_trace(store: Store, data_dir: Path, name: str) -> Lineage | None:
+def _of_trace(store: Store, data_dir: Path, name: str, after: int) -> Lineage | None:
     found = store.query(
         "select trace_id, left(prompt, 200), model, source, created_at, n_steps from trace where trace_id = ? limit 1",
         [name],
@@ -111,24 +113,27 @@ def _of_trace(store: Store, data_dir: Path, name: str) -> Lineage | None:
     )  # fmt: skip
     ids = [row[0] for row in rows]
     nodes = _assignment_nodes(store, ids)
-    for assignment_id in ids[:MOST_SHOWN]:
+    for assignment_id in ids:
         nodes += _ratings(store, assignment_id)
     snapshots = _holding(data_dir, "trace_id", name)
     return Lineage(
-        Node("trace", trace_id, prompt, facts), nodes[:MOST_SHOWN], len(nodes), _with_snapshots(data_dir, snapshots)
+        Node("trace", trace_id, prompt, facts),
+        nodes[after : after + MOST_SHOWN],
+        len(nodes),
+        _with_snapshots(data_dir, snapshots),
     )
 
 
-def _of_assignment(store: Store, data_dir: Path, name: str) -> Lineage | None:
+def _of_assignment(store: Store, data_dir: Path, name: str, after: int) -> Lineage | None:
     nodes = _assignment_nodes(store, [name])
     if not nodes:
         return None
     ratings = _ratings(store, name)
     snapshots = _holding(data_dir, "assignment_id", name)
-    return Lineage(nodes[0], ratings[:MOST_SHOWN], len(ratings), _with_snapshots(data_dir, snapshots))
+    return Lineage(nodes[0], ratings[after : after + MOST_SHOWN], len(ratings), _with_snapshots(data_dir, snapshots))
 
 
-def _of_event(store: Store, data_dir: Path, name: str) -> Lineage | None:
+def _of_event(store: Store, data_dir: Path, name: str, after: int) -> Lineage | None:
     found = store.query(
         "select assignment_id, server_seq, action from rating_event where event_id = ? order by server_seq limit 1",
         [name],
@@ -160,21 +165,28 @@ def _job_node(job: dict[str, Any]) -> Node:
     return Node("job", job["job_id"], f"{job.get('kind', '')} job", {k: job[k] for k in keys if job.get(k)})
 
 
-def _assignments(store: Store, data_dir: Path, info: SnapshotInfo) -> list[Node]:
-    """The assignments whose ratings a snapshot holds, by rater."""
+def _assignments(info: SnapshotInfo, after: int) -> tuple[list[Node], int]:
+    """The assignments whose ratings a snapshot holds, by rater and time: some of them, and how many there are."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    found = list[Node]()
+    columns = ["rater_id", "submitted_at", "assignment_id"]
+    tables = []
     for file, kind in ((DATA, "trace_id"), (PAIRS, "pair_id")):
         path = info.folder / file
         if path.is_file():
-            table = pq.read_table(path, columns=["assignment_id", "rater_id", kind, "submitted_at"])
-            found += [
-                Node("assignment", row["assignment_id"], f"{row['rater_id']} on {row[kind]}",
-                     {"rater": row["rater_id"], kind: row[kind], "submitted_at": row["submitted_at"]})
-                for row in table.to_pylist()
-            ]  # fmt: skip
-    return sorted(found, key=lambda n: (n.facts["rater"], n.facts["submitted_at"] or "", n.id))
+            table = pq.read_table(path, columns=[*columns, kind]).rename_columns([*columns, "item"])
+            tables.append(table.append_column("kind", pa.repeat(pa.scalar(kind), table.num_rows)))
+    if not tables:
+        return [], 0
+    found = pa.concat_tables(tables, promote_options="permissive")
+    order = pc.sort_indices(found, [(name, "ascending") for name in columns])
+    return [
+        Node("assignment", row["assignment_id"], f"{row['rater_id']} on {row['item']}",
+             {"rater": row["rater_id"], row["kind"]: row["item"], "submitted_at": row["submitted_at"]})
+        for row in found.take(order.slice(after, MOST_SHOWN)).to_pylist()
+    ], found.num_rows  # fmt: skip
 
 
 def _assignment_nodes(store: Store, ids: list[str]) -> list[Node]:

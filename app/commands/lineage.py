@@ -32,6 +32,11 @@ def lineage(
 
         with workbench_at(data_folder(data)) as bench:
             found = bench.lineage(what)
+            while as_json and len(found["made_from"]) < found["n_made_from"]:
+                more = bench.lineage(what, len(found["made_from"]))["made_from"]
+                if not more:
+                    break  # it became less meanwhile
+                found["made_from"] += more
         if as_json:
             typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
             return

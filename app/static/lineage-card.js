@@ -6,6 +6,7 @@ import { h, number, param, setParams, when } from "./dom.js";
 
 const GLYPHS = { job: "⚙", export: "↓", snapshot: "❄", trace: "≡", assignment: "✎", rating: "•" };
 const SHOWN = 12; // of one direction, before "show more"
+const AT_ONCE = 500;
 const TIME = /^\d{4}-\d\d-\d\dT/;
 
 export function mountLineage(at) {
@@ -30,7 +31,8 @@ export function mountLineage(at) {
       setParams({ lineage: found.node.id });
       out.replaceChildren(
         h("div", { class: "thing" }, line(found.node, false)),
-        direction(`Made from ${number(found.n_made_from)}`, found.made_from, found.n_made_from, "Nothing that is kept here."),
+        direction(`Made from ${number(found.n_made_from)}`, found.made_from, found.n_made_from, "Nothing that is kept here.",
+          async (after) => (await get(`/api/lineage/${encodeURIComponent(found.node.id)}?after=${after}`)).made_from),
         direction("Became", found.became, found.became.length, "Nothing has been made of it yet."));
     } catch (error) {
       if (!(error instanceof ApiError)) console.error(error);
@@ -40,15 +42,26 @@ export function mountLineage(at) {
     }
   }
 
-  function direction(title, nodes, n, empty) {
-    const list = h("ul", { class: "lineage" }, nodes.slice(0, SHOWN).map((node) => h("li", {}, line(node))));
-    const rest = nodes.length - SHOWN;
-    const more = rest > 0 ? h("button", { type: "button", class: "secondary", onclick: () => {
-      list.append(...nodes.slice(SHOWN).map((node) => h("li", {}, line(node))));
-      more.remove();
-    } }, `Show ${number(rest)} more`) : null;
-    const beyond = n > nodes.length ? h("p", { class: "muted" }, `Of ${number(n)} the first ${number(nodes.length)} are listed; ask the snapshot in SQL for the others.`) : null;
-    return h("div", { class: "direction" }, h("h3", {}, title), nodes.length ? list : h("p", { class: "muted" }, empty), more, beyond);
+  /** One way: some nodes, and a button for more, of which the server is asked where there are more than it told (`ask`). */
+  function direction(title, nodes, n, empty, ask = null) {
+    const list = h("ul", { class: "lineage" });
+    let shown = 0;
+    const more = h("button", { type: "button", class: "secondary", onclick: () => further().catch((error) => more.replaceWith(h("p", { class: "wl-notice error", role: "alert" }, error.message))) });
+    const put = (upTo) => {
+      list.append(...nodes.slice(shown, upTo).map((node) => h("li", {}, line(node))));
+      shown = Math.min(upTo, nodes.length);
+      more.textContent = `Show ${number(Math.min(AT_ONCE, n - shown))} more`;
+      more.hidden = shown >= n;
+    };
+    const further = async () => {
+      more.disabled = true;
+      if (shown === nodes.length) nodes.push(...(await ask(shown)));
+      if (shown === nodes.length) n = shown; // it became less meanwhile
+      put(shown + AT_ONCE);
+      more.disabled = false;
+    };
+    put(SHOWN);
+    return h("div", { class: "direction" }, h("h3", {}, title), nodes.length ? list : h("p", { class: "muted" }, empty), more);
   }
 
   function line(node, leads = true) {

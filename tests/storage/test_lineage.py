@@ -62,3 +62,24 @@ def test_lineage_is_walked_both_ways(store: Store, tmp_path: Path) -> None:
     for name in ("nothing", "../../etc/passwd", "", "x' or 1=1 --"):
         with pytest.raises(StoreError, match="There is no job, snapshot"):
             lineage(store, data, name)
+
+
+def test_what_something_was_made_from_is_read_page_by_page(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.lineage.MOST_SHOWN", 2)
+    data = tmp_path / "data"
+    raters = ["ann", "bob", "cid", "dan", "eve"]
+    for rater in raters:
+        rate(store, make_trace(prompt=f"for {rater}"), rater, [1])
+    info = freeze(store, data / "snapshots")
+    job = create_job(data, "prm", info.snapshot_id, ["epochs=1"]).name
+    for what in (info.snapshot_id, job):
+        found, n = list(lineage(store, data, what).made_from), lineage(store, data, what).n_made_from
+        while len(found) < n:
+            page = lineage(store, data, what, len(found)).made_from
+            assert 0 < len(page) <= 2
+            found += page
+        assert [node.facts["rater"] for node in found if node.kind == "assignment"] == raters
+        assert [node.kind for node in found].count("snapshot") == (what == job)
+    assert lineage(store, data, info.snapshot_id, 99).made_from == []
