@@ -16,7 +16,19 @@ from core.formats import parse_response
 from core.tasks import solved
 from core.trace import Trace
 from storage.errors import ImportProblem, StoreError
-from storage.imports import argilla, kto, label_studio, messages, prm800k, prompt_response, trl, whole
+from storage.imports import (
+    argilla,
+    frozen,
+    kto,
+    label_studio,
+    messages,
+    prm800k,
+    prompt_response,
+    sft,
+    step_pairs,
+    trl,
+    whole,
+)
 from storage.imports.judged import Rated
 from storage.imports.making import Row, kind
 from storage.imports.reading import Found, rows
@@ -59,6 +71,9 @@ FAMILIES: dict[str, Family] = {
     "prm800k": Family(prm800k.fits, prm800k.to_traces, prm800k.ratings),
     "label_studio": Family(label_studio.fits, label_studio.to_traces, label_studio.ratings),
     "argilla": Family(argilla.fits, argilla.to_traces, argilla.ratings, argilla.gather),
+    "snapshot": Family(frozen.fits, frozen.to_traces, frozen.ratings),
+    "step_pairs": Family(step_pairs.fits, step_pairs.to_traces, step_pairs.ratings),
+    "sft": Family(sft.fits, sft.to_traces, sft.ratings),
     "kto": Family(kto.fits, kto.to_traces, kto.ratings),
     "trl": Family(trl.fits, trl.to_traces, trl.ratings),
     "messages": Family(messages.fits, messages.to_traces),

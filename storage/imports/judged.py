@@ -87,6 +87,11 @@ def texts(row: Mapping[str, Any], *names: str) -> str:
     return next((row[n] for n in names if isinstance(row.get(n), str) and row[n]), "")
 
 
+def several(row: Mapping[str, Any], name: str) -> list[str]:
+    """The raters that exports of rows made from several name with a + between; one without a name where there is none."""
+    return texts(row, name).split("+")
+
+
 def labels(values: list[Any]) -> Iterator[tuple[int, int]]:
     """(step, 1, 0 or −1) of a list of labels. Without a −1 among them, 0 and false are bad (TRL); with one, 0 is neutral.
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -34,6 +35,11 @@ CASES: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     "argilla steps": ("argilla", {}, set()),
     "argilla traces": ("argilla", {"unit": "trace"}, set()),
     "label_studio": ("label_studio", {}, set()),
+    "sft": ("sft", {}, set()),
+    # The trace of a pair is the two steps alone; how far apart several raters were is not how far one is.
+    "step_dpo": ("step_dpo", {}, {"chosen_step", "rejected_step", "margin", "n_votes"}),
+    # Where and when it was rated here, what is inferred of it, and what a model scored are of the store that it left.
+    "hf_folder": ("hf_folder", {}, {"pair_id", "queue_id", "rubric_id", "rubric_version", "sampled_by", "submitted_at", "late"}),
 }
 TEXT = st.text(st.characters(exclude_characters="<", exclude_categories=["Cs"]), max_size=12)
 RATING = st.sampled_from([1, 0, -1, None, "unsure"])
@@ -104,7 +110,9 @@ def frozen(store: Store, root: Path, traces: list[str]) -> Snapshot:
 def rows_of(folder: Path) -> list[Any]:
     if (folder / "tasks.json").exists():
         return json.loads((folder / "tasks.json").read_text(encoding="utf-8"))
-    return [json.loads(line) for line in (folder / "data.jsonl").read_text(encoding="utf-8").splitlines()]
+    if (folder / "data.jsonl").exists():
+        return [json.loads(line) for line in (folder / "data.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [row for file in folder.glob("*.parquet") for row in pq.read_table(file).to_pylist()]
 
 
 def carried(value: Any, less: set[str]) -> Any:
@@ -145,8 +153,12 @@ def test_import_of_an_export_is_what_was_exported(
             continue
         first = export(snapshot, form, out, options)
         path = out / ("tasks.json" if form == "label_studio" else "data.jsonl")
+        # A folder of data sets: traces with their steps before comparisons, which have the texts alone.
+        files = (
+            [path] if path.exists() else sorted(out.glob("*.parquet"), key=lambda f: (f.stem == "comparisons", f.name))
+        )
         report, traces = Report(path.name), list[str]()
-        for batch in fresh(path, report, store.held):
+        for batch in (batch for file in files for batch in fresh(file, report, store.held)):
             for waiting in [store.add_trace(trace, source="import") for trace in batch.traces]:
                 waiting.result()
             traces += [trace.trace_id for trace in batch.traces]
