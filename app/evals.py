@@ -29,7 +29,8 @@ from core.evaluation.figures import figures, outcomes
 from core.evaluation.folder import Evaluation, EvaluationError, Result, Status
 from core.evaluation.plan import Plan
 from core.evaluation.problems import Asked, load, read_lines
-from core.search.scheduler import Team, check_budget
+from core.search.pricing import check_budget
+from core.search.scheduler import Team
 from core.search.scorer_choice import ScorerChoice
 from core.search.scorers import Scorer
 from core.trace import Problem, new_id
@@ -146,9 +147,11 @@ class EvalManager:
                     raise ValueError(f"Problem {one.index + 1}: {error}") from None
             for model in plan.models:
                 first = asked[0].problem
-                made = await self._scorer(scorer, first, self._searches.sampler(model, first.prompt))
+                solver = self._searches.sampler(model, first.prompt)
+                executor = self._searches.sampler(plan.executor, first.prompt) if plan.executor else None
+                team = Team(solver, await self._scorer(scorer, first, solver), executor)
                 for budget in plan.budgets:
-                    check_budget(budget, made, first)
+                    await check_budget(budget, team, first)
 
     def settled(self, plan: Plan) -> Plan:
         """The reward model in use by its name: another may be in use when the evaluation goes on. Raises ValueError."""

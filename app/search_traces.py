@@ -33,7 +33,7 @@ def trace_of(search: Search, node: int, about: dict[str, Any]) -> Trace:
     `sampling["search"]` says how it was found, `stats["ledger"]` what the whole search cost until now, its scorer included.
     """
     reader, at, line = read_line(search, node, about["model"]), search.state.tree[node], search.state.tree.line(node)
-    spent = search.spent.to_json()
+    spent = search.ledger()
     limits = about.get("limits", {})
     sampling = {
         "temperature": limits.get("temperature"), "top_p": limits.get("top_p"), "seed": search.seed,

@@ -30,7 +30,8 @@ from core.engines.sampling import Sampler, sampler_of
 from core.scoring.prm import Aggregation, ScorerError
 from core.search import strategies
 from core.search.ledger import Budget
-from core.search.scheduler import Limits, Scheduler, Team, check_budget
+from core.search.pricing import check_budget
+from core.search.scheduler import Limits, Scheduler, Team
 from core.search.search import Search, replay
 from core.trace import Problem, Trace, problem_id_of, utc_now
 from storage.references import read_reference
@@ -112,7 +113,7 @@ class Live:
             **{name: about.get(name) for name in _ABOUT}, "search_id": self.search_id, "prompt": about["problem"]["prompt"],
             "state": "running" if self.running else "done", "reason": self.search.reason or None,
             "nodes": len(self.search.state.tree), "right": done["right"] if self.search.reason else None,
-            "answer": done["answer"], "trace_id": self.trace_id, "ledger": self.search.spent.to_json(), "error": self.error,
+            "answer": done["answer"], "trace_id": self.trace_id, "ledger": self.search.ledger(), "error": self.error,
         }  # fmt: skip
 
 
@@ -195,8 +196,9 @@ class SearchManager:
             problem = replace(problem, task="code", meta={"tests": list(wanted.tests)})
         solver = self.sampler(wanted.model, wanted.prompt)
         scorer = await self.scorers.chosen(wanted.scorer, problem, solver)
-        check_budget(wanted.budget, scorer, problem)
         executor = self.sampler(wanted.executor, wanted.prompt) if wanted.executor else None
+        team = Team(solver, scorer, executor)
+        await check_budget(wanted.budget, team, problem)
         seed = secrets.randbelow(2**31) if wanted.seed is None else wanted.seed
         search = Search(
             problem, strategy, seed=seed, marks=await solver.marks(), aggregation=wanted.aggregation
@@ -210,7 +212,6 @@ class SearchManager:
         live = Live(search, about, log=SearchLog(self._folder / f"{search.search_id}.jsonl", first=about))
         live.events.append(about)
         self._lives[live.search_id] = live
-        team = Team(solver, scorer, executor)
         live.task = asyncio.create_task(self._drive(live, team), name=f"search-{live.search_id}")
         self._forget_old()
         return live

@@ -193,7 +193,8 @@ async def _run(
     from app.search_scorers import Scorers
     from core.engines.sampling import sampler_of
     from core.scoring.prm import AGGREGATIONS, ScorerError
-    from core.search.scheduler import Scheduler, Team, check_budget
+    from core.search.pricing import check_budget
+    from core.search.scheduler import Scheduler, Team
     from core.search.search import Search
 
     if aggregation not in AGGREGATIONS:
@@ -208,10 +209,10 @@ async def _run(
                 judge = await scorers.chosen(scorer, problem, solver)
         except ScorerError as error:
             raise CannotDo(str(error)) from None
-        check_budget(budget, judge, problem)
+        team = Team(solver, judge, sampler_of(engines.executor) if engines.executor else None)
+        await check_budget(budget, team, problem)
         found = Search(problem, strategy, seed=seed, marks=await solver.marks(), aggregation=aggregation)
         printer = _Printer(quiet)
-        team = Team(solver, judge, sampler_of(engines.executor) if engines.executor else None)
         await Scheduler().run(found, team, budget, limits, show=printer)
         return found, judge.name if judge else "", printer.error
     finally:
@@ -252,10 +253,11 @@ def _tell(found: Search, about: dict[str, Any], trace: Trace | None, as_json: bo
     said = "no answer" if trace is None else f"{verdict}: {done['answer'] or '(no answer could be read)'}"
     print(f"\n{said} ({done['reason']}{', ' + done['why'] if done['why'] else ''}; seed {found.seed})")
     print(
-        f"{len(found.state.tree)} nodes, {spent.calls} requests, {spent.seconds:.1f} s of waiting for models\n"
+        f"{len(found.state.tree)} nodes, {spent.calls} requests, {found.elapsed:.1f} s by the clock, {spent.seconds:.1f} s of waiting for models\n"
         f"tokens: {spent.prompt:,} read ({spent.cached:,} cached), {spent.generated:,} written, {spent.scorer:,} by the scorer; "
         f"charged {spent.tokens:,}\n"
         f"FLOPs: solver {_flops(spent.solver_flops)}, scorer {_flops(spent.scorer_flops)}"
+        + (f"\n{spent.uncounted} requests were cut off, and nobody can say what they cost" if spent.uncounted else "")
     )
 
 

@@ -96,12 +96,16 @@ class LocalEngine:
         for group in groups:
             self._inbox.put(group)
         try:
-            found = await asyncio.gather(*(group.done for group in groups))
+            return _together(await asyncio.gather(*(asyncio.shield(group.done) for group in groups)))
+        except asyncio.CancelledError:
+            begun = [group.done for group in groups if group.cancel()]
+            if begun:  # a turn of the batch, and the engine has let go of them
+                await asyncio.wait(begun)
+            request.report.sampled = _together([d.result() for d in begun if not (d.cancelled() or d.exception())])
+            raise
         finally:
             for group in groups:
                 group.cancelled.set()
-        samples = tuple(sample for part in found for sample in part.samples)
-        return Sampled(samples, sum(p.prompt_tokens for p in found), sum(p.cached_tokens for p in found))
 
     async def marks(self) -> Marks:
         return (await asyncio.to_thread(self._look))[0]
@@ -147,7 +151,7 @@ class LocalEngine:
             while not self._closed:
                 if not loop.rows or (len(loop.rows) < MAX_BATCH and not self._inbox.empty()):
                     asked = self._inbox.get()
-                    if asked is None or asked.cancelled.is_set():
+                    if asked is None or asked.cancelled.is_set() or (isinstance(asked, Group) and not asked.begin()):
                         continue
                     rows: Sequence[Row] = [asked] if isinstance(asked, Stream) else loop.pieces_of(asked)
                     self._guard(loop, partial(loop.admit, asked, rows), rows)
@@ -181,6 +185,11 @@ class LocalEngine:
                 return
             if asked is not None:
                 asked.fail(error)
+
+
+def _together(found: Sequence[Sampled]) -> Sampled:
+    samples = tuple(sample for part in found for sample in part.samples)
+    return Sampled(samples, sum(p.prompt_tokens for p in found), sum(p.cached_tokens for p in found))
 
 
 class _Loop:
@@ -337,8 +346,11 @@ class _Loop:
         """One token for every live row."""
         import torch
 
-        for row in [r for r in self.rows if r.cancelled.is_set()]:
+        gone = [r for r in self.rows if r.cancelled.is_set()]
+        for row in gone:
             self.drop(row)
+        for group in {id(r.group): r.group for r in gone if isinstance(r, Piece)}.values():
+            group.finish()
         if not self.rows:
             return
         lengths = [r.length for r in self.rows]

@@ -85,13 +85,27 @@ class Group:
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[Sampled]
     cancelled: threading.Event = field(default_factory=threading.Event)
+    begun: bool = False  # what is cancelled after it was begun still says what it came to
     pieces: list[Piece] = field(default_factory=list)
     prompt: tuple[int, ...] = ()  # ids of the question and of what was written
     cached: int = 0
     left: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self) -> bool:
+        """For the engine: whether there is something to do."""
+        with self._lock:
+            self.begun = not self.cancelled.is_set()
+            return self.begun
+
+    def cancel(self) -> bool:
+        """Whether it had been begun."""
+        with self._lock:
+            self.cancelled.set()
+            return self.begun
 
     def finish(self) -> None:
-        """The last piece has ended."""
+        """The last piece has ended, or those that are left are cut where they stand."""
         samples = tuple(
             Sample(p.before + "".join(p.text), tuple(p.ids), p.end or "length", p.made) for p in self.pieces
         )

@@ -7,6 +7,8 @@ has a text turned into tokens twice. Knows neither torch nor HTTP.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import math
 from collections.abc import Container
 from dataclasses import dataclass, field
@@ -23,13 +25,22 @@ PieceEnd = Literal["step", "eos", "length"]
 STEP_TEXT = "\n\n"  # what ends a step of a model whose format has no mark of its own
 
 
+@dataclass
+class Report:
+    """What a cancelled request had come to: the engine fills it in before the cancelled call ends. Samples that were not finished end by
+    their length; None: the engine cannot say."""
+
+    sampled: Sampled | None = None
+
+
 @dataclass(frozen=True)
 class SampleRequest:
     """`n` continuations of what was `written` in answer to `prompt`.
 
     written: token ids, of this model. insert: text that is put after them first, and belongs to every continuation.
     stop: a continuation ends after any of these texts, which stay in it unless `keep_stop` is false; none: it goes on to its end.
-    The continuations' seeds are `sampling.seed`, + 1, + 2, …; `sampling.max_tokens` is for each.
+    The continuations' seeds are `sampling.seed`, + 1, + 2, …; `sampling.max_tokens` is for each. report: for who asks, if the request is
+    cancelled.
     """
 
     prompt: str
@@ -40,6 +51,7 @@ class SampleRequest:
     stop: tuple[str, ...] = ()
     keep_stop: bool = True
     insert: str = ""
+    report: Report = field(default_factory=Report, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -58,11 +70,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class Sampled:
-    """What one request gave. The prompt (with what was written) is read once for all; `cached_tokens` of it were known."""
+    """What one request gave. The prompt (with what was written) is read once for all, or in `readings` equal parts of
+    `prompt_tokens`; `cached_tokens` of it were known."""
 
     samples: tuple[Sample, ...]
     prompt_tokens: int
     cached_tokens: int = 0
+    readings: int = 1
 
 
 @dataclass(frozen=True)
@@ -84,11 +98,13 @@ class Marks:
 
 @dataclass(frozen=True)
 class ModelSize:
-    """What a token costs. parameters: those every token is multiplied with; width: attention heads × head width."""
+    """What a token costs. parameters: those every token is multiplied with; width: attention heads × head width. tokens: tells whose
+    tokens are the same, "" where it is not known."""
 
     parameters: int
     layers: int
     width: int
+    tokens: str = field(default="", compare=False)
 
     def flops(self, tokens: int, before: int) -> float:
         """FLOPs of `tokens` tokens after `before` others: 2 a parameter, and for attention 4 · layers · width for each
@@ -97,11 +113,16 @@ class ModelSize:
         return 2.0 * self.parameters * tokens + 4.0 * self.layers * self.width * seen
 
 
+# Of what reads and writes nothing, such as an exact rule.
+FREE = ModelSize(0, 0, 0)
+
+
 def size_of(config: Any, folder: Path) -> ModelSize:
-    """From a model's configuration and its weights' headers: nothing is loaded. Raises OSError without weights."""
+    """From a model's configuration and its weights' headers: nothing is loaded. Of experts those count that a token goes through.
+    Raises OSError without weights."""
     from safetensors import safe_open
 
-    total = 0
+    total = experts = 0
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "numpy") as weights:
             for name in weights.keys():  # noqa: SIM118 — not a dict
@@ -109,11 +130,32 @@ def size_of(config: Any, folder: Path) -> ModelSize:
                 if "embed_tokens" in name and not config.tie_word_embeddings:
                     continue
                 shape = weights.get_slice(name).get_shape()
-                total += math.prod(shape)
+                if ".experts." in name:  # a shared expert has another name
+                    experts += math.prod(shape)
+                else:
+                    total += math.prod(shape)
+    total += round(experts * _share_of_experts(config))
     if not total:
         raise OSError(f"there are no weights (*.safetensors) in {folder}")
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return ModelSize(total, config.num_hidden_layers, config.num_attention_heads * width)
+    return ModelSize(total, config.num_hidden_layers, config.num_attention_heads * width, _tokens_of(folder))
+
+
+def _share_of_experts(config: Any) -> float:
+    """Of all experts those that a token is multiplied with, by the names that transformers' models have for them."""
+    there = (getattr(config, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
+    used = (getattr(config, name, None) for name in ("num_experts_per_tok", "num_experts_per_token", "moe_topk"))
+    every, some = next((n for n in there if n), None), next((n for n in used if n), None)
+    return min(1.0, some / every) if every and some else 1.0
+
+
+def _tokens_of(folder: Path) -> str:
+    """A hash of how a tokenizer cuts text; tokens that were added to it, such as a reward model's separator, do not matter."""
+    try:
+        how = json.loads((folder / "tokenizer.json").read_bytes())["model"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()
 
 
 @runtime_checkable
@@ -123,7 +165,7 @@ class Sampler(Protocol):
     model: str
 
     async def sample(self, request: SampleRequest) -> Sampled:
-        """All continuations. Cancelling the call frees what it holds. Raises EngineError."""
+        """All continuations. Cancelling the call frees what it holds, and fills in the request's report. Raises EngineError."""
         ...
 
     async def marks(self) -> Marks:
@@ -164,7 +206,9 @@ async def whole_answers(engine: Engine, request: SampleRequest) -> Sampled:
             "answers can use it (best-of-N, self-revision, PlanSearch, planner and executor). vLLM and the models in this process can do all."
         )
 
-    async def one(i: int) -> tuple[Sample, int]:
+    heard: list[tuple[Sample, int]] = [(Sample("", (), "length", 0), 0)] * request.n
+
+    async def one(i: int) -> None:
         seed = None if request.sampling.seed is None else request.sampling.seed + i
         sampling = Sampling(request.sampling.temperature, request.sampling.top_p, seed, request.sampling.max_tokens)
         text, tokens, prompt, reason = "", 0, 0, None
@@ -173,7 +217,14 @@ async def whole_answers(engine: Engine, request: SampleRequest) -> Sampled:
             tokens += chunk.tokens
             prompt = chunk.prompt_tokens or prompt
             reason = chunk.finish_reason or reason
-        return Sample(text, (), "length" if reason in ("length", None) else "eos", tokens), prompt
+            heard[i] = Sample(text, (), "length" if reason in ("length", None) else "eos", tokens), prompt
 
-    found = await asyncio.gather(*(one(i) for i in range(request.n)))
-    return Sampled(tuple(sample for sample, _ in found), sum(prompt for _, prompt in found))
+    def all_of_them() -> Sampled:
+        return Sampled(tuple(sample for sample, _ in heard), sum(prompt for _, prompt in heard), readings=request.n)
+
+    try:
+        await asyncio.gather(*(one(i) for i in range(request.n)))
+    except asyncio.CancelledError:
+        request.report.sampled = all_of_them()  # as far as was heard: a server may have written some tokens more
+        raise
+    return all_of_them()

@@ -22,7 +22,8 @@ from core.evaluation.folder import RESULTS, SEARCHES, Evaluation, Result, Status
 from core.evaluation.plan import NONE
 from core.scoring.prm import ScorerError
 from core.search import strategies
-from core.search.scheduler import WIDTH, Scheduler, Team, check_budget
+from core.search.pricing import check_budget
+from core.search.scheduler import WIDTH, Scheduler, Team
 from core.search.search import Event, Search, replay
 from core.search.voting import candidates
 
@@ -34,6 +35,8 @@ AT_ONCE = WIDTH
 # So many searches in a row that an engine or a scorer broke off, and the evaluation stops: the rest would fail as well.
 MOST_FAILED = 8
 STATUS_EVERY_S = 1.0
+# How a search ends for good; "": this line is none of its end.
+KEPT_ENDS = ("", "finished", "budget")
 # Elapsed time says nothing of what is left before so many searches are done.
 LEAST_DONE = 3
 
@@ -97,7 +100,7 @@ class _Running:
                 if team.scorer is not None:  # its version is a hash of its weights: not in everybody's thread
                     await asyncio.to_thread(getattr, team.scorer, "version")
                 self.ready[pair] = team, await team.solver.marks()
-            check_budget(task.cell.budget, self.ready[pair][0].scorer, task.asked.problem)
+            await check_budget(task.cell.budget, self.ready[pair][0], task.asked.problem)
 
     async def _work(self, out: TextIO) -> None:
         waiting = iter(self.todo)
@@ -139,8 +142,8 @@ class _Running:
                     nonlocal failure
                     if event["type"] == "error":
                         failure = event["error"]
-                    # A search that was broken off has not ended: its log stays open, and goes on later.
-                    elif event["type"] != "done" or event["reason"] in ("finished", "budget"):
+                    # A search that was broken off has not ended: its log stays open, and goes on later, from before what was cut.
+                    elif (event["reason"] if event["type"] == "done" else event.get("cut", "")) in KEPT_ENDS:
                         file.write(json.dumps(event) + "\n")
                         file.flush()
 

@@ -61,14 +61,17 @@ class GrowingScorer:
         self._bytes = 0
         self._steps: OrderedDict[Ids, _Known] = OrderedDict()
 
-    def score_counted(self, traces: Sequence[tuple[str, Sequence[str]]]) -> tuple[list[list[float]], list[tuple[int, int]]]:  # fmt: skip
+    def score_counted(
+        self, traces: Sequence[tuple[str, Sequence[str]]], encoded: Sequence[list[EncodedSteps]] | None = None
+    ) -> tuple[list[list[float]], list[tuple[int, int]]]:
         """P(good) of each step of each (question, steps), and for each how many tokens were read and how many were known. A text that
-        does not fit into the model at once is read as `PrmScorer` reads it. Raises ScorerError."""
+        does not fit into the model at once is read as `PrmScorer` reads it. encoded: the windows of each, where they are there already.
+        Raises ScorerError."""
         out: list[list[float]] = [[] for _ in traces]
         read = [(0, 0)] * len(traces)
         jobs = []
         for i, (prompt, texts) in enumerate(traces):
-            windows = self.scorer.windows(prompt, texts)
+            windows = self.scorer.windows(prompt, texts) if encoded is None else encoded[i]
             if len(windows) == 1 and len(windows[0].separators) == len(texts):
                 known = self._find(windows[0])
                 start = windows[0].separators[len(known) - 1] + 1 if known else 0

@@ -79,14 +79,17 @@ class GenerativeJudge:
         return values
 
     async def score_counted(
-        self, prompt: str, step_texts: Sequence[str], seed: int = 0
+        self, prompt: str, step_texts: Sequence[str], seed: int = 0, heard: list[int] | None = None
     ) -> tuple[list[float] | None, list[int]]:
-        """The same, None where no sample can be read, and how many tokens were read and written for each."""
+        """The same, None where no sample can be read, and how many tokens were read and written for each; `heard` is kept at what these
+        are so far, for a call that is cancelled."""
         question = self.question(prompt, step_texts)
-        found = await asyncio.gather(*(self._one(question, seed + i) for i in range(self.samples)))
-        said = [v for v in (verdicts(text, len(step_texts)) for text, _ in found) if v is not None]
+        tokens = [] if heard is None else heard
+        tokens[:] = [0] * self.samples
+        texts = await asyncio.gather(*(self._one(question, seed + i, tokens, i) for i in range(self.samples)))
+        said = [v for v in (verdicts(text, len(step_texts)) for text in texts) if v is not None]
         values = [sum(v[i] for v in said) / len(said) for i in range(len(step_texts))] if said else None
-        return values, [tokens for _, tokens in found]
+        return values, tokens
 
     def score_many(self, traces: Sequence[tuple[str, Sequence[str]]]) -> list[list[float]]:
         """The same for many solutions, all in flight; for a thread without an event loop."""
@@ -96,11 +99,12 @@ class GenerativeJudge:
 
         return asyncio.run(every())
 
-    async def _one(self, question: str, seed: int) -> tuple[str, int]:
+    async def _one(self, question: str, seed: int, tokens: list[int], at: int) -> str:
         sampling = Sampling(temperature=self.temperature, seed=seed, max_tokens=self.max_tokens)
         text, written, read = "", 0, 0
         async for chunk in self.engine.stream(GenerateRequest(question, sampling)):
             text += chunk.text
             written += chunk.tokens
             read = chunk.prompt_tokens or read
-        return text, written + read
+            tokens[at] = written + read
+        return text

@@ -77,7 +77,7 @@ class ServedPrm:
     def score_counted(self, traces: Sequence[tuple[str, Sequence[str]]]) -> tuple[list[list[float]], list[int]]:
         """The same, and how many tokens were read for each trace."""
         out = [[math.nan] * len(texts) for _, texts in traces]
-        windows = [self._windows(prompt, texts) for prompt, texts in traces]
+        windows = [self.windows(prompt, texts) for prompt, texts in traces]
         jobs = [(i, window) for i, cut in enumerate(windows) for window in cut]
         tokens = [sum(len(window.ids) for window in cut) for cut in windows]
         read = self._labels if self.family.reads == "labels" else self._words
@@ -86,14 +86,11 @@ class ServedPrm:
                 out[i][window.first : window.first + len(values)] = values
         return out, tokens
 
-    def tokens(self, prompt: str, step_texts: Sequence[str]) -> int:
-        """How many tokens are read for a trace. Raises ScorerError."""
-        return sum(len(window.ids) for window in self._windows(prompt, step_texts))
-
     def close(self) -> None:
         self._client.close()
 
-    def _windows(self, prompt: str, step_texts: Sequence[str]) -> list[EncodedSteps]:
+    def windows(self, prompt: str, step_texts: Sequence[str]) -> list[EncodedSteps]:
+        """What is read at once, every step scored in one of them. Raises ScorerError."""
         try:
             return self.family.windows(self.tokenizer, prompt, step_texts, self.max_tokens) if step_texts else []
         except EncodingError as error:

@@ -16,7 +16,8 @@ class Spent:
     """Tokens, FLOPs, and seconds of waiting for models. FLOPs are None where a model's size is unknown, and so are sums with it.
 
     prompt: tokens that were given to be read, `cached` of them known to the engine already. generated: tokens the solver wrote.
-    scorer: tokens the verifier read or wrote.
+    scorer: tokens the verifier read or wrote. uncounted: requests that were cut off by the search's end, of which nobody can say what
+    they cost.
     """
 
     prompt: int = 0
@@ -27,6 +28,7 @@ class Spent:
     scorer_flops: float | None = 0.0
     seconds: float = 0.0
     calls: int = 0
+    uncounted: int = 0
 
     def __add__(self, other: Spent) -> Spent:
         def total(name: str) -> Any:
@@ -55,7 +57,7 @@ class Spent:
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Spent:
-        return cls(**{f.name: row[f.name] for f in fields(cls)})
+        return cls(**{f.name: row[f.name] for f in fields(cls) if f.name in row})
 
 
 def of_call(sampled: Sampled, size: ModelSize | None, seconds: float) -> list[Spent]:
@@ -64,13 +66,15 @@ def of_call(sampled: Sampled, size: ModelSize | None, seconds: float) -> list[Sp
     FLOPs: the prompt less what was cached, after what was cached; then each continuation after the whole prompt.
     """
     out = []
+    times = sampled.readings
+    prompt, cached = sampled.prompt_tokens // times, sampled.cached_tokens // times
     for i, sample in enumerate(sampled.samples):
         read = i == 0
         flops = None
         if size is not None:
-            flops = size.flops(sample.tokens, sampled.prompt_tokens)
+            flops = size.flops(sample.tokens, prompt)
             if read:
-                flops += size.flops(sampled.prompt_tokens - sampled.cached_tokens, sampled.cached_tokens)
+                flops += times * size.flops(prompt - cached, cached)
         out.append(
             Spent(
                 prompt=sampled.prompt_tokens if read else 0, cached=sampled.cached_tokens if read else 0,

@@ -12,17 +12,17 @@ import heapq
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from core.control.limits import Bounds
-from core.engines.base import EngineError, Sampling
-from core.engines.sampling import ModelSize, Sample, Sampled, Sampler, SampleRequest
+from core.engines.base import EngineError
+from core.engines.sampling import Sample, Sampled, Sampler
 from core.scoring.prm import ScorerError
 from core.search.ledger import Budget, Spent, of_call
+from core.search.pricing import Priced, Prices, Sizes
 from core.search.scorers import Costly, Item, Scored, Scorer
 from core.search.search import Event, Part, Search, result_event
-from core.trace import Problem
 
 # Continuations under way at once in one engine. vLLM's own batch is wider; beyond this its queue only grows.
 WIDTH = 128
@@ -50,18 +50,6 @@ class Team:
 
     def sampler(self, part: Part) -> Sampler:
         return self.executor if part.expand.role == "executor" and self.executor is not None else self.solver
-
-
-def check_budget(budget: Budget, scorer: Scorer | None, problem: Problem) -> None:
-    """Whether a single token could be drawn and judged. Raises ValueError: else a search would end before it began."""
-    if budget.tokens is None or not isinstance(scorer, Costly):
-        return
-    least = 1 + scorer.at_most(len(problem.prompt.encode("utf-8", "surrogatepass")), 1)
-    if least > budget.tokens:
-        raise ValueError(
-            f"the budget of tokens is {budget.tokens:,}; judging one text by {scorer.name} may cost {least:,}: give more, or let the scorer "
-            "write less (its max_tokens)"
-        )
 
 
 class Scheduler:
@@ -152,6 +140,21 @@ class _Result:
     scores: list[tuple[float, ...]]
     spent: list[Spent]
     short: bool = False  # the budget cut it off, or left something of it unjudged
+    lost: Spent = Spent()  # for what never came
+
+
+@dataclass
+class _Work:
+    """A part under way, with what is reserved for it, and how far it has come: that is asked when the search ends before it does."""
+
+    part: Part
+    priced: Priced
+    shortened: bool
+    began: float = 0.0  # 0: it waits for its turn
+    sampled: Sampled | None = None
+    spent: list[Spent] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
+    first: list[int] = field(default_factory=list)  # which sample an item stands for
 
 
 class _Live:
@@ -169,62 +172,71 @@ class _Live:
         scheduler.begun += 1
         self.number = scheduler.begun
         self.ready: deque[Part] = deque()
-        self.tasks: dict[asyncio.Task[_Result], tuple[int, float]] = {}  # with what is reserved: tokens, FLOPs
+        self.tasks: dict[asyncio.Task[_Result], _Work] = {}
         self.spent = search.settled  # told or not
-        self.size: ModelSize | None = None
-        self.scorer_size: ModelSize | None = None
+        self.sizes = Sizes(None, None, None)
+        self.prices = Prices(search, team, budget, limits, self.sizes)
 
     async def run(self) -> Search:
         reason = "finished"
         stopping = asyncio.ensure_future(self.stop.wait())
         try:
-            await self._look()
-            while True:
-                self.ready.extend(self.search.wanted())
-                if self.stop.is_set():
-                    reason = "cancelled"
-                    break
-                left = None
-                if self.budget.seconds is not None:
-                    left = self.budget.seconds - (time.monotonic() - self.began)
-                    if left <= 0:
-                        reason = "budget"
-                        break
-                self._dispatch()
-                if not self.tasks:
-                    if self.search.idle or not self.ready:
-                        reason = "budget" if self.search.short else "finished"
-                        break
-                    continue
-                done, _ = await asyncio.wait({*self.tasks, stopping}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-                for task in [t for t in self.tasks if t in done]:
-                    del self.tasks[task]
-                    self._settle(task.result())
-        except (EngineError, ScorerError) as error:
-            reason = "error"
-            self.show({"type": "error", "error": str(error)})
-            self.log({"type": "error", "error": str(error)})
+            try:
+                await self._look()
+                reason = await self._work(stopping)
+            except (EngineError, ScorerError) as error:
+                reason = "error"
+                self.show({"type": "error", "error": str(error)})
+                self.log({"type": "error", "error": str(error)})
+            # What is under way has cost something, and some of it is finished: the search decides with that too.
+            for result in await self._drop():
+                self._settle(result, cut=reason)
         finally:
             stopping.cancel()
             await self._drop()
+        self._clock()
         events = self.search.end(reason)
-        self.log({**events[-1], "reason": reason})
+        self.write({**events[-1], "elapsed": self.search.elapsed})
         for event in events:
             self.show(event)
         return self.search
 
-    def log(self, event: Event) -> None:
+    async def _work(self, stopping: asyncio.Task[Any]) -> str:
+        """Until the search ends; the reason."""
+        while True:
+            self.ready.extend(self.search.wanted())
+            if self.stop.is_set():
+                return "cancelled"
+            left = None
+            if self.budget.seconds is not None:
+                left = self.budget.seconds - (time.monotonic() - self.began)
+                if left <= 0:
+                    return "budget"
+            self._dispatch()
+            if not self.tasks:
+                if self.search.idle or not self.ready:
+                    return "budget" if self.search.short else "finished"
+                continue
+            done, _ = await asyncio.wait({*self.tasks, stopping}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            for task in [t for t in self.tasks if t in done]:
+                result = task.result()
+                del self.tasks[task]
+                self._settle(result)
+
+    def _clock(self) -> None:
         self.search.elapsed = round(time.monotonic() - self.began, 2)
+
+    def log(self, event: Event) -> None:
+        self._clock()
         self.write({**event, "elapsed": self.search.elapsed})
 
     async def _look(self) -> None:
-        self.size = await self.team.solver.size()
-        self.scorer_size = await self.team.scorer.size() if self.team.scorer else None
-        if self.budget.flops is not None and (self.size is None or (self.team.scorer and self.scorer_size is None)):
-            raise EngineError(
-                f"The size of {self.team.solver.model}, or of its scorer, is not known here, so a budget in FLOPs cannot be kept: give "
-                "one in tokens, or serve the model from a folder on this machine."
-            )
+        self.sizes = await Sizes.of(self.team)
+        try:
+            self.sizes.check(self.budget, self.team)
+        except ValueError as error:
+            raise EngineError(str(error)) from None
+        self.prices = Prices(self.search, self.team, self.budget, self.limits, self.sizes)
 
     def _dispatch(self) -> None:
         """Make the requests that the budget allows, in order."""
@@ -235,9 +247,8 @@ class _Live:
                 self._settle(_Result(part, [Sample("", (), "length", 0)] * part.k, [()] * part.k, [Spent()] * part.k))
                 self.ready.extend(self.search.wanted())
                 continue
-            request, tokens, flops = self._priced(part)
-            shortened = False
-            if not self._fits(tokens, flops):
+            priced, shortened = self.prices.priced(part), False
+            if not self._fits(priced):
                 if self.tasks:
                     return  # what is under way will give back what it did not use
                 cut = self._cut_down(part)
@@ -246,107 +257,64 @@ class _Live:
                     self._give_up(part)
                     self.ready.extend(self.search.wanted())
                     continue
-                part, rest, shortened, request, tokens, flops = cut
+                part, rest, shortened, priced = cut
                 self.ready.popleft()
                 if rest is not None:
                     self.ready.appendleft(rest)
             else:
                 self.ready.popleft()
-            task = asyncio.create_task(self._call(part, request, shortened))
-            self.tasks[task] = tokens, flops
+            work = _Work(part, priced, shortened)
+            self.tasks[asyncio.create_task(self._call(work))] = work
 
     def _full(self, part: Part) -> bool:
         """The response is as long as it may be: it ends here, and nobody is asked."""
         expand = part.expand
         return not expand.prompt and len(self.search.state.tree.ids(expand.node)) >= self.limits.max_tokens
 
-    def _priced(self, part: Part, k: int | None = None, most: int | None = None) -> tuple[SampleRequest, int, float]:
-        """The request, and the most that it can cost: tokens (the scorer's included) and FLOPs."""
-        expand, tree, limits = part.expand, self.search.state.tree, self.limits
-        k = part.k if k is None else k
-        written = () if expand.prompt else tree.ids(expand.node)
-        wanted = expand.max_tokens or (limits.step_tokens if expand.unit == "step" else limits.max_tokens)
-        wanted = min(wanted, max(1, limits.max_tokens - len(written)))
-        most = wanted if most is None else min(most, wanted)
-        marks = self.search.marks
-        stop = {"step": (marks.step_end,), "thought": (marks.thinking_end,), "whole": ()}[expand.unit]
-        request = SampleRequest(
-            expand.prompt or self.search.state.problem.prompt, written, k,
-            Sampling(
-                limits.temperature if expand.temperature is None else expand.temperature, limits.top_p,
-                self.search.seed_of(part), most,
-            ),
-            Bounds(0, expand.max_steps or limits.max_steps), stop, expand.unit != "thought", expand.insert,
-        )  # fmt: skip
-        before, scorer = self._before(request), self.team.scorer
-        judged = self._judged(part, request)
-        scored = judged * k if self._scores(part) else 0
-        flops = 0.0
-        if self.size is not None:
-            flops += self.size.flops(before, 0) + k * self.size.flops(most, before)
-        if scored and self.scorer_size is not None:
-            flops += k * self.scorer_size.flops(judged, 0)
-        counts = self.scorer_size is not None or isinstance(scorer, Costly)
-        return request, most * k + (scored if counts else 0), flops
+    def _fits(self, priced: Priced) -> bool:
+        budget, under_way = self.budget, [work.priced for work in self.tasks.values()]
+        if (
+            budget.tokens is not None
+            and self.spent.tokens + sum(p.tokens for p in under_way) + priced.tokens > budget.tokens
+        ):
+            return False
+        if budget.flops is None:
+            return True
+        assert self.spent.flops is not None  # sizes are known, or there is no such budget (`check_budget`)
+        return self.spent.flops + sum(p.flops for p in under_way) + priced.flops <= budget.flops
 
-    def _before(self, request: SampleRequest) -> int:
-        """A token is at least a byte of the question, so this is above what the tokenizer will make of it."""
-        return len(request.prompt.encode()) + 64 + len(request.written) + len(request.insert.encode())
-
-    def _judged(self, part: Part, request: SampleRequest) -> int:
-        """Tokens that are set aside for judging one continuation."""
-        scorer, new = self.team.scorer, request.sampling.max_tokens
-        if not isinstance(scorer, Costly):
-            return self._before(request) + new
-        written = "" if part.expand.prompt else self.search.state.tree.text(part.expand.node)
-        texts = self.search.state.problem.prompt, written, request.insert
-        return scorer.at_most(sum(len(text.encode("utf-8", "surrogatepass")) for text in texts), new)
-
-    def _scores(self, part: Part) -> bool:
-        return self.team.scorer is not None and part.expand.score
-
-    def _fits(self, tokens: int, flops: float) -> bool:
-        budget = self.budget
-        if budget.tokens is not None:
-            reserved = sum(t for t, _ in self.tasks.values())
-            if self.spent.tokens + reserved + tokens > budget.tokens:
-                return False
-        if budget.flops is not None:
-            reserved_flops = sum(f for _, f in self.tasks.values())
-            if (self.spent.flops or 0.0) + reserved_flops + flops > budget.flops:
-                return False
-        return True
-
-    def _cut_down(self, part: Part) -> tuple[Part, Part | None, bool, SampleRequest, int, float] | None:
+    def _cut_down(self, part: Part) -> tuple[Part, Part | None, bool, Priced] | None:
         """As many continuations as fit, or one that is shorter (True); None when not even a token does. Only with nothing under way, so
         that the cut depends on what was spent and not on who was fast."""
         for k in range(part.k - 1, 0, -1):
-            priced = self._priced(part, k)
-            if self._fits(priced[1], priced[2]):
-                return replace(part, k=k), Part(part.expand, part.offset + k, part.k - k), False, *priced
-        low, high = 0, self._priced(part, 1)[0].sampling.max_tokens
+            priced = self.prices.priced(part, k)
+            if self._fits(priced):
+                return replace(part, k=k), Part(part.expand, part.offset + k, part.k - k), False, priced
+        low, high = 0, self.prices.priced(part, 1).request.sampling.max_tokens
         while low < high:
             middle = (low + high + 1) // 2
-            priced = self._priced(part, 1, middle)
-            low, high = (middle, high) if self._fits(priced[1], priced[2]) else (low, middle - 1)
+            low, high = (middle, high) if self._fits(self.prices.priced(part, 1, middle)) else (low, middle - 1)
         if not low:
             return None
         rest = Part(part.expand, part.offset + 1, part.k - 1) if part.k > 1 else None
-        return replace(part, k=1), rest, True, *self._priced(part, 1, low)
+        return replace(part, k=1), rest, True, self.prices.priced(part, 1, low)
 
-    async def _call(self, part: Part, request: SampleRequest, shortened: bool) -> _Result:
+    async def _call(self, work: _Work) -> _Result:
+        part = work.part
         sampler = self.team.sampler(part)
         async with self.scheduler.lane(sampler).places(self.user, part.k, self.number):
-            started = time.monotonic()
-            sampled = await sampler.sample(request)
-            seconds = time.monotonic() - started
-        size = self.size if sampler is self.team.solver else await sampler.size()
-        spent = of_call(sampled, size, seconds)
+            work.began = time.monotonic()
+            work.sampled = sampled = await sampler.sample(work.priced.request)
+        work.spent = spent = self._cost(work, sampled)
         await self._judge(part, sampled)
-        short = shortened and any(sample.end == "length" for sample in sampled.samples)
-        if not self._scores(part):
+        short = work.shortened and any(sample.end == "length" for sample in sampled.samples)
+        if not self.prices.scores(part):
             return _Result(part, list(sampled.samples), [()] * len(spent), spent, short)
-        return await self._scored(part, sampled, spent, request, short)
+        return await self._scored(work, sampled, short)
+
+    def _cost(self, work: _Work, sampled: Sampled) -> list[Spent]:
+        size = self.sizes.of_sampler(self.team.sampler(work.part), self.team)
+        return of_call(sampled, size, time.monotonic() - work.began)
 
     async def _judge(self, part: Part, sampled: Sampled) -> None:
         """What takes long in judging answers (tests, algebra) is done here in a thread; where they are told, nobody may wait."""
@@ -358,39 +326,37 @@ class _Live:
         for text in texts:
             await asyncio.to_thread(state.answers.prepare, text)
 
-    async def _scored(
-        self, part: Part, sampled: Sampled, spent: list[Spent], request: SampleRequest, short: bool
-    ) -> _Result:
-        """Equal continuations are scored once, empty steps not at all."""
-        search = self.search
+    async def _scored(self, work: _Work, sampled: Sampled, short: bool) -> _Result:
+        """Equal continuations are scored once, those that have a score not again, empty steps not at all."""
+        part, spent = work.part, list(work.spent)
         fresh: dict[tuple[str, str], int] = {}
-        written = "" if part.expand.prompt else search.state.tree.text(part.expand.node)
-        items: list[Item] = []
-        first: list[int] = []  # which sample an item stands for
         for i, sample in enumerate(sampled.samples):
             key = sample.text, sample.end
-            steps = search.steps(part.expand, sample)
-            if key in fresh or not steps or not sample.text.strip():
+            if key in fresh or not sample.text.strip() or self.search.has_judged(part.expand, sample):
                 continue
-            fresh[key] = len(items)
-            ids = (*request.written, *sample.ids)
-            items.append(Item(search.state.problem, steps, ids, sample.end == "eos", written + sample.text))
-            first.append(i)
-        scored = await self._verdicts(items, self._judged(part, request)) if items else []
+            item = self.prices.item(part, sample)
+            if item.steps:
+                fresh[key] = len(work.items)
+                work.items.append(item)
+                work.first.append(i)
+        scored = await self._verdicts(work.items, work.priced.judging) if work.items else []
         scores: list[tuple[float, ...]] = []
         for sample in sampled.samples:
             at = fresh.get((sample.text, sample.end))
             verdict = None if at is None else scored[at][0]
             scores.append(verdict.values if verdict else ())
-        for i, (one, seconds) in zip(first, scored, strict=True):
+        for i, (one, seconds) in zip(work.first, scored, strict=True):
             if one is None:
                 short = True
                 continue
-            flops: float | None = 0.0
-            if one.tokens:
-                flops = None if self.scorer_size is None else one.flops(self.scorer_size)
-            spent[i] += Spent(scorer=one.tokens, scorer_flops=flops, seconds=seconds)
+            spent[i] += self._read(one, seconds)
         return _Result(part, list(sampled.samples), scores, spent, short)
+
+    def _read(self, one: Scored, seconds: float) -> Spent:
+        flops: float | None = 0.0
+        if one.tokens:
+            flops = None if self.sizes.scorer is None else one.flops(self.sizes.scorer)
+        return Spent(scorer=one.tokens, scorer_flops=flops, seconds=seconds)
 
     async def _verdicts(self, items: list[Item], most: int) -> list[tuple[Scored | None, float]]:
         """What the scorer says of each text, and the seconds of waiting for it. None: judging it could cost more than the `most` tokens
@@ -398,19 +364,25 @@ class _Live:
         scorer = self.team.scorer
         assert scorer is not None
         started = time.monotonic()
-        if not isinstance(scorer, Costly):
-            found = await scorer.score(items)
-            return [(one, 0.0 if i else time.monotonic() - started) for i, one in enumerate(found)]
-        limited = self.budget.tokens is not None or self.budget.flops is not None
-        costs = await asyncio.to_thread(lambda: [scorer.cost(item) if limited else 0 for item in items])
-        lane = self.scheduler.lane(scorer.engine) if scorer.engine is not None else None
+        costs = [0] * len(items)
+        if isinstance(scorer, Costly) and self.prices.limited:
+            costs = await asyncio.to_thread(lambda: list(map(scorer.cost, items)))
+        if not isinstance(scorer, Costly) or scorer.engine is None:
+            asked_for = [item for item, cost in zip(items, costs, strict=True) if cost <= most]
+            found = iter(await scorer.score(asked_for))
+            seconds = time.monotonic() - started
+            said = [next(found) if cost <= most else None for cost in costs]
+            return [(one, 0.0 if i else seconds) for i, one in enumerate(said)]
+        lane = self.scheduler.lane(scorer.engine)
 
         async def one(item: Item, cost: int) -> tuple[Scored | None, float]:
             if cost > most:
                 return None, 0.0
-            async with lane.places(self.user, scorer.requests, self.number) if lane else nullcontext():
+            async with lane.places(self.user, scorer.requests, self.number):
                 started = time.monotonic()
-                return (await scorer.score([item]))[0], time.monotonic() - started
+                (found,) = await scorer.score([item])
+                item.cut.append(found)  # for when the others are cancelled
+                return found, time.monotonic() - started
 
         asked = [asyncio.ensure_future(one(*pair)) for pair in zip(items, costs, strict=True)]
         try:
@@ -419,14 +391,14 @@ class _Live:
             for task in asked:  # one that failed takes the others with it
                 task.cancel()
 
-    def _settle(self, result: _Result) -> None:
-        for one in result.spent:
-            self.spent += one
+    def _settle(self, result: _Result, cut: str = "") -> None:
+        """cut: the search has ended for this reason, and the part before it was done."""
+        self.spent = sum(result.spent, self.spent + result.lost)
         last = len(result.samples) < result.part.k
         # Written down before anything is made of it: what is not in the log did not happen.
         came = result.part, result.samples, result.scores, result.spent
-        self.log(result_event(*came, last, result.short))
-        for event in self.search.told(*came, last=last, short=result.short):
+        self.log(result_event(*came, last, result.short, lost=result.lost, cut=cut))
+        for event in self.search.told(*came, last=last, short=result.short, lost=result.lost):
             self.show(event)
 
     def _give_up(self, part: Part) -> None:
@@ -435,10 +407,31 @@ class _Live:
         for event in self.search.give_up(part):
             self.show(event)
 
-    async def _drop(self) -> None:
-        for task in self.tasks:
-            task.cancel()
-        for task in list(self.tasks):
-            with suppress(asyncio.CancelledError, Exception):
-                await task
+    async def _drop(self) -> list[_Result]:
+        """Cancel what is under way, and say what it came to."""
+        dropped = dict(self.tasks)
         self.tasks.clear()
+        for task in dropped:
+            task.cancel()
+        found = []
+        for task, work in dropped.items():
+            with suppress(asyncio.CancelledError, Exception):
+                found.append(await task)
+                continue
+            if work.began:
+                found.append(self._unfinished(work))
+        return found
+
+    def _unfinished(self, work: _Work) -> _Result:
+        """Of a part that was cancelled: what is finished is as good as any, what is not ends where it was cut, and all of it was paid for."""
+        sampled = work.sampled or work.priced.request.report.sampled
+        if sampled is None:
+            lost = Spent(seconds=time.monotonic() - work.began, calls=1, uncounted=1)
+            return _Result(work.part, [], [], [], True, lost)
+        spent = list(work.spent or self._cost(work, sampled))
+        scores: list[tuple[float, ...]] = [()] * len(spent)
+        for i, item in zip(work.first, work.items, strict=True):
+            for one in item.cut:
+                spent[i] += Spent(uncounted=1) if one is None else self._read(one, 0.0)
+                scores[i] = one.values if one and one.values else scores[i]
+        return _Result(work.part, list(sampled.samples), scores, spent, True)

@@ -8,13 +8,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from math import ceil
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from core.engines.sampling import ModelSize, Sampler
+from core.engines.sampling import FREE, ModelSize, Sampler
 from core.trace import Problem
 
 if TYPE_CHECKING:
+    from core.scoring.encoding import EncodedSteps
     from core.scoring.growing import GrowingScorer
     from core.scoring.prm import PrmScorer
 
@@ -25,13 +29,16 @@ AT_ONCE = 64
 @dataclass(frozen=True)
 class Item:
     """A response to judge: its steps as they were cut, and the same as token ids of the solver. `response`: all of it, with what
-    follows the thinking."""
+    follows the thinking. known: of its steps, from the first, that this search had judged before. cut: what judging it had come to, if that
+    is cancelled; None in it: nobody can say."""
 
     problem: Problem
     steps: tuple[str, ...]
     ids: tuple[int, ...] = ()
     ended: bool = False
     response: str = ""
+    known: int = 0
+    cut: list[Scored | None] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def text(self) -> str:
@@ -66,7 +73,7 @@ class Scorer(Protocol):
         ...
 
     async def size(self) -> ModelSize | None:
-        """None: nothing to count (a rule), or unknown."""
+        """None: unknown. `FREE`: nothing to count (a rule)."""
         ...
 
 
@@ -84,8 +91,9 @@ class Costly(Protocol):
     @property
     def requests(self) -> int: ...
 
-    def at_most(self, known: int, new: int) -> int:
-        """Tokens that are set aside for judging a text: of `known` bytes with its question, and `new` tokens that are not drawn yet."""
+    def at_most(self, item: Item, new: int, tokens: str = "") -> int:
+        """Tokens that are set aside for judging a text: what there is of it, and `new` tokens that are not drawn yet; `tokens`: whose
+        (`ModelSize.tokens`)."""
         ...
 
     def cost(self, item: Item) -> int:
@@ -97,15 +105,31 @@ class Costly(Protocol):
         ...
 
 
+# What is set aside for judging texts that are not drawn yet. The tokens of another model: a token is a byte or more, and few have more
+# than six. The same tokens: the reward model's own marks come to them. A text that needs more stays unjudged where a budget is kept.
+BYTES_A_TOKEN, SAME_TOKENS, MORE = 6, 1.5, 64
+# Windows of a text that is too long to be read at once repeat of it what leads to them.
+WINDOWS = 3
+
+
 class PrmSearch:
-    """A process (or outcome) reward model in this process: what all searches ask in the same moment is one batch."""
+    """A process (or outcome) reward model in this process: what all searches ask in the same moment is one batch.
+
+    What is kept of a text that grows is shared by all searches, and what each pays is not: the steps that it had not judged before, as if it
+    were alone. So its ledger depends on nobody else, nor on what was forgotten in between.
+    """
+
+    engine, requests = None, 1  # it has a queue of its own
 
     def __init__(self, scorer: PrmScorer, name: str = "prm") -> None:
         self.name, self._scorer = name, scorer
         self._growing: GrowingScorer | None = None  # a search's texts grow by a step each
         self._waiting: list[tuple[Item, asyncio.Future[Scored]]] = []
+        self._reading: list[tuple[Item, asyncio.Future[Scored]]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="search-scoring")
         self._task: asyncio.Task[None] | None = None
+        self._size: ModelSize | None = None
+        self._there = lru_cache(256)(self._count)
 
     @property
     def version(self) -> str:
@@ -117,20 +141,65 @@ class PrmSearch:
         self._waiting += asked
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._work(), name="search-scoring")
-        return list(await asyncio.gather(*(future for _, future in asked)))
+        try:
+            return list(await asyncio.gather(*(future for _, future in asked)))
+        except asyncio.CancelledError:
+            mine = {id(future) for _, future in asked}
+            for item, future in asked:
+                if future.done() and not future.cancelled() and not future.exception():
+                    item.cut.append(future.result())
+            self._waiting = [one for one in self._waiting if id(one[1]) not in mine]
+            for item, future in self._reading:  # it is read to its end, whoever wants it
+                if id(future) in mine:
+                    item.cut.append(self._charge(item, self._encoded(item)))
+            raise
 
     async def size(self) -> ModelSize | None:
         from core.engines.sampling import size_of
 
-        try:
-            return size_of(self._scorer.model.config, self._scorer.model_dir)
-        except (OSError, AttributeError):
-            return None
+        if self._size is None:
+            with suppress(OSError, AttributeError):
+                self._size = await asyncio.to_thread(size_of, self._scorer.model.config, self._scorer.model_dir)
+        return self._size
+
+    def at_most(self, item: Item, new: int, tokens: str = "") -> int:
+        whole, before = self._there(item.problem.prompt, self._steps(item), item.known)
+        same = tokens and self._size is not None and tokens == self._size.tokens
+        more = MORE + ceil(new * (SAME_TOKENS if same else BYTES_A_TOKEN))
+        return whole + more - before if whole + more <= self._scorer.max_tokens else WINDOWS * (whole + more)
+
+    def cost(self, item: Item) -> int:
+        return self._charge(item, self._encoded(item)).tokens
+
+    def anew(self) -> PrmSearch:
+        return self
+
+    def _steps(self, item: Item) -> tuple[str, ...]:
+        return item.steps
+
+    def _encoded(self, item: Item) -> list[EncodedSteps]:
+        return self._scorer.windows(item.problem.prompt, self._steps(item))
+
+    def _charge(self, item: Item, windows: Sequence[EncodedSteps]) -> Scored:
+        """What a search pays for an item: all that is read, less the steps that it had judged before."""
+        if len(windows) == 1:
+            before = windows[0].separators[item.known - 1] + 1 if item.known else 0
+            return Scored((), len(windows[0].ids) - before, before)
+        sizes = [len(window.ids) for window in windows]
+        return Scored((), sum(sizes), parts=tuple((n, 0) for n in sizes))
+
+    def _count(self, prompt: str, steps: tuple[str, ...], known: int) -> tuple[int, int]:
+        """Tokens of a text, and how many of them this search had judged before."""
+        windows = self._scorer.windows(prompt, steps or ("",))
+        if len(windows) > 1:
+            return sum(len(window.ids) for window in windows), 0
+        return len(windows[0].ids), windows[0].separators[known - 1] + 1 if known else 0
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
             batch, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
+            self._reading = batch
             try:
                 values = await loop.run_in_executor(self._thread, self._blocking, [item for item, _ in batch])
             except Exception as error:
@@ -138,18 +207,24 @@ class PrmSearch:
                     if not future.done():
                         future.set_exception(error)
                 continue
+            finally:
+                self._reading = []
             for (_, future), scored in zip(batch, values, strict=True):
                 if not future.done():
                     future.set_result(scored)
 
     def _blocking(self, items: Sequence[Item]) -> list[Scored]:
-        asked = [(item.problem.prompt, item.steps) for item in items]
+        windows = [self._encoded(item) for item in items]
         if self._growing is None:
             from core.scoring.growing import GrowingScorer
 
             self._growing = GrowingScorer(self._scorer)
-        values, read = self._growing.score_counted(asked)
-        return [Scored(tuple(v), tokens, known) for v, (tokens, known) in zip(values, read, strict=True)]
+        asked = [(item.problem.prompt, item.steps) for item in items]
+        values, _ = self._growing.score_counted(asked, windows)
+        return [
+            replace(self._charge(item, cut), values=tuple(v))
+            for item, cut, v in zip(items, windows, values, strict=True)
+        ]
 
 
 class CountdownOracle:
@@ -165,7 +240,7 @@ class CountdownOracle:
         return [Scored(self.values(item)) for item in items]
 
     async def size(self) -> ModelSize | None:
-        return None
+        return FREE
 
     def values(self, item: Item) -> tuple[float, ...]:
         """One for each step that was read."""

@@ -39,6 +39,11 @@ class _Asked:
     expand: Expand
     samples: dict[int, tuple[Sample, tuple[float, ...], Spent]] = field(default_factory=dict)
     missing: int = 0  # will not come: the budget does not allow them
+    lost: Spent = Spent()  # for what never came
+    # As it was when this was asked for, so that it does not depend on who was faster: the steps that the scorer had judged of the
+    # text before, and what it had judged of what may follow.
+    steps: tuple[str, ...] = ()
+    judged: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def complete(self) -> bool:
@@ -89,7 +94,7 @@ class Search:
     def settled(self) -> Spent:
         """What was paid for: also what came early and waits to be told."""
         early = (spent for asked in self._asked.values() for _, _, spent in asked.samples.values())
-        return sum(early, self.spent)
+        return sum((asked.lost for asked in self._asked.values()), sum(early, self.spent))
 
     def seed_of(self, part: Part) -> int:
         """Below 2^31, from the search's seed and the part's name alone."""
@@ -101,17 +106,31 @@ class Search:
         before = "" if expand.prompt else self.state.tree.text(expand.node)
         return cut(before + sample.text, self.marks)
 
+    def judged_of(self, expand: Expand, steps: tuple[str, ...]) -> int:
+        """How many steps of a response, from its first, the scorer had judged when this was asked for: they were paid for."""
+        known = 0
+        for step, judged in zip(steps, self._asked[expand.key].steps, strict=False):
+            if step != judged:
+                break
+            known += 1
+        return known
+
+    def has_judged(self, expand: Expand, sample: Sample) -> bool:
+        """Whether the very text had a score already when this was asked for."""
+        return (sample.text, sample.end) in self._asked[expand.key].judged
+
     # ---- what came
 
     def told(
         self, part: Part, samples: Iterable[Sample], scores: Iterable[tuple[float, ...]], spent: Iterable[Spent],
-        *, last: bool = False, short: bool = False,
+        *, last: bool = False, short: bool = False, lost: Spent = Spent(),
     ) -> list[Event]:  # fmt: skip
-        """The result of a part. last: no more of this part will come. short: the budget cut a text off, or left one unjudged. Returns
-        what is new to be seen."""
+        """The result of a part. last: no more of this part will come. short: the budget cut a text off, or left one unjudged. lost: what
+        was spent on what never came. Returns what is new to be seen."""
         asked = self._asked[part.expand.key]
         came = list(zip(samples, scores, spent, strict=True))
         asked.samples |= {part.offset + i: one for i, one in enumerate(came)}
+        asked.lost += lost
         self.short |= short
         if last:
             asked.missing += part.k - len(came)
@@ -129,13 +148,18 @@ class Search:
         return self.told(part, (), (), (), last=True)
 
     def end(self, reason: str) -> list[Event]:
-        """Decide with what there is. reason: "finished", "budget", "cancelled" or "error"."""
+        """Decide with what there is, also with what waited for something that was asked for before it and will not come. reason:
+        "finished", "budget", "cancelled" or "error"."""
         self.reason = reason
+        events: list[Event] = []
+        for asked in [a for a in self._asked.values() if a.samples or a.lost.calls]:
+            events += self._tell(asked)
+        self._asked.clear()
         self.choice = self.strategy.choose(self.state)
         if self.choice.node is not None:
             for node in self.state.tree.above(self.choice.node):
                 self.state.tree.mark(node.id, chosen=True)
-        return [*self._touched(), self.done_event()]
+        return [*events, *self._touched(), self.done_event()]
 
     # ---- as data
 
@@ -153,8 +177,12 @@ class Search:
         return {
             "type": "done", "reason": self.reason, "node": choice.node, "answer": choice.answer, "votes": choice.votes,
             "why": choice.why, "right": self.state.answers.right(text) if choice.node is not None else None,
-            "ledger": self.spent.to_json(),
+            "ledger": self.ledger(),
         }  # fmt: skip
+
+    def ledger(self) -> dict[str, Any]:
+        """What was spent, and `elapsed`: seconds by the clock until the newest of it, as far as the log knows."""
+        return {**self.spent.to_json(), "elapsed": self.elapsed}
 
     @classmethod
     def from_start(cls, event: Event) -> Search:
@@ -173,9 +201,20 @@ class Search:
         for expand in self.strategy.ask(self.state):
             key = expand.key or self._key(expand)
             named = replace(expand, key=key)
-            self._asked[key] = _Asked(named)
+            self._asked[key] = _Asked(named, steps=self._judged_steps(expand), judged=self._judged_children(expand))
             self.state.waiting.append(named)
             self._wanted += [Part(named, at, min(PART, named.k - at)) for at in range(0, named.k, PART)]
+
+    def _judged_steps(self, expand: Expand) -> tuple[str, ...]:
+        line = [] if expand.prompt else self.state.tree.line(expand.node)
+        while line and not line[-1].step_scores:
+            line.pop()
+        return cut("".join(n.text for n in line), self.marks) if line else ()
+
+    def _judged_children(self, expand: Expand) -> frozenset[tuple[str, str]]:
+        tree = self.state.tree
+        children = (tree[c] for c in tree[expand.node].children)
+        return frozenset((n.text, n.end) for n in children if n.prompt == expand.prompt and n.score is not None)
 
     def _key(self, expand: Expand) -> str:
         """From the place in the tree and how often it was asked there: not from the order in which results came."""
@@ -198,13 +237,17 @@ class Search:
             self.state.spent += spent.generated
             if scores and tree[node].score is None:
                 tree.mark(node, score=aggregate(scores, self.aggregation), step_scores=scores)
+        if asked.lost.calls:
+            self.node_spent[expand.node] = self.node_spent.get(expand.node, Spent()) + asked.lost
+            self.spent += asked.lost
+            tree.touched.add(expand.node)
         self.state.waiting = [e for e in self.state.waiting if e.key != expand.key]
         self.strategy.tell(self.state, expand, nodes)
         fresh = range(known, len(tree))
         tree.touched.update(nodes)
         tree.touched.difference_update(fresh)
         events = [{"type": "node", **self.node_json(i)} for i in fresh]
-        return [*events, *self._touched(), {"type": "ledger", **self.spent.to_json()}]
+        return [*events, *self._touched(), {"type": "ledger", **self.ledger()}]
 
     def _touched(self) -> list[Event]:
         """What changed of nodes that were there before."""
@@ -235,13 +278,15 @@ def cut(response: str, marks: Marks) -> tuple[str, ...]:
 
 
 def result_event(
-    part: Part, samples: Iterable[Sample], scores: Iterable[tuple[float, ...]], spent: Iterable[Spent], last: bool, short: bool = False
+    part: Part, samples: Iterable[Sample], scores: Iterable[tuple[float, ...]], spent: Iterable[Spent], last: bool, short: bool = False,
+    *, lost: Spent = Spent(), cut: str = "",
 ) -> Event:  # fmt: skip
-    """A line of the log: what `told` was called with."""
+    """A line of the log: what `told` was called with. cut: the reason for which the search ended before this had come to its end."""
     return {
         "type": "result", "key": part.expand.key, "offset": part.offset, "k": part.k, "last": last,
         "samples": [[s.text, list(s.ids), s.end, s.tokens] for s in samples],
         "scores": [list(s) for s in scores], "spent": [s.to_json() for s in spent], **({"short": True} if short else {}),
+        **({"lost": lost.to_json()} if lost.calls else {}), **({"cut": cut} if cut else {}),
     }  # fmt: skip
 
 
@@ -267,7 +312,10 @@ def replay(log: Iterable[Event]) -> tuple[Search, list[Event]]:
             samples = [Sample(text, tuple(ids), end, tokens) for text, ids, end, tokens in line["samples"]]
             scores = [tuple(s) for s in line["scores"]]
             spent = map(Spent.from_json, line["spent"])
-            shown += search.told(part, samples, scores, spent, last=line["last"], short=line.get("short", False))
+            lost = Spent.from_json(line.get("lost", {}))
+            shown += search.told(
+                part, samples, scores, spent, last=line["last"], short=line.get("short", False), lost=lost
+            )
             open_parts |= {(p.expand.key, p.offset): p for p in search.wanted()}
         elif line["type"] == "error":
             shown.append({"type": "error", "error": line["error"]})

@@ -10,25 +10,25 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.answers import Answers, answers_for
 from core.engines.base import Sampling
-from core.engines.sampling import ModelSize, Sampler, SampleRequest, sampler_of
+from core.engines.sampling import FREE, ModelSize, Sampled, Sampler, SampleRequest, sampler_of
 from core.pretrained import library
 from core.scoring.prm import ScorerError
-from core.search.scorers import Item, PrmSearch, Scored
+from core.search.scorers import BYTES_A_TOKEN, MORE, Item, PrmSearch, Scored
 from core.trace import Problem
 
 if TYPE_CHECKING:
+    from core.scoring.encoding import EncodedSteps
     from core.scoring.judge import GenerativeJudge
     from core.scoring.served import ServedPrm
 
-# What a judge or a served model may make of a text, at most: a token is a byte or more, and few have more than six; a longer one leaves
-# the text unjudged where a budget is kept. MORE is for what a chat template puts around a question.
-BYTES_A_TOKEN, MORE = 6, 64
 # So many solutions from the first on without a verdict: this model cannot judge.
 MUTE_AFTER = 8
 
@@ -67,17 +67,29 @@ class OrmSearch(PrmSearch):
     """A model trained on outcomes (`training/kinds/orm.py`): one value a finished answer, read at the separator after its end
     (Cobbe et al. 2021). It has never seen an unfinished text, and says nothing of one."""
 
+    def at_most(self, item: Item, new: int, tokens: str = "") -> int:
+        return super().at_most(replace(item, known=0), new, tokens)  # it reads all of a text, once
+
+    def _steps(self, item: Item) -> tuple[str, ...]:
+        return (item.text,)
+
+    def _encoded(self, item: Item) -> list[EncodedSteps]:
+        return super()._encoded(item) if item.ended else []
+
+    def _charge(self, item: Item, windows: Sequence[EncodedSteps]) -> Scored:
+        return super()._charge(replace(item, known=0), windows)
+
     def _blocking(self, items: Sequence[Item]) -> list[Scored]:
         ended = [item for item in items if item.ended]
-        values, tokens = self._scorer.score_counted([(item.problem.prompt, [item.text]) for item in ended])
-        found = iter([Scored(tuple(v), n) for v, n in zip(values, tokens, strict=True)])
-        return [next(found) if item.ended else Scored(()) for item in items]
+        values = iter(self._scorer.score_many([(item.problem.prompt, self._steps(item)) for item in ended]))
+        return [
+            replace(self._charge(item, self._encoded(item)), values=tuple(next(values))) if item.ended else Scored(())
+            for item in items
+        ]
 
 
 class ServedSearch(PrmSearch):
     """A process reward model behind a vLLM server. `folder`: the same model here, which is looked at for its size alone."""
-
-    engine, requests = None, 1  # its requests have a queue of their own
 
     def __init__(self, served: ServedPrm, folder: Path, name: str = "served-prm") -> None:
         super().__init__(served, name)  # type: ignore[arg-type]
@@ -86,25 +98,25 @@ class ServedSearch(PrmSearch):
     async def size(self) -> ModelSize | None:
         from core.engines.sampling import size_of
 
-        try:
-            return await asyncio.to_thread(
-                lambda: size_of(library().AutoConfig.from_pretrained(self._folder), self._folder)
-            )
-        except (OSError, AttributeError):
-            return None
+        if self._size is None:
+            with suppress(OSError, AttributeError):
+                self._size = await asyncio.to_thread(
+                    lambda: size_of(library().AutoConfig.from_pretrained(self._folder), self._folder)
+                )
+        return self._size
 
-    def at_most(self, known: int, new: int) -> int:
-        return MORE + known + BYTES_A_TOKEN * new
+    def _charge(self, item: Item, windows: Sequence[EncodedSteps]) -> Scored:
+        return super()._charge(replace(item, known=0), windows)  # what the server knows of a text it does not say
 
-    def cost(self, item: Item) -> int:
-        return self._served.tokens(item.problem.prompt, item.steps)
-
-    def anew(self) -> ServedSearch:
-        return self
+    def at_most(self, item: Item, new: int, tokens: str = "") -> int:
+        return super().at_most(replace(item, known=0), new, tokens)
 
     def _blocking(self, items: Sequence[Item]) -> list[Scored]:
-        values, tokens = self._served.score_counted([(item.problem.prompt, item.steps) for item in items])
-        return [Scored(tuple(v), n) for v, n in zip(values, tokens, strict=True)]
+        values, _ = self._served.score_counted([(item.problem.prompt, item.steps) for item in items])
+        return [
+            replace(self._charge(item, self._encoded(item)), values=tuple(v))
+            for item, v in zip(items, values, strict=True)
+        ]
 
 
 class JudgeSearch:
@@ -137,9 +149,11 @@ class JudgeSearch:
     async def size(self) -> ModelSize | None:
         return await self.engine.size()
 
-    def at_most(self, known: int, new: int) -> int:
+    def at_most(self, item: Item, new: int, tokens: str = "") -> int:
         """Each sample reads the solution, with words between its steps, and may write to its limit."""
-        return self._for_each(len(self._judge.question("", ())) + known + BYTES_A_TOKEN * new)
+        return self._for_each(
+            _bytes(self._judge.question(item.problem.prompt, ())) + _bytes(item.text) + BYTES_A_TOKEN * new
+        )
 
     def cost(self, item: Item) -> int:
         return self._for_each(_bytes(self._judge.question(item.problem.prompt, item.steps)))
@@ -154,7 +168,12 @@ class JudgeSearch:
     async def _one(self, item: Item) -> Scored:
         # The same solution is read with the same seed, in whichever order they are asked about.
         seed = int.from_bytes(hashlib.sha256("\0".join(item.steps).encode("utf-8", "replace")).digest()[:3], "big")
-        values, tokens = await self._judge.score_counted(item.problem.prompt, item.steps, seed)
+        heard: list[int] = []
+        try:
+            values, tokens = await self._judge.score_counted(item.problem.prompt, item.steps, seed, heard)
+        except asyncio.CancelledError:
+            item.cut.append(Scored((), sum(heard), parts=tuple((n, 0) for n in heard)))
+            raise
         return Scored(tuple(values or ()), sum(tokens), parts=tuple((n, 0) for n in tokens))
 
 
@@ -163,6 +182,11 @@ def _bytes(text: str) -> int:
 
 
 Parts = tuple[tuple[int, int], ...]  # tokens, and how many stood before them
+
+
+def _parts(found: Sampled) -> Parts:
+    read = found.prompt_tokens - found.cached_tokens, found.cached_tokens
+    return read, *((s.tokens, found.prompt_tokens) for s in found.samples)
 
 
 def _with(values: tuple[float, ...], parts: Parts) -> Scored:
@@ -198,9 +222,9 @@ class Rollouts:
     async def size(self) -> ModelSize | None:
         return await self.engine.size()
 
-    def at_most(self, known: int, new: int) -> int:
+    def at_most(self, item: Item, new: int, tokens: str = "") -> int:
         """Twice, for the bare question may have to be answered too. The text is read as the solver's own tokens."""
-        return 2 * (MORE + known + new + self.k * self._sampling[1])
+        return 2 * (MORE + _bytes(item.problem.prompt) + _bytes(item.text) + new + self.k * self._sampling[1])
 
     def cost(self, item: Item) -> int:
         return 2 * (MORE + _bytes(item.problem.prompt) + len(item.ids) + self.k * self._sampling[1])
@@ -221,12 +245,17 @@ class Rollouts:
         else:
             first = item.problem.problem_id not in self._expected
             if first:
-                self._expected[item.problem.problem_id] = asyncio.ensure_future(self._majority(item.problem, answers))
+                task = asyncio.ensure_future(self._majority(item.problem, answers, item.cut))
+                self._expected[item.problem.problem_id] = task
             expected, drawn = await self._expected[item.problem.problem_id]
             cost = drawn if first else ()
         if item.ended:
             return _with((await self._share(answers, expected, [item.text]),), cost)
-        texts, used = await self._complete(item.problem, item.ids, item.text)
+        try:
+            texts, used = await self._complete(item.problem, item.ids, item.text, item.cut)
+        except asyncio.CancelledError:
+            item.cut.append(_with((), cost))
+            raise
         return _with((await self._share(answers, expected, texts),), cost + used)
 
     async def _share(self, answers: Answers, expected: str, texts: Sequence[str | None]) -> float:
@@ -240,8 +269,8 @@ class Rollouts:
             return False
         return bool(answers.right(text)) if self.oracle else bool(expected) and answers.canonical(text) == expected
 
-    async def _majority(self, problem: Problem, answers: Answers) -> tuple[str, Parts]:
-        texts, used = await self._complete(problem, (), "")
+    async def _majority(self, problem: Problem, answers: Answers, cut: list[Scored | None]) -> tuple[str, Parts]:
+        texts, used = await self._complete(problem, (), "", cut)
 
         def count() -> Counter[str]:
             return Counter(a for t in texts if t is not None and (a := answers.canonical(t)))
@@ -249,17 +278,22 @@ class Rollouts:
         said = await asyncio.to_thread(count) if answers.SLOW else count()
         return (said.most_common(1)[0][0] if said else "", used)
 
-    async def _complete(self, problem: Problem, ids: tuple[int, ...], text: str) -> tuple[list[str | None], Parts]:
-        """`k` finished responses, None for one that was cut, and what was read and written for them."""
+    async def _complete(
+        self, problem: Problem, ids: tuple[int, ...], text: str, cut: list[Scored | None]
+    ) -> tuple[list[str | None], Parts]:
+        """`k` finished responses, None for one that was cut, and what was read and written for them. cut: takes that where the call is
+        cancelled."""
         temperature, most = self._sampling
         seed = int.from_bytes(hashlib.sha256(repr((problem.problem_id, ids)).encode()).digest()[:3], "big")
         sampling = Sampling(temperature=temperature, seed=seed, max_tokens=most)
-        found = await self.engine.sample(SampleRequest(problem.prompt, ids, self.k, sampling))
-        used = (
-            (found.prompt_tokens - found.cached_tokens, found.cached_tokens),
-            *((s.tokens, found.prompt_tokens) for s in found.samples),
-        )
-        return [text + s.text if s.end == "eos" else None for s in found.samples], used
+        request = SampleRequest(problem.prompt, ids, self.k, sampling)
+        try:
+            found = await self.engine.sample(request)
+        except asyncio.CancelledError:
+            come = request.report.sampled
+            cut.append(None if come is None else _with((), _parts(come)))
+            raise
+        return [text + s.text if s.end == "eos" else None for s in found.samples], _parts(found)
 
 
 class CodeTests:
@@ -275,7 +309,7 @@ class CodeTests:
         return list(await asyncio.gather(*map(self._one, items)))
 
     async def size(self) -> ModelSize | None:
-        return None
+        return FREE
 
     async def _one(self, item: Item) -> Scored:
         from core.answers.code import CodeAnswers
