@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, TextIO
 log = logging.getLogger("worldline.searches")
 
 Event = dict[str, Any]
+TAIL_BYTES = 1 << 16  # a last line has the votes, and is rarely longer
 # Made once: `json.dumps` with separators makes another for every line.
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -73,6 +75,17 @@ def lines(path: Path) -> Iterator[Event]:
             if not isinstance(row, dict) or not isinstance(row.get("type"), str):
                 return
             yield row
+
+
+def last_ledger(path: Path) -> Event | None:
+    """What a search had spent, by the last line of its log; None where that is not its end, or is not there."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            row = json.loads(file.read().rstrip(b"\n").rpartition(b"\n")[2])
+        return dict(row["ledger"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 @dataclass(frozen=True)

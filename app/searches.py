@@ -262,9 +262,15 @@ class SearchManager:
         """Newest first: searches of the Solve page in memory, then those that ended under earlier servers."""
         rows = [live.summary() for live in self._lives.values() if not live.about.get("evaluation")]
         have = {row["search_id"] for row in rows}
-        ended = await asyncio.to_thread(self._store.read, lambda con: list_searches(con, limit))
-        rows += [_summary_of(row) for row in ended if row.search_id not in have]
+        rows += await asyncio.to_thread(self._ended_blocking, limit, have)
         return sorted(rows, key=lambda row: row["search_id"], reverse=True)[:limit]
+
+    def _ended_blocking(self, limit: int, have: set[str]) -> list[dict[str, Any]]:
+        ended = [r for r in self._store.read(lambda con: list_searches(con, limit)) if r.search_id not in have]
+        rows = [_summary_of(row) for row in ended]
+        for row in rows:  # the table has no column for the clock
+            row["ledger"] |= logs.last_ledger(self._folder / f"{row['search_id']}.jsonl") or {}
+        return rows
 
     async def node(self, live: Live, node: int) -> dict[str, Any]:
         """A node in full: the response up to it cut into steps, and to which node each step belongs. Raises LookupError."""

@@ -133,7 +133,11 @@ class Ledger(BaseModel):
     solver_flops: float | None
     scorer_flops: float | None
     seconds: float = Field(description="Of waiting for models, summed over requests that ran side by side.")
+    elapsed: float | None = Field(
+        None, description="Seconds by the clock until the newest of it; null for a search whose log is gone."
+    )
     calls: int
+    uncounted: int = Field(0, description="Requests that were cut off, of which nobody can say what they cost.")
     tokens: int = Field(description="What a budget of tokens counts: generated + scorer.")
     flops: float | None
 

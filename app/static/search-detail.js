@@ -36,6 +36,9 @@ function actions(full, keep) {
   return [h("button", { type: "button", class: "secondary", disabled: full === null, onclick: keep, title: "Store this answer too, so that it can be read, rated and exported" }, "Keep as trace")];
 }
 
+/** Of requests that ended with the search. */
+export const UNCOUNTED = "Requests that were cut off, whose engine cannot say what they cost";
+
 function facts(node) {
   const spent = node.ledger;
   const found = [];
@@ -49,6 +52,8 @@ function facts(node) {
     found.push(["Read", `${number(spent.prompt)} (${number(spent.cached)} cached)`, "Tokens of the prompt; shared by what was written in the same request"], ["Written", number(spent.generated), "Tokens, copies included"]);
     if (spent.scorer) found.push(["Scorer", number(spent.scorer), "Tokens that the scorer read"]);
     found.push(["FLOPs", flops(spent.flops), `Solver ${flops(spent.solver_flops)}, scorer ${flops(spent.scorer_flops)}`]);
+    found.push(["Seconds", number(spent.seconds, 2), "Of waiting for models; with the first of what was written in the same request"]);
+    if (spent.uncounted) found.push(["Not counted", number(spent.uncounted), UNCOUNTED]);
   }
   return found;
 }

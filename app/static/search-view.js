@@ -3,7 +3,7 @@
 
 import { get, post } from "./api.js";
 import { $, framed, h, notice, number, param, plural, say, setParams } from "./dom.js";
-import { nodeDetail } from "./search-detail.js";
+import { UNCOUNTED, nodeDetail } from "./search-detail.js";
 import { ENDINGS, SearchModel, flops, verdict } from "./search-model.js";
 import { DRAWN_MOST, SearchTree } from "./search-tree.js";
 import { follow } from "./stream.js";
@@ -92,8 +92,10 @@ export class SearchView {
       ["Written", number(ledger.generated), "Tokens that the model wrote"], ["Scorer", number(ledger.scorer), "Tokens that the scorer read"],
       ["Charged", `${number(ledger.tokens)}${of("tokens")}`, "Tokens written and read by the scorer: what a budget of tokens counts"],
       ["Solver", ledger.calls === undefined ? "–" : flops(ledger.solver_flops), "FLOPs, with the true context, what was cached left out"], ["Verifier", ledger.calls === undefined ? "–" : flops(ledger.scorer_flops), `FLOPs of the scorer${of("flops", flops) ? `; both together may cost ${flops(start.budget.flops)}` : ""}`],
-      ["Seconds", `${number(ledger.seconds, 1)}${of("seconds")}`, "Of waiting for models, summed over requests side by side; a limit is by the clock"], ["Requests", number(ledger.calls)],
+      ["Wall", ledger.elapsed === undefined ? "–" : `${number(ledger.elapsed, 1)} s${of("seconds")}`, "Seconds by the clock, which a limit is about"],
+      ["Waiting", `${number(ledger.seconds, 1)} s`, "For models, summed over requests side by side"], ["Requests", number(ledger.calls)],
     ];
+    if (ledger.uncounted) rows.push(["Not counted", number(ledger.uncounted), UNCOUNTED]);
     this.at("ledger").replaceChildren(...rows.map(([label, value, title]) => h("div", { title }, h("dt", {}, label), h("dd", {}, value))));
     this.at("most").hidden = model.nodes.length <= DRAWN_MOST;
     this.at("most").textContent = `The first ${number(DRAWN_MOST)} of ${number(model.nodes.length)} nodes are drawn.`;

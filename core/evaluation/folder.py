@@ -81,7 +81,8 @@ class Task:
 @dataclass(frozen=True)
 class Result:
     """What came of a search. problem: the key of its problem; right: None where nobody knows the answer; score: of what was chosen.
-    pool: the answers of a pool, those that were cut short included."""
+    pool: the answers of a pool, those that were cut short included. elapsed: seconds by the clock, beside all others; None in results of
+    earlier versions."""
 
     search_id: str
     cell: str
@@ -95,6 +96,7 @@ class Result:
     nodes: int
     spent: Spent
     pool: tuple[Drawn, ...] = ()
+    elapsed: float | None = None
 
     @property
     def place(self) -> tuple[str, int, int]:
@@ -106,7 +108,7 @@ class Result:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Result:
-        given = {f.name: row[f.name] for f in fields(cls)}
+        given = {f.name: row[f.name] for f in fields(cls) if f.name != "elapsed" or f.name in row}
         return cls(**given | {"spent": Spent.from_json(row["spent"]), "pool": tuple(Drawn(**d) for d in row["pool"])})
 
 

@@ -101,7 +101,7 @@ def table(results: Sequence[Result], evaluation: Evaluation) -> Any:
             "scorer": cell.scorer, "pool": cell.pool, "budget_tokens": cell.budget.tokens, "budget_flops": cell.budget.flops,
             "budget_seconds": cell.budget.seconds, "index": r.index, "problem": r.problem, "prompt": prompts[r.problem], "seed": r.seed,
             "reason": r.reason, "answer": r.answer, "right": r.right, "score": r.score, "nodes": r.nodes,
-            **{f"spent_{name}": value for name, value in spent.items()},
+            **{f"spent_{name}": value for name, value in spent.items()}, "elapsed": r.elapsed,
             "pool_answers": [d.answer for d in r.pool], "pool_right": [d.right for d in r.pool], "pool_scores": [d.score for d in r.pool],
         })  # fmt: skip
     text, whole, real, yes = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
@@ -110,7 +110,8 @@ def table(results: Sequence[Result], evaluation: Evaluation) -> Any:
         "budget_flops": real, "budget_seconds": real, "index": whole, "problem": text, "prompt": text, "seed": whole, "reason": text,
         "answer": text, "right": yes, "score": real, "nodes": whole,
         **dict.fromkeys(("spent_prompt", "spent_cached", "spent_generated", "spent_scorer"), whole),
-        **dict.fromkeys(("spent_solver_flops", "spent_scorer_flops", "spent_seconds"), real), "spent_calls": whole, "spent_tokens": whole,
+        **dict.fromkeys(("spent_solver_flops", "spent_scorer_flops", "spent_seconds"), real), "spent_calls": whole, "spent_uncounted": whole,
+        "spent_tokens": whole, "elapsed": real,
         "spent_flops": real, "pool_answers": pl.List(text), "pool_right": pl.List(yes), "pool_scores": pl.List(real),
     }  # fmt: skip
     return pl.DataFrame(rows, schema=schema)

@@ -225,7 +225,7 @@ def _result(task: Task, search: Search) -> Result:
         search.search_id, task.cell.cell_id, task.asked.index, task.asked.key, task.seed, search.reason, done["answer"],
         # Whoever answers nothing has not solved it, where it is known what solves it.
         done["right"] if chosen is not None else _unanswered(search), chosen.score if chosen else None,
-        len(search.state.tree), search.spent, _pool(search) if task.cell.pool else (),
+        len(search.state.tree), search.spent, _pool(search) if task.cell.pool else (), search.elapsed,
     )  # fmt: skip
 
 

@@ -68,7 +68,8 @@ class OrmSearch(PrmSearch):
     (Cobbe et al. 2021). It has never seen an unfinished text, and says nothing of one."""
 
     def at_most(self, item: Item, new: int, tokens: str = "") -> int:
-        return super().at_most(replace(item, known=0), new, tokens)  # it reads all of a text, once
+        # It reads all of a text, and of one that is too long its end.
+        return min(super().at_most(replace(item, known=0), new, tokens), self._scorer.max_tokens)
 
     def _steps(self, item: Item) -> tuple[str, ...]:
         return (item.text,)

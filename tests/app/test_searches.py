@@ -100,6 +100,15 @@ async def test_from_the_question_to_a_trace_with_its_ledger(workbench: Opened, t
         assert trace["sampling"]["search"]["search_id"] == search_id
         assert trace["sampling"]["search"]["params"]["wave"] == 3
         assert trace["stats"]["ledger"] == done["ledger"]
+        assert 0 < done["ledger"]["elapsed"] < 60 and done["ledger"]["uncounted"] == 0
+        assert found["ledger"] == done["ledger"]
+        # What is not in memory any more knows it from its log; one whose log is gone does not.
+        bench.services.searches._lives.clear()
+        assert (await bench.get("/api/searches")).json()[0]["ledger"] == done["ledger"]
+        (tmp_path / "data" / "searches" / f"{search_id}.jsonl").rename(tmp_path / "kept.jsonl")
+        row_alone = (await bench.get("/api/searches")).json()[0]["ledger"]
+        assert row_alone == {**done["ledger"], "elapsed": None}
+        (tmp_path / "kept.jsonl").rename(tmp_path / "data" / "searches" / f"{search_id}.jsonl")
         row = bench.services.store.query("select * from search")
         assert len(row) == 1 and done["trace_id"] in row[0] and engine.made in row[0]
         assert [r["search_id"] for r in (await bench.get("/api/searches")).json()] == [search_id]
@@ -327,6 +336,20 @@ async def test_what_cannot_be_is_refused_in_a_sentence(workbench: Opened, fields
         assert answer.status_code == 422
         assert words in answer.json()["error"]
         assert (await bench.get("/api/searches")).json() == []
+
+
+async def test_a_budget_in_flops_is_refused_at_once_where_a_size_is_not_known_and_a_rule_is_free(
+    workbench: Opened,
+) -> None:
+    async with workbench(Writer()) as bench:
+        fields = {"strategy": "beam", "scorer": "countdown-oracle", "budget_flops": 1e12, "prompt": GAME}
+        done = (await bench.events(await begin(bench, **fields), noun="searches"))[-1]
+        assert done["reason"] in ("finished", "budget") and not done["error"]
+        assert done["ledger"]["scorer_flops"] == 0
+    async with workbench(Writer(size=None)) as bench:
+        asked = {"prompt": PROMPT, "model": "chance", "strategy": "linear", "budget_flops": 1e12}
+        answer = await bench.post("/api/searches", json=asked)
+        assert answer.status_code == 422 and "budget in FLOPs cannot be kept" in answer.json()["error"]
 
 
 async def test_strategies_describe_their_parameters(workbench: Opened) -> None:

@@ -57,12 +57,14 @@ def test_a_beam_search_from_the_form_to_the_chosen_trace(open_tab: Any, bench: A
     page.wait_for_function("(n) => document.querySelectorAll('.search-tree .node').length === n", arg=found["nodes"])
     ledger = page.inner_text("[data-id=search-ledger]")
     assert f"{found['ledger']['generated']:,}" in ledger and "GFLOP" in ledger and "of 20,000" in ledger
+    assert "wall" in ledger.lower() and f"{found['ledger']['elapsed']:.1f} s" in ledger
     assert "✓ Right" in page.inner_text("[data-id=search-choice]")
     assert page.locator(f"{NODES}.pruned").count() > 0
     chosen = page.locator(f"{NODES}.chosen.eos.right")
     assert chosen.count() == 1 and "selected" in str(chosen.get_attribute("class"))
     assert "finished answer, right, score 1.000" in str(chosen.get_attribute("aria-label"))
     page.wait_for_selector("[data-id=search-node] >> text=Solved:")
+    assert "seconds" in page.inner_text("[data-id=search-node] .counters").lower()
     page.screenshot(path=screenshots / "search.png", full_page=True)
 
     # Another browser, later, sees the same; the list below knows it as a search, not as its trace.

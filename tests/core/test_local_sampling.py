@@ -234,3 +234,34 @@ def test_the_size_is_that_of_the_model(tiny_model: Path) -> None:
     assert (size.layers, size.width) == (2, 64)
     # One token after 10 others: a multiplication and an addition for each parameter, and attention to 11 positions.
     assert size.flops(1, 10) == 2 * size.parameters + 4 * 2 * 64 * 11
+
+
+def test_a_cancelled_request_says_what_was_written_for_it(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from core.engines import rows
+
+    wrote, said = [0], rows.Piece.said
+
+    def counted(self: rows.Piece, *what: Any) -> bool:
+        wrote[0] += 1
+        return said(self, *what)
+
+    async def work(engine: LocalEngine) -> tuple[int, list[SampleRequest]]:
+        await engine.sample(asked(tokens=1))  # loaded
+        # What waits behind a full batch has cost nothing, and is let go of at once.
+        full = asked(n=2 * MAX_BATCH, tokens=1900, bounds=Bounds(500, 500))
+        behind = asked(n=1, tokens=1900)
+        before = wrote[0]
+        runs = [asyncio.create_task(engine.sample(one)) for one in (full, behind)]
+        await asyncio.sleep(0.3)
+        for run in runs:
+            run.cancel()
+        await asyncio.wait_for(asyncio.gather(*runs, return_exceptions=True), 10)
+        return wrote[0] - before, [full, behind]
+
+    monkeypatch.setattr(rows.Piece, "said", counted)
+    made, (full, behind) = on(tiny_model, work)
+    come = full.report.sampled
+    assert come is not None and len(come.samples) == MAX_BATCH
+    assert sum(s.tokens for s in come.samples) == made > 0
+    assert come.prompt_tokens > 0
+    assert behind.report.sampled == Sampled((), 0)

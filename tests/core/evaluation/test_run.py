@@ -51,7 +51,7 @@ def killed(made: Evaluation, after: int) -> None:
 
 
 def without_time(results: list[Result]) -> list[Result]:
-    return [replace(r, search_id="", spent=replace(r.spent, seconds=0.0)) for r in results]
+    return [replace(r, search_id="", elapsed=None, spent=replace(r.spent, seconds=0.0)) for r in results]
 
 
 def test_an_evaluation_that_is_killed_again_and_again_comes_to_the_results_of_one_that_is_not(tmp_path: Path) -> None:
@@ -97,6 +97,33 @@ def test_every_result_can_be_read_back_from_the_log_behind_it(tmp_path: Path) ->
     pools = [r for r in made.results() if made.cell(r.cell).pool]
     assert all(len(r.pool) == 4 and r.seed == 0 for r in pools)
     assert len({r.problem for r in pools}) == 6  # the question that is asked twice is two problems
+
+
+@pytest.mark.parametrize("strategy", ["best-of-n n=4", "beam width=2 branch=2"])
+def test_a_cell_costs_what_it_costs_alone(tmp_path: Path, strategy: str) -> None:
+    """All cells share one reward model, and none pays for what another has read or goes without."""
+    from core.scoring.prm import PrmScorer
+    from core.search.scorers import PrmSearch
+    from tests.core import scoring_models as tiny
+
+    (tmp_path / "prm").mkdir()
+    tiny.token_classifier(tmp_path / "prm")
+    model = PrmScorer(tmp_path / "prm")
+
+    def costs(name: str, strategies: list[str]) -> list[list[int]]:
+        scorer = PrmSearch(model)
+
+        async def teams(model: str, named: str) -> Team:
+            return Team(Adder(), scorer)
+
+        made = evaluation(tmp_path / name, strategies=strategies, scorers=["prm"])
+        asyncio.run(run.run(made, teams, Scheduler()))
+        cells = [c.cell_id for c in made.plan.cells]
+        return [[r.spent.scorer for r in made.results() if r.cell == cell] for cell in cells]
+
+    (alone,) = costs("alone", [strategy])
+    assert min(alone) > 0 and len(alone) == 6
+    assert costs("both", ["dvts subtrees=2 branch=2", strategy])[1] == alone
 
 
 def test_a_kill_between_the_end_of_a_search_and_its_result_costs_nothing(tmp_path: Path) -> None:

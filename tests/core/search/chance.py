@@ -18,6 +18,14 @@ STEP = "\n\n"
 SIZE = ModelSize(parameters=1000, layers=2, width=8)
 
 
+def cut_off(sample: Sample, share: float) -> Sample:
+    """A continuation that was cancelled in the middle, or had come to its end."""
+    if share > 0.7:
+        return sample
+    tokens = int(sample.tokens * share)
+    return Sample(sample.text[:tokens], sample.ids[:tokens], "length", tokens)
+
+
 class Chance:
     """`answers`: an answer is one of so many. `ends`: how likely an answer is after a step. `delay`: seconds a request at most.
 
@@ -34,20 +42,28 @@ class Chance:
         self.made = 0  # tokens, all together
         self.running = self.most = 0  # continuations at once
         self.requests: list[SampleRequest] = []
+        self.tells = True  # what a cancelled request had written
         self._when = Random(chance)  # when things are done has nothing to do with what is written
 
     async def sample(self, request: SampleRequest) -> Sampled:
         self.requests.append(request)
         self.running += request.n
         self.most = max(self.most, self.running)
+        read = len(request.prompt.split()) + len(request.written)
+        assert request.sampling.seed is not None
+        samples = tuple(self._write(request, request.sampling.seed + i) for i in range(request.n))
         try:
             await asyncio.sleep(self._when.random() * self.delay)
             if request.prompt in self.breaks:
                 raise EngineError(f"The server lost {request.prompt!r}.")
-            assert request.sampling.seed is not None
-            samples = tuple(self._write(request, request.sampling.seed + i) for i in range(request.n))
             self.made += sum(s.tokens for s in samples)
-            return Sampled(samples, len(request.prompt.split()) + len(request.written))
+            return Sampled(samples, read)
+        except asyncio.CancelledError:
+            cut = tuple(cut_off(sample, self._when.random()) for sample in samples)
+            self.made += sum(s.tokens for s in cut)
+            if self.tells:
+                request.report.sampled = Sampled(cut, read)
+            raise
         finally:
             self.running -= request.n
 

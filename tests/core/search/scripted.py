@@ -16,9 +16,10 @@ from core.engines.sampling import Marks, ModelSize, PieceEnd, Sample, Sampled, S
 from core.search import strategies
 from core.search.ledger import Budget
 from core.search.scheduler import Limits, Scheduler, Team
-from core.search.scorers import Item, Scored
+from core.search.scorers import Item, Scored, Scorer
 from core.search.search import Event, Search
 from core.trace import Problem
+from tests.core.search.chance import cut_off
 
 MARKS = Marks(step_end="\n", thinking_end="</think>\n", wait="Wait\n")
 END = 0  # the id of the end token; every other id is a character
@@ -75,11 +76,18 @@ class Scripted:
 
     async def sample(self, request: SampleRequest) -> Sampled:
         self.requests.append(request)
-        for _ in range(self.late.randrange(12) if self.late else 0):
-            await asyncio.sleep(0)
         samples = tuple(self._write(request, i) for i in range(request.n))
-        self.wrote += sum(s.tokens for s in samples)
-        return Sampled(samples, len(request.prompt) + len(request.written) + len(request.insert))
+        read = len(request.prompt) + len(request.written) + len(request.insert)
+        try:
+            for _ in range(self.late.randrange(12) if self.late else 0):
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            samples = tuple(cut_off(sample, (self.late or Random(0)).random()) for sample in samples)
+            request.report.sampled = Sampled(samples, read)
+            raise
+        finally:
+            self.wrote += sum(s.tokens for s in samples)
+        return Sampled(samples, read)
 
     async def marks(self) -> Marks:
         return MARKS
@@ -146,13 +154,23 @@ def search(
 
 
 def run(
-    one: Search, model: Scripted, scorer: AtSigns | None = None, *, budget: Budget = Budget(),
-    log: Callable[[Event], None] = lambda event: None, step_tokens: int = 40, max_tokens: int = 400,
+    one: Search, model: Scripted, scorer: Scorer | None = None, *, budget: Budget = Budget(),
+    log: Callable[[Event], None] = lambda event: None, step_tokens: int = 40, max_tokens: int = 400, turns: int | None = None,
 ) -> Search:  # fmt: skip
-    """Drive a search to its end."""
+    """Drive a search to its end, or until it is stopped after so many turns of the loop."""
     limits = Limits(max_tokens=max_tokens, step_tokens=step_tokens)
     team = Team(model, scorer if scorer is not None else AtSigns())
-    return asyncio.run(asyncio.wait_for(Scheduler().run(one, team, budget, limits, log=log), 30))
+
+    async def drive() -> Search:
+        stop = asyncio.Event()
+        running = asyncio.ensure_future(Scheduler().run(one, team, budget, limits, log=log, stop=stop))
+        for _ in range(turns or 0):
+            await asyncio.sleep(0)
+        if turns is not None:
+            stop.set()
+        return await asyncio.wait_for(running, 30)
+
+    return asyncio.run(drive())
 
 
 def drawing(one: Search) -> str:

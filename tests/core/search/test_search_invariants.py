@@ -141,6 +141,20 @@ def test_what_is_equal_is_one_and_what_cannot_be_gone_on_from_is_not(
         assert one.choice.node is not None and tree[one.choice.node].ended
 
 
+@settings(max_examples=40, deadline=None)
+@given(any_strategy, numbers, numbers, st.integers(1, 60), numbers)
+def test_a_search_that_is_stopped_has_paid_for_all_that_was_written_and_replays(
+    strategy: tuple[str, dict[str, Any]], number: int, seed: int, turns: int, when: int
+) -> None:
+    name, params = strategy
+    model, one = Scripted(chance(number), drawn=True, late=Random(when)), search(name, seed=seed, **params)
+    lines: list[Event] = [one.start_event()]
+    run(one, model, log=lines.append, turns=turns)
+    assert model.wrote == one.spent.generated == sum(n.tokens for n in one.state.tree.nodes)
+    assert one.spent.uncounted == 0
+    assert timeless(replay(lines)[0]) == timeless(one)
+
+
 # ---- beam, lookahead
 
 
