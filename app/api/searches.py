@@ -137,7 +137,9 @@ class Ledger(BaseModel):
         None, description="Seconds by the clock until the newest of it; null for a search whose log is gone."
     )
     calls: int
-    uncounted: int = Field(0, description="Requests that were cut off, of which nobody can say what they cost.")
+    uncounted: int = Field(
+        0, description="Requests that failed or were cut off, of which nobody can say what they cost."
+    )
     tokens: int = Field(description="What a budget of tokens counts: generated + scorer.")
     flops: float | None
 

@@ -37,7 +37,7 @@ function actions(full, keep) {
 }
 
 /** Of requests that ended with the search. */
-export const UNCOUNTED = "Requests that were cut off, whose engine cannot say what they cost";
+export const UNCOUNTED = "Requests that failed or were cut off, whose engine cannot say what they cost";
 
 function facts(node) {
   const spent = node.ledger;

@@ -16,7 +16,7 @@ class Spent:
     """Tokens, FLOPs, and seconds of waiting for models. FLOPs are None where a model's size is unknown, and so are sums with it.
 
     prompt: tokens that were given to be read, `cached` of them known to the engine already. generated: tokens the solver wrote.
-    scorer: tokens the verifier read or wrote. uncounted: requests that were cut off by the search's end, of which nobody can say what
+    scorer: tokens the verifier read or wrote. uncounted: requests that failed, or were cut off by the search's end, of which nobody can say what
     they cost.
     """
 
