@@ -166,7 +166,7 @@ def together(rows: Sequence[Row], policies: Policies, labels: Estimates | None =
 def settled_by(row: Row, step: int, policies: Policies) -> bool:
     """Whether an adjudicator's word stands there, which no estimate changes."""
     decided = row.get("adjudicated")
-    return policies.adjudicated == "overrules" and bool(decided) and decided[step] is not None
+    return bool(policies.adjudicated == "overrules" and decided and decided[step] is not None)
 
 
 def agreed_value(votes: Sequence[int], how: str) -> int | None:
