@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -18,12 +20,14 @@ import pytest
 from app import journal
 from app.replay import missing_events
 from app.runs import recovered_trace
+from storage.store import Store
 from tests.app.client import check_whole, parse
 from tests.app.conftest import Opened
 from tests.app.scripted import WALK, ScriptedEngine
 
 ROOT = Path(__file__).parents[2]
 START_S = 60
+HTTP_TRIALS, MANY = 3, 10_000
 
 # A real server process on a real port; the engine prints a piece every 5 ms, so that there is a middle to be killed in.
 SERVER = """
@@ -106,6 +110,55 @@ def test_kill_9_in_mid_run_loses_nothing_that_was_seen(tmp_path: Path, enough: i
         assert [(row["run_id"], row["state"], row["finish_reason"]) for row in listed] == [
             (run_id, "done", "interrupted")
         ]
+
+
+@pytest.mark.slow
+def test_kill_9_while_raters_rate_over_http_loses_no_acknowledged_rating(tmp_path: Path) -> None:
+    """Four raters and a server that is killed at another moment each time; what it had answered is there when the next one starts."""
+    acknowledged: set[str] = set()
+    with server(tmp_path) as (process, client):
+        run_id = client.post("/api/runs", json={"prompt": WALK.prompt, "model": "scripted"}).json()["run_id"]
+        follow(client, run_id)
+
+    def rate(url: str, rater: str, stop: threading.Event) -> None:
+        with httpx.Client(base_url=url, timeout=20) as own, suppress(httpx.TransportError):
+            work = (
+                own.post("/api/assignments", json={"trace_id": run_id, "rater": rater})
+                .raise_for_status()
+                .json()["assignment"]
+            )
+            for seq in range(work["events_seq"] + 1, MANY):
+                event = {
+                    "event_id": str(uuid.uuid4()), "assignment_id": work["assignment_id"], "rater_id": rater, "seq": seq,
+                    "action": "set", "target": "step", "dimension": "correctness", "step_idx": seq % 3, "value": 1,
+                }  # fmt: skip
+                acknowledged.update(
+                    own.post("/api/ratings", json={"events": [event]}).raise_for_status().json()["committed"]
+                )
+                if stop.is_set():
+                    return
+
+    for trial in range(HTTP_TRIALS):
+        with server(tmp_path) as (process, client):
+            stop = threading.Event()
+            threads = [threading.Thread(target=rate, args=(str(client.base_url), f"rater {i}", stop)) for i in range(4)]
+            for thread in threads:
+                thread.start()
+            before, deadline = len(acknowledged), time.monotonic() + 20
+            while len(acknowledged) < before + 8 * (1 + trial) and time.monotonic() < deadline:
+                time.sleep(0.003)
+            process.send_signal(signal.SIGKILL)
+            process.wait(20)
+            stop.set()
+            for thread in threads:
+                thread.join(30)
+            assert len(acknowledged) >= before + 8 * (1 + trial), "nobody could rate"
+        with Store.open(tmp_path) as store:
+            stored = [event_id for (event_id,) in store.query("select event_id from rating_event")]
+        assert acknowledged <= set(stored), (
+            f"trial {trial}: {len(acknowledged - set(stored))} acknowledged ratings are gone"
+        )
+        assert len(stored) == len(set(stored))
 
 
 def test_a_server_that_is_told_to_stop_stores_its_runs_and_lets_go_of_the_folder(tmp_path: Path) -> None:

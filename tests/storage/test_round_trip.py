@@ -39,7 +39,11 @@ CASES: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     # The trace of a pair is the two steps alone; how far apart several raters were is not how far one is.
     "step_dpo": ("step_dpo", {}, {"chosen_step", "rejected_step", "margin", "n_votes"}),
     # Where and when it was rated here, what is inferred of it, and what a model scored are of the store that it left.
-    "hf_folder": ("hf_folder", {}, {"pair_id", "queue_id", "rubric_id", "rubric_version", "sampled_by", "submitted_at", "late"}),
+    "hf_folder": (
+        "hf_folder",
+        {},
+        {"pair_id", "queue_id", "rubric_id", "rubric_version", "sampled_by", "submitted_at", "late"},
+    ),
 }
 TEXT = st.text(st.characters(exclude_characters="<", exclude_categories=["Cs"]), max_size=12)
 RATING = st.sampled_from([1, 0, -1, None, "unsure"])
