@@ -130,14 +130,14 @@ def _runner(con: duckdb.DuckDBPyConnection) -> Callable[..., None]:
     return run
 
 
-def measure(keep: Path | None = None, pocket: bool = False) -> list[Row]:
+def measure(keep: Path | None = None, pocket: bool = False, traces: int = TRACES, ratings: int = RATINGS) -> list[Row]:
     """Times of every request that a page makes, then of freezing and exporting everything; the server's memory at its highest."""
     from storage.database import DATABASE
 
     with tempfile.TemporaryDirectory() as folder:
         data = keep or Path(folder) / "data"
         if not (data / DATABASE).exists():
-            fill(data)
+            fill(data, traces, ratings)
         with (
             paced(1.0) as endpoint,
             started("--data", str(data), *(() if pocket else ("--endpoint", endpoint))) as (url, pid),
