@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from core.run import with_about
+
 log = logging.getLogger("worldline.journal")
 
 # Made once: `json.dumps` with separators makes another for every line.
@@ -116,7 +118,7 @@ def read(path: Path) -> Recorded | None:
                 raw.append(row["raw"])
                 recorded.tokens += row["tokens"]
                 recorded.prompt_tokens = max(recorded.prompt_tokens, row.get("prompt_tokens", 0))
-                recorded.about |= row.get("about", {})
+                recorded.about = with_about(recorded.about, row.get("about"))
             elif "event" in row:
                 recorded.events.append(row["event"])
             elif "outcome" in row:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from app.eventlog import Event, EventLog
 from app.journal import Journal, Recorded
 from app.replay import missing_events
 from core.engines.base import Bounds, Chunk, Engine, GenerateRequest, Sampling, Thinking
-from core.run import TraceReader, run_trace
+from core.run import TraceReader, run_trace, settings_of, with_about
 from core.trace import Earlier, Origin, Problem, Trace, new_id, utc_now
 from core.turns import Turns
 
@@ -67,6 +67,7 @@ class Run:
     raw: list[str] = field(default_factory=list)
     tokens: int = 0
     prompt_tokens: int = 0
+    about: dict[str, Any] = field(default_factory=dict)  # what the engine said of itself (`Chunk.about`)
     steps: int = 0
     backtracks: int = 0
     _turned_back: bool = False  # what the newest step was taken for when it opened
@@ -94,6 +95,7 @@ class Run:
         self.raw.append(chunk.text)
         self.tokens += chunk.tokens
         self.prompt_tokens = chunk.prompt_tokens or self.prompt_tokens
+        self.about = with_about(self.about, chunk.about)
         self.journal.raw(chunk.text, chunk.tokens, chunk.prompt_tokens, chunk.about)
 
     def summary(self) -> dict[str, Any]:
@@ -359,11 +361,12 @@ class RunManager:
 def recovered_trace(recorded: Recorded) -> Trace:
     """The trace of a journal that has no end."""
     header = recorded.header
-    outcome = recorded.outcome or {}
+    outcome, about = recorded.outcome or {}, dict(recorded.about)
     trace = _partial(
-        header["run_id"], Problem.ask(header["prompt"]), header["model"], header.get("prefix", "") + recorded.raw,
+        header["run_id"], Problem.ask(header["prompt"]), header["model"], header.get("prefix", ""), recorded.raw,
         recorded.tokens, recorded.prompt_tokens, Sampling(**header["sampling"]), Bounds(**header["bounds"]),
-        header["started_at"], outcome.get("finish_reason", "interrupted"), outcome.get("error", ""),
+        Thinking(**(header.get("thinking") or {})), about, header["started_at"],
+        outcome.get("finish_reason", "interrupted"), outcome.get("error", ""),
     )  # fmt: skip
     if header.get("origin"):
         trace = replace(trace, origin=Origin.from_json(header["origin"]))
@@ -372,33 +375,35 @@ def recovered_trace(recorded: Recorded) -> Trace:
         trace = replace(
             trace, earlier=Earlier.from_json(header["earlier"]), stats={**trace.stats, "saved_prompt_tokens": saved}
         )
-    if recorded.about:
-        about = {k: v for k, v in recorded.about.items() if k not in ("seed", "notes", "saved_prompt_tokens")}
-        trace = replace(trace, sampling={**trace.sampling, "server": about})
     return replace(trace, stats=outcome["stats"]) if "stats" in outcome else trace
 
 
 def _so_far(run: Run, reason: str, error: str) -> Trace:
     trace = _partial(
-        run.run_id, Problem.ask(run.prompt), run.model, run.prefix + "".join(run.raw), run.tokens, run.prompt_tokens,
-        run.sampling, run.bounds, run.started_at, reason, error,
+        run.run_id, Problem.ask(run.prompt), run.model, run.prefix, "".join(run.raw), run.tokens, run.prompt_tokens,
+        run.sampling, run.bounds, run.thinking, run.about, run.started_at, reason, error,
     )  # fmt: skip
     return replace(trace, origin=run.origin, earlier=run.before.earlier)
 
 
 def _partial(
-    trace_id: str, problem: Problem, model: str, raw: str, tokens: int, prompt_tokens: int, sampling: Sampling,
-    bounds: Bounds, started_at: str, reason: str, error: str,
+    trace_id: str, problem: Problem, model: str, prefix: str, raw: str, tokens: int, prompt_tokens: int,
+    sampling: Sampling, bounds: Bounds, thinking: Thinking, about: Mapping[str, Any], started_at: str, reason: str, error: str,
 ) -> Trace:  # fmt: skip
-    """A trace from the raw text alone."""
+    """A trace from the raw text and what the engine said of itself."""
     reader = TraceReader(problem, model, trace_id)
-    reader.feed(raw)
+    reader.feed(prefix + raw)
     reader.close()
     stats = {
         "steps": len(reader.tree.nodes), "backtracks": reader.backtracks, "prompt_tokens": prompt_tokens,
         "generated_tokens": tokens, "seconds": None, "first_token_s": None, "tokens_per_s": None,
+        **({"notes": list(about["notes"])} if about.get("notes") else {}),
     }  # fmt: skip
-    trace = reader.trace(reason, sampling={**asdict(sampling), **asdict(bounds)}, stats=stats, error=error)
+    settings = settings_of(sampling, bounds, thinking, prefix) | ({"seed": about["seed"]} if "seed" in about else {})
+    server = {k: v for k, v in about.items() if k not in ("seed", "notes", "saved_prompt_tokens")}
+    trace = reader.trace(
+        reason, sampling={**settings, **({"server": server} if server else {})}, stats=stats, error=error
+    )
     return replace(trace, created_at=started_at)
 
 

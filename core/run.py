@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -131,11 +131,7 @@ async def run_trace(
     None reads the response as it begins.
     """
     reader = TraceReader(problem, engine.model, trace_id, format)
-    settings: dict[str, Any] = {**asdict(sampling), **asdict(bounds)}
-    if thinking != Thinking():
-        settings["thinking"] = asdict(thinking)
-    if prefix:
-        settings["continued_from"] = len(prefix)  # characters of the response that were there before
+    settings = settings_of(sampling, bounds, thinking, prefix)
     notes: list[str] = []
     emit({
         "type": "start", "trace_id": trace_id, "prompt": problem.prompt, "model": engine.model,
@@ -209,6 +205,22 @@ async def run_trace(
         emit(event)
     trace = reader.trace(reason, sampling=settings, stats=stats(), error=error)
     return replace(trace, earlier=before.earlier)
+
+
+def settings_of(sampling: Sampling, bounds: Bounds, thinking: Thinking, prefix: str) -> dict[str, Any]:
+    """What is kept as a trace's `sampling`, before the engine has said anything."""
+    settings: dict[str, Any] = {**asdict(sampling), **asdict(bounds)}
+    if thinking != Thinking():
+        settings["thinking"] = asdict(thinking)
+    if prefix:
+        settings["continued_from"] = len(prefix)  # characters of the response that were there before
+    return settings
+
+
+def with_about(known: Mapping[str, Any], said: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What an engine has said of itself so far (`Chunk.about`): the newest of each, and every note once."""
+    notes = list(dict.fromkeys([*known.get("notes", ()), *(said or {}).get("notes", ())]))
+    return {**known, **(said or {}), **({"notes": notes} if notes else {})}
 
 
 def done_event(trace: Trace) -> dict[str, Any]:

@@ -264,4 +264,28 @@ def test_where_a_cut_run_came_from_is_kept(tmp_path: Path) -> None:
     assert recorded is not None
     trace = recovered_trace(recorded)
     assert trace.response == WALK.response[:400]
+    assert trace.stats["notes"] == ["a note"]
     assert trace.sampling["server"] == {"server": "vllm", "version": "0.32.0"}
+
+
+def test_all_that_the_journal_says_of_a_cut_run_is_in_its_trace(tmp_path: Path) -> None:
+    """As it is in the trace of a run that went through."""
+    path = tmp_path / "run.jsonl"
+    header = {
+        "run_id": "run", "prompt": WALK.prompt, "model": "m", "started_at": "2026-11-24T12:00:00.000Z",
+        "sampling": {"temperature": 1.0, "top_p": 1.0, "seed": None, "max_tokens": 50}, "bounds": {"min_steps": 0, "max_steps": 9},
+        "thinking": {"budget": 30, "waits": 2}, "prefix": WALK.response[:40],
+    }  # fmt: skip
+    written = journal.Journal(path, header)
+    written.raw("", 0, 9, {"server": "here", "seed": 77, "notes": ["one"]})
+    written.raw(WALK.response[40:400], 12, 0, {"notes": ["two"], "system_fingerprint": "fp"})
+    written.close()
+    recorded = journal.read(path)
+    assert recorded is not None
+    trace = recovered_trace(recorded)
+    assert trace.sampling == {
+        "temperature": 1.0, "top_p": 1.0, "seed": 77, "max_tokens": 50, "min_steps": 0, "max_steps": 9,
+        "thinking": {"budget": 30, "waits": 2}, "continued_from": 40, "server": {"server": "here", "system_fingerprint": "fp"},
+    }  # fmt: skip
+    assert trace.stats["notes"] == ["one", "two"]
+    assert (trace.stats["prompt_tokens"], trace.stats["generated_tokens"]) == (9, 12)
