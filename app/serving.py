@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from core.control.thinking import STEINER, THINK, Markers
+from core.control.thinking import Markers, countable, family_of, named
 from core.engines.base import Engine
 from core.engines.openai_api import OpenAIEngine
 from core.scoring.served import pooling_flags
@@ -43,13 +43,16 @@ class CannotServe(ValueError):
 
 @dataclass(frozen=True)
 class Launch:
-    """A server to start. `env` is what is added to the environment; `markers` the model's family."""
+    """A server to start. `env` is what is added to the environment; `markers` is how the model marks its thinking (None: it does
+    not, or that cannot be seen yet), `notes` are sentences on what the server will not be able to do.
+    """
 
     command: tuple[str, ...]
     env: dict[str, str]
     name: str
     endpoint: str
-    markers: Markers
+    markers: Markers | None
+    notes: tuple[str, ...] = ()
 
     def shown(self) -> str:
         """As one would type it."""
@@ -114,7 +117,7 @@ def plan(
         path, name = str(Path(model).resolve()), Path(model).resolve().name
     elif model.startswith((".", "/", "~")):
         raise CannotServe(f"{model} is not a folder; give a model's folder, its name on the hub, or `pocket`.")
-    markers = family(path)
+    markers, counted, notes = family(path)
     command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", path, "--served-model-name", name]
     command += ["--host", host, "--port", str(port), "--enable-prefix-caching"]
     scorer = pooling_flags(Path(path)) if Path(path).is_dir() else None
@@ -123,8 +126,9 @@ def plan(
     else:
         command += ["--logits-processors", "core.control.vllm_steps:WorldlineSteps"]
         command += ["--enable-prompt-tokens-details"]  # says what was cached: a search does not charge for it
-        thinking = {"reasoning_start_str": markers.start, "reasoning_end_str": markers.end}
-        command += ["--reasoning-config", json.dumps(thinking)]
+        if markers is not None and counted:
+            thinking = {"reasoning_start_str": markers.start, "reasoning_end_str": markers.end}
+            command += ["--reasoning-config", json.dumps(thinking)]
     if tensor_parallel > 1:
         command += ["--tensor-parallel-size", str(tensor_parallel)]
     if data_parallel > 1:
@@ -142,21 +146,54 @@ def plan(
         # would be found in the prefix cache.
         command += ["--dtype", "float32", "--block-size", "32"]
     reach = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-    return Launch((*command, *extra), env, name, f"http://{reach}:{port}/v1", markers)
+    return Launch((*command, *extra), env, name, f"http://{reach}:{port}/v1", markers, () if scorer else notes)
 
 
-def family(model: str) -> Markers:
-    """How a model marks its thinking, from its tokenizer; `<think>` where that cannot be seen yet."""
-    file = Path(model) / "tokenizer.json"
+def family(model: str) -> tuple[Markers | None, bool, tuple[str, ...]]:
+    """How a model marks its thinking, from its tokenizer and chat template where they are on this machine, else from its name; whether
+    vLLM can count tokens between these marks; and a sentence where it cannot.
+    """
+    no_budget = "so no thinking budget can be applied"
+    read = {
+        name: _file(model, name)
+        for name in ("tokenizer.json", "tekken.json", "tokenizer_config.json", "chat_template.jinja")
+    }
+    if read["tokenizer.json"] is None and read["tekken.json"] is None:
+        found = named(Path(model).name if Path(model).is_dir() else model)
+        if found is None:
+            mend = "once it is, start again, or name its marks after `--` with --reasoning-config"
+            return (
+                None,
+                False,
+                (f"How {model} marks its thinking is not known before its tokenizer is here, {no_budget}; {mend}.",),
+            )
+        return found, bool(found.tokens), () if found.tokens else (f"{found.end} is plain text, {no_budget}.",)
+    vocabulary = read["tokenizer.json"] or ""
+
+    def is_token(text: str) -> bool:
+        return json.dumps(text, ensure_ascii=False) in vocabulary or json.dumps(text) in vocabulary
+
+    template = (read["chat_template.jinja"] or "") + (read["tokenizer_config.json"] or "") or " "
+    found = family_of(is_token, template, model)
+    if found is None:
+        return None, False, (f"{model} does not mark its thinking, {no_budget}.",)
+    if read["tekken.json"] is not None:
+        return found, False, (f"Mistral's own tokenizer reads no {found.start} in a text, {no_budget}.",)
+    if not countable(found, is_token):
+        return found, False, (f"{found.end} is no token of {model}, {no_budget}.",)
+    return found, True, ()
+
+
+def _file(model: str, name: str) -> str | None:
+    """A file of a model's folder, or of the hub's cache on this machine; None where there is none."""
+    file = Path(model) / name
     if not file.is_file():
-        with contextlib.suppress(Exception):  # not in the cache, or no name on a hub at all: vLLM will say so
+        with contextlib.suppress(Exception):  # no name on a hub at all: vLLM will say so
             from huggingface_hub import try_to_load_from_cache
 
-            cached = try_to_load_from_cache(model, "tokenizer.json")
+            cached = try_to_load_from_cache(model, name)
             file = Path(cached) if isinstance(cached, str) else file
-    if file.is_file():
-        return STEINER if STEINER.end in file.read_text(encoding="utf-8", errors="replace") else THINK
-    return STEINER if "steiner" in model.lower() else THINK
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
 
 
 @contextlib.contextmanager
@@ -190,6 +227,8 @@ def started(model: str, log: Path, say: Callable[[str], None]) -> Iterator[dict[
     with laid_out() as control, log.open("wb") as output:
         launch = plan(model, python=python, cpu=cpu, control=control, port=free_port())
         say(f"Starting vLLM for {launch.name} (its log: {log}) …")
+        for note in launch.notes:
+            say(note)
         with running(launch, output) as process:
             wait_until_ready(launch, process, hint=lambda: f"Its log says why: {log}")
             say(f"{launch.name} is served at {launch.endpoint}")

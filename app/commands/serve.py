@@ -52,8 +52,13 @@ def serve(
             )  # fmt: skip
             if dry_run:
                 typer.echo(launch.shown())
+                for note in launch.notes:
+                    typer.echo(note, err=True)
                 return
-            typer.echo(f"Starting vLLM for {launch.name}; thinking is marked by {launch.markers.start} …", err=True)
+            marked = f"; thinking is marked by {launch.markers.start}" if launch.markers else ""
+            typer.echo(f"Starting vLLM for {launch.name}{marked} …", err=True)
+            for note in launch.notes:
+                typer.echo(note, err=True)
             with _sigterm_is_ctrl_c(), serving.running(launch, sys.stderr) as process:  # stdout is for the endpoint
                 serving.wait_until_ready(launch, process)
                 typer.echo(

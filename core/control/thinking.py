@@ -7,6 +7,7 @@ and a word between its tokens would belong to no step: there the token is used.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -16,16 +17,82 @@ from core.control.limits import Thinking
 
 @dataclass(frozen=True)
 class Markers:
-    """How a family of models marks its thinking, and what takes the place of an end that is taken back."""
+    """How a family of models marks its thinking.
+
+    start and end are what is counted and looked for; `opens` is all that stands before a thought, where that is more than `start`.
+    wait takes the place of an end that is taken back. tokens are tokens of their own in every vocabulary of the family; () for
+    markers that are plain text, or that other models' vocabularies have too.
+    """
 
     start: str
     end: str
-    wait: str
+    wait: str = "Wait"
+    opens: str = ""
+    tokens: tuple[str, ...] = ()
+
+    @property
+    def before(self) -> str:
+        """What a thought is opened with in a text."""
+        return self.opens or self.start
 
 
-STEINER = Markers("<|reasoning_start|>", END, BACKTRACK)
-THINK = Markers("<think>", "</think>", "Wait")
-FAMILIES = (STEINER, THINK)
+# The texts are those of `core/formats`, which this folder must not import.
+STEINER = Markers("<|reasoning_start|>", END, BACKTRACK, tokens=("<|reasoning_start|>", END, BACKTRACK))
+MAGISTRAL = Markers("[THINK]", "[/THINK]", tokens=("[THINK]", "[/THINK]"))
+GEMMA = Markers("<|channel>", "<channel|>", opens="<|channel>thought\n", tokens=("<|channel>", "<channel|>"))
+HARMONY = Markers(
+    "<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>",
+    tokens=("<|channel|>", "<|message|>", "<|end|>", "<|start|>"),
+)  # fmt: skip
+THINK = Markers("<think>", "</think>", tokens=("<think>", "</think>"))
+KIMI = Markers("◁think▷", "◁/think▷", tokens=("◁think▷", "◁/think▷"))
+SKY_T1 = Markers("<|begin_of_thought|>", "<|end_of_thought|>", opens="<|begin_of_thought|>\n\n")
+IM_START = "<|im_start|>"
+S1 = Markers(f"{IM_START}think", f"{IM_START}answer", opens=f"{IM_START}think\n")
+FAMILIES = (STEINER, MAGISTRAL, GEMMA, HARMONY, THINK, KIMI, SKY_T1, S1)
+
+# For models whose tokenizer cannot be seen, and for s1, whose tokenizer is that of its base. The first that fits.
+_NAMED: tuple[tuple[str, Markers | None], ...] = (
+    (r"steiner", STEINER), (r"magistral", MAGISTRAL), (r"gemma-?4", GEMMA), (r"gpt-?oss", HARMONY),
+    (r"(^|[/_-])s1(\.\d)?([_-]|$)", S1), (r"sky-t1|openthinker-\d", SKY_T1), (r"kimi-vl.*thinking", KIMI),
+    (r"qwq-32b-preview|instruct-2507|qwen3-coder|gemma|llama-3|mistral", None),
+    (r"qwq|deepseek-r1|qwen3|thinking|reasoning|reasoner|think\b|smollm3|glm-(4\.[5-9]|[5-9])|minimax-m|nemotron", THINK),
+)  # fmt: skip
+
+
+def family_of(is_token: Callable[[str], bool], template: str = "", name: str = "") -> Markers | None:
+    """The markers of a model: those that are tokens of it, else those in its chat template (or in a prompt that this made), else by
+    its name. None for a model that marks nothing, or of which nothing is known.
+    """
+    for family in FAMILIES:
+        if family.tokens and all(map(is_token, family.tokens)):
+            return family
+    for family in (SKY_T1, THINK, KIMI):
+        if family.start in template:
+            return family
+    found = named(name)
+    # A chat template that is seen and has none of them says that there are none, but for these two: s1's is that of its base, and
+    # Mistral's own tokenizers read no marker in a text.
+    return found if not template or found in (S1, MAGISTRAL) else None
+
+
+def named(name: str) -> Markers | None:
+    """The markers that a model's name promises; None where it promises none."""
+    return next((markers for pattern, markers in _NAMED if re.search(pattern, name.lower())), None)
+
+
+def countable(markers: Markers, is_token: Callable[[str], bool]) -> bool:
+    """Whether a server that counts tokens between the markers finds them: plain text is cut into tokens in many ways."""
+    needed = markers.tokens or ((IM_START,) if markers is S1 else ())
+    return bool(needed) and all(map(is_token, needed))
+
+
+def in_marks(text: str, markers: Markers | None) -> str:
+    """A text whose thinking stands in `<think>` tags (a server took the model's own out), in the model's own markers."""
+    if markers is None or markers.before == THINK.before or not text.startswith(THINK.start):
+        return text
+    thought, end, rest = text.removeprefix(THINK.start).partition(THINK.end)
+    return markers.before + thought.removeprefix("\n") + (markers.end + rest if end else "")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,14 @@ class EngineDown(EngineError):
     """It cannot be reached, broke off or failed by itself: another server might have answered the same request."""
 
 
+class EngineBusy(EngineDown):
+    """It takes no more requests now. `wait_s` is for how long, where the server said so."""
+
+    def __init__(self, message: str, status: int | None = None, wait_s: float | None = None) -> None:
+        super().__init__(message, status)
+        self.wait_s = wait_s
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How tokens are drawn. temperature 0 is greedy; the same seed gives the same trace on the same machine."""

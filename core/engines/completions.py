@@ -15,9 +15,9 @@ from typing import Any
 
 from core.control.bounds import STEP_END
 from core.engines import vllm_rules
-from core.engines.base import EngineDown, EngineError
+from core.engines.base import EngineBusy, EngineDown, EngineError
 from core.engines.sampling import STEP_TEXT, Marks, ModelSize, Sample, Sampled, SampleRequest, size_of
-from core.engines.server_info import Server, ServerInfo, headers_for, shown
+from core.engines.server_info import Server, ServerInfo, headers_for, retry_after, shown
 from core.pretrained import library
 
 KEPT_PROMPTS = 4096
@@ -60,8 +60,8 @@ class Completions:
     async def marks(self, info: ServerInfo) -> Marks:
         steps = info.step_control or await self._one_token(STEP_END)
         # An end of thinking that is one token belongs to the model's format; one that falls into pieces is unknown to it.
-        thinks = await self._one_token(info.markers.end)
-        end, wait = (info.markers.end, info.markers.wait) if thinks else ("", "")
+        thinks = info.markers if info.markers and await self._one_token(info.markers.end) else None
+        end, wait = (thinks.end, thinks.wait) if thinks else ("", "")
         return Marks(STEP_END if steps else STEP_TEXT, end, wait)
 
     async def size(self) -> ModelSize | None:
@@ -158,11 +158,10 @@ class Completions:
             async with self._connection(fresh=True) as client:
                 answer = await client.post(self.base_url + route, **sent)
         if answer.status_code >= 400:
-            kind = EngineDown if answer.status_code >= 500 else EngineError
-            raise kind(
-                f"The server at {shown(self.base_url)} answered {answer.status_code}: {_reason(answer.text)}",
-                answer.status_code,
-            )
+            said = f"The server at {shown(self.base_url)} answered {answer.status_code}: {_reason(answer.text)}"
+            if answer.status_code == 429:
+                raise EngineBusy(said, 429, retry_after(answer.headers))
+            raise (EngineDown if answer.status_code >= 500 else EngineError)(said, answer.status_code)
         found = orjson.loads(answer.content)
         if not isinstance(found, dict):
             raise ValueError("the reply is not an object")

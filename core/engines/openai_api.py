@@ -1,11 +1,11 @@
 """A served model behind an OpenAI-compatible route: vLLM, llama.cpp, Ollama, `transformers serve`, hosted APIs.
 
 Reads reasoning wherever a server puts it (`delta.reasoning`, `delta.reasoning_content`, tags inside `delta.content`) and
-hands on one text: reasoning in `<think>` tags, then the answer. Special tokens are asked for, since Steiner's are part of the
-text. On vLLM a request that goes on from a text, or that takes back an end of thinking, is sent as token ids to the
-completions route: rendered by the server's own chat template, then what was written. Step bounds need
-`core/control/vllm_steps.py` in the server, a thinking budget its reasoning configuration; what a server cannot do is said in
-the trace's notes.
+hands on one text: reasoning in the model's own markers (`<think>` tags where nobody knows them), then the answer. Special tokens are
+asked for, since Steiner's are part of the text. On vLLM a request that goes on from a text, or that takes back an end of thinking, is
+sent as token ids to the completions route: rendered by the server's own chat template, then what was written; for other servers see
+`rendered.py`. Step bounds need `core/control/vllm_steps.py` in the server, a thinking budget its reasoning configuration; what a server
+cannot do is said in the trace's notes.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from typing import Any
 
 from core.control import xargs
 from core.control.bounds import STEP_END
-from core.control.thinking import STEINER, THINK
-from core.engines.base import Chunk, EngineDown, EngineError, GenerateRequest, Thinking
+from core.control.thinking import STEINER, THINK, Markers, in_marks
+from core.engines.base import Chunk, EngineBusy, EngineDown, EngineError, GenerateRequest, Thinking
 from core.engines.completions import Completions
+from core.engines.refused import Refused
+from core.engines.rendered import CHAT, OllamaEvents, going_on, without_opening
 from core.engines.sampling import Marks, ModelSize, Sampled, SampleRequest, whole_answers
-from core.engines.server_info import Server, ServerInfo, list_models, shown
-from core.engines.sse import Events
+from core.engines.server_info import Server, ServerInfo, list_models, retry_after, shown
+from core.engines.sse import Events, Swap
 
 __all__ = ["OpenAIEngine", "list_models"]
 
-CHAT = "/chat/completions"
 CONNECT_S = 10.0
 # A busy server queues a request before its first token; once a response flows, such a silence is a stall.
 FIRST_TOKEN_S, SILENCE_S = 600.0, 120.0
@@ -66,8 +67,9 @@ class OpenAIEngine:
         self._completions = Completions(base_url, model, self._server, api_key_env)
         self._info: ServerInfo | None = None
         self._looking = asyncio.Lock()
-        self._knows_extras = True
+        self._refused = Refused()
         self._knows_schemas = True
+        self.alone = True  # in a pool another server is asked sooner than this one again
 
     async def look(self) -> ServerInfo:
         """What the server is; asked once, and again after it was lost. Raises EngineDown."""
@@ -95,6 +97,10 @@ class OpenAIEngine:
             self._info = None
             how = "broke off in mid-answer" if heard else "does not answer"
             raise EngineDown(f"{at} {how}: {error.__cause__ or error or type(error).__name__}") from error
+        except openai.RateLimitError as error:
+            raise EngineBusy(
+                f"{at} answered 429: {_reason(error)}", 429, retry_after(error.response.headers)
+            ) from error
         except openai.APIStatusError as error:
             kind = EngineDown if error.status_code >= 500 else EngineError
             # vLLM: "maximum context length"; llama.cpp: "exceeds the available context size".
@@ -108,7 +114,7 @@ class OpenAIEngine:
     async def sample(self, request: SampleRequest) -> Sampled:
         """Continuations for a search: from vLLM as token ids, from other servers whole answers only."""
         info = await self.look()
-        if not info.continues:
+        if not info.takes_ids:
             return await whole_answers(self, request)
         try:
             return await self._completions.sample(request, info)
@@ -119,7 +125,7 @@ class OpenAIEngine:
     async def marks(self) -> Marks:
         """What this model's writing is cut at."""
         info = await self.look()
-        return await self._completions.marks(info) if info.continues else Marks()
+        return await self._completions.marks(info) if info.takes_ids else Marks()
 
     async def size(self) -> ModelSize | None:
         return await self._completions.size()
@@ -136,12 +142,12 @@ class OpenAIEngine:
         if request.prefix and not info.continues:
             raise EngineError(
                 f"The server at {shown(self.base_url)} ({info.kind or 'of unknown kind'}) cannot go on from a given text; "
-                "vLLM can, and so can the models in this process. Ask anew instead."
+                "vLLM, SGLang, llama.cpp and Ollama can, and so can the models in this process. Ask anew instead."
             )
         notes = _not_applied(request, info)
         about: dict[str, Any] = {
-            "server": info.kind or "OpenAI-compatible", "version": info.version, "endpoint": shown(self.base_url),
-            "chat_template": info.chat_template,
+            "server": info.kind or "OpenAI-compatible", "version": info.version or None, "endpoint": shown(self.base_url),
+            "chat_template": info.chat_template or None,
         }  # fmt: skip
         if request.before.turns:
             saved, said = await self._saved(request, info)
@@ -150,33 +156,48 @@ class OpenAIEngine:
         about |= {"notes": notes} if notes else {}
         yield Chunk("", 0, about=about)
         answer = _Answer(request, info)
-        waits = request.thinking.waits if info.continues else 0
+        waits = request.thinking.waits if info.takes_ids and info.markers else 0
+        asked_waits = waits
+        # A thought that was begun in `<think>` tags is ended in them, whatever the model writes.
+        foreign = info.markers if answer.foreign and THINK.end not in request.prefix else None
+        swap = Swap(foreign.end, THINK.end) if foreign else None
         while True:
-            part = _Part()
+            part = _Part(info.markers or THINK)
             answer.requests += 1
-            stream = await self._ask_by_schema(request, info, answer, waits)
-            if request.schema is not None and not self._knows_schemas:
-                yield Chunk("", 0, about={**about, "notes": [*notes, SCHEMA_IN_WORDS]})
-            async with aclosing(self._read(stream, part)) as chunks:
+            stream, reader = await self._ask_by_schema(request, info, answer, waits)
+            if said := self._not_taken(request):
+                yield Chunk("", 0, about={**about, "notes": [*notes, *said]})
+            async with aclosing(self._read(stream, reader, part)) as chunks:
                 async for chunk in chunks:
                     answer.text.append(chunk.text)
                     answer.tokens += chunk.tokens
                     answer.thinking_used += chunk.tokens
                     # A second request reads the answer so far as well; that is not the prompt.
-                    yield chunk if answer.requests == 1 else replace(chunk, prompt_tokens=0)
+                    seen = chunk if answer.requests == 1 else replace(chunk, prompt_tokens=0)
+                    yield replace(seen, text=swap.feed(seen.text)) if swap else seen
+            if told := {name: value for name, value in part.told.items() if value != self.model}:
+                yield Chunk("", 0, about=told)
             if part.finish is None:
                 raise EngineDown(f"The server at {shown(self.base_url)} ended its answer without saying why.")
-            if not waits or part.stopped_at != info.markers.end:
+            if not waits or not info.markers or part.stopped_at != info.markers.end:
                 break
             # The end of thinking was reached and left out by the server: take it back, or put it down for good.
             waits = 0 if answer.must_end() else waits - 1
             instead = info.markers.end if answer.must_end() else info.markers.wait
             answer.text.append(instead)
-            yield Chunk(instead, 0)  # the end that it stands for was counted
+            yield Chunk(swap.feed(instead) if swap else instead, 0)  # the end that it stands for was counted
             if answer.tokens >= request.sampling.max_tokens:
                 part.finish = "length"
                 break
-        yield Chunk("", 0, finish_reason=answer.finish(part.finish))
+        if asked_waits and answer.requests == 1 and part.finish == "stop":
+            unmet = '"Wait" was not put: the model ended without an end of thinking that could be taken back.'
+            yield Chunk("", 0, about={"notes": [unmet]})
+        yield Chunk(swap.close() if swap else "", 0, finish_reason=answer.finish(part.finish))
+
+    def _not_taken(self, request: GenerateRequest) -> list[str]:
+        """What had to be left out of the request, as sentences."""
+        in_words = [SCHEMA_IN_WORDS] if request.schema is not None and not self._knows_schemas else []
+        return [*in_words, *self._refused.sentences(request.sampling)]
 
     async def _saved(self, request: GenerateRequest, info: ServerInfo) -> tuple[int | None, list[str]]:
         """Prompt tokens that summaries of the earlier turns save, by the server's own tokenizer; None where it has none."""
@@ -208,8 +229,7 @@ class OpenAIEngine:
         return stream
 
     async def _ask(self, request: GenerateRequest, info: ServerInfo, answer: _Answer, waits: int) -> Any:
-        import openai
-
+        """A reply of the server, and what reads it."""
         sampling = request.sampling
         arguments: dict[str, Any] = {
             "model": self.model, "stream": True, "temperature": sampling.temperature, "top_p": sampling.top_p,
@@ -221,53 +241,61 @@ class OpenAIEngine:
             wanted = {"name": "answer", "strict": True, "schema": dict(request.schema)}
             arguments["response_format"] = {"type": "json_schema", "json_schema": wanted}
         if info.kind != "vllm":
-            arguments["messages"] = request.messages
-            if not self._knows_extras:
-                return await self._post(CHAT, arguments)
-            try:
-                return await self._post(CHAT, {**arguments, **KEEP_TOKENS})
-            except (openai.BadRequestError, openai.UnprocessableEntityError):
-                stream = await self._post(CHAT, arguments)
-                self._knows_extras = False
-                return stream
+            return await self._ask_other(request, info, answer, arguments)
 
         extra: dict[str, Any] = {**KEEP_TOKENS, **NEUTRAL}
         arguments["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
-        if request.thinking.budget is not None:
+        if request.thinking.budget is not None and info.budget:
             extra["thinking_token_budget"] = request.thinking.budget
         if info.step_control:
             extra["vllm_xargs"] = {
                 xargs.MIN: request.bounds.min_steps, xargs.MAX: request.bounds.max_steps,
             }  # fmt: skip
-        if not (request.prefix or request.thinking.waits):
+        if not (request.prefix or waits or answer.requests > 1):
             arguments["messages"] = request.messages
-            return await self._post(CHAT, {**arguments, **extra})
+            return await self._post(CHAT, {**arguments, **extra}), Events()
         prompt = await self._server.prompt_ids(request.messages)
         written = await self._written(answer, prompt)
         if info.step_control:
             extra["vllm_xargs"][xargs.PREFIX] = len(written)
         answer.thinking_used = max(0, len(written) - 1)
-        if waits:
+        if waits and info.markers:
             arguments["stop"] = [info.markers.end]
-        return await self._post("/completions", {**arguments, **extra, "prompt": [*prompt, *written]})
+        return await self._post("/completions", {**arguments, **extra, "prompt": [*prompt, *written]}), Events()
+
+    async def _ask_other(
+        self, request: GenerateRequest, info: ServerInfo, answer: _Answer, arguments: dict[str, Any]
+    ) -> tuple[Any, Events | OllamaEvents]:
+        """A server that is not vLLM: by the chat route, or by what goes on from a text; again without what it refuses by name."""
+        extra: dict[str, Any] = dict(KEEP_TOKENS)
+        if info.kind == "sglang":
+            extra["separate_reasoning"] = False  # its text is then the model's own, markers and all
+        reader: Events | OllamaEvents = Events()
+        route, body = CHAT, {**arguments, "messages": request.messages}
+        if request.prefix:
+            route, body, reader = await going_on(self._server, info, request.messages, "".join(answer.text), arguments)
+        extra = {} if isinstance(reader, OllamaEvents) else extra
+        return await self._refused.asked(lambda sent: self._post(route, sent), body, extra), reader
 
     async def _post(self, route: str, body: dict[str, Any]) -> Any:
         """The reply's bytes, for `sse.Events`: the client sends, tries again and says what was refused, but does not read."""
         from openai import AsyncStream
 
-        asked = self._open().post(route, body=body, cast_to=object, stream=True, stream_cls=AsyncStream[object])
+        options = {"max_retries": 1 if self.alone else 0}
+        asked = self._open().post(
+            route, body=body, cast_to=object, options=options, stream=True, stream_cls=AsyncStream[object]
+        )
         return (await asked).response
 
     async def _written(self, answer: _Answer, prompt: list[int]) -> list[int]:
         """What was written so far, as ids. An opening tag that stands in the prompt already is not said twice."""
-        text = "".join(answer.text)
-        if text.startswith(THINK.start) and (await self._server.text_of(prompt[-8:])).rstrip().endswith(THINK.start):
-            text = text.removeprefix(THINK.start)
+        text, markers = "".join(answer.text), answer.info.markers
+        if markers is not None and text.startswith(markers.start):
+            text = without_opening(text, await self._server.text_of(prompt[-8:]), markers)
         return await self._server.text_ids(text)
 
-    async def _read(self, response: Any, part: _Part) -> AsyncGenerator[Chunk, None]:
-        """Chunks of one reply of the server, of either route; what came together is one chunk."""
-        events = Events()
+    async def _read(self, response: Any, events: Events | OllamaEvents, part: _Part) -> AsyncGenerator[Chunk, None]:
+        """Chunks of one reply of the server, of any route; what came together is one chunk."""
         pieces = response.aiter_bytes()
         wait = self._first_token_s
         ended = False
@@ -324,8 +352,10 @@ class _Broken(Exception):
 class _Part:
     """How one reply of the server ended: its reason, and the stop string that it met."""
 
+    markers: Markers
     finish: str | None = None
     stopped_at: Any = None
+    told: dict[str, Any] = field(default_factory=dict)  # which build of which model answered, where the reply says so
     thinking: bool = False  # the newest text was reasoning
     counted: int = 0
 
@@ -337,6 +367,9 @@ class _Part:
                 f"The server failed in mid-answer: {told.get('message', told) if isinstance(told, dict) else told}"
             )
         usage, text = event.get("usage"), ""
+        for key, name in (("model", "answered_by"), ("system_fingerprint", "system_fingerprint")):
+            if isinstance(event.get(key), str):
+                self.told.setdefault(name, event[key])
         for choice in event.get("choices") or ():
             delta = choice.get("delta")
             if delta is None:
@@ -345,10 +378,10 @@ class _Part:
                 reasoning = delta.get("reasoning") or delta.get("reasoning_content") or ""
                 content = delta.get("content") or ""
                 if reasoning:
-                    text += reasoning if self.thinking else f"<think>{reasoning}"
+                    text += reasoning if self.thinking else self.markers.before + reasoning
                     self.thinking = True
                 if content:
-                    text += f"</think>{content}" if self.thinking else content
+                    text += self.markers.end + content if self.thinking else content
                     self.thinking = False
             self.finish = choice.get("finish_reason") or self.finish
             self.stopped_at = choice.get("stop_reason") or self.stopped_at
@@ -372,7 +405,12 @@ class _Answer:
     thinking_used: int = 0  # at least: the markers themselves are counted as well
 
     def __post_init__(self) -> None:
-        self.text.append(self.request.prefix)
+        self.text.append(in_marks(self.request.prefix, self.info.markers))
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the text to go on from has other markers than the model."""
+        return self.text[0] != self.request.prefix
 
     def must_end(self) -> bool:
         """Whether an end of thinking stands: the budget or the maximum of steps is used up."""
@@ -404,6 +442,13 @@ def _not_applied(request: GenerateRequest, info: ServerInfo) -> list[str]:
         )
     if request.thinking != Thinking() and info.kind != "vllm":
         notes.append('Thinking budget and "Wait" were not applied: this server is not vLLM.')
+    elif request.thinking != Thinking() and info.markers is None:
+        notes.append('Thinking budget and "Wait" were not applied: this model does not mark its thinking.')
+    elif request.thinking.budget is not None and not info.budget:
+        notes.append(
+            "The thinking budget was not applied: this server was started without --reasoning-config, which `worldline serve` gives "
+            "it where the model's marks are tokens of it."
+        )
     return notes
 
 

@@ -12,12 +12,13 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 
-from core.engines.base import Chunk, Engine, EngineDown, GenerateRequest, takes_schema
+from core.engines.base import Chunk, Engine, EngineBusy, EngineDown, GenerateRequest, takes_schema
 from core.engines.sampling import Marks, ModelSize, Sampled, Sampler, SampleRequest, sampler_of
 from core.trace import problem_id_of
 
 # A server that fails is left alone for so long, twice as long after each further failure.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
+MOST_ASKED_S = 3600.0  # a server that asks to be left alone is, but not for ever
 
 
 @dataclass
@@ -75,7 +76,7 @@ class EnginePool:
                     yield kept
                 return
             except EngineDown as failure:
-                self._take_out(name)
+                self._take_out(name, failure)
                 if held is None:
                     raise
                 failures.append(str(failure))
@@ -90,7 +91,7 @@ class EnginePool:
             try:
                 found = await sampler_of(self.members[name]).sample(request)
             except EngineDown as failure:
-                self._take_out(name)
+                self._take_out(name, failure)
                 failures.append(str(failure))
             else:
                 self._out.pop(name, None)
@@ -110,9 +111,15 @@ class EnginePool:
         for member in self.members.values():
             await member.close()
 
-    def _take_out(self, name: str) -> None:
+    def add(self, name: str, member: Engine) -> None:
+        """One more server of the same model; one of that name is replaced, and its pause forgotten."""
+        self.members[name] = member
+        self._out.pop(name, None)
+
+    def _take_out(self, name: str, failure: EngineDown) -> None:
         before = self._out.get(name)
         if before and self._clock() < before.until:
             return  # many requests fail at once when a server goes: that is one failure
         pause = min(LONGEST_PAUSE_S, before.pause * 2) if before else FIRST_PAUSE_S
-        self._out[name] = _Out(self._clock() + pause, pause)
+        asked = failure.wait_s if isinstance(failure, EngineBusy) else None
+        self._out[name] = _Out(self._clock() + max(pause, min(asked or 0.0, MOST_ASKED_S)), pause)

@@ -8,11 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 from core.control.bounds import STEP_END
-from core.control.thinking import STEINER, THINK, Markers
+from core.control.thinking import FAMILIES, IM_START, Markers, countable, family_of, named
 from core.control.xargs import PROBE, SIGNATURE
 from core.engines.base import EngineDown, EngineError
 from core.turns import Message
@@ -28,22 +33,31 @@ PROBE_MESSAGES = [{"role": "user", "content": "Reach 24 from 4, 7, 8 and 8."}]
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """kind: vllm, llama.cpp, ollama, sglang, or "" for any other. `chat_template` is a SHA-256, "" where unknown.
+    """kind: vllm, llama.cpp, ollama, sglang, transformers, or "" for any other. `chat_template` is a SHA-256, "" where unknown.
 
     For vLLM (and the engine in our process) it is that of the token ids, as JSON, that the template makes of
-    `PROBE_MESSAGES`, since vLLM does not show the template; for llama.cpp and Ollama that of the template's text.
+    `PROBE_MESSAGES`, since vLLM does not show the template; for llama.cpp, Ollama and `transformers serve` that of the template's
+    text. `markers` is how the model marks its thinking, None where it does not or nobody can say; `budget` says whether the server
+    ends a thinking that has used up its tokens. `renders`: the model's folder, with its chat template, is on this machine.
     """
 
     kind: str = ""
     version: str = ""
     chat_template: str = ""
     step_control: bool = False
-    markers: Markers = THINK
+    markers: Markers | None = None
+    budget: bool = False
+    renders: bool = False
+
+    @property
+    def takes_ids(self) -> bool:
+        """Whether it goes on from token ids, which makes "Wait" and searches possible."""
+        return self.kind == "vllm"
 
     @property
     def continues(self) -> bool:
-        """Whether it can go on from a given text: that needs its chat template, rendered by itself, as token ids."""
-        return self.kind == "vllm"
+        """Whether it can go on from a given text: that needs its chat template, rendered by itself."""
+        return self.kind in ("vllm", "llama.cpp", "ollama", "sglang") or self.renders
 
 
 def rendered_hash(ids: list[int]) -> str:
@@ -66,6 +80,16 @@ def shown(base_url: str) -> str:
 def headers_for(api_key_env: str) -> dict[str, str]:
     key = os.environ.get(api_key_env)
     return {"authorization": f"Bearer {key}"} if key else {}
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a server asks to be left alone, by its `Retry-After`: seconds, or a date (RFC 9110, 10.2.3)."""
+    said = headers.get("retry-after") or ""
+    with suppress(ValueError):
+        return max(0.0, float(said))
+    with suppress(ValueError, TypeError):
+        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+    return None
 
 
 def list_models(base_url: str, api_key_env: str = "OPENAI_API_KEY") -> list[str]:
@@ -95,20 +119,41 @@ class Server:
         import httpx
 
         try:
-            kind = KINDS.get(await self._owner(), "")
+            card = await self._card()
+            kind = KINDS.get(str(card.get("owned_by", "")), "")
             if kind == "vllm":
-                return await self._look_at_vllm()
+                return await self._look_at_vllm(str(card.get("root") or ""))
             if kind == "llama.cpp":
-                props = await self._json("GET", "/props")
-                template = props.get("chat_template", "")
-                return ServerInfo(kind, str(props.get("build_info", "")), _sha(template))
+                props = await self.json("GET", "/props")
+                return self._by_template(kind, props.get("build_info"), props.get("chat_template"))
             if kind == "ollama":
-                version = await self._json("GET", "/api/version")
-                about = await self._json("POST", "/api/show", {"model": self.model})
-                return ServerInfo(kind, str(version.get("version", "")), _sha(about.get("template", "")))
-            return ServerInfo(kind)
+                version = await self.json("GET", "/api/version")
+                about = await self.json("POST", "/api/show", {"model": self.model})
+                return self._by_template(kind, version.get("version"), about.get("template"))
+            if kind == "sglang":
+                said = await self.json("GET", "/server_info")
+                said = said if "version" in said else await self.json("GET", "/get_server_info")  # its older name
+                root = str(said.get("model_path") or card.get("root") or "")
+                return ServerInfo(kind, str(said.get("version") or ""), markers=named(self.model) or named(root))
+            if "/load_model" in str((await self.json("GET", "/openapi.json")).get("paths")):
+                return await self._look_at_transformers()
+            return ServerInfo()
         except httpx.TransportError as error:
             raise EngineDown(f"The server at {shown(self.base_url)} does not answer: {_why(error)}") from error
+
+    def _by_template(self, kind: str, version: Any, template: Any) -> ServerInfo:
+        text = template if isinstance(template, str) else ""
+        return ServerInfo(kind, str(version or ""), _sha(text), markers=family_of(text.__contains__, text, self.model))
+
+    async def _look_at_transformers(self) -> ServerInfo:
+        """Of itself it says nothing; of a folder that this machine has too, the template can be read."""
+        folder = Path(self.model)
+        file = folder / "chat_template.jinja"
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
+        vocabulary = folder / "tokenizer.json"
+        known = vocabulary.read_text(encoding="utf-8") if vocabulary.is_file() else ""
+        markers = family_of(lambda token: json.dumps(token) in known, text, self.model)
+        return ServerInfo("transformers", "", _sha(text), markers=markers, renders=bool(text))
 
     async def prompt_ids(self, messages: list[Message]) -> list[int]:
         """vLLM: a conversation as its chat template renders it. Raises EngineError."""
@@ -120,36 +165,48 @@ class Server:
 
     async def text_of(self, ids: list[int]) -> str:
         """vLLM: token ids as text."""
-        answer = await self._json("POST", "/detokenize", {"model": self.model, "tokens": ids}, TOKENS_S)
+        answer = await self.json("POST", "/detokenize", {"model": self.model, "tokens": ids}, TOKENS_S)
         return str(answer.get("prompt", ""))
 
-    async def _look_at_vllm(self) -> ServerInfo:
-        version = str((await self._json("GET", "/version")).get("version", ""))
-        rendered = await self._json("POST", "/tokenize", {"model": self.model, "messages": PROBE_MESSAGES})
+    async def _look_at_vllm(self, root: str) -> ServerInfo:
+        version = str((await self.json("GET", "/version")).get("version", ""))
+        rendered = await self.json("POST", "/tokenize", {"model": self.model, "messages": PROBE_MESSAGES})
         template = rendered_hash(rendered["tokens"]) if rendered.get("tokens") else ""
         # A marker that is one token belongs to the model's format; one that falls into pieces is unknown to it.
-        steiner = len((await self._json("POST", "/tokenize", self._text(STEINER.end))).get("tokens", ())) == 1
-        steps = len((await self._json("POST", "/tokenize", self._text(STEP_END))).get("tokens", ())) == 1
-        body = {"model": self.model, "prompt": "1", "max_tokens": 1, "vllm_xargs": {PROBE: 1}}
-        refused = json.dumps(await self._json("POST", "/v1/completions", body))
-        return ServerInfo("vllm", version, template, steps and SIGNATURE in refused, STEINER if steiner else THINK)
+        asked = [STEP_END, IM_START, *dict.fromkeys(token for family in FAMILIES for token in family.tokens)]
+        told = await self.json("POST", "/tokenize", {**self._text("".join(asked)), "return_token_strs": True})
+        tokens = set(map(str, told.get("token_strs") or ())).intersection(asked)
+        markers = family_of(tokens.__contains__)
+        if markers is None and rendered.get("tokens"):
+            # Marks that are plain text stand in the prompt: opened at its end, or explained to the model.
+            prompt = await self.text_of(rendered["tokens"])
+            names = (self.model, root)
+            markers = next(filter(None, (family_of(tokens.__contains__, prompt or " ", name) for name in names)), None)
+        body: dict[str, Any] = {"model": self.model, "prompt": "1", "max_tokens": 1}
+        refused = json.dumps(await self.json("POST", "/v1/completions", {**body, "vllm_xargs": {PROBE: 1}}))
+        within = await self.json("POST", "/v1/completions", {**body, "vllm_xargs": {}, "thinking_token_budget": 1})
+        control = STEP_END in tokens and SIGNATURE in refused
+        counts = markers is not None and countable(markers, tokens.__contains__) and "choices" in within
+        return ServerInfo("vllm", version, template, control, markers, counts)
 
     def _text(self, text: str) -> dict[str, Any]:
         return {"model": self.model, "prompt": text, "add_special_tokens": False}
 
-    async def _owner(self) -> str:
+    async def _card(self) -> dict[str, Any]:
+        """What the list of models says of this one; of the first, where it is not listed."""
         import httpx
 
         async with self._client() as client:
             answer = await client.get(f"{self.base_url.rstrip('/')}/models")
         try:
             rows = answer.json()["data"]
-            return str(next((r for r in rows if r.get("id") == self.model), rows[0]).get("owned_by", ""))
+            found = next((r for r in rows if r.get("id") == self.model), rows[0])
+            return found if isinstance(found, dict) else {}
         except (httpx.HTTPError, ValueError, KeyError, TypeError, IndexError, AttributeError):
-            return ""
+            return {}
 
     async def _tokens(self, body: dict[str, Any]) -> list[int]:
-        answer = await self._json("POST", "/tokenize", {"model": self.model, **body}, TOKENS_S)
+        answer = await self.json("POST", "/tokenize", {"model": self.model, **body}, TOKENS_S)
         ids = answer.get("tokens")
         if not isinstance(ids, list):
             told = answer.get("error")
@@ -160,7 +217,7 @@ class Server:
             )
         return ids
 
-    async def _json(self, method: str, path: str, body: Any = None, wait: float | None = None) -> dict[str, Any]:
+    async def json(self, method: str, path: str, body: Any = None, wait: float | None = None) -> dict[str, Any]:
         """The reply as an object, errors included; {} when it is none. Transport errors pass."""
         async with self._client(wait) as client:
             answer = await client.request(method, root_of(self.base_url) + path, json=body)

@@ -42,3 +42,31 @@ class Events:
         """The connection has ended: a last event may lack its blank line."""
         if not self.done:
             yield from self.feed(b"\n\n")
+
+
+class Swap:
+    """Puts another text in the place of the first `find`, in a stream cut anywhere."""
+
+    def __init__(self, find: str, put: str) -> None:
+        self._find, self._put = find, put
+        self._held = ""
+        self._done = False
+
+    def feed(self, text: str) -> str:
+        if self._done:
+            return text
+        text, self._held = self._held + text, ""
+        before, found, after = text.partition(self._find)
+        if found:
+            self._done = True
+            return before + self._put + after
+        for n in range(min(len(text), len(self._find) - 1), 0, -1):
+            if text.endswith(self._find[:n]):
+                self._held = text[-n:]
+                return text[:-n]
+        return text
+
+    def close(self) -> str:
+        """What was held back, since it might have become the text that is looked for."""
+        held, self._held = self._held, ""
+        return held

@@ -24,10 +24,18 @@ class Script:
     reason: str = "out of memory"  # what a refusal says
     strict: int = 0  # the status with which unknown keys are refused
     refuses: tuple[str, ...] = ("skip_special_tokens",)  # which keys that are
+    refusal: Callable[[dict[str, Any]], dict[str, Any] | None] | None = (
+        None  # the error of a 400, made of what was asked
+    )
+    headers: dict[str, str] = field(default_factory=dict)  # of a refusal
+    streams: dict[str, Callable[[dict[str, Any]], str]] = field(
+        default_factory=dict
+    )  # by route: what is sent, as it is
     lists: bool = True
     owned_by: str = "someone"
     models: tuple[str, ...] = ("served",)
     replies: dict[str, Any] = field(default_factory=dict)  # by route; a function makes one of what was posted
+    said: dict[str, Any] = field(default_factory=dict)  # in every event of a chat, beside its text
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)  # the authorization of each question
     others: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # what was posted elsewhere
@@ -50,19 +58,22 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if self.path != "/v1/chat/completions":
             self.script.others.append((self.path, body))
-            return self._other(body)
+            return self._whole_stream(body) if self.path in self.script.streams else self._other(body)
         script = self.script
         script.bodies.append(body)
         script.keys.append(self.headers.get("authorization"))
         if script.status != 200 or (script.strict and any(k in body for k in script.refuses)):
             status = script.status if script.status != 200 else script.strict
             return self._whole(status, {"error": {"message": script.reason}})
+        if script.refusal is not None and (told := script.refusal(body)) is not None:
+            return self._whole(400, {"error": told})
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
         for delta in [{"content": script.answer(body)}] if script.answer else script.deltas:
-            self._event(json.dumps(_row([{"index": 0, "delta": delta, "finish_reason": None}])))
+            row = _row([{"index": 0, "delta": delta, "finish_reason": None}])
+            self._event(json.dumps({**row, **script.said}))
         if script.trouble == "drop":
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
@@ -85,6 +96,14 @@ class _Handler(BaseHTTPRequestHandler):
         found = found(body) if callable(found) else found
         self._whole(404 if found is None else 200, found or {"error": {"message": "no such route"}})
 
+    def _whole_stream(self, body: dict[str, Any]) -> None:
+        text = self.script.streams[self.path](body).encode()
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
     def _event(self, data: str) -> None:
         text = f"data: {data}\n\n".encode()
         with contextlib.suppress(OSError):
@@ -96,10 +115,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(text)))
+        for name, value in self.script.headers.items() if status >= 400 else ():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(text)
 
     def log_message(self, *_: object) -> None: ...
+
+
+def written(text: str, finish: str = "stop", stopped_at: str | None = None) -> str:
+    """A stream of the completions route that says `text`."""
+    rows = [{"index": 0, "text": piece, "finish_reason": None} for piece in (text[:3], text[3:])]
+    last = {"index": 0, "text": "", "finish_reason": finish, "stop_reason": stopped_at}
+    usage = {"prompt_tokens": 7, "completion_tokens": 5}
+    events = [*(_row([row]) for row in rows), {**_row([last]), "usage": usage}]
+    return "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
 
 
 def _row(choices: list[dict[str, Any]]) -> dict[str, Any]:

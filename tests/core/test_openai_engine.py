@@ -153,6 +153,83 @@ def test_version_and_template_are_stored(served, owner: str, replies: dict, kind
     assert len(server["chat_template"]) == 64
 
 
+@pytest.mark.parametrize("route", ["/server_info", "/get_server_info"])
+def test_sglang_says_its_version_and_not_its_template(served, route: str) -> None:
+    url, script = served
+    script.owned_by, script.replies, script.deltas = "sglang", {route: {"version": "0.5.4"}}, [{"content": "ok"}]
+    server = ask(url).sampling["server"]
+    assert (server["server"], server["version"], server["chat_template"]) == ("sglang", "0.5.4", None)
+
+
+def test_what_nobody_can_say_is_null_and_what_a_reply_says_is_kept(served) -> None:
+    url, script = served
+    script.deltas, script.said = [{"content": "ok"}], {"model": "served-2026-11-01", "system_fingerprint": "fp_1"}
+    server = ask(url).sampling["server"]
+    assert (server["version"], server["chat_template"]) == (None, None)
+    assert (server["answered_by"], server["system_fingerprint"]) == ("served-2026-11-01", "fp_1")
+    script.said = {}
+    assert "answered_by" not in ask(url).sampling["server"]
+
+
+def openai_reasoning_model(body: dict) -> dict | None:
+    """Refuses one thing at a time, in OpenAI's words."""
+    if "skip_special_tokens" in body:
+        return {"message": "Unrecognized request argument supplied: skip_special_tokens"}
+    if "max_tokens" in body:
+        return {
+            "message": "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+            "param": "max_tokens", "code": "unsupported_parameter",
+        }  # fmt: skip
+    if body.get("temperature", 1) != 1:
+        return {
+            "message": "Unsupported value: 'temperature' does not support 0.5 with this model. Only the default (1) value is supported.",
+            "param": "temperature", "code": "unsupported_value",
+        }  # fmt: skip
+    if "top_p" in body:
+        return {"message": "Unsupported parameter: 'top_p' is not supported with this model.", "param": "top_p"}
+    return None
+
+
+def test_a_hosted_reasoning_model_is_asked_the_way_it_wants(served) -> None:
+    url, script = served
+    script.refusal, script.deltas = openai_reasoning_model, [{"content": "ok"}]
+
+    async def work() -> list[Trace]:
+        engine = OpenAIEngine(url, "served")
+        how = {"trace_id": "t", "stop": asyncio.Event()}
+        sampling = Sampling(0.5, 0.9, 3, 77)
+        try:
+            return [
+                await run_trace(engine, Problem.ask("Why?"), sampling, Bounds(), lambda _: None, **how)
+                for _ in range(2)
+            ]
+        finally:
+            await engine.close()
+
+    for trace in asyncio.run(work()):
+        assert (trace.error, trace.response) == ("", "ok")
+        assert [n for n in trace.stats["notes"] if "takes no" in n] == [
+            "This server takes no temperature for this model: 0.5 was left out, and its own was used.",
+            "This server takes no top_p for this model: 0.9 was left out, and its own was used.",
+        ]
+    *tries, second = script.bodies
+    assert len(tries) == 5  # four refusals; the second question is asked rightly at once
+    for body in (tries[-1], second):
+        assert body["max_completion_tokens"] == 77
+        assert body["seed"] == 3
+        assert not {"max_tokens", "temperature", "top_p", "skip_special_tokens"} & set(body)
+
+
+def test_a_refusal_that_names_no_key_is_told_and_nothing_is_left_out_afterwards(served) -> None:
+    url, script = served
+    script.refusal, script.deltas = (
+        lambda _: {"message": "The temperature of this engine is too high."},
+        [{"content": "ok"}],
+    )
+    assert "answered 400: The temperature of this engine" in ask(url).error
+    assert len(script.bodies) == 2
+
+
 def test_a_password_in_an_address_is_not_stored() -> None:
     assert shown("http://me:secret@host:8000/v1") == "http://host:8000/v1"
     assert shown("http://host/v1") == "http://host/v1"

@@ -81,6 +81,48 @@ def test_a_server_that_fails_is_taken_out_and_tried_again_later(servers, status:
     assert back == "a"
 
 
+@pytest.mark.parametrize(
+    ("headers", "pause"), [({}, FIRST_PAUSE_S), ({"retry-after": "40"}, 40.0), ({"retry-after": "soon"}, 2.0)]
+)
+def test_a_server_that_limits_its_rate_is_left_alone_for_as_long_as_it_asks(servers, headers, pause: float) -> None:
+    now = 0.0
+    urls = list(servers)
+
+    async def work(pool):
+        nonlocal now
+        theirs = next(q for q in QUESTIONS if pool.order(q)[0] == urls[0])
+        limited = servers[urls[0]]
+        limited.status, limited.headers = 429, headers
+        for member in pool.members.values():
+            member.alone = False
+        moved = await answer(pool, theirs)
+        asked = len(limited.bodies)
+        now = pause - 0.1
+        await answer(pool, theirs)
+        assert len(limited.bodies) == asked == 1  # another was asked at once, and this one not before its time
+        limited.status = 200
+        now = pause + 0.1
+        return moved, await answer(pool, theirs)
+
+    moved, back = with_pool(urls, work, lambda: now)
+    assert moved in ("b", "c")
+    assert back == "a"
+
+
+def test_with_every_server_limiting_its_rate_the_reason_is_told(servers) -> None:
+    for script in servers.values():
+        script.status, script.reason = 429, "slow down"
+
+    async def work(pool):
+        for member in pool.members.values():
+            member.alone = False
+        with pytest.raises(EngineDown, match="None of the 3 servers") as told:
+            await answer(pool, "Why?")
+        return str(told.value)
+
+    assert with_pool(list(servers), work).count("answered 429: slow down") == 3
+
+
 def test_a_refusal_is_the_requests_fault_and_not_the_servers(servers) -> None:
     async def work(pool):
         home = pool.order("Why?")[0]
