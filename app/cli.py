@@ -133,7 +133,10 @@ def _engines(
     if endpoints:
         from app.models import served_engines
 
-        yield served_engines(endpoints, model, api_key_env, lambda line: typer.echo(f"worldline: {line}", err=True))
+        served = served_engines(endpoints, model, api_key_env, lambda line: typer.echo(f"worldline: {line}", err=True))
+        if served.away:
+            typer.echo("worldline: What does not answer is looked for again while the workbench is open.", err=True)
+        yield served
     elif model is None or model == "pocket":
         yield None
     else:

@@ -65,6 +65,19 @@ class ModelEntry:
         return self.check is None and self.engine.model != POCKET
 
 
+LOOK_AGAIN_S = 15.0
+
+
+class Served(dict[str, Engine]):
+    """Engines by the model's name, and the servers that did not answer yet: they are looked for again while the workbench is open."""
+
+    def __init__(
+        self, engines: Mapping[str, Engine], away: Sequence[str] = (), model: str | None = None, api_key_env: str = ""
+    ) -> None:
+        super().__init__(engines)
+        self.away, self.model, self.api_key_env = list(away), model, api_key_env
+
+
 class UnknownModel(ValueError):
     """There is no such model; a sentence that lists those there are."""
 
@@ -77,7 +90,8 @@ class Models:
         self._data_dir = data_dir
         self._entries: dict[str, ModelEntry] = {}
         self._replaced: list[Engine] = []
-        self._connecting: asyncio.Task[None] | None = None
+        self._connecting: list[asyncio.Task[None]] = []
+        self._missed = engines if isinstance(engines, Served) else None
         self._tuned: dict[str, None] = {}  # jobs whose model was made usable, in that order
         self._scorer_job: str | None = None
         self._scorer: PrmScorer | None = None
@@ -104,12 +118,14 @@ class Models:
         return {address for entry in self.all() for address in _addresses(entry.engine)}
 
     def warm(self) -> None:
-        """In the background: load the first model, so that the first question does not wait for it, and give servers the fine-tuned
-        models that they took before. Belongs to the event loop.
+        """In the background: load the first model, so that the first question does not wait for it, give servers the fine-tuned
+        models that they took before, and look for servers that were not there. Belongs to the event loop.
         """
         from core.engines.local import LocalEngine
 
-        self._connecting = asyncio.create_task(self.connect())
+        self._connecting.append(asyncio.create_task(self.connect()))
+        if self._missed is not None and self._missed.away:
+            self._connecting.append(asyncio.create_task(self._look_again(self._missed)))
         first = self.all()[0]
         if isinstance(first.engine, LocalEngine) and first.ready:
             first.engine.start()
@@ -138,8 +154,8 @@ class Models:
 
     async def close(self) -> None:
         """Stop all engines."""
-        if self._connecting is not None:
-            self._connecting.cancel()
+        for task in self._connecting:
+            task.cancel()
         for engine in [*self._replaced, *(entry.engine for entry in self.all())]:
             await engine.close()
 
@@ -187,6 +203,43 @@ class Models:
         )
 
     # ---- inside
+
+    async def _look_again(self, missed: Served) -> None:
+        """Until all servers that were away at the start have come; their models join those that are there."""
+        while missed.away:
+            await asyncio.sleep(LOOK_AGAIN_S)
+            for endpoint in list(missed.away):
+                try:
+                    names = await asyncio.to_thread(list_models, endpoint, missed.api_key_env)
+                except EngineError as error:
+                    if missed.model is None or isinstance(error, EngineDown):
+                        continue
+                    names = [missed.model]  # it is there, and lists nothing
+                missed.away.remove(endpoint)
+                log.info("the server at %s is there now, with %s", shown(endpoint), ", ".join(names) or "no model")
+                for name in names if missed.model is None else [n for n in names if n == missed.model]:
+                    self._join(name, endpoint, OpenAIEngine(endpoint, name, missed.api_key_env))
+            await self.connect()  # it may take the fine-tuned models of its base
+
+    def _join(self, model: str, endpoint: str, engine: OpenAIEngine) -> None:
+        """One more server of a model, or a model more."""
+        model_id, address = _served_id(model), shown(endpoint)
+        before = self._entries.get(model_id)
+        if before is not None and isinstance(before.engine, EnginePool):
+            engine.alone = False
+            before.engine.add(address, engine)
+            joined: Engine = before.engine
+        elif before is not None and isinstance(before.engine, OpenAIEngine):
+            joined = _as_one({shown(before.engine.base_url): before.engine, address: engine})
+        else:
+            joined = engine
+        entry = ModelEntry(model_id, model_id, _served_note(joined), joined)
+        rest = {key: kept for key, kept in self._entries.items() if key != model_id}
+        if before is not None:
+            self._entries[model_id] = entry
+        else:  # behind the served ones, before our own
+            served = {key: kept for key, kept in rest.items() if _addresses(kept.engine) and key not in self._tuned}
+            self._entries = {**served, model_id: entry, **{k: kept for k, kept in rest.items() if k not in served}}
 
     async def _served_tuned(self, job_id: str) -> tuple[dict[str, Engine], list[str]]:
         """Engines by address for the servers that offer a job's model now, and what the others said."""
@@ -284,16 +337,24 @@ def _openai(engine: Engine) -> list[OpenAIEngine]:
 
 
 def _as_one(members: Mapping[str, Engine]) -> Engine:
+    for member in members.values():
+        if isinstance(member, OpenAIEngine):
+            member.alone = len(members) == 1
     return next(iter(members.values())) if len(members) == 1 else EnginePool(members)
+
+
+def _served_id(model: str) -> str:
+    """The shipped model keeps its id: what is served under the same name is another engine."""
+    return "pocket (served)" if model == POCKET else model
 
 
 def served_engines(
     endpoints: Sequence[str], model: str | None, api_key_env: str, warn: Callable[[str], None]
-) -> dict[str, Engine]:
+) -> Served:
     """Every model that the servers offer, those that several serve as a pool, then the pocket model.
 
-    `model` takes that one alone. A server that does not answer is warned of; with `model` given it is kept, to be used
-    when it comes back. One that answers but lists nothing (`transformers serve` without a cache) is believed to have
+    `model` takes that one alone. A server that does not answer is warned of and looked for again; with `model` given it is used
+    at once when it comes back. One that answers but lists nothing (`transformers serve` without a cache) is believed to have
     `model`. Raises EngineError when none answers, ValueError when none offers `model`.
     """
     offered: dict[str, dict[str, Engine]] = {}
@@ -322,9 +383,8 @@ def served_engines(
         offered[model].update({shown(e): OpenAIEngine(e, model, api_key_env) for e in away})
     engines: dict[str, Engine] = {}
     for name, members in offered.items():
-        # The shipped model keeps its id: what is served under the same name is another engine.
-        engines["pocket (served)" if name == POCKET else name] = _as_one(members)
-    return {**engines, POCKET: _pocket_engine()}
+        engines[_served_id(name)] = _as_one(members)
+    return Served({**engines, POCKET: _pocket_engine()}, [] if model is not None else away, model, api_key_env)
 
 
 def _pocket_engine() -> Engine:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from app import serving
+from app import models, serving
 from app.cli import app
 from app.models import Models, served_engines
 from core.control.thinking import STEINER, THINK
-from core.engines.base import Engine, EngineError
+from core.engines.base import Engine, EngineError, GenerateRequest
 from core.engines.local import LocalEngine
-from core.engines.openai_api import OpenAIEngine
+from core.engines.openai_api import OpenAIEngine, list_models
 from core.engines.pool import EnginePool
 from core.pocket import model_dir
 from tests.core.served import Script
@@ -65,12 +68,12 @@ def test_a_server_that_takes_no_adapter_says_how_to_start_one_that_does(tmp_path
     )
 
     async def use(url: str) -> tuple[Engine, str]:
-        models = Models(tmp_path, {"served": OpenAIEngine(url, served, "NO_KEY")})
+        registry = Models(tmp_path, {"served": OpenAIEngine(url, served, "NO_KEY")})
         try:
-            entry, note = await models.use_tuned("sft-a")
+            entry, note = await registry.use_tuned("sft-a")
             return entry.engine, note
         finally:
-            await models.close()
+            await registry.close()
 
     script = Script(models=(served,))
     with fake_server(script) as url:
@@ -91,7 +94,7 @@ def test_a_cpu_build_gets_its_own_flags() -> None:
 def test_the_reasoning_configuration_is_the_models(model: str) -> None:
     command = plan(model)
     found = json.loads(command[command.index("--reasoning-config") + 1])
-    wanted = THINK if "Qwen" in model else STEINER
+    wanted = THINK if "Qwen" in model else STEINER  # every family: test_thinking_markers.py
     assert found == {"reasoning_start_str": wanted.start, "reasoning_end_str": wanted.end}
 
 
@@ -134,9 +137,11 @@ def test_models_of_all_servers_are_on_offer_and_shared_ones_are_pooled() -> None
         assert isinstance(engines["b"], EnginePool)
         assert list(engines["b"].members) == [one, two]
         assert len(told) == 1 and "did not list its models" in told[0]
+        assert engines.away == ["http://127.0.0.1:9/v1"]
         assert list(served_engines([one, two], "a", "NO_KEY", told.append)) == ["a", "pocket"]
         kept = served_engines([one, "http://127.0.0.1:9/v1"], "b", "NO_KEY", told.append)["b"]
         assert isinstance(kept, EnginePool) and len(kept.members) == 2
+        assert {member.alone for member in kept.members.values()} == {False}
         with pytest.raises(ValueError, match="zebra is not offered there"):
             served_engines([one], "zebra", "NO_KEY", told.append)
     with fake_server(Script(lists=False)) as silent:
@@ -145,3 +150,106 @@ def test_models_of_all_servers_are_on_offer_and_shared_ones_are_pooled() -> None
             served_engines([silent], None, "NO_KEY", told.append)
     with pytest.raises(EngineError):
         served_engines(["http://127.0.0.1:9/v1"], None, "NO_KEY", told.append)
+
+
+def test_a_server_that_was_away_at_the_start_joins_when_it_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "LOOK_AGAIN_S", 0.05)
+    port = serving.free_port()
+    late = f"http://127.0.0.1:{port}/v1"
+    told: list[str] = []
+
+    async def work(one: str) -> tuple[list[str], list[str], str]:
+        registry = Models(tmp_path, served_engines([one, late], None, "NO_KEY", told.append))
+        monkeypatch.setattr(registry, "connect", lambda: asyncio.sleep(0))
+        registry.warm()
+        try:
+            before = [entry.id for entry in registry.all()]
+            assert isinstance(registry.get("a").engine, OpenAIEngine)
+            with fake_server(Script(models=("a", "c"), deltas=[{"content": "ok"}]), port):
+                until = time.monotonic() + 20
+                while "c" not in [entry.id for entry in registry.all()] and time.monotonic() < until:
+                    await asyncio.sleep(0.02)
+                pool = registry.get("a").engine
+                assert isinstance(pool, EnginePool)
+                assert list(pool.members) == [one, late]
+                assert late in registry.get("a").note
+                question = next(f"Q {i}" for i in range(99) if pool.order(f"Q {i}")[0] == late)
+                text = "".join([chunk.text async for chunk in pool.stream(GenerateRequest(question))])
+                return before, [entry.id for entry in registry.all()], text
+        finally:
+            await registry.close()
+
+    with fake_server(Script(models=("a", "b"))) as one:
+        before, after, text = asyncio.run(work(one))
+    assert (before, after, text) == (["a", "b", "pocket"], ["a", "b", "c", "pocket"], "ok")
+
+
+# Stands in for a Python with vLLM: it lists that it has it, and plays the server that it is told to start.
+FAKE_PYTHON = """#!{python}
+import json, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+if sys.argv[1] == "-c":
+    print("pip vllm")
+    raise SystemExit
+model = sys.argv[sys.argv.index("--served-model-name") + 1]
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({{"data": [{{"id": model, "owned_by": "vllm"}}]}}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_): pass
+
+HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def fake_python(tmp_path: Path) -> str:
+    file = tmp_path / "fake-python"
+    file.write_text(FAKE_PYTHON.format(python=sys.executable), encoding="utf-8")
+    file.chmod(0o755)
+    return str(file)
+
+
+def test_a_model_is_started_beside_the_workbench_and_stopped_with_it(
+    tmp_path: Path, fake_python: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(serving.PYTHON_VARIABLE, fake_python)
+    said: list[str] = []
+    with serving.started("Qwen/Qwen2.5-7B-Instruct", tmp_path / "data" / "vllm.log", said.append) as engines:
+        assert list(engines) == ["Qwen/Qwen2.5-7B-Instruct", "pocket"]
+        (endpoint,) = [line.split()[-1] for line in said if "is served at" in line]
+        assert endpoint == engines["Qwen/Qwen2.5-7B-Instruct"].base_url
+        assert list_models(endpoint) == ["Qwen/Qwen2.5-7B-Instruct"]
+        assert "no thinking budget" in said[1]
+    with pytest.raises(EngineError, match="did not list its models"):
+        list_models(endpoint)
+    assert (tmp_path / "data" / "vllm.log").exists()
+
+
+def test_serve_prints_the_endpoint_to_stdout_once_it_answers(fake_python: str) -> None:
+    port = serving.free_port()
+    env = {**os.environ, "PYTHONPATH": str(Path(serving.__file__).parents[1])}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app.cli", "serve", "pocket", "--python", fake_python, "--port", str(port)],
+        env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None and process.stderr is not None
+        line = process.stdout.readline()
+        assert f"pocket is served at http://127.0.0.1:{port}/v1" in line
+        assert list_models(f"http://127.0.0.1:{port}/v1") == ["pocket"]
+        process.terminate()
+        process.wait(30)
+        assert "Starting vLLM for pocket; thinking is marked by <|reasoning_start|>" in process.stderr.read()
+    finally:
+        process.kill()
+        process.wait(10)
+    with pytest.raises(EngineError):  # the server went with it
+        list_models(f"http://127.0.0.1:{port}/v1")
