@@ -270,6 +270,8 @@ class OpenAIEngine:
         extra: dict[str, Any] = dict(KEEP_TOKENS)
         if info.kind == "sglang":
             extra["separate_reasoning"] = False  # its text is then the model's own, markers and all
+        if info.kind == "llama.cpp":
+            extra |= {"top_k": 0, "min_p": 0.0}  # both are on unless told otherwise
         reader: Events | OllamaEvents = Events()
         route, body = CHAT, {**arguments, "messages": request.messages}
         if request.prefix:
@@ -368,7 +370,7 @@ class _Part:
             )
         usage, text = event.get("usage"), ""
         for key, name in (("model", "answered_by"), ("system_fingerprint", "system_fingerprint")):
-            if isinstance(event.get(key), str):
+            if isinstance(event.get(key), str) and event[key]:
                 self.told.setdefault(name, event[key])
         for choice in event.get("choices") or ():
             delta = choice.get("delta")

@@ -73,6 +73,7 @@ async def going_on(
         )
     if info.kind == "ollama":
         asked = {"model": server.model, "messages": messages, "stream": False, "_debug_render_only": True}
+        asked["options"] = {"num_predict": 1}  # for one that does not know the option, and answers
         answer = await server.json("POST", "/api/chat", asked)
         found = answer.get("_debug_info")
         rendered = found.get("rendered_template") if isinstance(found, dict) else None

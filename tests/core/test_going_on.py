@@ -64,6 +64,7 @@ def test_llama_cpp_renders_and_goes_on(served) -> None:
     body = posted(script, "/v1/completions")
     assert body["prompt"] == "<user>Why?<assistant><think>\nFirst, "  # not opened twice
     assert (body["temperature"], body["top_p"], body["seed"], body["max_tokens"]) == (0.5, 0.9, 3, 40)
+    assert (body["top_k"], body["min_p"]) == (0, 0.0)
     assert body["preserved_tokens"] == ["<think>", "</think>"]
 
 
