@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from core.control.thinking import after_thinking
 from core.trace import KINDS, Placed, Trace
 
 # Of a step, its beginning and its end: what it does stands in its first sentences, a turn is announced in its last one.
@@ -215,11 +216,7 @@ def _kind(node: Placed) -> str:
 
 def _rows(text: str) -> list[dict[str, Any]]:
     """All rows of an answer, also of one that stands among words or that was cut off in the middle."""
-    if "</think>" in text:
-        text = text.rpartition("</think>")[2]
-    elif text.lstrip().startswith("<think>"):
-        return []  # it never came to an answer
-    text = text[:MOST_ANSWER_CHARS]
+    text = after_thinking(text)[:MOST_ANSWER_CHARS]
     rows: list[dict[str, Any]] = []
     end = 0
     for start in _ROW.finditer(text):

@@ -87,6 +87,14 @@ def countable(markers: Markers, is_token: Callable[[str], bool]) -> bool:
     return bool(needed) and all(map(is_token, needed))
 
 
+def after_thinking(text: str) -> str:
+    """What stands after a thought in any family's markers; "" where a thought has not ended."""
+    for family in FAMILIES:
+        if family.end in text:
+            return text.rpartition(family.end)[2]
+    return "" if text.lstrip().startswith(tuple(family.start for family in FAMILIES)) else text
+
+
 def in_marks(text: str, markers: Markers | None) -> str:
     """A text whose thinking stands in `<think>` tags (a server took the model's own out), in the model's own markers."""
     if markers is None or markers.before == THINK.before or not text.startswith(THINK.start):

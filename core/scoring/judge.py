@@ -11,6 +11,7 @@ import asyncio
 import re
 from collections.abc import Sequence
 
+from core.control.thinking import after_thinking
 from core.engines.base import Engine, GenerateRequest, Sampling
 from core.scoring.prm import ScorerError
 
@@ -33,7 +34,8 @@ def verdicts(text: str, steps: int) -> list[bool] | None:
 
     The last `\\boxed` below a heading "Step k:" counts for k; without headings the boxes count in their order.
     """
-    text = text.rpartition("</think>")[2] if _VERDICT.search(text.rpartition("</think>")[2]) else text
+    answer = after_thinking(text)
+    text = answer if _VERDICT.search(answer) else text
     marks = list(_STEP.finditer(text))
     found: dict[int, bool] = {}
     if marks:

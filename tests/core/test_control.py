@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.control.bounds import FREE, StepBounds, StepIds
-from core.control.thinking import ThinkingControl, ThinkingIds
+from core.control.thinking import (
+    FAMILIES,
+    GEMMA,
+    KIMI,
+    MAGISTRAL,
+    STEINER,
+    THINK,
+    Markers,
+    ThinkingControl,
+    ThinkingIds,
+    after_thinking,
+)
 from core.engines.base import Bounds, Sampling, Thinking
 
 IDS = StepIds(step_end=1, proceed=2, backtrack=3, end=4, eos=5)
@@ -68,6 +79,20 @@ def test_the_tokens_of_control_are_those_of_the_format() -> None:
         t.STEP_END, t.PROCEED, t.BACKTRACK, t.REASONING_END,
     )  # fmt: skip
     assert (thinking.STEINER.start, thinking.STEINER.end) == (t.REASONING_START, t.REASONING_END)
+
+
+@pytest.mark.parametrize("family", [STEINER, MAGISTRAL, GEMMA, THINK, KIMI])
+def test_a_model_in_this_process_is_known_by_its_tokens(family: Markers) -> None:
+    vocabulary = {token: i for i, token in enumerate(("a", family.start, family.end, family.wait))}
+    assert ThinkingIds.of(vocabulary, lambda text: [vocabulary[text]]) == ThinkingIds(1, 2, (3,))
+    assert ThinkingIds.of({"a": 0, "<|im_start|>": 1}, lambda text: [0]) is None
+
+
+def test_what_stands_after_a_thought_is_found_in_every_familys_markers() -> None:
+    for family in FAMILIES:
+        assert after_thinking(f"{family.before}So{family.end}Yes.") == "Yes.", family
+        assert after_thinking(f"{family.before}So") == "", family
+    assert after_thinking("Yes.") == "Yes."
 
 
 THINKING_IDS = ThinkingIds(start=1, end=2, wait=(7, 8))
