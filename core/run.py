@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -61,6 +61,17 @@ class TraceReader:
                 return []
             text, self._unread = self._unread, ""
         return [self._event(e) for e in self.parser.feed(text)]
+
+    def begin(self, prefix: str, cuts: Sequence[int] = ()) -> list[dict[str, Any]]:
+        """Events of a text that was there before; at each of `cuts` (rising offsets into it) a step ends, whatever follows."""
+        events, at = [], 0
+        for cut in cuts:
+            events += self.feed(prefix[at:cut])
+            parser = self._decided_parser()
+            unread, self._unread = self._unread, ""
+            events += [self._event(e) for e in (*parser.feed(unread), *parser.cut())]
+            at = cut
+        return events + self.feed(prefix[at:])
 
     def close(self) -> list[dict[str, Any]]:
         """Events of what was still open when the text ended."""
@@ -115,6 +126,7 @@ async def run_trace(
     stop: asyncio.Event,
     thinking: Thinking = Thinking(),
     prefix: str = "",
+    cuts: Sequence[int] = (),
     format: str | None = None,
     before: Turns = Turns(),
 ) -> Trace:
@@ -124,14 +136,15 @@ async def run_trace(
     with finish reason `cancelled`. Engine failures end it with `error` and a sentence; nothing raises.
 
     `prefix` is a response to go on with: it becomes the beginning of this trace, and the model writes on from exactly
-    there. Where the response came from (`Chunk.about`) is kept under `sampling["server"]`; a seed that the engine drew
+    there; `cuts` are offsets into it at which a step ends, so that nothing written anew stands in a step that was there before.
+    Where the response came from (`Chunk.about`) is kept under `sampling["server"]`; a seed that the engine drew
     takes the place of none; what could not be applied is in `stats["notes"]`. `before` are earlier turns
     of the conversation: the trace names them, and `stats["saved_prompt_tokens"]` says what giving them as summaries saved, None
     where the engine cannot count it. `format` is a name of `core.formats.FORMATS`;
-    None reads the response as it begins.
+    None reads the response as it begins. A name is kept under `sampling["format"]`.
     """
     reader = TraceReader(problem, engine.model, trace_id, format)
-    settings = settings_of(sampling, bounds, thinking, prefix)
+    settings = settings_of(sampling, bounds, thinking, prefix, format)
     notes: list[str] = []
     emit({
         "type": "start", "trace_id": trace_id, "prompt": problem.prompt, "model": engine.model,
@@ -156,7 +169,7 @@ async def run_trace(
             **({"saved_prompt_tokens": saved} if before.turns else {}), **({"notes": notes} if notes else {}),
         }  # fmt: skip
 
-    for event in reader.feed(prefix) if prefix else ():
+    for event in reader.begin(prefix, cuts) if prefix else ():
         emit(event)
     stream = engine.stream(GenerateRequest(problem.prompt, sampling, bounds, thinking, prefix, before=before))
 
@@ -207,11 +220,15 @@ async def run_trace(
     return replace(trace, earlier=before.earlier)
 
 
-def settings_of(sampling: Sampling, bounds: Bounds, thinking: Thinking, prefix: str) -> dict[str, Any]:
-    """What is kept as a trace's `sampling`, before the engine has said anything."""
+def settings_of(
+    sampling: Sampling, bounds: Bounds, thinking: Thinking, prefix: str, format: str | None = None
+) -> dict[str, Any]:
+    """What is kept as a trace's `sampling`, before the engine has said anything. format: one that was named."""
     settings: dict[str, Any] = {**asdict(sampling), **asdict(bounds)}
     if thinking != Thinking():
         settings["thinking"] = asdict(thinking)
+    if format is not None:
+        settings["format"] = format
     if prefix:
         settings["continued_from"] = len(prefix)  # characters of the response that were there before
     return settings

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 Decision = Literal["proceed", "backtrack", "finish"]
 FinishReason = Literal["stop", "length", "step_limit", "cancelled", "error", "interrupted"]
 FINISH_REASONS: tuple[str, ...] = get_args(FinishReason)
+CUT_OFF = ("length", "cancelled", "error", "interrupted")  # the text ends where the model would have gone on
 DECISIONS: tuple[str, ...] = get_args(Decision)
 # What a step does. "explore" tries another idea beside the one at hand, "backtrack" gives one up and goes back.
 Kind = Literal["setup", "plan", "derive", "verify", "explore", "backtrack", "conclude", "aside"]
@@ -93,7 +94,7 @@ class Placed:
     kind: str = ""
 
 
-Action = Literal["continue", "proceed", "backtrack", "wait", "answer", "edit"]
+Action = Literal["continue", "resume", "proceed", "backtrack", "wait", "answer", "edit"]
 ACTIONS: tuple[str, ...] = get_args(Action)
 
 

@@ -36,12 +36,13 @@ FORMATS: dict[str, Family] = {
 
 
 def choose(beginning: str, ended: bool = False, name: str | None = None) -> StreamParser | None:
-    """The parser for a response that begins so, None while its first characters do not tell; `name` overrides.
+    """The parser for a response that begins so, None while its first characters do not tell; `name` overrides,
+    so that "plain" by name is plain whatever tags come.
 
     Raises ValueError for a name that is not in `FORMATS`.
     """
     if name is not None:
-        return FORMATS[known(name)].new()
+        return plain.only() if name == "plain" else FORMATS[known(name)].new()
     for family in FORMATS.values():
         verdict = family.begins(beginning)
         if verdict:

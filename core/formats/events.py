@@ -51,7 +51,7 @@ ParserEvent = StepOpened | FieldText | StepClosed | Decided | AnswerText
 
 
 class StreamParser(Protocol):
-    """`feed` any piece of a response, then `close`; `steps` and `answer` are those of the text so far."""
+    """`feed` any piece of a response, `cut` between two pieces, then `close`; `steps` and `answer` are those of the text so far."""
 
     name: str
     steps: list[Step]
@@ -60,3 +60,6 @@ class StreamParser(Protocol):
     def answer(self) -> str: ...
     def feed(self, text: str) -> list[ParserEvent]: ...
     def close(self) -> list[ParserEvent]: ...
+    def cut(self) -> list[ParserEvent]:
+        """The text so far stands as it is: an open step ends, and what comes next begins another."""
+        ...

@@ -9,7 +9,7 @@ as that family, and takes its name.
 from __future__ import annotations
 
 from core.formats import gemma, magistral, s1, sky_t1, think
-from core.formats.tagged import TaggedParser
+from core.formats.tagged import Envelope, TaggedParser
 
 LATE = (think.ENVELOPE, sky_t1.ENVELOPE, s1.ENVELOPE, magistral.ENVELOPE, gemma.ENVELOPE)
 
@@ -28,3 +28,8 @@ def begins(text: str) -> bool | None:
 
 def new() -> PlainParser:
     return PlainParser()
+
+
+def only() -> TaggedParser:
+    """For whoever asks for it by name: no delimiter of any family counts, all is reasoning."""
+    return TaggedParser(Envelope("plain", (), ()), name="plain")

@@ -81,6 +81,10 @@ class SteinerParser:
             self.steps[-1] = replace(self.steps[-1], end=self.position)
         return events
 
+    def cut(self) -> list[ParserEvent]:
+        """Nothing: only its tokens end a step."""
+        return []
+
     def _text(self, text: str, events: list[ParserEvent]) -> None:
         if not text:
             return

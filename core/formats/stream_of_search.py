@@ -70,6 +70,7 @@ class StreamOfSearchParser:
         self._start = 0
         self._blanks = ""  # white space that the next line decides about
         self._ended = False  # the open step has said how the search ended
+        self._apart = False  # the step before was cut: its decision is still to be told
 
     @property
     def answer(self) -> str:
@@ -102,13 +103,31 @@ class StreamOfSearchParser:
                 self._decide("finish", events)
         return events
 
+    def cut(self) -> list[ParserEvent]:
+        """An open step ends here."""
+        events: list[ParserEvent] = []
+        held, self._held = self._held, ""
+        self._line(held, events)
+        if self._thought is not None:
+            self._leave(events)
+            self._apart = True
+        self._midline = False
+        return events
+
+    def _leave(self, events: list[ParserEvent]) -> None:
+        self._close_step(self.position + len(self._blanks), events)
+        self.position += len(self._blanks)
+        self._blanks = ""
+
     def _line(self, line: str, events: list[ParserEvent]) -> None:
         move = None if self._midline else _MOVING.match(line)
+        leaves = self._apart and bool(line.strip())
         if move and self._thought is not None:
-            self._close_step(self.position + len(self._blanks), events)
-            self.position += len(self._blanks)
-            self._blanks = ""
-            self._decide("proceed" if parent_id(move[1]) == self._node else "backtrack", events)
+            self._leave(events)
+            leaves = True
+        if leaves:
+            self._decide("backtrack" if move and parent_id(move[1]) != self._node else "proceed", events)
+            self._apart = False
         if move:
             self._node = move[1]
         if not self._midline and _ENDED.match(line):

@@ -108,6 +108,15 @@ class TaggedParser:
             self._begin_answer(events)
         return events
 
+    def cut(self) -> list[ParserEvent]:
+        """An open step ends here, whatever the rules say; an answer goes on."""
+        events: list[ParserEvent] = []
+        held, self._held = self._held, ""
+        self._text_or_end(held, events)
+        if self._region == "reasoning":
+            self._segmenter.end(events)
+        return events
+
     # ------------------------------------------------------------------------- for families with a grammar of their own
     def _text(self, text: str, events: list[ParserEvent]) -> None:
         """Text between two delimiters, or a piece of it."""
