@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +22,12 @@ from app import journal as journals
 from app.eventlog import Event, EventLog
 from app.journal import Journal, Recorded
 from app.replay import missing_events
+from core.answers.outcome import judged
 from core.engines.base import Bounds, Chunk, Engine, GenerateRequest, Sampling, Thinking
 from core.run import TraceReader, run_trace, settings_of, with_about
 from core.trace import Earlier, Origin, Problem, Trace, new_id, utc_now
 from core.turns import Turns
+from storage.references import read_reference
 
 if TYPE_CHECKING:
     from storage.store import Store, TraceRow
@@ -60,6 +62,8 @@ class Run:
     thinking: Thinking = field(default_factory=Thinking)
     prefix: str = ""  # what was written before this run began: a fork goes on from there
     origin: Origin | None = None
+    cuts: tuple[int, ...] = ()  # where in it a step ends, whatever follows
+    format: str | None = None  # None: whatever the text begins like
     before: Turns = field(default_factory=Turns)  # earlier turns of the conversation
     log: EventLog = field(default_factory=EventLog)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -195,21 +199,25 @@ class RunManager:
 
     def start(
         self, engine: Engine, problem: Problem, sampling: Sampling, bounds: Bounds, *,
-        thinking: Thinking = Thinking(), prefix: str = "", origin: Origin | None = None,
-        before: Turns = Turns(),
+        thinking: Thinking = Thinking(), prefix: str = "", origin: Origin | None = None, cuts: Sequence[int] = (),
+        format: str | None = None, before: Turns = Turns(),
     ) -> Run:  # fmt: skip
-        """Begin a run; with `prefix` it goes on from what was written before, `before` are earlier turns. Raises TooManyRuns."""
+        """Begin a run; with `prefix` it goes on from what was written before, `before` are earlier turns. Raises TooManyRuns.
+
+        `cuts` and `format`: see `core.run.run_trace`. With `problem.answer` the trace is judged by that reference answer.
+        """
         self.check_room()
         run_id, now = new_id(), utc_now()
         header = {
             "run_id": run_id, "prompt": problem.prompt, "model": engine.model, "started_at": now,
             "sampling": asdict(sampling), "bounds": asdict(bounds), "thinking": asdict(thinking), "prefix": prefix,
+            "cuts": list(cuts), "format": format,
             "origin": asdict(origin) if origin else None,
             "earlier": before.earlier.to_json() if before.earlier else None,
         }  # fmt: skip
         run = Run(
             run_id, problem.prompt, engine.model, sampling, bounds, now,
-            Journal(self._folder / f"{run_id}.jsonl", header), thinking, prefix, origin, before,
+            Journal(self._folder / f"{run_id}.jsonl", header), thinking, prefix, origin, tuple(cuts), format, before,
         )  # fmt: skip
         self._runs[run_id] = run
         run.task = asyncio.create_task(self._drive(run, engine, problem), name=f"run-{run_id}")
@@ -267,7 +275,8 @@ class RunManager:
         try:
             trace = await run_trace(
                 _Overheard(engine, run.heard), problem, run.sampling, run.bounds, run.append,
-                trace_id=run.run_id, stop=run.stop, thinking=run.thinking, prefix=run.prefix, before=run.before,
+                trace_id=run.run_id, stop=run.stop, thinking=run.thinking, prefix=run.prefix, cuts=run.cuts,
+                format=run.format, before=run.before,
             )  # fmt: skip
             trace = replace(trace, origin=run.origin)
         except Exception as failure:
@@ -275,6 +284,7 @@ class RunManager:
             trace = _so_far(run, "error", f"The model {run.model} failed: {failure or type(failure).__name__}")
         if trace.finish_reason == "cancelled":
             trace = replace(trace, finish_reason=run.stop_reason)
+        trace = await asyncio.to_thread(judged, trace, problem.answer)
         rest = missing_events(trace, run.log.events)
         run.journal.outcome(_outcome(trace))
         try:
@@ -342,6 +352,7 @@ class RunManager:
                     path.rename(path.with_suffix(".broken"))
                     continue
                 trace = recovered_trace(recorded)
+                trace = judged(trace, self._store.read(lambda con, p=trace.problem_id: read_reference(con, p)))
                 self._store.add_trace(trace).result()
                 seq = len(recorded.events)
                 rest = [{"seq": seq + i, **e} for i, e in enumerate(missing_events(trace, recorded.events))]
@@ -366,7 +377,7 @@ def recovered_trace(recorded: Recorded) -> Trace:
         header["run_id"], Problem.ask(header["prompt"]), header["model"], header.get("prefix", ""), recorded.raw,
         recorded.tokens, recorded.prompt_tokens, Sampling(**header["sampling"]), Bounds(**header["bounds"]),
         Thinking(**(header.get("thinking") or {})), about, header["started_at"],
-        outcome.get("finish_reason", "interrupted"), outcome.get("error", ""),
+        outcome.get("finish_reason", "interrupted"), outcome.get("error", ""), header.get("cuts", ()), header.get("format"),
     )  # fmt: skip
     if header.get("origin"):
         trace = replace(trace, origin=Origin.from_json(header["origin"]))
@@ -381,7 +392,7 @@ def recovered_trace(recorded: Recorded) -> Trace:
 def _so_far(run: Run, reason: str, error: str) -> Trace:
     trace = _partial(
         run.run_id, Problem.ask(run.prompt), run.model, run.prefix, "".join(run.raw), run.tokens, run.prompt_tokens,
-        run.sampling, run.bounds, run.thinking, run.about, run.started_at, reason, error,
+        run.sampling, run.bounds, run.thinking, run.about, run.started_at, reason, error, run.cuts, run.format,
     )  # fmt: skip
     return replace(trace, origin=run.origin, earlier=run.before.earlier)
 
@@ -389,17 +400,18 @@ def _so_far(run: Run, reason: str, error: str) -> Trace:
 def _partial(
     trace_id: str, problem: Problem, model: str, prefix: str, raw: str, tokens: int, prompt_tokens: int,
     sampling: Sampling, bounds: Bounds, thinking: Thinking, about: Mapping[str, Any], started_at: str, reason: str, error: str,
+    cuts: Sequence[int] = (), form: str | None = None,
 ) -> Trace:  # fmt: skip
     """A trace from the raw text and what the engine said of itself."""
-    reader = TraceReader(problem, model, trace_id)
-    reader.feed(prefix + raw)
+    reader = TraceReader(problem, model, trace_id, form)
+    reader.begin(prefix + raw, cuts)
     reader.close()
     stats = {
         "steps": len(reader.tree.nodes), "backtracks": reader.backtracks, "prompt_tokens": prompt_tokens,
         "generated_tokens": tokens, "seconds": None, "first_token_s": None, "tokens_per_s": None,
         **({"notes": list(about["notes"])} if about.get("notes") else {}),
     }  # fmt: skip
-    settings = settings_of(sampling, bounds, thinking, prefix) | ({"seed": about["seed"]} if "seed" in about else {})
+    settings = settings_of(sampling, bounds, thinking, prefix, form) | ({"seed": about["seed"]} if "seed" in about else {})
     server = {k: v for k, v in about.items() if k not in ("seed", "notes", "saved_prompt_tokens")}
     trace = reader.trace(
         reason, sampling={**settings, **({"server": server} if server else {})}, stats=stats, error=error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
@@ -10,13 +10,17 @@ from pydantic import BaseModel, Field
 
 from app.api.common import Bench, In, blocking, find_trace, needs, refusals
 from app.api.errors import Refused
-from app.api.runs import MOST_STEPS, MOST_TOKENS, Started
+from app.api.runs import MOST_STEPS, MOST_TOKENS, Started, with_reference
 from app.api.turns import turns_of
 from app.models import UnknownModel
+from app.outcomes import outcomes
 from app.runs import TooManyRuns
+from app.token_limits import most_tokens
+from core.answers.outcome import Outcome
 from core.engines.base import Bounds, Sampling, Thinking
+from core.formats import FORMATS
 from core.steer import fork
-from core.trace import ACTIONS, Origin, Problem, Trace
+from core.trace import ACTIONS, Origin, Trace
 
 router = APIRouter(prefix="/traces", tags=["forks"])
 
@@ -27,13 +31,14 @@ _EDIT_LIMIT = 64 * 1024
 class ForkIn(In):
     """Where to go on, and how. What is absent is as it was for the trace."""
 
-    step: int = Field(
-        ge=-1, description="The last step to keep (counted from 0); -1 goes on from the question.", examples=[3]
-    )
+    step: int | None = Field(
+        None, ge=-1, description="The last step to keep (counted from 0); -1 goes on from the question. `resume` needs none.",
+        examples=[3],
+    )  # fmt: skip
     action: str = Field(
         "continue",
-        description="continue (the model decides anew), proceed (on from here), backtrack (turn back here), wait (doubt), "
-        "answer (end thinking now), edit (replace the step).",
+        description="continue (the model decides anew), resume (on from where the text ends), proceed (on from here), "
+        "backtrack (turn back here), wait (doubt), answer (end thinking now), edit (replace the step).",
         examples=["continue"],
     )
     text: str = Field(
@@ -50,8 +55,11 @@ class ForkIn(In):
     seed: int | None = Field(
         None, ge=0, le=2**63 - 1, description="Of the first continuation; the others count on from it."
     )
-    max_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
-    max_steps: int | None = Field(None, ge=1, le=MOST_STEPS)
+    max_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS, description="Of what is written anew.")
+    min_steps: int | None = Field(None, ge=0, le=MOST_STEPS)
+    max_steps: int | None = Field(None, ge=1, le=MOST_STEPS, description="Those kept count.")
+    thinking_budget: int | None = Field(None, ge=0, le=MOST_TOKENS, description="0: none, whatever the trace had.")
+    waits: int | None = Field(None, ge=0, le=100)
 
 
 class OriginOut(BaseModel):
@@ -72,7 +80,13 @@ class WorldLineOut(BaseModel):
     model: str
     state: str = Field(description="running or done", examples=["done"])
     finish_reason: str | None
-    solved: bool | None = Field(description="Checked from the steps; null where no rule can check.")
+    answer: str | None = Field(
+        description='What it answers, in the form in which equal answers are equal; "" for none, null while it runs.',
+        examples=["391"],
+    )
+    solved: bool | None = Field(
+        description="Checked from the steps, or by the problem's reference answer; null where nobody can say."
+    )
     n_steps: int
     n_backtracks: int
 
@@ -98,28 +112,34 @@ async def make_forks(bench: Bench, trace_id: TraceId, asked: ForkIn) -> list[Sta
         if model.check is not None:
             model.check(trace.prompt)
         sampling, bounds, thinking = _settings(trace, asked)
+        form = _format(trace)
     except (UnknownModel, ValueError) as error:
         raise Refused(422, f"{str(error).removesuffix('.')}.") from None
     if not model.ready:
         raise Refused(503, f"The weights of the model {model.name} are missing; install Worldline again.")
     before = await turns_of(bench, trace.earlier)
+    if asked.max_tokens is None:
+        room = await most_tokens(model.engine, before.messages(trace.prompt), made.prefix)
+        kept = trace.sampling.get("max_tokens")
+        sampling = replace(sampling, max_tokens=min(kept, room) if type(kept) is int and kept > 0 else room)
+    problem = await with_reference(bench, trace.prompt)
     try:
         bench.runs.check_room(asked.n)
     except TooManyRuns as error:
         raise Refused(429, str(error)) from None
     started = []
     for i in range(asked.n):
-        drawn = Sampling(
-            sampling.temperature, sampling.top_p, None if asked.seed is None else asked.seed + i, sampling.max_tokens
-        )
+        drawn = replace(sampling, seed=None if asked.seed is None else asked.seed + i)
         run = bench.runs.start(
             model.engine,
-            Problem.ask(trace.prompt),
+            problem,
             drawn,
             bounds,
             thinking=thinking,
             prefix=made.prefix,
             origin=made.origin,
+            cuts=made.cuts,
+            format=form,
             before=before,
         )
         started.append(Started(run_id=run.run_id, trace_id=run.run_id))
@@ -142,8 +162,12 @@ async def family(bench: Bench, trace_id: TraceId) -> list[dict[str, Any]]:
     live = ([first] if first is not None else []) + bench.runs.forks_under_way(root)
     stored = await blocking(lambda: bench.store.family(root))
     have = {w.trace_id for w in stored}
+    ended = await blocking(lambda: outcomes(bench.store, [w.trace_id for w in stored]))
     return [
-        *(_line(w.trace_id, w.origin, w.model, w.finish_reason, w.solved, w.n_steps, w.n_backtracks) for w in stored),
+        *(
+            _line(w.trace_id, w.origin, w.model, w.finish_reason, ended[w.trace_id], w.n_steps, w.n_backtracks)
+            for w in stored
+        ),
         *(_line(r.run_id, r.origin, r.model, None, None, r.steps, r.backtracks) for r in live if r.run_id not in have),
     ]
 
@@ -153,13 +177,14 @@ def _line(
     origin: Origin | None,
     model: str,
     reason: str | None,
-    solved: bool | None,
+    ended: Outcome | None,
     steps: int,
     backtracks: int,
 ) -> dict[str, Any]:
     return {
         "trace_id": trace_id, "origin": asdict(origin) if origin else None, "model": model,
-        "state": "running" if reason is None else "done", "finish_reason": reason, "solved": solved,
+        "state": "running" if reason is None else "done", "finish_reason": reason,
+        "answer": ended.answer if ended else None, "solved": ended.right if ended else None,
         "n_steps": steps, "n_backtracks": backtracks,
     }  # fmt: skip
 
@@ -188,18 +213,28 @@ def _settings(trace: Trace, asked: ForkIn) -> tuple[Sampling, Bounds, Thinking]:
         value("temperature", plain.temperature),
         value("top_p", plain.top_p),
         asked.seed,
-        int(value("max_tokens", plain.max_tokens)),
+        asked.max_tokens or plain.max_tokens,
     )
-    most = int(value("max_steps", Bounds().max_steps))
-    least, thinking = old.get("min_steps"), old.get("thinking")
-    bounds = Bounds(min(least, most) if type(least) is int and least > 0 else 0, most)
-    return sampling, bounds, _thinking(thinking if isinstance(thinking, dict) else {})
+    most, least = int(value("max_steps", Bounds().max_steps)), max(0, int(value("min_steps", 0)))
+    if least > most:
+        if asked.min_steps is not None and asked.max_steps is not None:
+            raise ValueError(f'"min_steps" is {least}; it must not be above "max_steps", which is {most}')
+        least, most = (most, most) if asked.max_steps is not None else (least, least)
+    thinking = old.get("thinking")
+    return sampling, Bounds(least, most), _thinking(thinking if isinstance(thinking, dict) else {}, asked)
 
 
-def _thinking(kept: dict[str, Any]) -> Thinking:
-    """What a trace says of its thinking; an imported one may say anything."""
-    budget, waits = kept.get("budget"), kept.get("waits")
+def _thinking(kept: dict[str, Any], asked: ForkIn) -> Thinking:
+    """What was asked, else what the trace says of its thinking; an imported one may say anything."""
+    budget = kept.get("budget") if asked.thinking_budget is None else asked.thinking_budget
+    waits = kept.get("waits") if asked.waits is None else asked.waits
     return Thinking(
         budget if type(budget) is int and budget > 0 else None,
         waits if type(waits) is int and 0 < waits <= 100 else 0,
     )
+
+
+def _format(trace: Trace) -> str | None:
+    """The format that was asked for by name; what the text itself told is told by it again."""
+    name = trace.sampling.get("format")
+    return name if isinstance(name, str) and name in FORMATS else None

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.common import Bench, In, Me, blocking, needs, rater_of, refusals
 from app.api.errors import Refused
+from app.outcomes import judged_now
 from app.people import Person
 from core.scrub import scrub
 from core.trace import Trace
@@ -320,7 +321,7 @@ def _work(store: Store, work: Assignment) -> dict[str, Any]:
     rubric = store.rubric(work.rubric_id, work.rubric_version)
     ids = [pair.left_trace_id, pair.right_trace_id]
     traces = [store.trace(trace_id) for trace_id in (ids[::-1] if work.swapped else ids)]
-    left, right = (t for t in traces if t is not None)
+    left, right = (judged_now(store, t) for t in traces if t is not None)
     submitted = work.status == "submitted"
     visible = not queue.blind or submitted
     reference = {"shown": True, "after": submitted}.get(queue.config.reference, False)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from app.api.common import After, Bench, In, LastEventId, follow, needs, refusals
+from app.api.common import After, Bench, In, LastEventId, blocking, follow, needs, refusals
 from app.api.errors import Refused
 from app.api.turns import turns_after
-from app.models import UnknownModel
 from app.runs import TooManyRuns
+from app.services import Services
+from app.token_limits import most_tokens
 from core.engines.base import Bounds, Sampling, Thinking
+from core.formats import known
 from core.trace import GivenAs, Problem
 from core.turns import Turns
+from storage.references import read_reference
 
 router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[needs("researcher")])
 
@@ -34,13 +38,19 @@ class RunIn(In):
     seed: int | None = Field(
         None, ge=0, le=2**63 - 1, description="The same seed gives the same trace. Absent: random."
     )
-    max_tokens: int = Field(3500, ge=1, le=MOST_TOKENS)
+    max_tokens: int | None = Field(
+        None, ge=1, le=MOST_TOKENS,
+        description="Longest response. Absent: what suits the model (`max_tokens` in GET /api/models), less the question.",
+    )  # fmt: skip
     min_steps: int = Field(0, ge=0, le=MOST_STEPS, description="The model may not finish before this many steps.")
     max_steps: int = Field(60, ge=1, le=MOST_STEPS, description="The model is made to finish after this many steps.")
     thinking_budget: int | None = Field(
         None, ge=1, le=MOST_TOKENS, description="The end of thinking is forced after this many tokens of it."
     )
     waits: int = Field(0, ge=0, le=100, description='So often an end of thinking is taken back ("Wait").')
+    format: str | None = Field(
+        None, description="Read the response as this format, not as it begins (docs/formats.md)."
+    )
     after: str | None = Field(
         None, description="A trace that has ended: the question follows it, and what came before goes to the model too."
     )
@@ -103,27 +113,36 @@ async def start(bench: Bench, asked: RunIn) -> Started:
             422, f'"min_steps" is {asked.min_steps}; it must not be above "max_steps", which is {asked.max_steps}.'
         )
     try:
+        if asked.format is not None:
+            known(asked.format)
         model = bench.models.get(asked.model)
         if model.check is not None:
             model.check(asked.prompt)
-    except UnknownModel as error:
-        raise Refused(422, str(error)) from None
     except ValueError as error:
         raise Refused(422, str(error)) from None
     if not model.ready:
         raise Refused(
             503, f"The weights of the model {model.name} are missing from {model.model_dir}; install Worldline again."
         )
-    sampling = Sampling(asked.temperature, asked.top_p, asked.seed, asked.max_tokens)
     before = Turns() if asked.after is None else await turns_after(bench, asked.after, asked.earlier_as)
+    most = asked.max_tokens or await most_tokens(model.engine, before.messages(asked.prompt))
+    sampling = Sampling(asked.temperature, asked.top_p, asked.seed, most)
+    problem = await with_reference(bench, asked.prompt)
     try:
         run = bench.runs.start(
-            model.engine, Problem.ask(asked.prompt), sampling, Bounds(asked.min_steps, asked.max_steps),
-            thinking=Thinking(asked.thinking_budget, asked.waits), before=before,
+            model.engine, problem, sampling, Bounds(asked.min_steps, asked.max_steps),
+            thinking=Thinking(asked.thinking_budget, asked.waits), format=asked.format, before=before,
         )  # fmt: skip
     except TooManyRuns as error:
         raise Refused(429, str(error)) from None
     return Started(run_id=run.run_id, trace_id=run.run_id)
+
+
+async def with_reference(bench: Services, prompt: str) -> Problem:
+    """The problem with its reference answer, where somebody has set one."""
+    problem = Problem.ask(prompt)
+    answer = await blocking(lambda: bench.store.read(lambda con: read_reference(con, problem.problem_id)))
+    return replace(problem, answer=answer)
 
 
 @router.get("", summary="List runs", response_model=list[RunSummary])

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.common import Bench, blocking, find_trace, needs, refusals
 from app.api.errors import Refused
+from app.outcomes import judged_now, solved_now
 from core import layout
 from core.formats import parse_response
 from core.tasks import solved
@@ -33,7 +34,9 @@ class TraceLine(BaseModel):
     prompt: str = Field(examples=["Reach 24 from 4, 7, 8 and 8."])
     model: str = Field(examples=["pocket"])
     finish_reason: str = Field(examples=["stop"])
-    solved: bool | None = Field(description="Checked from the steps; null where no rule can check.")
+    solved: bool | None = Field(
+        description="Checked from the steps, or by the problem's reference answer; null where nobody can say."
+    )
     created_at: str = Field(examples=["2026-11-20T12:00:00.000Z"])
     n_steps: int
     n_backtracks: int
@@ -126,7 +129,11 @@ async def list_traces(
     )
     more = len(rows) > limit
     rows = rows[:limit]
-    return {"traces": [line(row) for row in rows], "next": rows[-1].trace_id if more else None}
+    solved_since = await blocking(lambda: solved_now(bench.store, [row.trace_id for row in rows]))
+    lines = [line(row) for row in rows]
+    for one in lines:
+        one.solved = solved_since.get(one.trace_id, one.solved)
+    return {"traces": lines, "next": rows[-1].trace_id if more else None}
 
 
 def line(row: Any) -> TraceLine:
@@ -152,7 +159,7 @@ async def one_trace(
     trace = await find_trace(bench, trace_id)
 
     def written() -> bytes:
-        row = trace.to_json()
+        row = judged_now(bench.store, trace).to_json()
         if lean:
             del row["response"]
         else:
@@ -259,7 +266,7 @@ async def graph(
     def draw() -> str:
         active = bench.models.scorer_job
         scores = next((s.values for s in bench.store.scores(trace_id) if s.scorer == active), None)
-        return graph_page(trace, scores)
+        return graph_page(judged_now(bench.store, trace), scores)
 
     page = await blocking(draw)
     headers = {"content-security-policy": SANDBOX_POLICY, "cache-control": "no-store"}

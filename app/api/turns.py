@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from app.api.common import Bench, blocking, find_trace, needs, refusals
 from app.api.errors import Refused
+from app.outcomes import judged_now
 from app.services import Services
 from core.trace import Earlier, GivenAs, Trace
 from core.turns import Turns
@@ -26,7 +27,9 @@ class TurnOut(BaseModel):
     answer: str = ""
     model: str = ""
     finish_reason: str = ""
-    solved: bool | None = Field(None, description="Checked from the steps; null where no rule can check.")
+    solved: bool | None = Field(
+        None, description="Checked from the steps, or by the problem's reference answer; null where nobody can say."
+    )
     n_steps: int = 0
     known: bool = Field(True, description="false: this trace is not in the data folder (it was not imported).")
 
@@ -74,7 +77,8 @@ async def _turns(bench: Services, ids: tuple[str, ...], given_as: GivenAs, last:
 
 async def _read(bench: Services, ids: tuple[str, ...]) -> dict[str, Trace]:
     def read() -> dict[str, Trace]:
-        return {i: trace for i in ids[:MOST_TURNS] if (trace := bench.store.trace(i)) is not None}
+        found = (trace for i in ids[:MOST_TURNS] if (trace := bench.store.trace(i)) is not None)
+        return {trace.trace_id: judged_now(bench.store, trace) for trace in found}
 
     return await blocking(read) if ids else {}
 

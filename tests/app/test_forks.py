@@ -6,6 +6,7 @@ import pytest
 
 from core.engines.base import Bounds, Thinking
 from core.formats import steiner_tokens as t
+from core.steer import STEINER_WAIT
 from core.trace import Trace
 from tests.app.client import check_whole
 from tests.app.conftest import Opened
@@ -36,12 +37,23 @@ async def test_a_fork_keeps_the_beginning_and_says_where_it_left(workbench: Open
 
 async def test_what_a_fork_does_not_say_is_as_it_was(workbench: Opened) -> None:
     async with workbench() as bench:
-        first = await bench.finished(min_steps=2, max_steps=40, thinking_budget=900, waits=1, temperature=0.5)
-        for body, bounds in (({}, Bounds(2, 40)), ({"max_steps": 1}, Bounds(1, 1))):
+        first = await bench.finished(
+            min_steps=2, max_steps=40, thinking_budget=900, waits=1, temperature=0.5, max_tokens=2000
+        )
+        kept = Thinking(900, 1)
+        for body, bounds, thinking, tokens in (
+            ({}, Bounds(2, 40), kept, 2000),
+            ({"max_steps": 1}, Bounds(1, 1), kept, 2000),
+            ({"min_steps": 50}, Bounds(50, 50), kept, 2000),
+            ({"min_steps": 0, "max_steps": 12}, Bounds(0, 12), kept, 2000),
+            ({"thinking_budget": 77, "waits": 0, "max_tokens": 99}, Bounds(2, 40), Thinking(77, 0), 99),
+            ({"thinking_budget": 0}, Bounds(2, 40), Thinking(None, 1), 2000),
+        ):
             made = (await bench.post(f"/api/traces/{first}/forks", json={"step": 3, **body})).json()
             await bench.events(made[0]["run_id"])
             asked = bench.engine.asked[-1]
-            assert (asked.bounds, asked.thinking, asked.sampling.temperature) == (bounds, Thinking(900, 1), 0.5)
+            assert (asked.bounds, asked.thinking, asked.sampling.temperature) == (bounds, thinking, 0.5)
+            assert asked.sampling.max_tokens == tokens
 
 
 async def test_many_continuations_of_one_step_are_a_family(workbench: Opened) -> None:
@@ -61,7 +73,8 @@ async def test_many_continuations_of_one_step_are_a_family(workbench: Opened) ->
 
 
 @pytest.mark.parametrize(
-    ("action", "added"), [("backtrack", t.BACKTRACK), ("proceed", t.PROCEED), ("answer", t.REASONING_END)]
+    ("action", "added"),
+    [("backtrack", t.BACKTRACK), ("proceed", t.PROCEED), ("answer", t.REASONING_END), ("wait", STEINER_WAIT)],
 )
 async def test_the_hand_on_the_wheel_writes_what_the_format_writes(workbench: Opened, action: str, added: str) -> None:
     async with workbench() as bench:
@@ -126,7 +139,9 @@ async def test_a_fork_that_was_cut_by_a_dead_server_is_kept_with_its_beginning(w
     [
         ({"step": 99}, "steps 0 to"),
         ({"step": 1, "action": "fly"}, "must be one of"),
-        ({"step": 1, "action": "wait"}, "cannot be done in the format steiner"),
+        ({}, '"step" is missing'),
+        ({"step": 1, "min_steps": 9, "max_steps": 3}, "must not be above"),
+        ({"step": 1, "waits": 101}, "waits"),
         ({"step": -1, "action": "answer"}, "needs a step"),
         ({"step": 1, "action": "edit"}, "must give name, thought"),
         ({"step": 1, "action": "edit", "fields": {"thought": t.STEP_END}}, "would cut the step in two"),
