@@ -1,10 +1,14 @@
 """The Data page: what is there, freeze it, export it. Markup only; the behaviour is in app/static/data.js."""
 
+from core.formats import FORMATS
+
 NAME = "data"
 TITLE = "Data"
 ROLE = "researcher"
 
-MARKUP = """
+_FORMATS = "".join(f"<option>{name}</option>" for name in FORMATS)
+
+MARKUP = f"""
 <h1 class="wl-visually-hidden">Data</h1>
 <div class="wl-notices" data-id="notices"></div>
 
@@ -15,6 +19,7 @@ MARKUP = """
   <section class="wl-card wl-import"><h2>Import traces</h2>
     <p class="muted">JSONL, JSON or Parquet: prompt and response, chat logs, PRM800K, TRL rows, Worldline's own JSON. You see what is in it before anything is stored.</p>
     <label class="drop" data-id="drop"><input type="file" data-id="file" accept=".jsonl,.json,.ndjson,.txt,.parquet,.pq"><span data-id="drop-text">Choose a file or drop it here</span></label>
+    <label class="as">Format of the responses <select data-id="import-format"><option value="">found by itself</option>{_FORMATS}</select></label>
     <details><summary>Paste a text instead</summary>
       <form data-id="paste">
         <label>Question<input type="text" data-id="paste-question" placeholder="what was asked; leave empty for JSON"></label>

@@ -1,10 +1,14 @@
 """The Solve page: ask, watch the steps appear, read the tree. Markup only; the behaviour is in app/static/solve.js."""
 
+from core.formats import FORMATS
+
 NAME = "solve"
 TITLE = "Solve"
 ROLE = "researcher"
 
-MARKUP = """
+_FORMATS = "".join(f"<option>{name}</option>" for name in FORMATS)
+
+MARKUP = f"""
 <h1 class="wl-visually-hidden">Solve</h1>
 <div class="wl-notices" data-id="notices"></div>
 
@@ -33,6 +37,7 @@ MARKUP = """
       <label>Temperature<input data-id="temperature" type="number" min="0" max="2" step="0.1" value="1"></label>
       <label>Top-p<input data-id="top_p" type="number" min="0.05" max="1" step="0.05" value="1"></label>
       <label>Seed<input data-id="seed" type="number" min="0" step="1" placeholder="random"></label>
+      <label title="How the response is cut into steps">Format<select data-id="format"><option value="">found by itself</option>{_FORMATS}</select></label>
       <div class="sliders">
         <div class="slider" title="Before so many steps the model may not end its thinking">
           <label for="wl-min_steps">Least steps</label>
@@ -48,6 +53,11 @@ MARKUP = """
           <label for="wl-thinking_budget">Thinking budget, tokens</label>
           <input type="range" class="hand" data-hand="thinking_budget" aria-label="Thinking budget, tokens, slider">
           <input id="wl-thinking_budget" data-id="thinking_budget" type="number" step="1" min="1" max="100000" placeholder="no limit">
+        </div>
+        <div class="slider" title="The response is cut off after so many tokens; thinking and answer together">
+          <label for="wl-max_tokens">Most tokens</label>
+          <input type="range" class="hand" data-hand="max_tokens" aria-label="Most tokens, slider">
+          <input id="wl-max_tokens" data-id="max_tokens" type="number" step="1" min="1" max="100000" value="3500">
         </div>
         <div class="slider" title="So often an end of thinking is taken back, and the model made to think on">
           <label for="wl-waits">Waits</label>
@@ -75,6 +85,7 @@ MARKUP = """
     <div><dt>Time</dt><dd data-id="seconds">–</dd></div>
   </dl>
   <div class="actions">
+    <button type="button" class="secondary" data-id="resume" title="Let the model write on from exactly where this ends" hidden>Continue</button>
     <button type="button" class="secondary" data-id="ask-on-button" aria-expanded="false" aria-controls="wl-ask-on" title="Ask a question that follows this one" hidden>Ask on</button>
     <button type="button" class="secondary" data-id="score" hidden>Score steps</button>
     <a class="button secondary" data-id="save" hidden>Save as HTML</a>

@@ -5,24 +5,32 @@ import { get } from "./api.js";
 import { $, h, notice, number, param } from "./dom.js";
 import { ordered, slider } from "./sliders.js";
 
-const NUMBERS = ["temperature", "top_p", "seed", "min_steps", "max_steps", "thinking_budget", "waits"];
+const NUMBERS = ["temperature", "top_p", "seed", "min_steps", "max_steps", "thinking_budget", "max_tokens", "waits"];
+const CHOICES = ["model", "format"];
 // Stops of the sliders: fine where a step or a token more makes a difference, coarse where it does not.
 const STEPS = [0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200];
 const SLIDERS = {
   min_steps: { stops: STEPS, unit: "steps" },
   max_steps: { stops: STEPS.slice(1), unit: "steps" },
   thinking_budget: { stops: [50, 100, 150, 200, 300, 400, 600, 800, 1000, 1500, 2000, 3000, 4000, 6000, 8000, 12000, 16000, 24000, 32000], unit: "tokens", open: "no limit" },
+  max_tokens: { stops: [250, 500, 1000, 1500, 2000, 3500, 5000, 8000, 12000, 16000, 24000, 32768, 48000, 64000, 100000], unit: "tokens" },
   waits: { stops: [0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20], unit: "times" },
 };
+const WORDS = {
+  model: (name) => name, temperature: (n) => `temperature ${n}`, top_p: (n) => `top-p ${n}`, seed: (n) => `seed ${n}`, min_steps: (n) => `at least ${n} steps`,
+  max_steps: (n) => `at most ${n} steps`, thinking_budget: (n) => (n === "0" ? "no thinking budget" : `${n} thinking tokens`), waits: (n) => `${n} waits`, max_tokens: (n) => `at most ${n} tokens`,
+};
+const PLAIN = new Set(["temperature", "top_p", "seed"]); // said as they were typed
 const SETTINGS = "worldline.solve";
 const EXAMPLES = 5;
 const TALLEST_PX = 200; // of the question's box; a longer question scrolls
 
 export class AskForm {
-  /** root: the page; run(prompt): ask it; failed(error). */
-  constructor(root, { notices, run, failed }) {
+  /** root: the page; run(prompt): ask it; failed(error); changed(): a setting was changed by hand. */
+  constructor(root, { notices, run, failed, changed }) {
     this.at = (id) => $(`[data-id="${id}"]`, root);
-    Object.assign(this, { notices, run, failed });
+    Object.assign(this, { notices, run, failed, changed });
+    this.touched = new Set(); // settings changed by hand since the last question: a fork takes these and leaves the rest as it was
     this.sliders = Object.entries(SLIDERS).map(([name, how]) => slider($(`[data-hand="${name}"]`, root), this.at(name), how));
     ordered(this.at("min_steps"), this.at("max_steps"));
     this.at("ask").addEventListener("submit", (event) => {
@@ -36,14 +44,39 @@ export class AskForm {
     });
     this.at("question").addEventListener("input", () => this.#fit());
     for (const count of [3, 4]) this.at(`dice${count}`).addEventListener("click", () => this.#roll(count));
-    this.at("model").addEventListener("change", () => this.#drawNote());
-    this.at("controls").addEventListener("change", () => this.#remember());
+    this.at("model").addEventListener("change", () => this.#drawModel());
+    this.at("controls").addEventListener("change", ({ target }) => {
+      this.#remember();
+      if (!target.dataset.id || target.dataset.id === "format") return;
+      this.touched.add(target.dataset.id);
+      this.changed();
+    });
   }
 
   /** The fields of a run, the question apart. */
   settings() {
-    const filled = NUMBERS.filter((name) => this.at(name).value !== "").map((name) => [name, Number(this.at(name).value)]);
-    return { model: this.at("model").value || "pocket", ...Object.fromEntries(filled) };
+    // What the model has for most tokens is left to the server, which takes off what the question needs.
+    const filled = NUMBERS.filter((name) => this.at(name).value !== "" && !(name === "max_tokens" && this.#asTheModel())).map((name) => [name, Number(this.at(name).value)]);
+    return { model: this.at("model").value || "pocket", ...(this.at("format").value ? { format: this.at("format").value } : {}), ...Object.fromEntries(filled) };
+  }
+
+  /** What was changed by hand, for a fork: {fields, words}. An empty budget is none, whatever the trace had. */
+  byHand() {
+    const fields = {};
+    const words = [];
+    for (const name of ["model", ...NUMBERS].filter((n) => this.touched.has(n))) {
+      const value = this.at(name).value;
+      if (value === "" && name !== "thinking_budget") continue;
+      fields[name] = name === "model" ? value : Number(value);
+      words.push(WORDS[name](name === "model" ? this.at("model").selectedOptions[0].textContent : PLAIN.has(name) ? value : number(fields[name])));
+    }
+    return { fields, words };
+  }
+
+  /** Forget what was changed by hand: forks are as their traces were. */
+  untouch() {
+    this.touched.clear();
+    this.changed();
   }
 
   /** [[id, name]] of the models that can be asked. */
@@ -60,7 +93,7 @@ export class AskForm {
   async load() {
     try {
       const old = JSON.parse(sessionStorage.getItem(SETTINGS) ?? "{}");
-      for (const name of NUMBERS) if (old[name] !== undefined) this.at(name).value = old[name];
+      for (const name of [...NUMBERS, "format"]) if (old[name]) this.at(name).value = old[name];
       for (const draw of this.sliders) draw();
       await this.#loadModels(old.model);
     } catch (error) {
@@ -85,23 +118,36 @@ export class AskForm {
   #remember() {
     const value = (name) => this.at(name).value;
     try {
-      sessionStorage.setItem(SETTINGS, JSON.stringify(Object.fromEntries(["model", ...NUMBERS].map((name) => [name, value(name)]))));
+      sessionStorage.setItem(SETTINGS, JSON.stringify(Object.fromEntries([...CHOICES, ...NUMBERS].map((name) => [name, name === "max_tokens" && this.#asTheModel() ? "" : value(name)]))));
     } catch { /* only the memory of the settings is lost */ }
     const steps = `${value("min_steps") > 0 ? `${value("min_steps")} to` : "up to"} ${value("max_steps") || 60} steps`;
     const budget = value("thinking_budget") ? ` · ${number(value("thinking_budget"))} thinking tokens` : "";
-    this.at("controls-now").textContent = `${this.at("model").selectedOptions[0]?.textContent ?? ""} · temperature ${value("temperature") || 1} · ${steps}${budget}`;
+    this.at("controls-now").textContent = `${this.at("model").selectedOptions[0]?.textContent ?? ""} · temperature ${value("temperature") || 1} · ${steps}${budget} · at most ${number(value("max_tokens") || this.at("max_tokens").defaultValue)} tokens`;
   }
 
   async #loadModels(wanted) {
     const models = await get("/api/models");
-    this.at("model").replaceChildren(...models.map((m) => h("option", { value: m.id, disabled: m.ready === false, dataset: { note: m.note ?? "" } }, m.name + (m.ready === false ? " (loading)" : ""))));
+    this.at("model").replaceChildren(...models.map((m) => h("option", { value: m.id, disabled: m.ready === false, dataset: { note: m.note ?? "", most: m.max_tokens } }, m.name + (m.ready === false ? " (loading)" : ""))));
     const asked = param("model") ?? wanted;
     if (models.some((m) => m.id === asked && m.ready !== false)) this.at("model").value = asked;
-    this.#drawNote();
+    this.#drawModel();
   }
 
-  #drawNote() {
-    this.at("model-note").textContent = this.at("model").selectedOptions[0]?.dataset.note || "";
+  /** What the chosen model is, and how much it may write where nobody has said otherwise. */
+  #drawModel() {
+    const { note = "", most } = this.at("model").selectedOptions[0]?.dataset ?? {};
+    this.at("model-note").textContent = note;
+    const field = this.at("max_tokens");
+    if (!most) return;
+    const untouched = this.#asTheModel();
+    field.defaultValue = most;
+    if (untouched) field.value = most;
+    for (const draw of this.sliders) draw();
+  }
+
+  #asTheModel() {
+    const { value, defaultValue } = this.at("max_tokens");
+    return value === "" || value === defaultValue;
   }
 
   #take(text) {

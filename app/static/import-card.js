@@ -14,8 +14,10 @@ export function mountImport(at, imported) {
   const out = at("import-result");
   const drop = at("drop");
   let turn = 0; // what is answered to an earlier choice is not shown any more
+  let looked = null; // the file whose report is on screen
 
-  const path = (file, dryRun) => `/api/imports?${new URLSearchParams({ name: file.name.slice(-200), dry_run: String(dryRun) })}`;
+  const format = () => at("import-format").value;
+  const path = (file, dryRun) => `/api/imports?${new URLSearchParams({ name: file.name.slice(-200), dry_run: String(dryRun), ...(format() ? { format: format() } : {}) })}`;
 
   /** Show `words` with the seconds that go by, until `work` is done. */
   async function waiting(words, work) {
@@ -34,6 +36,7 @@ export function mountImport(at, imported) {
 
   async function look(file) {
     const mine = ++turn;
+    looked = file;
     if (file.size > MOST_BYTES) return fail(new Error(`${file.name} has ${megabytes(file.size)}; at most 64 MB can be sent. Use the terminal: worldline import ${file.name}`));
     try {
       const report = await waiting(`Reading ${file.name} (${megabytes(file.size)})`, () => post(path(file, true), file, { raw: true }));
@@ -45,6 +48,7 @@ export function mountImport(at, imported) {
 
   async function take(file, report) {
     const mine = ++turn;
+    looked = null;
     try {
       const made = await waiting(`Importing ${plural(report.traces, "trace")} from ${file.name}`, () => post(path(file, false), file, { raw: true }));
       const words = `${plural(made.traces, "trace")} ${made.judgements ? `and ${plural(made.judgements, "judgement")} ` : ""}imported from ${file.name}.`;
@@ -91,6 +95,7 @@ export function mountImport(at, imported) {
 
   function forget() {
     turn++;
+    looked = null;
     out.replaceChildren();
     at("file").focus();
   }
@@ -101,6 +106,9 @@ export function mountImport(at, imported) {
     const [file] = event.target.files;
     if (file) look(file);
     event.target.value = ""; // the same file can be chosen again
+  });
+  at("import-format").addEventListener("change", () => {
+    if (looked) look(looked);
   });
   drop.addEventListener("dragover", (event) => {
     event.preventDefault();

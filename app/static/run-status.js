@@ -3,6 +3,7 @@
 import { $, duration, number } from "./dom.js";
 import { shownText, showsRaw } from "./reading.js";
 import { promptWords } from "./turns.js";
+import { CUT_OFF } from "./wheel.js";
 
 const ENDINGS = {
   stop: "Finished", step_limit: "Stopped at the step limit", length: "Stopped at the token limit", cancelled: "Stopped",
@@ -43,13 +44,14 @@ export class RunStatus {
     verdict.hidden = running;
     verdict.className = `verdict ${model.solved === true ? "good" : model.solved === false ? "bad" : "none"}`;
     verdict.textContent = model.solved === true ? "✓ Solved" : model.solved === false ? "✗ Not solved" : "? Not checked";
-    verdict.title = model.solved === null ? "There is no exact check for this question." : "Checked from the steps, not from what the answer claims.";
+    verdict.title = model.solved === null ? "No exact rule fits this question, and it has no reference answer that this could be held against." : "Checked from the steps where there is an exact rule, not from what the answer claims; else by the question's reference answer.";
     const kept = !running && model.traceId;
     const id = encodeURIComponent(model.traceId ?? "");
     at("save").hidden = !kept;
     if (kept) at("save").href = `/api/traces/${id}/graph?download=1`;
     at("rate").hidden = !model.traceId;
     at("rate").href = `/ui/rate?${running ? "run" : "trace"}=${id}`;
+    at("resume").hidden = !kept || !CUT_OFF.includes(model.finishReason);
     at("score").hidden = !kept || scored;
   }
 

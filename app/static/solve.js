@@ -147,7 +147,10 @@ export async function mount(root) {
     },
     open: (traceId, state) => openLine(traceId, state),
     failed: (error) => failed("wheel", error),
+    byHand: () => form.byHand(),
+    asWas: () => form.untouch(),
   });
+  at("resume").addEventListener("click", () => wheel.resume());
 
   function openLine(traceId, state, index = null) {
     setParams({ run: state === "running" ? traceId : null, trace: state === "running" ? null : traceId, search: null, node: null, step: index === null ? null : index + 1 }, { push: true });
@@ -174,6 +177,12 @@ export async function mount(root) {
         drawOrigin();
         drawLegend();
       }
+      // What a run said when it ended may be judged otherwise since: a reference answer can come later.
+      const own = family.line(traceId);
+      if (own?.state === "done" && model.state === "done" && own.solved !== model.solved) {
+        model.solved = own.solved;
+        drawStatus();
+      }
     } catch (error) {
       if (error.status !== 404) failed("family", error);
       return;
@@ -191,7 +200,7 @@ export async function mount(root) {
     at("origin").hidden = !origin || family.traceId !== model.traceId;
     if (at("origin").hidden) return;
     const state = family.line(origin.trace_id)?.state ?? "done";
-    at("origin").replaceChildren("↱ ", DONE_BY[origin.action], " after ", stepWord(origin.step < 0 ? null : origin.step), " of ",
+    at("origin").replaceChildren("↱ ", DONE_BY[origin.action], ...(origin.action === "resume" ? [" where the text ended of "] : [" after ", stepWord(origin.step < 0 ? null : origin.step), " of "]),
       h("a", { href: `?trace=${encodeURIComponent(origin.trace_id)}`, onclick: (event) => { event.preventDefault(); openLine(origin.trace_id, state, Math.max(0, origin.step)); } }, "another world line"), ".");
   }
 
@@ -215,7 +224,7 @@ export async function mount(root) {
 
   // ---------------------------------------------------------------- the form
 
-  const form = new AskForm(root, { notices, run: (prompt) => (strategy.chosen() ? seek(prompt) : run(prompt)), failed: (error) => failed("form", error) });
+  const form = new AskForm(root, { notices, run: (prompt) => (strategy.chosen() ? seek(prompt) : run(prompt)), failed: (error) => failed("form", error), changed: () => wheel.drawSettings() });
   const strategy = new StrategyForm(root, { models: () => form.models(), failed: (error) => failed("form", error) });
   const search = new SearchView(root, { notices, put: (prompt) => form.put(prompt), ended: () => loadRecent().catch(() => {}), failed });
 
@@ -224,9 +233,9 @@ export async function mount(root) {
     if (!at("ask").checkValidity()) at("controls").open = true; // what is wrong may lie in there
     if (!at("ask").reportValidity()) return;
     at("run").disabled = true;
-    const { model: asked, temperature, top_p, seed, max_steps } = form.settings();
+    const { model: asked, temperature, top_p, seed, max_tokens, max_steps } = form.settings();
     try {
-      const { search_id } = await post("/api/searches", { prompt, model: asked, temperature, top_p, seed, max_steps, ...strategy.chosen() });
+      const { search_id } = await post("/api/searches", { prompt, model: asked, temperature, top_p, seed, max_tokens, max_steps, ...strategy.chosen() });
       notice(notices, "form", "error", null);
       setParams({ search: search_id, run: null, trace: null, step: null, node: null }, { push: true });
       route();
@@ -244,6 +253,7 @@ export async function mount(root) {
     at("run").disabled = true;
     try {
       const started = await post("/api/runs", { prompt, ...form.settings(), ...turn });
+      form.untouch();
       notice(notices, "form", "error", null);
       setParams({ run: started.run_id, trace: null, search: null, node: null, step: null }, { push: true });
       watch(started.run_id);

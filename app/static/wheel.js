@@ -3,7 +3,7 @@
 
 import { post } from "./api.js";
 import { h, plural } from "./dom.js";
-import { outcomeMark, outcomes } from "./worldlines.js";
+import { answerWords, outcomeMark, outcomes } from "./worldlines.js";
 
 const FIELDS = ["name", "thought", "summary", "reflection"];
 const ACTIONS = {
@@ -13,17 +13,21 @@ const ACTIONS = {
   wait: ["Wait", "Put “Wait,” here, so that the model doubts what it has"],
   answer: ["Answer now", "End the thinking here and answer"],
 };
+export const CUT_OFF = ["length", "error", "cancelled", "interrupted"]; // what can be continued
 export const DONE_BY = {
   continue: "went on anew", proceed: "made to proceed", backtrack: "made to turn back", wait: "told to wait",
-  answer: "made to answer", edit: "step edited",
+  answer: "made to answer", edit: "step edited", resume: "continued",
 };
 const COUNTS = [1, 4, 8, 16];
 const LISTED_MOST = 12;
 
 export class Wheel {
-  /** host: an empty element; onFork(started[]) after runs have begun; open(traceId, state) shows another line; failed(error). */
-  constructor(host, { onFork, open, failed }) {
-    Object.assign(this, { host, onFork, open, failed });
+  /**
+   * host: an empty element; onFork(started[]) after runs have begun; open(traceId, state) shows another line; failed(error);
+   * byHand(): {fields, words} of the form's settings that a fork takes; asWas(): take none.
+   */
+  constructor(host, { onFork, open, failed, byHand, asWas }) {
+    Object.assign(this, { host, onFork, open, failed, byHand, asWas });
     this.editing = null; // index of the step being edited
     this.count = 1;
     this.busy = false;
@@ -43,19 +47,37 @@ export class Wheel {
     this.host.hidden = !usable;
     if (!usable) return;
     const steiner = this.format === "steiner";
-    const offered = this.index < 0 ? ["continue"] : steiner ? ["continue", "proceed", "backtrack", "answer"] : ["continue", "backtrack", "wait", "answer"];
+    const offered = this.index < 0 ? ["continue"] : ["continue", ...(steiner ? ["proceed"] : []), "backtrack", "wait", "answer"];
     const count = h("select", { "aria-label": "How many continuations side by side", onchange: (e) => (this.count = Number(e.target.value)) },
       COUNTS.map((n) => h("option", { value: n, selected: n === this.count }, `${n}×`)));
     this.lines = h("div", { class: "lines" });
+    this.settings = h("p", { class: "muted with" });
     this.host.replaceChildren(
       h("h2", {}, this.index < 0 ? "From the question" : `From step ${this.index + 1}`),
       h("div", { class: "acts", role: "group", "aria-label": "Go on from here" },
         offered.map((action) => h("button", { type: "button", class: "secondary", title: ACTIONS[action][1], disabled: this.busy, onclick: () => this.#fork({ action }) }, ACTIONS[action][0])),
         this.index < 0 ? null : h("button", { type: "button", class: "secondary", title: "Write the step differently and let the model go on from that", onclick: () => this.#edit(step) }, "Edit…"),
         h("label", { class: "count" }, count)),
+      this.settings,
       this.lines,
     );
+    this.drawSettings();
     this.#drawLines();
+  }
+
+  /** What the next fork is written with. */
+  drawSettings() {
+    if (!this.settings) return;
+    const { words } = this.byHand();
+    this.settings.replaceChildren(...(words.length
+      ? ["With ", h("b", {}, words.join(", ")), " as set above; the rest as this trace was written. ",
+        h("button", { type: "button", class: "quiet", onclick: () => this.asWas() }, "All as it was")]
+      : ["Written as this trace was; a model, sampling or limit that you change above counts here too."]));
+  }
+
+  /** Let the model write on where the trace on screen ends. */
+  resume() {
+    return this.busy ? null : this.#fork({ action: "resume", step: null, n: 1 });
   }
 
   #drawLines() {
@@ -65,7 +87,8 @@ export class Wheel {
       return;
     }
     const { solved, checked, words } = outcomes(lines);
-    const anew = lines.filter((l) => l.origin.action === "continue");
+    const end = this.index < 0 ? 0 : this.model.steps[this.index].end; // a line that kept more goes on within the next step
+    const anew = lines.filter((l) => l.origin.action === "continue" && l.origin.kept <= end);
     const value = outcomes(anew);
     this.lines.replaceChildren(
       h("p", { class: "sum" }, h("b", {}, plural(lines.length, "other world line")), `: ${words}. `,
@@ -81,7 +104,7 @@ export class Wheel {
     return h("li", {}, h("a", { href: query, onclick: (event) => { event.preventDefault(); this.open(line.trace_id, line.state); } },
       outcomeMark(line),
       h("span", {}, DONE_BY[line.origin.action]),
-      h("span", { class: "muted" }, `${plural(line.n_steps, "step")}, ${plural(line.n_backtracks, "backtrack")}`)));
+      h("span", { class: "muted" }, line.solved === null && line.answer ? `${answerWords(line.answer)} · ` : "", `${plural(line.n_steps, "step")}, ${plural(line.n_backtracks, "backtrack")}`)));
   }
 
   #edit(step) {
@@ -106,7 +129,7 @@ export class Wheel {
     this.busy = true;
     for (const button of this.host.querySelectorAll("button")) button.disabled = true;
     try {
-      const started = await post(`/api/traces/${encodeURIComponent(this.model.traceId)}/forks`, { step: this.index, n: this.count, ...body });
+      const started = await post(`/api/traces/${encodeURIComponent(this.model.traceId)}/forks`, { step: this.index, n: this.count, ...this.byHand().fields, ...body });
       this.editing = null;
       this.onFork(started);
     } catch (error) {

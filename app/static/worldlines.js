@@ -95,13 +95,27 @@ export class Family {
   }
 }
 
-/** "3 solved, 1 not, 1 running" and the share solved of those that were checked. */
+const ANSWERS_MOST = 6;
+const ANSWER_CHARS = 40;
+
+/** An answer as it stands in a line of text. */
+export const answerWords = (answer) => (answer.length > ANSWER_CHARS ? `${answer.slice(0, ANSWER_CHARS)}…` : answer || "no answer");
+
+/** "3 solved, 1 not, 1 running"; where nobody can say, what they answer: "391 ×5, no answer ×1". And the share solved of those that were checked. */
 export function outcomes(lines) {
   const solved = lines.filter((l) => l.solved === true).length;
   const not = lines.filter((l) => l.solved === false).length;
   const running = lines.filter((l) => l.state === "running").length;
-  const unchecked = lines.length - solved - not - running;
-  const words = [[solved, "solved"], [not, "not solved"], [unchecked, "not checked"], [running, "running"]].filter(([n]) => n).map(([n, word]) => `${n} ${word}`);
+  const counts = new Map();
+  for (const line of lines) if (line.solved === null && line.state !== "running") counts.set(line.answer ?? "", (counts.get(line.answer ?? "") ?? 0) + 1);
+  const answers = [...counts].sort(([a, n], [b, m]) => m - n || (a === "") - (b === ""));
+  const others = answers.slice(ANSWERS_MOST).reduce((sum, [, n]) => sum + n, 0);
+  const counted = (n, word) => (n ? [`${n} ${word}`] : []);
+  const words = [
+    ...counted(solved, "solved"), ...counted(not, "not solved"),
+    ...answers.slice(0, ANSWERS_MOST).map(([answer, n]) => `${answerWords(answer)} ×${n}`), ...(others ? [`other answers ×${others}`] : []),
+    ...counted(running, "running"),
+  ];
   return { solved, checked: solved + not, words: words.join(", ") };
 }
 

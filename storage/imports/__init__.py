@@ -145,8 +145,10 @@ def _family_of(row: Row) -> str:
 def read_as(trace: Trace, format: str) -> Trace:
     """The trace with its response cut anew as this format, whatever steps came with it."""
     steps, nodes, answer, form = parse_response(trace.prompt, trace.response, trace.finish_reason, format)
+    if not answer and trace.answer and trace.answer != parse_response(trace.prompt, trace.response)[2]:
+        answer = trace.answer  # the row's own, and not what its first tags said
     return replace(
-        trace, steps=tuple(steps), nodes=tuple(nodes), answer=answer or trace.answer, format=form,
+        trace, steps=tuple(steps), nodes=tuple(nodes), answer=answer, format=form,
         solved=solved(trace.prompt, steps) if trace.solved is None else trace.solved,
     )  # fmt: skip
 

@@ -96,3 +96,19 @@ def test_a_large_file_does_not_freeze_the_page(open_tab: Any, tmp_path: Path) ->
     assert counters(page)["New traces"] == "3"
     assert page.evaluate("window.worst") < 1000
     assert page.evaluate("document.body.textContent.length") < 200_000
+
+
+def test_a_format_by_name_reads_a_file_otherwise(open_tab: Any, bench: Any, tmp_path: Path) -> None:
+    path = tmp_path / "tagged.jsonl"
+    path.write_text(json.dumps({"prompt": "Imported by name", "response": "<think>a</think>b"}))
+    page = open_tab("/ui/data").page
+    page.set_input_files("[data-id=file]", str(path))
+    page.wait_for_selector("[data-id=import-result] >> text=think 1")
+    page.select_option("[data-id=import-format]", "plain")  # the file on screen is looked at again
+    page.wait_for_selector("[data-id=import-result] >> text=plain 1")
+    page.click("[data-id=import-go]")
+    page.wait_for_selector("text=1 trace imported from tagged.jsonl")
+    (row,) = bench.get("/api/traces?q=Imported%20by%20name")["traces"]
+    stored = bench.get(f"/api/traces/{row['trace_id']}")
+    assert (stored["format"], stored["answer"]) == ("plain", "")
+    assert stored["steps"][0]["thought"] == "<think>a</think>b"
