@@ -5,6 +5,7 @@ What an exact rule decided, or the file that a trace came from, stays. For a thr
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,13 +23,18 @@ _KEPT = 20_000  # judgements that lists need again and again
 _right: OrderedDict[bytes, bool | None] = OrderedDict()
 
 
-def solved_now(store: Store, trace_ids: Sequence[str]) -> dict[str, bool | None]:
-    """`solved` of those of these traces for which it is not as stored."""
+def solved_now(store: Store, trace_ids: Sequence[str], patience_s: float | None = None) -> dict[str, bool | None]:
+    """`solved` of those of these traces for which it is not as stored. What is not compared within `patience_s` is left out, and
+    known when it is asked for again.
+    """
+    began = time.monotonic()
     endings = store.read(lambda con: read_endings(con, trace_ids))
     found = dict[str, bool | None]()
     for ending in endings:
         key = key_of("\0".join((ending.prompt, ending.reference or "", ending.text)))
         if key not in _right:
+            if patience_s is not None and time.monotonic() - began > patience_s:
+                continue
             _right[key] = _judge(ending).right
             while len(_right) > _KEPT:
                 _right.popitem(last=False)

@@ -15,6 +15,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -352,7 +353,7 @@ class RunManager:
                     path.rename(path.with_suffix(".broken"))
                     continue
                 trace = recovered_trace(recorded)
-                trace = judged(trace, self._store.read(lambda con, p=trace.problem_id: read_reference(con, p)))
+                trace = judged(trace, self._store.read(partial(read_reference, problem_id=trace.problem_id)))
                 self._store.add_trace(trace).result()
                 seq = len(recorded.events)
                 rest = [{"seq": seq + i, **e} for i, e in enumerate(missing_events(trace, recorded.events))]

@@ -34,6 +34,7 @@ class Script:
     lists: bool = True
     owned_by: str = "someone"
     models: tuple[str, ...] = ("served",)
+    context: int | None = None  # said as vLLM says it, in the list of models
     replies: dict[str, Any] = field(default_factory=dict)  # by route; a function makes one of what was posted
     said: dict[str, Any] = field(default_factory=dict)  # in every event of a chat, beside its text
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -50,7 +51,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/v1/models":
             if not self.script.lists:
                 return self._whole(500, {"error": {"message": "no cache"}})
-            rows = [{"id": name, "owned_by": self.script.owned_by} for name in self.script.models]
+            said = {} if self.script.context is None else {"max_model_len": self.script.context}
+            rows = [{"id": name, "owned_by": self.script.owned_by, **said} for name in self.script.models]
             return self._whole(200, {"data": rows})
         return self._other()
 
