@@ -236,14 +236,17 @@ def prm_rows(traces: Sequence[JudgedTrace], tokenizer: Any, recipe: PrmRecipe) -
 
 
 def wanted(trace: JudgedTrace, choose: str) -> bool:
-    """Does the recipe's `choose` take this trace?"""
+    """Does the recipe's `choose` take this trace?
+
+    A step that a person rated bad speaks against a solved trace; one that was labelled without people does not: those labels
+    are bad wherever a search goes wrong before it turns back.
+    """
     verdicts = [j.verdict for j in trace.judgements if j.verdict is not None]
     approved = bool(verdicts) and sum(verdicts) / len(verdicts) > 0
-    no_bad = all(r != -1 for j in trace.judgements for r in j.ratings) and all(
-        j.first_error is None for j in trace.judgements
-    )
+    people = [j for j in trace.judgements if j.soft is None]
+    no_bad = all(r != -1 for j in people for r in j.ratings) and all(j.first_error is None for j in people)
     solved = trace.solved is True and no_bad
-    return {"approved": approved, "solved": solved, "either": approved or solved}[choose]
+    return {"approved": approved, "solved": solved, "either": approved or solved, "all": True}[choose]
 
 
 def response_pieces(trace: JudgedTrace, backtracks: str) -> list[tuple[str, bool]]:
@@ -318,8 +321,10 @@ def sft_rows(traces: Sequence[JudgedTrace], tokenizer: Any, recipe: SftRecipe) -
         "approved": "an approved verdict",
         "solved": "a checked solution and no bad step",
         "either": "an approved verdict or a solution",
+        "all": "a response",
     }
-    _need_training_rows(sides, counts, what[recipe.choose], "Give some traces a good verdict")
+    mend = "Add traces" if recipe.traces else "Give some traces a good verdict"
+    _need_training_rows(sides, counts, what[recipe.choose], mend, file=bool(recipe.traces))
     return Rows(tuple(sides["train"]), tuple(sides["test"]), counts)
 
 
@@ -334,7 +339,9 @@ def pause_id(tokenizer: Any, token: str) -> int:
     return int(found)
 
 
-def _need_training_rows(sides: dict[str, list[TokenRow]], counts: dict[str, int], what: str, mend: str) -> None:
+def _need_training_rows(
+    sides: dict[str, list[TokenRow]], counts: dict[str, int], what: str, mend: str, *, file: bool = False
+) -> None:
     if sides["train"]:
         return
     over = counts.get("steps_over_max_tokens", 0) + counts.get("traces_over_max_tokens", 0)
@@ -344,5 +351,6 @@ def _need_training_rows(sides: dict[str, list[TokenRow]], counts: dict[str, int]
     elif over:
         why = f"No trace with {what} fits into max_tokens, which a new job can raise (--set max_tokens=…)."
     else:
-        why = f"None of the {counts['traces']} traces in the snapshot has {what}: there is nothing to learn from."
-    raise RowsError(f"{why} {mend}, freeze a new snapshot, and start the job on that.")
+        where = "file" if file else "snapshot"
+        why = f"None of the {counts['traces']} traces in the {where} has {what}: there is nothing to learn from."
+    raise RowsError(f"{why} {mend}{'' if file else ', freeze a new snapshot'}, and start the job on that.")

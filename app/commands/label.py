@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,11 +46,12 @@ def label(
     """
     with failing_softly():
         from core.scoring.prm import ScorerError
+        from training import trace_files
         from training.labels import label_set
 
         if method not in METHODS:
             raise CannotDo(f"{method} is not a method; there are: {', '.join(METHODS)}")
-        given = read_traces(traces)
+        given = list(trace_files.read(traces))
         settings: dict[str, Any] = {"method": method}
         try:
             if method == "oracle":
@@ -69,43 +69,6 @@ def label(
         folder = label_set.write(data_folder(data) / "snapshots", made, source=source, settings=settings, name=name)
         typer.echo(f"worldline: {len(made)} traces labelled by {source}, kept apart from people's ratings", err=True)
         typer.echo(folder.name)
-
-
-def read_traces(path: Path) -> list[tuple[Trace, str | None]]:
-    """Traces of a JSONL file with their reference answers. Raises CannotDo naming file and line."""
-    from core.run import TraceReader
-    from core.trace import Problem, Trace
-
-    found = []
-    for number, row in enumerate(rows_of(path), 1):
-        try:
-            trace = Trace.from_json(row)
-        except ValueError as error:
-            raise CannotDo(f"{path}, row {number}: {error}") from None
-        if not trace.steps:  # a question and a response alone: cut here
-            reader = TraceReader(Problem.ask(trace.prompt), trace.model, trace.trace_id, row.get("format"))
-            reader.feed(trace.response)
-            reader.close()
-            trace = reader.trace(trace.finish_reason, sampling={}, stats={})
-        found.append((trace, row.get("reference")))
-    return found
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    """Objects of a JSONL file. Raises CannotDo naming file and line."""
-    if not path.is_file():
-        raise CannotDo(f"{path} is not a file")
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise CannotDo(f"{path}:{number}: not JSON ({error}); each line must be one object") from None
-            if not isinstance(row, dict):
-                raise CannotDo(f"{path}:{number}: a {type(row).__name__}; each line must be one object")
-            rows.append(row)
-    return rows
 
 
 def an_engine(model: str, endpoint: str | None, api_key_env: str) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.commands.common import CannotDo, KeyOption, failing_softly, progress_bar
-from app.commands.label import an_engine, read_traces, rows_of
+from app.commands.label import an_engine
 
 if TYPE_CHECKING:
     from core.trace import Trace

@@ -16,7 +16,7 @@ from storage.exports.prm800k import way_to_the_end
 from tests.training.rigged import trace_of
 from tests.training.synthetic import examples, snapshot_rows, unrated, write_snapshot
 from training.labels import label_set
-from training.recipe import resolve_recipe
+from training.recipe import RecipeError, resolve_recipe
 from training.rows import (
     IGNORE,
     JudgedTrace,
@@ -242,6 +242,22 @@ def test_which_traces_are_chosen() -> None:
     assert not wanted(with_verdicts(None, solved=True, rating=-1), "solved")
     assert not wanted(with_verdicts(1, solved=None), "solved")
     assert wanted(with_verdicts(-1, solved=True), "either")
+    assert wanted(with_verdicts(None), "all")
+
+
+def test_wrong_turns_labelled_without_people_do_not_speak_against_a_solved_trace() -> None:
+    by_oracle = Judgement("oracle:countdown", (1, -1, 1), None, None, soft=(1.0, 0.0, 1.0))
+    by_person = Judgement("ann", (1, -1, 1), None, None)
+    searched = replace(backtracking(), solved=True, judgements=(by_oracle,))
+    assert wanted(searched, "solved")
+    assert not wanted(replace(searched, judgements=(by_oracle, by_person)), "solved")
+    assert not wanted(replace(searched, solved=None), "solved")
+
+
+def test_a_file_of_traces_has_no_verdicts_to_choose_by() -> None:
+    with pytest.raises(RecipeError, match='holds no verdicts; choose = "all"'):
+        sft("traces=paths.jsonl")
+    assert sft("traces=paths.jsonl", "choose=solved").traces == "paths.jsonl"
 
 
 def test_the_question_and_a_forced_end_are_not_learned(tmp_path: Path, tokenizer: Any) -> None:

@@ -60,13 +60,22 @@ class LanguageRecipe(Recipe):
 
 
 class SftRecipe(LanguageRecipe):
-    """Supervised fine-tuning on traces that people approved."""
+    """Supervised fine-tuning on traces that people approved, or on a file of traces that nobody judged."""
 
     kind: ClassVar[str] = "sft"
+    traces: str
     pauses: Annotated[int, Field(ge=0, le=1000)]
     turns: GivenAs
-    choose: Literal["approved", "solved", "either"]
+    choose: Literal["approved", "solved", "either", "all"]
     backtracks: Literal["keep", "mask", "cut"]
+
+    @model_validator(mode="after")
+    def _nobody_judged_a_file(self) -> Self:
+        if self.traces and self.choose in ("approved", "either"):
+            raise PydanticCustomError(
+                "traces", 'a file of traces holds no verdicts; choose = "all" takes every trace, "solved" those checked to be right'
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -115,8 +124,12 @@ def language_tokenizer(recipe: LanguageRecipe) -> tuple[Any, dict[int, str]]:
 
 def rows_of(snapshot: Path | None, recipe: SftRecipe, most: int | None = None) -> tuple[Rows, Any]:
     """See `training.kind.Kind`."""
-    assert snapshot is not None
     tokenizer, _ = language_tokenizer(recipe)
+    if recipe.traces:
+        from training.trace_files import unjudged
+
+        return sft_rows(unjudged(Path(recipe.traces).expanduser(), most), tokenizer, recipe), tokenizer
+    assert snapshot is not None
     return sft_rows(read_traces(snapshot, most), tokenizer, recipe), tokenizer
 
 
@@ -180,7 +193,11 @@ KIND = Kind(
     train=train,
     used_as="model",
     rows=rows_of,
-    files=lambda recipe: token_files(recipe.new_tokens),
+    needs_snapshot=lambda recipe: not recipe.traces,
+    files=lambda recipe: [
+        *([Path(recipe.traces).expanduser()] if recipe.traces else []),
+        *token_files(recipe.new_tokens),
+    ],
     hint="epochs=2\nchoose=approved\nbacktracks=keep",
     card=Card(
         tag="text-generation",

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from core.answers import Answers, answers_for, kind_of
 from core.engines.base import Bounds, Engine, EngineError, Sampling
 from core.run import run_trace
 from core.tasks import solved
@@ -22,17 +23,29 @@ from training.labels.counts import Count
 N = 8  # rollouts a step, as in the paper
 
 Check = Callable[[Trace], bool | None]
-_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 
 
 def answer_is(reference: str) -> Check:
-    """Checks a trace's answer against a reference: equal but for white space, case, `$` and a box around it."""
+    """Checks a trace's answer against a reference as `core/answers` does for this kind of question: 1/2 is 0.5.
 
-    def plain(text: str) -> str:
-        boxed = _BOXED.findall(text)
-        return re.sub(r"[\s$]", "", boxed[-1] if boxed else text).rstrip(".").casefold()
+    Blocks for as long as one comparison takes; safe in several threads.
+    """
+    judges: dict[str, Answers] = {}
+    one_at_a_time = threading.Lock()
 
-    return lambda trace: plain(trace.answer) == plain(reference)
+    def check(trace: Trace) -> bool | None:
+        problem = Problem.ask(trace.prompt, answer=reference)
+        if kind_of(problem) == "countdown":
+            return by_rules(trace)
+        said = trace.answer or (trace.response if trace.format == "plain" else "")
+        with one_at_a_time:
+            if trace.prompt not in judges:
+                judges[trace.prompt] = answers_for(problem)
+            answers = judges[trace.prompt]
+            answers.prepare(said)
+            return answers.right(said)
+
+    return check
 
 
 def by_rules(trace: Trace) -> bool | None:
@@ -71,10 +84,10 @@ class Completer:
         """N rollouts from the end of `step` (−1: from the question). Raises EngineError, ValueError without a check."""
         kept = trace.steps[step].end if step >= 0 else 0
         done = await asyncio.gather(*(self.finish(trace, kept, _seed(trace.trace_id, step, i)) for i in range(n)))
-        found = [check(t) for t in done]
+        found = await asyncio.to_thread(lambda: [check(t) for t in done])
         if any(right is None for right in found):
             raise ValueError(
-                f'Nothing can check an answer to "{trace.prompt[:60]}": give a reference answer ("answer" in its row).'
+                f'Nothing can check an answer to "{trace.prompt[:60]}": give a reference answer ("reference" in its row).'
             )
         return Count(sum(bool(right) for right in found), n)
 

@@ -109,6 +109,16 @@ def test_answers_are_compared_whole(answer: str) -> None:
     assert not answer_is("142")(trace)
 
 
+def test_equal_numbers_are_equal_answers_however_they_are_written() -> None:
+    half = answer_is("1/2")
+    for answer in ("0.5", "\\boxed{\\frac{1}{2}}", "The answer is 1/2.", "$\\frac12$"):
+        assert half(trace_of("a", answer=answer)), answer
+    assert not half(trace_of("a", answer="0.25"))
+    assert not half(trace_of("a", answer=""))
+    plain = replace(trace_of("a", answer=""), response="It is one half.\nAnswer: 0.5", format="plain")
+    assert half(plain)
+
+
 def countdown_traces(n: int = 12):
     traces = []
     for i, e in enumerate(examples(n, longest=8)):
