@@ -25,6 +25,7 @@ from app.commands import pocket as pocket_command
 from app.commands import probe as probe_command
 from app.commands import queues as queues_command
 from app.commands import search as search_command
+from app.commands import select as select_command
 from app.commands import serve as serve_command
 from app.commands import synth as synth_command
 from app.commands import train as train_command
@@ -160,7 +161,7 @@ app.command("label")(label_command.label)
 app.command("evaluate-prm")(evaluate_command.evaluate_prm)
 app.command("flywheel")(flywheel_command.flywheel)
 app.command("synthesize")(synth_command.synthesize)
-app.command("select")(synth_command.select)
+app.command("select")(select_command.select)
 app.command("backup")(keep_command.backup)
 app.command("restore")(keep_command.restore)
 app.command("doctor")(keep_command.doctor)

@@ -1,4 +1,4 @@
-"""`worldline synthesize` and `worldline select`: training data made and chosen without people."""
+"""`worldline synthesize`: training data made without people."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from core.trace import Trace
 
 HOW = ("countdown", "dag", "turn-back")
-SELECT = ("s1k", "reflection")
 
 
 def synthesize(
@@ -51,6 +50,14 @@ def synthesize(
     hint: Annotated[
         bool, typer.Option("--hint/--no-hint", help="With turn-back: whether the question reveals the answer in words.")
     ] = True,
+    at_once: Annotated[int, typer.Option(min=1, help="With turn-back: traces in flight.")] = 16,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the tokenizer that lengths are counted with (default: the model's; of a served model characters / 4).",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same data.")] = 1,
 ) -> None:
     """Write searches with turns back, after Steiner's two stages, and print what was made.
@@ -68,28 +75,41 @@ def synthesize(
                 made = write(out, dags=dags, paths=paths, seed=seed, workers=workers, progress=at)
         elif traces is None:
             raise CannotDo(f"{how} begins with traces: give them with --from TRACES.jsonl")
-        elif how == "dag":
-            made = _dag([t for t, _ in read_traces(traces)], out, paths, Path(model), same, seed)
         else:
-            engine = an_engine(model, endpoint, api_key_env)
-            made = asyncio.run(_turn_back(engine, read_traces(traces), out, hint, seed))
+            from training import trace_files
+
+            given = list(trace_files.read(traces))
+            if how == "dag":
+                made = _dag([t for t, _ in given], out, paths, Path(model), tokenizer, same, seed)
+            else:
+                if tokenizer is None and endpoint is None:
+                    tokenizer = _folder(model)
+                made = asyncio.run(_turn_back(an_engine(model, endpoint, api_key_env), given, out, tokenizer, hint, at_once, seed))
         typer.echo(json.dumps(made, indent=2))
 
 
-def _dag(traces: Sequence[Trace], out: Path, paths: int, model: Path, same: float, seed: int) -> dict[str, Any]:
+def _folder(model: str) -> Path:
     from core.pocket import model_dir
-    from core.pretrained import library
+
+    return model_dir() if model == "pocket" else Path(model)
+
+
+def _dag(
+    traces: Sequence[Trace], out: Path, paths: int, model: Path, tokenizer: Path | None, same: float, seed: int
+) -> dict[str, Any]:
     from training.synthesis import clusters, dag
     from training.synthesis.lengths import Lengths
+    from training.token_counts import counter
 
     by_question: dict[str, list[Trace]] = {}
     for trace in traces:
         by_question.setdefault(clusters.question(trace), []).append(trace)
     lengths, embed = Lengths(), None
     counts = {"questions": len(by_question), "nodes": 0, "edges": 0, "edges_cut": 0, "without_a_right_end": 0}
-    folder = model_dir() if str(model) == "pocket" else model
-    tokenizer = library().AutoTokenizer.from_pretrained(folder)
-    with out.open("w", encoding="utf-8") as file:
+    folder = _folder(str(model))
+    tokens, counted_by = counter(tokenizer or folder)
+    graphs = out.with_suffix(".dag.jsonl")
+    with out.open("w", encoding="utf-8") as file, graphs.open("w", encoding="utf-8") as graph_file:
         for problem_id, group in sorted(by_question.items()):
             try:
                 keys = clusters.exact(group)
@@ -101,110 +121,61 @@ def _dag(traces: Sequence[Trace], out: Path, paths: int, model: Path, same: floa
             counts["edges"] += sum(map(len, found.children.values()))
             counts["edges_cut"] += found.cut
             counts["without_a_right_end"] += not any(n.right for n in found.nodes)
+            graph_file.write(_line({"problem_id": group[0].problem_id, **found.to_json()}))
             for path in dag.sample_many(found, random.Random(f"{seed}/{problem_id}"), paths):
-                n = len(tokenizer(path.reasoning, add_special_tokens=False).input_ids)
-                more = len(tokenizer(found.prompt + path.answer, add_special_tokens=False).input_ids)
-                if lengths.keep(n, n + more):
+                n = tokens(path.reasoning)
+                if lengths.keep(n, n + tokens(found.prompt + path.answer)):
                     row = {
-                        "prompt": found.prompt,
-                        "response": path.response,
-                        "answer": path.answer,
-                        "model": "synthesis",
-                    }
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    return {**counts, "lengths": lengths.report()}
+                        "problem_id": group[0].problem_id, "prompt": found.prompt, "response": path.response,
+                        "answer": path.answer, "solved": True, "finish_reason": "stop", "model": "synthesis",
+                        "format": "steiner", "nodes": path.nodes,
+                    }  # fmt: skip
+                    file.write(_line(row))
+    return {**counts, "graphs": str(graphs), "counted_by": counted_by, "lengths": lengths.report()}
 
 
 async def _turn_back(
-    engine: Any, given: Sequence[tuple[Trace, str | None]], out: Path, hint: bool, seed: int
-) -> dict[str, Any]:
+    engine: Any, given: Sequence[tuple[Trace, str | None]], out: Path, tokenizer: Path | None, hint: bool, at_once: int, seed: int
+) -> dict[str, Any]:  # fmt: skip
     from training.labels import oracle
     from training.labels.rollouts import answer_is, by_rules
-    from training.synthesis.reveal import How, Made, turn_backs
+    from training.synthesis.lengths import Lengths
+    from training.synthesis.reveal import How, Task, turn_backs
+    from training.token_counts import counter
 
-    made = Made()
+    tasks = []
+    for trace, reference in given:
+        if hint and reference is None:
+            raise CannotDo(f'trace {trace.trace_id} has no "reference" to reveal; add it, or say --no-hint')
+        lost = oracle.lost if reference is None else None  # without a reference only a task of ours can check
+        check = by_rules if reference is None else answer_is(reference)
+        tasks.append(Task(trace, reference or "", check, How(hint=hint, lost=lost)))
+    lengths = Lengths()
+    tokens, counted_by = counter(tokenizer)
+    bar, at = progress_bar("traces", len(tasks))
     try:
-        for i, (trace, reference) in enumerate(given):
-            check = by_rules if reference is None else answer_is(reference)
-            if hint and reference is None:
-                raise CannotDo(f'trace {trace.trace_id} has no "reference" to reveal; add it, or say --no-hint')
-            lost = oracle.lost if reference is None else None  # without a reference only a task of ours can check
-            one = await turn_backs(engine, [(trace, reference or "")], check, How(hint=hint, lost=lost), seed + i)
-            made.traces += one.traces
-            for why, count in one.left_out.items():
-                made.left_out[why] = made.left_out.get(why, 0) + count
+        with bar, out.open("w", encoding="utf-8") as file:
+
+            def keep(trace: Trace) -> str:
+                n = tokens(trace.response.removesuffix(trace.answer))
+                if not lengths.keep(n, n + tokens(trace.prompt + trace.answer)):
+                    return "too long"
+                file.write(_line(trace.to_json()))
+                file.flush()
+                return ""
+
+            made = await turn_backs(engine, tasks, keep, at_once=at_once, seed=seed, progress=at)
     finally:
         await engine.close()
-    out.write_text("".join(json.dumps(t.to_json(), ensure_ascii=False) + "\n" for t in made.traces), encoding="utf-8")
-    return {"traces": len(given), "made": len(made.traces), "left_out": made.left_out}
+    if made.error and not made.traces:
+        raise CannotDo(made.error)
+    if made.error:
+        typer.echo(f"worldline: {made.error}", err=True)
+    return {
+        "traces": len(given), "made": made.traces, "left_out": made.left_out, "counted_by": counted_by,
+        "lengths": lengths.report(),
+    }  # fmt: skip
 
 
-def select(
-    how: Annotated[str, typer.Argument(help=f"One of: {', '.join(SELECT)}.")],
-    rows: Annotated[Path, typer.Argument(help="JSONL of candidates.")],
-    out: Annotated[Path, typer.Argument(help="JSONL of what was chosen, rows unchanged.")],
-    size: Annotated[int, typer.Option(min=1, help="With s1k: how many.")] = 1000,
-    mode: Annotated[str, typer.Option(help="With s1k: paper, or notebook (aware of the benchmarks).")] = "paper",
-    weights: Annotated[
-        Path | None, typer.Option(help="With s1k's notebook mode: JSON of domain → weight.", show_default=False)
-    ] = None,
-    student: Annotated[str, typer.Option(help="With reflection: folder of the model that chooses.")] = "pocket",
-    seed: Annotated[int, typer.Option(help="Of s1k's draws.")] = 42,
-) -> None:
-    """Choose what is worth training on, and print what each stage left.
-
-    Example: worldline select s1k pool.jsonl chosen.jsonl --size 1000
-    """
-    with failing_softly():
-        if how not in SELECT:
-            raise CannotDo(f"{how} is not a way to select; there are: {', '.join(SELECT)}")
-        given = rows_of(rows)
-        chosen, report = _s1k(given, size, mode, weights, seed) if how == "s1k" else _reflection(given, student)
-        out.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in chosen), encoding="utf-8")
-        typer.echo(json.dumps(report, indent=2))
-
-
-def _s1k(
-    given: list[dict[str, Any]], size: int, mode: Any, weights: Path | None, seed: int
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    from training.selection import s1k
-
-    samples = []
-    for i, row in enumerate(given):
-        try:
-            samples.append(
-                s1k.Sample(
-                    str(i), str(row["question"]), str(row["domain"]), int(row["tokens"]), frozenset(row.get("solved_by", ())),
-                    str(row.get("source", "")), bool(row.get("correct")), bool(row.get("api_error")),
-                )
-            )  # fmt: skip
-        except KeyError as error:
-            raise CannotDo(f"row {i + 1} has no {error}; s1k needs question, domain, tokens and solved_by") from None
-    shares = json.loads(weights.read_text(encoding="utf-8")) if weights else {}
-    found = s1k.select(samples, s1k.Recipe(size, mode, seed, shares))
-    return [given[int(s.id)] for s in found.samples], {"mode": mode, "stages": found.stages, "dropped": found.dropped}
-
-
-def _reflection(given: list[dict[str, Any]], student: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    from core.pocket import model_dir
-    from training.selection import ifd
-
-    model = ifd.Student(model_dir() if student == "pocket" else Path(student))
-    choices, kept = [], []
-    bar, at = progress_bar("pairs", len(given))
-    with bar:
-        for i, row in enumerate(given):
-            try:
-                original = ifd.Pair(str(row["instruction"]), str(row["response"]))
-            except KeyError as error:
-                raise CannotDo(f"row {i + 1} has no {error}; reflection needs instruction and response") from None
-            new = None
-            if row.get("new_instruction"):
-                new = ifd.Pair(str(row["new_instruction"]), str(row.get("new_instruction_response") or row["response"]))
-            choice = ifd.choose(model, original, new, row.get("new_response"))
-            choices.append(choice)
-            if choice.pair is not None:
-                scores = {"ifd": choice.ifd, "rifd": choice.rifd}
-                kept.append({**row, "instruction": choice.pair.instruction, "response": choice.pair.response, **scores})
-            at(i + 1)
-    return kept, ifd.counts(choices)
+def _line(row: Any) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"

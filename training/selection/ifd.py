@@ -4,7 +4,8 @@
     rIFD(x, y) = ppl(x | G(y)) / ppl(x)        Li et al. 2024, "Selective Reflection-Tuning", arXiv 2402.10110
     ppl        = exp(mean token cross-entropy over the target span alone)
 
-T is the model's own template of an instruction, G shows the response and asks for the instruction. The target span is found by
+T is the model's own template of an instruction; G is the same template around a question that shows the response and asks for the
+instruction, in the published wording (`GUESS`, from https://github.com/tianyi-lab/Reflection_Tuning). The target span is found by
 character offsets, never by the length of an encoded prefix; the text stands behind a beginning-of-text token, so
 that its first token has a context in both terms.
 """
@@ -19,7 +20,12 @@ from typing import Any
 
 from core.pretrained import library, load_weights
 
-GUESS = "Below is the response to an instruction. Guess the instruction that it answers.\n\n### Response:\n{response}\n\n### Instruction:\n"
+# Word for word as published: another wording gives another rIFD.
+GUESS = (
+    "Below is the response to an instruction, please guess the corresponding instruction for the given response.\n"
+    "{response}\n"
+    "Generate the instruction for the above response."
+)
 PLAIN = "### Instruction:\n{instruction}\n\n### Response:\n"
 
 
@@ -85,7 +91,7 @@ class Student:
 
     def rifd(self, pair: Pair) -> float:
         """Low where the response alone tells what was asked. Raises SelectionError."""
-        guess = GUESS.format(response=pair.response)
+        guess = self.asked(GUESS.format(response=pair.response))
         return math.exp(self.loss(guess, pair.instruction) - self.loss("", pair.instruction))
 
 

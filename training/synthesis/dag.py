@@ -12,6 +12,7 @@ import random
 from collections import deque
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from core.formats import steiner_tokens as t
 from core.trace import Step, Trace
@@ -24,9 +25,11 @@ FRUITLESS = 50
 
 @dataclass
 class Node:
-    """A cluster: the steps in it (trace id, index). `right`: it ends a trace that is right, or wrong."""
+    """A cluster: the steps in it (trace id, index). `right`: it ends a trace that is right, or wrong. `key`: the name of its cluster,
+    with exact states the state itself."""
 
     id: int
+    key: Hashable = None
     members: list[tuple[str, int]] = field(default_factory=list)
     right: bool | None = None
     answers: list[str] = field(default_factory=list)
@@ -89,8 +92,9 @@ class StepDag:
                 found[child].append(parent)
         return found
 
-    def degrees(self) -> dict[int, tuple[int, int, int, int | None]]:
-        """Of each node e_i, e_o, d_s, d_e: in-degree, out-degree, fewest edges from the question and to a right end.
+    def degrees(self) -> dict[int, tuple[int, int, int | None, int | None]]:
+        """Of each node e_i, e_o, d_s, d_e: in-degree, out-degree, fewest edges from the question and to a right end (None:
+        there is no way).
 
         What Steiner's reward is made of (Ji 2024); its formula was never published.
         """
@@ -98,8 +102,28 @@ class StepDag:
         from_start = _distances([QUESTION], self.children)
         to_end = _distances([n.id for n in self.nodes if n.right], parents)
         return {
-            n.id: (len(parents[n.id]), len(self.children[n.id]), from_start[n.id], to_end.get(n.id)) for n in self.nodes
+            n.id: (len(parents[n.id]), len(self.children[n.id]), from_start.get(n.id), to_end.get(n.id))
+            for n in self.nodes
         }
+
+    def to_json(self) -> dict[str, Any]:
+        """Nodes with what `degrees` says of them, and edges by the nodes' ids. A node that lost all its steps with a cut edge is left
+        out. "state" is the list of numbers that an exact state is, null for a cluster of embeddings."""
+        degrees = self.degrees()
+        nodes = []
+        for node in self.nodes:
+            if node.members or node.id == QUESTION:
+                e_i, e_o, d_s, d_e = degrees[node.id]
+                nodes.append({
+                    "id": node.id, "members": [list(m) for m in node.members], "state": _state(node.key), "right": node.right,
+                    "e_i": e_i, "e_o": e_o, "d_s": d_s, "d_e": d_e,
+                })  # fmt: skip
+        edges = [[parent, child] for parent, children in self.children.items() for child in children]
+        return {"prompt": self.prompt, "nodes": nodes, "edges": edges, "edges_cut": self.cut}
+
+
+def _state(key: Hashable) -> list[int] | None:
+    return list(key) if isinstance(key, tuple) and all(isinstance(x, int) for x in key) else None
 
 
 def _distances(sources: Sequence[int], edges: Mapping[int, Sequence[int]]) -> dict[int, int]:
@@ -126,7 +150,7 @@ def build(prompt: str, traces: Sequence[tuple[Trace, Sequence[Hashable]]]) -> St
         for placed, key in zip(trace.nodes, keys, strict=True):
             if key not in ids:
                 ids[key] = len(dag.nodes)
-                dag.nodes.append(Node(ids[key]))
+                dag.nodes.append(Node(ids[key], key))
                 dag.children[ids[key]] = []
             node = ids[key]
             # A step that hangs from nowhere, because its edge was cut, takes what follows it along.

@@ -21,15 +21,17 @@ from core.trace import Problem, Trace
 from training.labels.rollouts import Check
 
 REVEALED = "{prompt}\n\nThe correct answer is {answer}. Where the reasoning so far went wrong, go back and mend it."
+AT_ONCE = 16
 MARKS = {"steiner": t.BACKTRACK, "think": "\n\nWait, that is not right. Let me go back. "}
 
 
 @dataclass
 class Made:
-    """What came of a run: the traces, and why other attempts were left out."""
+    """What came of a run: how many traces, why other attempts were left out, and the last thing that an engine could not do."""
 
-    traces: list[Trace] = field(default_factory=list)
+    traces: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
+    error: str = ""
 
     def drop(self, why: str) -> None:
         self.left_out[why] = self.left_out.get(why, 0) + 1
@@ -50,44 +52,70 @@ class How:
     astray_steps: int = 3
     attempts: int = 4
     hint: bool = True
-    at_once: int = 16
     lost: Callable[[Trace, int], bool] | None = None
 
 
-async def turn_backs(engine: Engine, paths: Sequence[tuple[Trace, str]], check: Check, how: How, seed: int = 0) -> Made:
-    """One attempt a path: `paths` are traces that end right, with the reference answer. Raises EngineError."""
-    made, gate = Made(), asyncio.Semaphore(how.at_once)
+@dataclass(frozen=True)
+class Task:
+    """One attempt: a trace that ends right, its reference answer, and what says whether another answer is right."""
 
-    async def one(i: int, path: Trace, answer: str) -> None:
+    path: Trace
+    answer: str
+    check: Check
+    how: How
+
+
+async def turn_backs(
+    engine: Engine, tasks: Sequence[Task], keep: Callable[[Trace], str], *, at_once: int = AT_ONCE, seed: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Made:  # fmt: skip
+    """One attempt a task, `at_once` in flight. `keep` takes a trace as soon as it is there, and says why it does not, or "".
+
+    A task that the engine fails is left out like others, so that what has been made stays.
+    """
+    made, gate = Made(), asyncio.Semaphore(at_once)
+    done = 0
+
+    async def one(i: int, task: Task) -> None:
+        nonlocal done
         async with gate:
-            await _turn_back(engine, path, answer, check, how, random.Random(f"{seed}/{i}"), made)
+            try:
+                found = await _turn_back(engine, task, random.Random(f"{seed}/{i}"))
+            except EngineError as error:
+                made.error, found = str(error), "the model could not be asked"
+        why = found if isinstance(found, str) else keep(found)
+        if why:
+            made.drop(why)
+        else:
+            made.traces += 1
+        done += 1
+        progress(done)
 
-    await asyncio.gather(*(one(i, path, answer) for i, (path, answer) in enumerate(paths)))
-    made.traces.sort(key=lambda trace: trace.trace_id)
+    await asyncio.gather(*(one(i, task) for i, task in enumerate(tasks)))
     return made
 
 
-async def _turn_back(
-    engine: Engine, path: Trace, answer: str, check: Check, how: How, rng: random.Random, made: Made
-) -> None:
+async def _turn_back(engine: Engine, task: Task, rng: random.Random) -> Trace | str:
+    """The trace, or why there is none."""
+    path, answer, check, how = task.path, task.answer, task.check, task.how
     mark = MARKS.get(path.format)
     if mark is None:
-        return made.drop(f"format {path.format} has no way to turn back")
+        return f"format {path.format} has no way to turn back"
     if len(path.steps) < 2:
-        return made.drop("fewer than two steps")
+        return "fewer than two steps"
     cut = rng.randrange(len(path.steps) - 1)  # the last step kept; the step that ends the path never is
     kept = path.response[: path.steps[cut].end]
     # 1. Without the answer.
     short = how if how.lost is None else replace(how, bounds=Bounds(0, cut + 1 + how.astray_steps))
     astray = await _go_on(engine, path, kept, short, rng, path.prompt)
     if await asyncio.to_thread(check, astray):
-        return made.drop("right without the answer")
+        return "right without the answer"
     end = min(len(astray.steps), cut + 1 + how.astray_steps) - 1
     complete = [s for s in astray.steps[: end + 1] if s.complete]
     if len(complete) <= cut + 1:
-        return made.drop("no step was written without the answer")
+        return "no step was written without the answer"
     if how.lost is not None and not how.lost(astray, complete[-1].index):
-        return made.drop("not lost without the answer")
+        return "not lost without the answer"
     wrong = astray.response[: complete[-1].end]
     # 2. With it: the same beginning, turned back.
     question = REVEALED.format(prompt=path.prompt, answer=answer) if how.hint else path.prompt
@@ -97,9 +125,8 @@ async def _turn_back(
         told = replace(told, finish_reason=back.finish_reason, sampling=back.sampling)
         if back.finish_reason == "stop" and await asyncio.to_thread(check, told):
             where = {"cut": cut, "astray": [cut + 1, complete[-1].index], "revealed": how.hint}
-            made.traces.append(replace(told, stats={"turn_back": where}))
-            return None
-    return made.drop(f"not right in {how.attempts} attempts with the answer")
+            return replace(told, stats={"turn_back": where})
+    return f"not right in {how.attempts} attempts with the answer"
 
 
 async def _go_on(engine: Engine, path: Trace, prefix: str, how: How, rng: random.Random, question: str) -> Trace:

@@ -25,6 +25,11 @@ def test_from_synthesis_over_labels_to_a_report(tmp_path: Path) -> None:
     assert made["paths"] == len((tmp_path / "p.jsonl").read_text().splitlines()) > 8
     paths = json.loads(run("synthesize", "dag", tmp_path / "d.jsonl", "--from", tmp_path / "p.jsonl")[0])
     assert paths["questions"] == 6 and paths["lengths"]["kept"] > 0
+    graphs = [json.loads(line) for line in (tmp_path / "d.dag.jsonl").read_text().splitlines()]
+    assert sum(len(g["edges"]) for g in graphs) == paths["edges"]
+    nodes_of = {g["problem_id"]: {n["id"] for n in g["nodes"]} for g in graphs}
+    sampled = [json.loads(line) for line in (tmp_path / "d.jsonl").read_text().splitlines()]
+    assert all(set(path["nodes"]) <= nodes_of[path["problem_id"]] for path in sampled)
     snapshot, said = run("label", "oracle", tmp_path / "p.jsonl", "--data", tmp_path)
     assert "kept apart from people's ratings" in said
     tiny.token_classifier(tmp_path / "prm")
@@ -56,9 +61,75 @@ def test_selection_by_stages(tmp_path: Path) -> None:
     ]
     (tmp_path / "pool.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     report = json.loads(run("select", "s1k", tmp_path / "pool.jsonl", tmp_path / "out.jsonl", "--size", 5)[0])
-    assert report["stages"] == {"raw": 12, "without API errors": 12, "quality": 12, "difficulty": 8, "diversity": 5}
+    assert report["stages"] == {"raw": 12, "without API errors": 12, "quality": 12, "difficulty": 8, "reserved": 0, "diversity": 5}
     chosen = [json.loads(x) for x in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert len(chosen) == 5 and all(r in rows[4:] for r in chosen)
+
+
+def test_any_traces_can_be_selected_from(tmp_path: Path) -> None:
+    """No domain, no count of tokens, nobody asked how hard: the first is said, the second counted, the third noted."""
+    rows = [{"prompt": f"What is {i}?", "response": "x" * (i + 1)} for i in range(8)]
+    (tmp_path / "pool.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    on = ("select", "s1k", tmp_path / "pool.jsonl", tmp_path / "out.jsonl", "--size", 3)
+    report = json.loads(run(*on, "--domain", "arithmetic")[0])
+    assert report["stages"]["difficulty"] == 8 and report["stages"]["diversity"] == 3
+    assert report["counted_by"] == "characters / 4" and "solved-by" in report["note"]
+    assert all(json.loads(x) in rows for x in (tmp_path / "out.jsonl").read_text().splitlines())
+    tiny.language_model(tmp_path / "lm")
+    report = json.loads(run(*on, "--domain", "arithmetic", "--tokenizer", tmp_path / "lm")[0])
+    assert report["counted_by"] == "the tokenizer of lm"
+
+
+def test_the_benchmarks_say_which_domains_come_last(tmp_path: Path) -> None:
+    rows = [{"prompt": f"{i}?", "response": "x", "subject": "ab"[i % 2]} for i in range(40)]
+    (tmp_path / "pool.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    (tmp_path / "bench.jsonl").write_text(json.dumps({"source": "GPQA", "domain": "b"}) + "\n")
+    run("select", "s1k", tmp_path / "pool.jsonl", tmp_path / "out.jsonl", "--size", 20, "--mode", "notebook",
+        "--domain", "subject", "--benchmarks", tmp_path / "bench.jsonl")  # fmt: skip
+    chosen = [json.loads(x) for x in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert {r["subject"] for r in chosen[14:]} == {"b"} and {r["subject"] for r in chosen} == {"a", "b"}
+
+
+def test_weak_models_say_how_hard_a_question_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small one adds, the large one multiplies as well; the answer is judged by what it is worth, not by its letters."""
+    import app.commands.select as command
+    from core.engines.base import Chunk, EngineError
+
+    class Weak:
+        def __init__(self, model: str) -> None:
+            self.model, self.asked = model, 0
+
+        async def stream(self, request):  # type: ignore[no-untyped-def]
+            self.asked += 1
+            if "gone" in request.prompt:
+                raise EngineError("The server is gone.")
+            right = "+" in request.prompt or self.model == "large"
+            yield Chunk("The answer is 0.5." if right else "The answer is 7.", 3)
+            yield Chunk("", 0, finish_reason="stop")
+
+        async def close(self) -> None:
+            return None
+
+    engines: list[Weak] = []
+
+    def made(name: str, endpoint: str | None, key: str) -> Weak:
+        engines.append(Weak(name))
+        return engines[-1]
+
+    monkeypatch.setattr(command, "an_engine", made)
+    rows = [{"question": q, "reference": "1/2", "tokens": 9, "domain": "a"} for q in ("1/4+1/4", "2*1/4", "gone")]
+    (tmp_path / "pool.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    asked, again = tmp_path / "asked.jsonl", tmp_path / "again.jsonl"
+    out, said = run("select", "solved-by", tmp_path / "pool.jsonl", asked, "--weak", "small", "--weak", "large")
+    assert json.loads(out) == {"questions": 3, "solved": {"small": 1, "large": 2}, "could_not_be_asked": 1}
+    assert "1 questions could not be asked: The server is gone." in said
+    found = {r["question"]: r for r in map(json.loads, asked.read_text().splitlines())}
+    assert found["1/4+1/4"]["solved_by"] == ["large", "small"] and found["2*1/4"]["solved_by"] == ["large"]
+    assert "asked" not in found["gone"]
+    run("select", "solved-by", asked, again, "--weak", "small")
+    assert engines[-1].asked == 1  # only what it was not asked before
+    report = json.loads(run("select", "s1k", again, tmp_path / "out.jsonl")[0])
+    assert report["dropped"] == {"solved by a weak model": 2} and "note" not in report
 
 
 @pytest.mark.parametrize(
@@ -71,8 +142,11 @@ def test_selection_by_stages(tmp_path: Path) -> None:
         (("synthesize", "magic", "out.jsonl"), "magic is not a way to synthesize"),
         (("synthesize", "dag", "out.jsonl"), "give them with --from"),
         (("select", "magic", "x", "y"), "magic is not a way to select"),
-        (("select", "s1k", "faust.jsonl", "y"), "row 1 has no 'question'"),
-        (("select", "s1k", "empty.jsonl", "y", "--mode", "notebook"), "domain weights"),
+        (("select", "s1k", "faust.jsonl", "y"), 'row 1 has no "domain": name the column that has it, or one for all rows, with --domain'),
+        (("select", "s1k", "stepwise.jsonl", "y", "--domain", "math"), 'row 1 has neither "tokens" nor a "response" to count'),
+        (("select", "solved-by", "faust.jsonl", "y", "--weak", "pocket"), "row 1 has no \"reference\""),
+        (("select", "solved-by", "faust.jsonl", "y"), "name the weak models with --weak"),
+        (("select", "s1k", "empty.jsonl", "y", "--mode", "notebook"), "domains of the benchmarks"),
         (("evaluate-prm", "nowhere", "stepwise.jsonl"), "nowhere holds no model"),
         (("evaluate-prm", "nowhere", "no-snapshot", "--data", "."), 'There is no snapshot "no-snapshot"'),
         (("evaluate-prm", "nowhere", "x", "--split", "dev"), "--split is dev"),

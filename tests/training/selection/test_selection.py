@@ -41,7 +41,11 @@ def test_ifd_and_its_reverse_are_ratios_of_perplexities_over_the_target(student:
     assert template.endswith("assistant<|end_header_id|>\n\n") and pair.instruction in template
     expected = direct(student, template, pair.response) / direct(student, "", pair.response)
     assert student.ifd(pair) == pytest.approx(expected, rel=1e-4)
-    guess = ifd.GUESS.format(response=pair.response)
+    guess = student.asked(
+        "Below is the response to an instruction, please guess the corresponding instruction for the given response.\n"
+        "It is 5 ≠ 6.\nGenerate the instruction for the above response."
+    )
+    assert guess.endswith("assistant<|end_header_id|>\n\n")
     expected = direct(student, guess, pair.instruction) / direct(student, "", pair.instruction)
     assert student.rifd(pair) == pytest.approx(expected, rel=1e-4)
 
@@ -149,15 +153,53 @@ def test_domains_are_uniform_and_long_traces_come_first() -> None:
     assert ranks[1] == pytest.approx(100, abs=35)
 
 
-def test_the_notebook_reserves_trusted_sources_and_ends_by_the_benchmarks() -> None:
-    hard = [s1k.Sample(f"{d}{i}", "q", d, 500) for d in "ab" for i in range(100)]
-    trusted = [s1k.Sample(f"g{i}", "q", "a", 500, source="GPQA", correct=i < 5) for i in range(8)]
-    trusted += [s1k.Sample(f"m{i}", "q", "a", 5000 + 1000 * i, source="MATH", correct=True) for i in range(3)]
-    recipe = s1k.Recipe(size=100, mode="notebook", weights={"b": 1.0})
-    found = s1k.select([*hard, *trusted], recipe)
+def trusted() -> list[s1k.Sample]:
+    """Seven to reserve: five right ones of GPQA, two long ones of MATH."""
+    gpqa = [s1k.Sample(f"g{i}", "q", "a", 500, source="GPQA", correct=i < 5) for i in range(8)]
+    return gpqa + [s1k.Sample(f"m{i}", "q", "a", 5000 + 1000 * i, source="MATH", correct=True) for i in range(3)]
+
+
+@pytest.mark.parametrize(("mode", "weights"), [("paper", {}), ("notebook", {"b": 1.0})])
+def test_both_modes_take_what_is_right_of_trusted_sources_first(mode: s1k.Mode, weights: dict[str, float]) -> None:
+    easy = s1k.Sample("easy", "q", "a", 500, frozenset({"7B"}), source="AIME", correct=True)
+    rest = [s1k.Sample(f"{d}{i}", "q", d, 500) for d in "ab" for i in range(100)]
+    found = s1k.select([*rest, easy, *trusted()], s1k.Recipe(size=100, mode=mode, weights=weights))
     assert found.stages["reserved"] == 7
     assert [s.id for s in found.samples[:7]] == ["g0", "g1", "g2", "g3", "g4", "m1", "m2"]
+    assert len({s.id for s in found.samples}) == 100
+
+
+@pytest.mark.parametrize(
+    ("question", "source", "paper", "notebook"),
+    [
+        ("What is 2 + 2?", "", "", ""),
+        ("In the figure below, what is x?", "", "missing image", ""),
+        ("[asy] draw((0,0)--(1,1)); [/asy]", "AIME", "missing image", ""),
+        ("[asy] draw((0,0)--(1,1)); [/asy]", "MATH", "missing image", "picture as code"),
+        ("See ![Image] there.", "", "", "missing image"),
+        ("See p12. What is x?", "", "", "page number"),
+        ("Prove **this** twice.", "", "", ""),
+        ("**1.** Prove it.", "", "", "numbering in bold"),
+        ("**Task** 3: prove it.", "", "", "numbering in bold"),
+        ("**Task**: prove it\nfor 3.", "", "", ""),
+        ("Question 7: what is x?", "", "inconsistent numbering", ""),
+    ],
+)
+def test_poor_quality_is_that_of_the_mode(question: str, source: str, paper: str, notebook: str) -> None:
+    sample = s1k.Sample("1", question, "a", 10, source=source)
+    assert (s1k.flaw(sample), s1k.flaw(sample, "notebook")) == (paper, notebook)
+
+
+def test_the_benchmarks_weigh_domains_and_gpqa_counts_half() -> None:
+    questions = [("GPQA", "physics")] * 3 + [("GPQA", "algebra")] + [("AIME", "algebra")] * 2
+    assert s1k.benchmark_weights(questions) == {"physics": 1.5, "algebra": 2.5}
+
+
+def test_the_notebook_ends_by_the_benchmarks() -> None:
+    hard = [s1k.Sample(f"{d}{i}", "q", d, 500) for d in "ab" for i in range(100)]
+    recipe = s1k.Recipe(size=100, mode="notebook", weights={"b": 1.0})
+    found = s1k.select([*hard, *trusted()], recipe)
     assert {s.domain for s in found.samples[70:]} == {"b"}
     assert {s.domain for s in found.samples[7:70]} == {"a", "b"}
-    with pytest.raises(ValueError, match="domain weights"):
+    with pytest.raises(ValueError, match="domains of the benchmarks"):
         s1k.select(hard, s1k.Recipe(mode="notebook"))

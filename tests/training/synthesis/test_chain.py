@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from core.engines.base import EngineError
 from core.formats import steiner_tokens as t
 from tests.training.evaluation.test_commands import run
+from tests.training.rigged import trace_of
+from tests.training.synthesis.test_dag import Strong
 
 SMALL = ("epochs=1", "min_steps=1", "threads=1", "batch=4")
 
@@ -45,3 +50,33 @@ def test_searches_labelled_by_the_oracle_are_learned_whole(tmp_path: Path, tiny_
         *settings(f"base={tiny_base}", "choose=solved", "max_tokens=4000", *SMALL),
     )  # fmt: skip
     assert learned_whole(said, made["paths"])
+
+
+def test_turns_back_are_written_as_they_come_within_the_limits(
+    tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import app.commands.synth as command
+
+    class Failing(Strong):
+        async def stream(self, request):  # type: ignore[no-untyped-def]
+            if "unlucky" in request.prefix:
+                raise EngineError("The server is gone.")
+            async for chunk in super().stream(request):
+                yield chunk
+
+    monkeypatch.setattr(command, "an_engine", lambda *_: Failing())
+    long = "way " * 5000
+    right = [trace_of(x, "two", "three", answer="right", trace_id=x[:4]) for x in ("one", "unlucky", long, "four")]
+    given, out = tmp_path / "right.jsonl", tmp_path / "back.jsonl"
+    given.write_text("".join(json.dumps({**x.to_json(), "reference": "right"}) + "\n" for x in right))
+    printed, said = run("synthesize", "turn-back", out, "--from", given, "--endpoint", "http://127.0.0.1:9/v1")
+    made = json.loads(printed)
+    assert made["left_out"] == {"the model could not be asked": 1, "too long": 1}
+    assert (made["made"], made["counted_by"], made["lengths"]["dropped"]["reasoning"]) == (2, "characters / 4", 1)
+    assert "The server is gone." in said
+    written = [json.loads(line) for line in out.read_text().splitlines()]
+    assert {row["trace_id"] for row in written} == {"one-back", "four-back"}
+    printed, _ = run("train", "sft", "--data", tmp_path, *settings(f"base={tiny_base}", f"traces={out}", "choose=all", *SMALL))
+    assert learned_whole(printed, 2)
+    given.write_text(json.dumps({**right[1].to_json(), "reference": "right"}) + "\n")
+    assert "The server is gone." in run("synthesize", "turn-back", out, "--from", given, fails=True)[1]

@@ -6,10 +6,12 @@ import asyncio
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import networkx as nx
 import pytest
 
+from core.engines.base import EngineError
 from core.formats import parse_response
 from core.formats import steiner_tokens as t
 from core.tasks import countdown as game
@@ -90,6 +92,29 @@ def test_sampled_paths_are_right_different_and_turn_back_truly() -> None:
             else:  # it goes on from a node that was visited, and what it left has nothing new
                 assert any(node in found.children[v] for v in (dag.QUESTION, *path.nodes[:i]))
                 assert all(c in path.nodes[:i] for c in found.children[before])
+
+
+def test_a_graph_is_written_with_what_the_reward_is_made_of() -> None:
+    traces = searches()
+    found = dag.build(traces[0].prompt, list(zip(traces, clusters.exact(traces), strict=True)))
+    row = json.loads(json.dumps(found.to_json()))
+    nodes = {n["id"]: n for n in row["nodes"]}
+    assert {tuple(edge) for edge in row["edges"]} == set(graph(found).edges)
+    assert all(a in nodes and b in nodes for a, b in row["edges"])
+    assert {k: (n["e_i"], n["e_o"], n["d_s"], n["d_e"]) for k, n in nodes.items()} == found.degrees()
+    by_id = {x.trace_id: x for x in traces}
+    for node in row["nodes"][1:]:
+        trace_id, step_index = node["members"][0]
+        assert sorted(words.read_list(by_id[trace_id].steps[step_index].summary)) == sorted(node["state"])
+
+
+def test_a_node_that_lost_its_steps_with_a_cut_edge_is_left_out_of_the_file() -> None:
+    """z follows a step whose edge was cut, so it hangs from nowhere."""
+    a, b = trace_of("x", "y", answer="right"), trace_of("y", "x", "z", answer="right", trace_id="other")
+    found = dag.build("What?", [(a, ["x", "y"]), (b, ["y", "x", "z"])])
+    assert found.degrees()[3] == (0, 0, None, None)
+    assert [n["id"] for n in found.to_json()["nodes"]] == [0, 1, 2]
+    assert found.to_json()["nodes"][1]["state"] is None
 
 
 def test_an_edge_that_would_close_a_circle_is_cut_and_counted() -> None:
@@ -174,12 +199,20 @@ class Strong(RiggedEngine):
         self.extra = before
 
 
+def turned_back(
+    engine: RiggedEngine, paths: list[Trace], how: reveal.How | None = None, **options: Any
+) -> tuple[reveal.Made, list[Trace]]:
+    kept: list[Trace] = []
+    tasks = [reveal.Task(path, "right", answer_is("right"), how or reveal.How()) for path in paths]
+    made = asyncio.run(reveal.turn_backs(engine, tasks, lambda trace: kept.append(trace) or "", **options))
+    return made, kept
+
+
 def test_the_turn_back_is_written_knowing_the_answer_and_shows_nothing_of_it() -> None:
     path = trace_of("one", "two", "three", answer="right")
     engine = Strong()
-    made = asyncio.run(reveal.turn_backs(engine, [(path, "right")], answer_is("right"), reveal.How()))
-    (trace,) = made.traces
-    assert made.left_out == {}
+    made, (trace,) = turned_back(engine, [path])
+    assert (made.traces, made.left_out) == (1, {})
     assert trace.prompt == path.prompt and "correct answer" not in trace.response
     assert engine.asked[0].prompt == path.prompt
     where = trace.stats["turn_back"]
@@ -191,10 +224,33 @@ def test_the_turn_back_is_written_knowing_the_answer_and_shows_nothing_of_it() -
     assert (trace.answer, trace.model) == ("right", "rigged")
 
 
+def test_many_are_asked_at_once_and_one_failure_loses_nothing() -> None:
+    class Slow(Strong):
+        now = most = 0
+
+        async def stream(self, request):  # type: ignore[no-untyped-def]
+            self.now += 1
+            self.most = max(self.most, self.now)
+            await asyncio.sleep(0.01)
+            self.now -= 1
+            if "unlucky" in request.prefix:
+                raise EngineError("The server is gone.")
+            async for chunk in super().stream(request):
+                yield chunk
+
+    engine = Slow()
+    names = ["one", "unlucky", "three", "four", "five", "six"]
+    paths = [trace_of(name, "two", "three", answer="right", trace_id=name) for name in names]
+    made, kept = turned_back(engine, paths, at_once=3)
+    assert {trace.trace_id for trace in kept} == {f"{name}-back" for name in names if name != "unlucky"}
+    assert (made.left_out, made.error) == ({"the model could not be asked": 1}, "The server is gone.")
+    assert engine.most == 3
+
+
 def test_what_cannot_be_used_is_counted() -> None:
     def made_by(engine: RiggedEngine, path: Trace) -> dict[str, int]:
-        made = asyncio.run(reveal.turn_backs(engine, [(path, "right")], answer_is("right"), reveal.How(attempts=2)))
-        assert not made.traces
+        made, kept = turned_back(engine, [path], reveal.How(attempts=2))
+        assert not kept and not made.traces
         return made.left_out
 
     path = trace_of("one", "two", answer="right")
@@ -214,9 +270,8 @@ def test_the_pocket_model_as_the_strong_one() -> None:
     from training.labels import oracle
     from training.labels.rollouts import by_rules
 
-    how = reveal.How(
-        Sampling(max_tokens=1500), Bounds(0, 30), hint=False, attempts=3, at_once=1, lost=oracle.lost
-    )  # fmt: skip
+    how = reveal.How(Sampling(max_tokens=1500), Bounds(0, 30), hint=False, attempts=3, lost=oracle.lost)
+    kept: list[Trace] = []
 
     async def first() -> Trace | None:
         engine = LocalEngine()
@@ -228,10 +283,11 @@ def test_the_pocket_model_as_the_strong_one() -> None:
                 reader.feed(one.response)
                 reader.close()
                 path = reader.trace("stop", sampling={}, stats={})
-                made = await reveal.turn_backs(engine, [(path, "")], by_rules, how)
-                assert len(made.traces) + sum(made.left_out.values()) == 1
-                if made.traces:
-                    return made.traces[0]
+                task = reveal.Task(path, "", by_rules, how)
+                made = await reveal.turn_backs(engine, [task], lambda trace: kept.append(trace) or "")
+                assert made.traces + sum(made.left_out.values()) == 1
+                if kept:
+                    return kept[0]
         finally:
             await engine.close()
         return None
