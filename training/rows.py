@@ -41,7 +41,8 @@ class RowsError(ValueError):
 class Judgement:
     """What one rater said of one trace. `ratings` has one entry a step: +1, 0, −1, or None (unrated or unsure).
 
-    soft: of labels without people, P(good) a step as the method gave it, None where it knows nothing.
+    soft: of labels without people, P(good) a step as the method gave it, None where it knows nothing. counts: (right, total) of the
+    rollouts behind it, None where a step has none.
     """
 
     rater_id: str
@@ -49,6 +50,7 @@ class Judgement:
     first_error: int | None
     verdict: int | None
     soft: tuple[float | None, ...] | None = None
+    counts: tuple[tuple[int, int] | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def read_traces(snapshot: Path, most: int | None = None) -> list[JudgedTrace]:
         raise RowsError(f'{snapshot / "data.parquet"} has no column "{missing[0]}". Was it written by another version?')
     groups: dict[str, list[dict[str, Any]]] = {}
     # Turns only people's ratings have, shares only labels made without people.
-    later = [c for c in ("earlier", "soft") if c in table.columns]
+    later = [c for c in ("earlier", "soft", "right", "total") if c in table.columns]
     for row in table.select(*COLUMNS, *later).iter_rows(named=True):
         groups.setdefault(row["segmentation_id"], []).append(row)
     traces = [_join(groups[key]) for key in sorted(groups)]
@@ -153,7 +155,11 @@ def _join(rows: list[dict[str, Any]]) -> JudgedTrace:
             )
         known = tuple(None if u else r for r, u in zip(ratings, unsure, strict=True))
         soft = None if row.get("soft") is None else tuple(row["soft"])
-        judgements.append(Judgement(row["rater_id"], known, row["first_error"], row["verdict"], soft))
+        counts = tuple(
+            None if right is None or not total else (right, total)
+            for right, total in zip(row.get("right") or (), row.get("total") or (), strict=True)
+        )
+        judgements.append(Judgement(row["rater_id"], known, row["first_error"], row["verdict"], soft, counts))
     return JudgedTrace(
         first["trace_id"], first["problem_id"], first["prompt"], first["response"], first["finish_reason"],
         first["format"], first["solved"], first["split"], tuple(first["step_text"]),
@@ -168,22 +174,37 @@ def _join(rows: list[dict[str, Any]]) -> JudgedTrace:
 def rater_labels(judgement: Judgement, recipe: PrmRecipe) -> list[float]:
     """One rater's judgement as labels: 1 good, 0 bad, NaN no loss; between where a label set without people has shares.
 
+    `shares` says what is made of such a set: "soft" the share itself, "hard" good from one half on, "any" good if any rollout was
+    right (Wang et al. 2024, arXiv 2312.08935, eq. 3: hard estimation). Raises RowsError for "any" without counts.
+
     A step marked as first error is bad. What was judged after it counts (usually nothing was), unless
     `stop_at_first_error` leaves out all that follows the first bad step.
     """
     neutral = {"good": 1.0, "bad": 0.0, "ignore": NAN}[recipe.neutral_as]
     meaning = {1: 1.0, 0: neutral, -1: 0.0, None: NAN}
     labels = [meaning[rating] for rating in judgement.ratings]
-    if judgement.soft is not None and recipe.shares == "soft":
+    if judgement.soft is not None and recipe.shares != "hard":
         labels = [NAN if share is None else share for share in judgement.soft]
+        if recipe.shares == "any":
+            labels = _any_right(judgement, labels)
     marked = judgement.first_error
     if marked is not None and 0 <= marked < len(labels):
         labels[marked] = 0.0
     if recipe.stop_at_first_error:
-        bad = (i for i, rating in enumerate(judgement.ratings) if rating == -1 or i == marked)
+        worst = labels if judgement.soft is not None and recipe.shares == "any" else judgement.ratings
+        bad = (i for i, label in enumerate(worst) if label == (0.0 if worst is labels else -1) or i == marked)
         end = next(bad, len(labels))
         labels[end + 1 :] = [NAN] * (len(labels) - end - 1)
     return labels
+
+
+def _any_right(judgement: Judgement, labels: Sequence[float]) -> list[float]:
+    """Binary search counts few steps and infers the others: those stay as they are."""
+    if not any(judgement.counts):
+        raise RowsError(
+            f'The labels of {judgement.rater_id} are not counts of rollouts, so shares = "any" means nothing. Use "soft" or "hard".'
+        )
+    return [y if count is None else float(count[0] > 0) for y, count in zip(labels, judgement.counts, strict=True)]
 
 
 def step_labels(trace: JudgedTrace, recipe: PrmRecipe) -> list[float]:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from app.commands.common import CannotDo, DataOption, KeyOption, data_folder, failing_softly, progress_bar
+from app.commands.scorers import FamilyOption, ServedAsOption, reward_model
 
-FAMILIES = "worldline, trl, qwen, math-shepherd, rlhflow, skywork, judge"
-FamilyOption = Annotated[
-    str | None, typer.Option(help=f"How it is asked: {FAMILIES} (default: as its folder says).", show_default=False)
-]
 PER_CALL = 32  # solutions between two moves of the progress bar
 
 
 def evaluate_prm(
-    model: Annotated[Path, typer.Argument(help="Folder of the reward model (with `judge`: a language model's).")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of the reward model (with `judge`: a language model's, or its name at --endpoint)."
+        ),
+    ],
     on: Annotated[
         list[str], typer.Argument(help="Snapshot ids, or JSONL files: ProcessBench, PRMBench, stepwise rows.")
     ],
@@ -27,9 +29,7 @@ def evaluate_prm(
         str | None,
         typer.Option(help="Score through vLLM at this address; MODEL gives the tokenizer.", show_default=False),
     ] = None,
-    served_as: Annotated[
-        str | None, typer.Option(help="Its name there (default: the folder's name).", show_default=False)
-    ] = None,
+    served_as: ServedAsOption = None,
     api_key_env: KeyOption = "OPENAI_API_KEY",
     split: Annotated[str, typer.Option(help="Of snapshots: test, train or all.")] = "test",
     samples: Annotated[int, typer.Option(min=1, help="With `judge`: critiques a solution.")] = 4,
@@ -62,10 +62,10 @@ def evaluate_prm(
                 f"there is nothing to measure in {', '.join(on)}; of a snapshot, --split all takes both sides"
             )
         try:
-            scorer, title = _scorer(model, family, endpoint, served_as, api_key_env, samples)
+            scorer, title = reward_model(model, family, endpoint, served_as, api_key_env, samples)
             bar, at = progress_bar("solutions", len(found))
             scores: list[list[float]] = []
-            with bar:
+            with bar, closing(scorer):
                 for start in range(0, len(found), PER_CALL):
                     part = found[start : start + PER_CALL]
                     scores += scorer.score_many([(s.prompt, s.step_texts) for s in part])
@@ -77,26 +77,3 @@ def evaluate_prm(
         if out is not None:
             for path in write(report, out):
                 typer.echo(f"worldline: wrote {path}", err=True)
-
-
-def _scorer(
-    model: Path, family: str | None, endpoint: str | None, served_as: str | None, key_env: str, samples: int
-) -> tuple[Any, str]:
-    name = served_as or model.resolve().name
-    if family == "judge":
-        from core.scoring.judge import GenerativeJudge
-
-        if endpoint is None:
-            raise CannotDo("a judge is asked through --endpoint: serve it with vLLM, or name a server that has it")
-        from core.engines.openai_api import OpenAIEngine
-
-        return GenerativeJudge(OpenAIEngine(endpoint, name, key_env), samples=samples), f"{name} as judge"
-    if endpoint is not None:
-        from core.scoring.served import ServedPrm
-
-        served = ServedPrm(endpoint, name, model, family=family, key=os.environ.get(key_env))
-        return served, f"{name} ({served.family.title}, served)"
-    from core.scoring.prm import PrmScorer
-
-    scorer = PrmScorer(model, family=family)
-    return scorer, f"{name} ({scorer.family.title})"

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.commands.common import CannotDo, DataOption, KeyOption, data_folder, failing_softly, progress_bar
+from app.commands.scorers import FamilyOption, ServedAsOption, reward_model
 
 if TYPE_CHECKING:
     from core.trace import Trace
     from training.labels.label_set import Labelled
 
+PER_CALL = 32  # traces between two moves of the progress bar
 METHODS = ("oracle", "rollouts", "binary-search", "prm")
 
 
@@ -26,7 +29,7 @@ def label(
     model: Annotated[
         str,
         typer.Option(
-            help="Who finishes the rollouts: `pocket`, a folder, or with --endpoint a served model; with `prm` the reward model's folder."
+            help="Who finishes the rollouts: `pocket`, a folder, or with --endpoint a served model; with `prm` the reward model's folder, which at --endpoint gives the tokenizer (with --family judge: a language model)."
         ),
     ] = "pocket",
     endpoint: Annotated[
@@ -36,7 +39,8 @@ def label(
     rollouts: Annotated[int, typer.Option(min=1, max=1024, help="Rollouts a step.")] = 8,
     max_steps: Annotated[int, typer.Option(help="Of a rollout, what stands before it included.")] = 60,
     max_tokens: Annotated[int, typer.Option(help="Of a rollout.")] = 3000,
-    family: Annotated[str | None, typer.Option(help="With `prm`: its family.", show_default=False)] = None,
+    family: FamilyOption = None,
+    served_as: ServedAsOption = None,
     name: Annotated[str, typer.Option(help="A name for the snapshot.", show_default=False)] = "",
     data: DataOption = None,
 ) -> None:
@@ -48,6 +52,7 @@ def label(
         from core.scoring.prm import ScorerError
         from training import trace_files
         from training.labels import label_set
+        from training.labels.counts import summary
 
         if method not in METHODS:
             raise CannotDo(f"{method} is not a method; there are: {', '.join(METHODS)}")
@@ -57,8 +62,8 @@ def label(
             if method == "oracle":
                 source, made = "oracle:countdown", _oracle([t for t, _ in given])
             elif method == "prm":
-                settings |= {"model": model, "family": family}
-                source, made = _prm(Path(model), family, [t for t, _ in given])
+                settings |= {"model": model, "family": family, "endpoint": endpoint}
+                source, made = _prm(Path(model), family, endpoint, served_as, api_key_env, [t for t, _ in given])
             else:
                 settings |= {"model": model, "rollouts": rollouts, "max_steps": max_steps, "max_tokens": max_tokens}
                 engine = an_engine(model, endpoint, api_key_env)
@@ -67,6 +72,8 @@ def label(
         except ScorerError as error:
             raise CannotDo(str(error)) from error
         folder = label_set.write(data_folder(data) / "snapshots", made, source=source, settings=settings, name=name)
+        if said := summary([c for one in made for c in one.counts]):
+            typer.echo(f"worldline: {said}", err=True)
         typer.echo(f"worldline: {len(made)} traces labelled by {source}, kept apart from people's ratings", err=True)
         typer.echo(folder.name)
 
@@ -91,14 +98,22 @@ def _oracle(traces: Sequence[Trace]) -> list[Labelled]:
     return [Labelled(t, oracle.label(t)) for t in traces if t.steps]
 
 
-def _prm(folder: Path, family: str | None, traces: Sequence[Trace]) -> tuple[str, list[Labelled]]:
-    from core.scoring.prm import PrmScorer
+def _prm(
+    folder: Path, family: str | None, endpoint: str | None, served_as: str | None, key_env: str, traces: Sequence[Trace]
+) -> tuple[str, list[Labelled]]:
     from training.labels.label_set import Labelled
 
-    scorer = PrmScorer(folder, family=family)
+    scorer, _ = reward_model(folder, family, endpoint, served_as, key_env)
     found = [t for t in traces if t.steps]
-    scores = scorer.score_many([(t.prompt, [t.step_text(s.index) for s in t.steps]) for t in found])
-    return f"prm:{folder.resolve().name}@{scorer.version}", [Labelled(t, s) for t, s in zip(found, scores, strict=True)]
+    bar, at = progress_bar("traces", len(found))
+    scores: list[list[float]] = []
+    with bar, closing(scorer):
+        for start in range(0, len(found), PER_CALL):
+            part = found[start : start + PER_CALL]
+            scores += scorer.score_many([(t.prompt, [t.step_text(s.index) for s in t.steps]) for t in part])
+            at(len(scores))
+    name = served_as or folder.resolve().name
+    return f"prm:{name}@{scorer.version}", [Labelled(t, s) for t, s in zip(found, scores, strict=True)]
 
 
 async def _rollouts(

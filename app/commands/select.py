@@ -14,16 +14,15 @@ from app.commands.common import CannotDo, KeyOption, failing_softly, progress_ba
 from app.commands.label import an_engine
 
 SELECT = ("s1k", "solved-by", "reflection")
-NOT_ASKED = (
-    "no row says which weak models solved it, so nothing was left out as too easy: `worldline select solved-by` asks them"
-)
+NOT_ASKED = "no row says which weak models solved it, so nothing was left out as too easy: `worldline select solved-by` asks them"
 
 
 def select(
     how: Annotated[str, typer.Argument(help=f"One of: {', '.join(SELECT)}.")],
     rows: Annotated[Path, typer.Argument(help="JSONL of candidates: traces, or rows with a question.")],
     out: Annotated[
-        Path, typer.Argument(help='JSONL of what was chosen, rows unchanged; with solved-by all rows, with "solved_by".')
+        Path,
+        typer.Argument(help='JSONL of what was chosen, rows unchanged; with solved-by all rows, with "solved_by".'),
     ],
     size: Annotated[int, typer.Option(min=1, help="With s1k: how many.")] = 1000,
     mode: Annotated[str, typer.Option(help="With s1k: paper, or notebook (aware of the benchmarks).")] = "paper",
@@ -56,7 +55,8 @@ def select(
         ),
     ] = None,
     endpoint: Annotated[
-        str | None, typer.Option(help="The weak models are served at this OpenAI-compatible address.", show_default=False)
+        str | None,
+        typer.Option(help="The weak models are served at this OpenAI-compatible address.", show_default=False),
     ] = None,
     api_key_env: KeyOption = "OPENAI_API_KEY",
     max_tokens: Annotated[int, typer.Option(min=1, help="With solved-by: of an answer.")] = 8192,

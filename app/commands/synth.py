@@ -84,7 +84,9 @@ def synthesize(
             else:
                 if tokenizer is None and endpoint is None:
                     tokenizer = _folder(model)
-                made = asyncio.run(_turn_back(an_engine(model, endpoint, api_key_env), given, out, tokenizer, hint, at_once, seed))
+                made = asyncio.run(
+                    _turn_back(an_engine(model, endpoint, api_key_env), given, out, tokenizer, hint, at_once, seed)
+                )
         typer.echo(json.dumps(made, indent=2))
 
 

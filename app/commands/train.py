@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from app.commands.common import CannotDo, DataOption, data_folder, failing_softly, progress_bar
+from app.commands.scorers import FamilyOption
 
 
 def train(
@@ -85,14 +86,31 @@ def _doing(state: str, phase: str) -> str:
 
 def checkpoints(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    imported: Annotated[
+        Path | None,
+        typer.Option(
+            "--import", help="Enter a reward model's folder first; printed is the id to use it by.", show_default=False
+        ),
+    ] = None,
+    family: FamilyOption = None,
     data: DataOption = None,
 ) -> None:
     """List the finished models: what made each, from which snapshot, with which figures. The newest comes first.
 
-    Example: worldline checkpoints --json
+    Example: worldline checkpoints --import ./Qwen2.5-Math-PRM-7B
     """
     with failing_softly():
         import json
+
+        if imported is not None:
+            from core.scoring.prm import ScorerError
+            from training.imported import import_prm
+
+            try:
+                typer.echo(import_prm(data_folder(data), imported, family))
+            except ScorerError as error:
+                raise CannotDo(str(error)) from error
+            return
 
         from training.checkpoints import checkpoints as registry
 

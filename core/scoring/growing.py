@@ -118,6 +118,7 @@ class GrowingScorer:
             ids_BT[row, : job.new] = torch.tensor(job.window.ids[job.start :])
             seen_BT[row, old - job.start : old + job.new] = 1
             place_BT[row] = torch.arange(job.start, job.start + new)
+        ids_BT, seen_BT, place_BT = (each.to(self.scorer.device) for each in (ids_BT, seen_BT, place_BT))
         with torch.inference_mode():
             cache: Any = DynamicCache()
             if old:
@@ -126,7 +127,7 @@ class GrowingScorer:
             z_BT = self.scorer.z_of(
                 ids_BT, attention_mask=seen_BT, position_ids=place_BT, past_key_values=cache, use_cache=True
             )
-            good_BT = torch.sigmoid(z_BT)
+            good_BT = torch.sigmoid(z_BT).cpu()
             for row, job in enumerate(jobs):
                 out[job.trace] = [step.score for step in job.known]
                 start, ids = job.start, tuple(job.window.ids)

@@ -101,6 +101,10 @@ class GenerativeJudge:
 
         return asyncio.run(every())
 
+    def close(self) -> None:
+        """Stop the engine; for a thread without an event loop."""
+        asyncio.run(self.engine.close())
+
     async def _one(self, question: str, seed: int, tokens: list[int], at: int) -> str:
         sampling = Sampling(temperature=self.temperature, seed=seed, max_tokens=self.max_tokens)
         text, written, read = "", 0, 0

@@ -1,7 +1,8 @@
 """Score the steps of a trace with a process reward model: P(step is good), one number a step.
 
 How a model is asked and where its score is read is its family's business (`families/`); here are batching, windows and
-aggregation. Knows nothing of ratings, stores or jobs. Simplified: on the CPU, in float32, without a cache between calls.
+aggregation. Knows nothing of ratings, stores or jobs. On the first GPU where there is one, else on the CPU; always in float32, so
+that scores are the same everywhere. Simplified: without a cache between calls.
 """
 
 from __future__ import annotations
@@ -49,13 +50,23 @@ def aggregate(scores: Sequence[float], how: Aggregation) -> float:
     raise ValueError(f'"{how}" is not an aggregation. Use one of: {", ".join(AGGREGATIONS)}.')
 
 
+def best_device() -> str:
+    """Where a reward model computes unless it is said: on the first GPU, where there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 class PrmScorer:
     """A process reward model in memory. Safe to call from several threads (the weights are only read)."""
 
     name = "prm"
 
-    def __init__(self, model_dir: Path, *, family: str | None = None, batch_tokens: int = BATCH_TOKENS) -> None:
-        """Load from a folder; the family is that of its configuration unless it is named. Raises ScorerError."""
+    def __init__(
+        self, model_dir: Path, *, family: str | None = None, batch_tokens: int = BATCH_TOKENS, device: str | None = None
+    ) -> None:
+        """Load from a folder; the family is that of its configuration unless it is named. device: as torch names it, `None`: a GPU if
+        there is one. Raises ScorerError."""
         from core.scoring import families
 
         self.model_dir = Path(model_dir)
@@ -64,6 +75,8 @@ class PrmScorer:
             families.read_config(self.model_dir)
             self.tokenizer = library().AutoTokenizer.from_pretrained(self.model_dir)
             self.model, self.z_of = self.family.load(self.model_dir)
+            self.device = device or best_device()
+            self.model.to(self.device)
             self.family.encode(self.tokenizer, "", ["."])  # a tokenizer that does not fit is noticed now
         except (families.FamilyError, EncodingError, WeightsError) as error:
             raise ScorerError(str(error)) from error
@@ -80,6 +93,9 @@ class PrmScorer:
                 while block := file.read(1 << 20):
                     digest.update(block)
         return digest.hexdigest()[:12]
+
+    def close(self) -> None:
+        """Nothing is open; what is served has a connection."""
 
     def score(self, prompt: str, step_texts: Sequence[str]) -> list[float]:
         """P(good) for each step, in order. `step_texts` are the raw pieces `response[start:end]`."""
@@ -134,7 +150,7 @@ class PrmScorer:
             ids_BT[row, : len(window.ids)] = torch.tensor(window.ids)
         # Padding stands on the right of a causal model: nothing that is read here can see it, so no mask is needed.
         with torch.inference_mode():
-            good_BT = torch.sigmoid(self.z_of(ids_BT))
+            good_BT = torch.sigmoid(self.z_of(ids_BT.to(self.device))).cpu()
         for row, (trace, window) in enumerate(batch):
             for offset, at in enumerate(window.separators):
                 out[trace][window.first + offset] = float(good_BT[row, at])

@@ -236,3 +236,20 @@ async def test_the_loop_from_run_to_export(workbench: Opened) -> None:
         assert (await bench.get(f"{path}/stepwise/..%2Fmanifest.json")).status_code == 404
         assert (await bench.post(path, json={"format": "csv"})).status_code == 422
         assert (await bench.post(path, json={"format": "stepwise", "options": {"colour": 1}})).status_code == 422
+
+
+async def test_a_reward_model_from_elsewhere_can_be_the_one_in_use(workbench: Opened, tmp_path: Path) -> None:
+    """Its family is known by its folder's name, which the copy has no more."""
+    from tests.core import scoring_models as tiny
+    from training.imported import import_prm
+
+    tiny.language_model(tmp_path / "a-math-shepherd")
+    async with workbench() as bench:
+        job_id = await asyncio.to_thread(import_prm, tmp_path / "data", tmp_path / "a-math-shepherd")
+        (listed,) = (await bench.get("/api/checkpoints")).json()
+        assert (listed["job_id"], listed["used_as"], listed["figures"]["family"]) == (job_id, "scorer", "math-shepherd")
+        assert (await bench.get(f"/api/jobs/{job_id}")).json()["state"] == "done"
+        assert (await bench.post(f"/api/jobs/{job_id}/use")).json()["scorer"] == job_id
+        (found,) = await scores(bench, await bench.finished())
+        assert found["scorer"] == job_id and all(0 < value < 1 for value in found["values"])
+    assert (tmp_path / "a-math-shepherd" / "config.json").read_text().count("worldline_family") == 0

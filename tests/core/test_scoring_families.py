@@ -12,7 +12,7 @@ import pytest
 from core.engines.base import Chunk, GenerateRequest
 from core.scoring import families
 from core.scoring.judge import GenerativeJudge, verdicts
-from core.scoring.prm import PrmScorer, ScorerError
+from core.scoring.prm import PrmScorer, ScorerError, best_device
 from tests.core import scoring_models as tiny
 
 PROMPT, STEPS = tiny.PROMPT, tiny.STEPS
@@ -213,3 +213,29 @@ def test_a_judge_is_the_share_of_its_readable_samples() -> None:
     mute: Any = Critic("no idea")
     with pytest.raises(ScorerError, match="gave no verdict on the 2 steps"):
         GenerativeJudge(mute).score_many([(PROMPT, STEPS[:2])])
+
+
+@pytest.mark.parametrize("family", ["worldline", "qwen", "skywork", "math-shepherd", "rlhflow"])
+def test_the_head_goes_where_the_model_goes(tmp_path: Path, family: str) -> None:
+    """In double precision here, because a GPU is not at hand: a head that stayed behind would not fit."""
+    import torch
+
+    make = {"worldline": tiny.token_classifier, "qwen": tiny.qwen_prm, "skywork": tiny.skywork}.get(
+        family, tiny.language_model
+    )
+    make(tmp_path)
+    scorer = PrmScorer(tmp_path, family=family)
+    before = scorer.score(PROMPT, STEPS)
+    scorer.model.double()
+    assert scorer.score(PROMPT, STEPS) == pytest.approx(before, abs=1e-4)
+    assert scorer.z_of(torch.tensor([[1, 2]])).dtype == torch.float64
+
+
+def test_a_gpu_is_used_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    assert best_device() == ("cuda" if torch.cuda.is_available() else "cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert best_device() == "cuda"
+    tiny.token_classifier(tmp_path)
+    assert PrmScorer(tmp_path, device="cpu").device == "cpu"

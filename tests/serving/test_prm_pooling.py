@@ -12,6 +12,7 @@ from core.formats import steiner_tokens as t
 from core.scoring import families
 from core.scoring.encoding import EncodedSteps, encode_prompt
 from core.scoring.families.base import Common, Reads, ids_of, load_words, one_id
+from core.scoring.families.skywork import convert
 from core.scoring.prm import PrmScorer, ScorerError
 from core.scoring.served import ServedPrm
 from tests.core import scoring_models as tiny
@@ -39,6 +40,47 @@ def test_labels_are_pooled_at_the_steps(vllm_python: str, tmp_path: Path) -> Non
         with pytest.raises(ScorerError, match='does not serve "other"; it serves tiny-prm'):
             ServedPrm(server.url, "other", folder)
         there.close()
+
+
+def _as_trl(folder: Path) -> None:
+    """Without the separator of our own family, by which `worldline serve` would know it."""
+    import json
+
+    tiny.token_classifier(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        path = folder / name
+        path.write_text(path.read_text().replace("<|step_score|>", "<|nothing|>"))
+    assert "<|step_score|>" not in json.dumps(json.loads((folder / "tokenizer.json").read_text()))
+
+
+def _as_skywork(folder: Path) -> None:
+    tiny.skywork(folder.with_name("published"))
+    convert(folder.with_name("published"), folder)
+
+
+@pytest.mark.parametrize(("name", "make"), [("trl", _as_trl), ("qwen", tiny.qwen_prm), ("skywork", _as_skywork)])
+def test_the_labels_of_other_families(vllm_python: str, tmp_path: Path, name: str, make: Callable[[Path], Any]) -> None:
+    """Each as `worldline serve FOLDER` starts it: TRL's and Skywork's line breaks are pooled here, Qwen's tag by the server."""
+    folder = tmp_path / "tiny-prm"
+    make(folder)
+    here = PrmScorer(folder)
+    assert here.family.name == name
+    with started(vllm_python, str(folder), tmp_path / "vllm.log") as server:
+        there = ServedPrm(server.url, folder.name, folder)
+        same(here.score_many(TRACES), there.score_many(TRACES))
+        there.close()
+
+
+def test_the_words_of_other_families(vllm_python: str, tmp_path: Path) -> None:
+    """Math-Shepherd and RLHFlow are language models: one server for both."""
+    folder = tmp_path / "tiny-lm"
+    tiny.language_model(folder)
+    with started(vllm_python, str(folder), tmp_path / "vllm.log") as server:
+        for name in ("math-shepherd", "rlhflow"):
+            here = PrmScorer(folder, family=name)
+            there = ServedPrm(server.url, folder.name, folder, family=name)
+            same(here.score_many(TRACES), there.score_many(TRACES))
+            there.close()
 
 
 class _PocketWords(Common):

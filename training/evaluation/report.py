@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from core.scoring.prm import AGGREGATIONS, aggregate
 from training.evaluation import best_of, steps
-from training.evaluation.solutions import Solution
+from training.evaluation.solutions import PRMBENCH_GROUPS, PRMBENCH_WITHOUT_ERRORS, Solution
 from training.metrics import ScoredTrace, auc, auc_interval, judged
 
 KS = (1, 2, 4, 8, 16, 32, 64)
@@ -101,7 +101,18 @@ def _slices(traces: Sequence[ScoredTrace], data: Sequence[Solution]) -> list[ste
                 pair = held.setdefault(name, ([], []))
                 pair[0].append(score)
                 pair[1].append(label)
-    return [steps.slice_score(n, *held[n]) for n in sorted(held) if len(held[n][0]) >= SMALL_SLICE]
+    found = {n: steps.slice_score(n, *held[n]) for n in sorted(held)}
+    for name in found:
+        kind = name.removeprefix("class:")
+        if kind in PRMBENCH_WITHOUT_ERRORS:
+            found[name] = replace(found[name], by_f1=True)
+    for group in {*PRMBENCH_GROUPS.values()}:
+        classes = [
+            found[f"class:{k}"].prm_score for k, of in PRMBENCH_GROUPS.items() if of == group and f"class:{k}" in found
+        ]
+        if f"group:{group}" in found:
+            found[f"group:{group}"] = replace(found[f"group:{group}"], mean_of=tuple(classes))
+    return [one for one in found.values() if one.steps >= SMALL_SLICE]
 
 
 # --------------------------------------------------------------------------------------------------------- for people

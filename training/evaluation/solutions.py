@@ -23,6 +23,7 @@ PRMBENCH_GROUPS = {
     "confidence": "soundness", "missing_condition": "sensitivity", "deception": "sensitivity",
     "multi_solutions": "sensitivity",
 }  # fmt: skip
+PRMBENCH_WITHOUT_ERRORS = ("multi_solutions",)
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def _prmbench(row: dict[str, Any]) -> Solution:
         raise ValueError(f'"error_steps" is {wrong!r}; it must number steps from 1 to {len(steps)}')
     prompt = row.get("modified_question") or row.get("question") or row["original_question"]
     kind = str(row.get("classification") or "unclassified")
-    slices = (f"class:{kind}", *([f"group:{PRMBENCH_GROUPS[kind]}"] if kind in PRMBENCH_GROUPS else ()))
+    slices = ("set:prmbench", f"class:{kind}", *([f"group:{PRMBENCH_GROUPS[kind]}"] if kind in PRMBENCH_GROUPS else ()))
     labels = tuple(0.0 if i + 1 in wrong else 1.0 for i in range(len(steps)))
     return Solution(problem_id_of(prompt), prompt, steps, labels, None, slices)
 

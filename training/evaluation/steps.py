@@ -90,7 +90,10 @@ def first_error(traces: Sequence[ScoredTrace]) -> FirstError:
 
 @dataclass(frozen=True)
 class SliceScore:
-    """One slice of the steps. f1: of finding good steps, negative_f1: of finding bad ones; None where undefined."""
+    """One slice of the steps. f1: of finding good steps, negative_f1: of finding bad ones; None where undefined.
+
+    by_f1: its PRMScore is f1 alone. mean_of: PRMScores of which it is the mean, in place of its own.
+    """
 
     name: str
     steps: int
@@ -98,10 +101,21 @@ class SliceScore:
     auc: float | None
     f1: float | None
     negative_f1: float | None
+    by_f1: bool = False
+    mean_of: tuple[float | None, ...] = ()
 
     @property
     def prm_score(self) -> float | None:
-        """PRMScore = ½ F1 + ½ F1_neg (Song et al. 2025, PRMBench, arXiv 2501.03124)."""
+        """PRMScore = ½ F1 + ½ F1_neg (Song et al. 2025, PRMBench, arXiv 2501.03124).
+
+        As its released tables: of the class `multi_solutions`, in which every step is right, F1 alone; of a group the mean over its
+        classes, each weighing the same.
+        """
+        if self.mean_of:
+            known = [score for score in self.mean_of if score is not None]
+            return sum(known) / len(known) if len(known) == len(self.mean_of) else None
+        if self.by_f1:
+            return self.f1
         if self.f1 is None or self.negative_f1 is None:
             return None
         return 0.5 * self.f1 + 0.5 * self.negative_f1

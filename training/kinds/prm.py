@@ -39,7 +39,7 @@ class PrmRecipe(Recipe):
     neutral_as: Literal["good", "bad", "ignore"]
     stop_at_first_error: bool
     disagreement: Literal["soft", "drop"]
-    shares: Literal["soft", "hard"]
+    shares: Literal["soft", "hard", "any"]
 
 
 @dataclass(frozen=True)

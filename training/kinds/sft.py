@@ -73,7 +73,8 @@ class SftRecipe(LanguageRecipe):
     def _nobody_judged_a_file(self) -> Self:
         if self.traces and self.choose in ("approved", "either"):
             raise PydanticCustomError(
-                "traces", 'a file of traces holds no verdicts; choose = "all" takes every trace, "solved" those checked to be right'
+                "traces",
+                'a file of traces holds no verdicts; choose = "all" takes every trace, "solved" those checked to be right',
             )
         return self
 

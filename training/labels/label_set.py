@@ -1,7 +1,8 @@
 """Labels without people as a folder that trains, exports and evaluates like a snapshot, and says at every row who said so.
 
     <root>/<id>/data.parquet     a snapshot's columns; `rater_id` and `source` name the method, `soft` the share, and
-                                 `right`, `total` the rollouts behind it
+                                 `right`, `total` the rollouts behind it, `low` and
+                                 `high` the 95 % Wilson interval of their share
                manifest.json     "labels": "model" (a snapshot of people's ratings: "people"), the source and its settings
 
 A set never holds a person's rating, and a snapshot of people's ratings never holds one of these: who wants both trains on one after
@@ -56,7 +57,8 @@ def row(one: Labelled, source: str) -> dict[str, Any]:
         # A vote where the label is one; a share that is none of the two is in `soft` alone.
         "rating": [None if y is None else 1 if y >= 0.5 else -1 for y in one.labels],
         "soft": list(one.labels), "right": [c.right if c else None for c in counts],
-        "total": [c.total if c else None for c in counts], "unsure": [False] * n, "first_error": None,
+        "total": [c.total if c else None for c in counts], "low": [c.interval[0] if c else None for c in counts],
+        "high": [c.interval[1] if c else None for c in counts], "unsure": [False] * n, "first_error": None,
         "decision": [s.decision for s in trace.steps], "parent": [p.parent for p in trace.nodes],
         "is_backtrack": [p.is_backtrack for p in trace.nodes], "resumes": [p.resumes for p in trace.nodes],
         "kind": [p.kind for p in trace.nodes], "worth_exploring": [None] * n, "left_in_time": [None] * n,
@@ -75,7 +77,7 @@ def write(root: Path, labelled: Sequence[Labelled], *, source: str, settings: di
     ints, floats, texts = pl.List(pl.Int32), pl.List(pl.Float64), pl.List(pl.String)
     types: dict[str, Any] = {
         "solved": pl.Boolean, "first_error": pl.Int32, "verdict": pl.Int8, "gold": pl.String, "step_text": texts,
-        "step_start": ints, "step_end": ints, "rating": pl.List(pl.Int8), "soft": floats, "right": ints, "total": ints,
+        "step_start": ints, "step_end": ints, "rating": pl.List(pl.Int8), "soft": floats, "low": floats, "high": floats, "right": ints, "total": ints,
         "unsure": pl.List(pl.Boolean), "decision": texts, "parent": ints, "is_backtrack": pl.List(pl.Boolean), "resumes": ints,
         "kind": texts, "worth_exploring": pl.List(pl.Int8), "left_in_time": pl.List(pl.Int8),
         "right_return": pl.List(pl.Int8),
@@ -108,7 +110,8 @@ def write(root: Path, labelled: Sequence[Labelled], *, source: str, settings: di
         (work / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         (work / "README.md").write_text(
             f"# Step labels by {source}\n\nNo person judged these {len(rows)} traces. {good} steps good, {bad} bad; settings: "
-            f"`{json.dumps(settings)}`. `soft` is the label as a share, `right` and `total` the rollouts behind it.\n",
+            f"`{json.dumps(settings)}`. `soft` is the label as a share, `right` and `total` the rollouts behind it, `low` and `high` the 95 % "
+            "Wilson interval of that share.\n",
             encoding="utf-8",
         )
     return folder

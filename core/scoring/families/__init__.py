@@ -20,6 +20,10 @@ FAMILIES: tuple[Family, ...] = (
 )  # fmt: skip
 
 
+# In config.json: the family of a model that was imported, whatever its folder is called now.
+NAMED = "worldline_family"
+
+
 def named(name: str) -> Family:
     """A family by its name. Raises FamilyError."""
     for family in FAMILIES:
@@ -31,6 +35,8 @@ def named(name: str) -> Family:
 def family_of(folder: Path) -> Family:
     """The family of a model's folder, from its configuration. Raises FamilyError when none fits."""
     config = read_config(folder)
+    if isinstance(config.get(NAMED), str):
+        return named(config[NAMED])
     for family in FAMILIES:
         if family.fits(config, folder):
             return family

@@ -105,6 +105,12 @@ def one_id(tokenizer: Any, text: str, what: str) -> int:
 # ------------------------------------------------------------------------------------------------------------- models
 
 
+def along(model: Any, **tensors: Any) -> None:
+    """Give a model the tensors of its head as attributes, so that they go where it goes."""
+    for name, tensor in tensors.items():
+        model.register_buffer(name, tensor, persistent=False)
+
+
 def load_labels(folder: Path) -> tuple[Any, Callable[..., Any]]:
     """A `*ForTokenClassification` with two labels (0 bad, 1 good): z = logit₁ − logit₀, so sigmoid(z) = softmax₁."""
     import torch
@@ -130,12 +136,12 @@ def load_words(folder: Path, words: Callable[[Any], tuple[int, int]]) -> tuple[A
     model = load_weights("AutoModelForCausalLM", folder, dtype=torch.float32).eval()
     good, bad = words(library().AutoTokenizer.from_pretrained(folder))
     head = model.get_output_embeddings()
-    row_D = head.weight[good] - head.weight[bad]
-    bias = 0.0 if head.bias is None else head.bias[good] - head.bias[bad]
+    bias = 0.0 if head.bias is None else float(head.bias[good] - head.bias[bad])
+    along(model, step_row=(head.weight[good] - head.weight[bad]).detach())
 
     def z_of(ids_BT: Any, **how: Any) -> Any:
         hidden_BTD = model.base_model(input_ids=ids_BT, **(ALONE | how)).last_hidden_state
-        return hidden_BTD @ row_D + bias
+        return hidden_BTD @ model.step_row + bias
 
     return model, z_of
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.scoring.encoding import EncodedSteps
-from core.scoring.families.base import ALONE, Common, FamilyError, ids_of, load_body, one_id
+from core.scoring.families.base import ALONE, Common, FamilyError, along, ids_of, load_body, one_id
 
 SYSTEM = "Please reason step by step, and put your final answer within \\boxed{}."
 TAG = "<extra_0>"
@@ -41,11 +41,12 @@ class _QwenPrm(Common):
         if missing:
             raise FamilyError(f"{folder} has no {missing[0]}: it is not a {self.title}.")
         w0, b0, w2, b2 = (heads[name] for name in HEAD)
+        along(body, step_w0=w0, step_b0=b0, step_row=w2[1] - w2[0], step_bias=b2[1] - b2[0])
 
         def z_of(ids_BT: Any, **how: Any) -> Any:
             hidden_BTD = body(input_ids=ids_BT, **(ALONE | how)).last_hidden_state
-            inner_BTD = torch.relu(hidden_BTD @ w0.T + b0)
-            return inner_BTD @ (w2[1] - w2[0]) + (b2[1] - b2[0])
+            inner_BTD = torch.relu(hidden_BTD @ body.step_w0.T + body.step_b0)
+            return inner_BTD @ body.step_row + body.step_bias
 
         return body, z_of
 

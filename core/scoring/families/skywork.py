@@ -12,7 +12,7 @@ from typing import Any
 
 from core.pretrained import library
 from core.scoring.encoding import EncodedSteps
-from core.scoring.families.base import ALONE, Common, FamilyError, ids_of, load_body, load_labels
+from core.scoring.families.base import ALONE, Common, FamilyError, along, ids_of, load_body, load_labels
 
 CONVERTED = "skywork_as_two_labels"  # in config.json: steps are still laid out as Skywork's
 WEIGHT, BIAS = "v_head.summary.weight", "v_head.summary.bias"
@@ -37,10 +37,11 @@ class _Skywork(Common):
             return load_labels(folder)
         body, heads = load_body(folder)
         weight_1D, bias_1 = _value_head(folder, heads)
+        along(body, step_row=weight_1D[0], step_bias=bias_1[0])
 
         def z_of(ids_BT: Any, **how: Any) -> Any:
             hidden_BTD = body(input_ids=ids_BT, **(ALONE | how)).last_hidden_state
-            return hidden_BTD @ weight_1D[0] + bias_1[0]
+            return hidden_BTD @ body.step_row + body.step_bias
 
         return body, z_of
 

@@ -55,13 +55,65 @@ def test_a_supervisors_scores_become_the_labels(tmp_path: Path) -> None:
         assert row["rater_id"] == f"prm:prm@{scorer.version}"
 
 
+def test_a_served_supervisor_is_asked_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import polars as pl
+
+    from core.scoring import served
+
+    class Served:
+        version = "big at http://there"
+
+        def __init__(self, url: str, model: str, folder: Path, **more: object) -> None:
+            self.family, self.asked = served.families.named("trl"), (url, model, folder, more)
+            made.append(self)
+
+        def score_many(self, traces):  # type: ignore[no-untyped-def]
+            return [[0.25] * len(texts) for _, texts in traces]
+
+        def close(self) -> None:
+            made.append(None)
+
+    made: list[Served | None] = []
+    monkeypatch.setattr(served, "ServedPrm", Served)
+    run("synthesize", "countdown", tmp_path / "p.jsonl", "--dags", 2, "--paths", 1, "--workers", 1)
+    snapshot, _ = run("label", "prm", tmp_path / "p.jsonl", "--model", "tok", "--endpoint", "http://there/v1",
+                      "--served-as", "big", "--family", "trl", "--data", tmp_path)  # fmt: skip
+    (row, *_) = pl.read_parquet(tmp_path / "snapshots" / snapshot.strip() / "data.parquet").iter_rows(named=True)
+    assert set(row["soft"]) == {0.25} and row["rater_id"] == "prm:big@big at http://there"
+    assert made[0] is not None and made[0].asked[:3] == ("http://there/v1", "big", Path("tok"))
+    assert made[0].asked[3]["family"] == "trl" and made[1] is None
+
+
+def test_a_model_of_this_process_can_be_the_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import app.commands.label as command
+    from tests.core.test_scoring_families import Critic
+
+    tiny.language_model(tmp_path / "lm")
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(
+            json.dumps({"prompt": f"p{i}", "completions": ["a", "b"], "labels": [1, i % 2]}) + "\n" for i in range(40)
+        )
+    )
+    on = ("evaluate-prm", tmp_path / "lm", tmp_path / "rows.jsonl", "--family", "judge", "--samples", 1)
+    assert "gave no verdict" in run(*on, fails=True)[1]  # the tiny one was asked, in process, and writes noise
+    monkeypatch.setattr(command, "an_engine", lambda *_: Critic("Step 1: \\boxed{correct}\nStep 2: \\boxed{incorrect}"))
+    assert "lm as judge" in run(*on)[0]
+
+
 def test_selection_by_stages(tmp_path: Path) -> None:
     rows = [
         {"question": f"q{i}", "domain": "ab"[i % 2], "tokens": i + 1, "solved_by": ["7B"] * (i < 4)} for i in range(12)
     ]
     (tmp_path / "pool.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     report = json.loads(run("select", "s1k", tmp_path / "pool.jsonl", tmp_path / "out.jsonl", "--size", 5)[0])
-    assert report["stages"] == {"raw": 12, "without API errors": 12, "quality": 12, "difficulty": 8, "reserved": 0, "diversity": 5}
+    assert report["stages"] == {
+        "raw": 12,
+        "without API errors": 12,
+        "quality": 12,
+        "difficulty": 8,
+        "reserved": 0,
+        "diversity": 5,
+    }
     chosen = [json.loads(x) for x in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert len(chosen) == 5 and all(r in rows[4:] for r in chosen)
 
@@ -150,13 +202,16 @@ def test_weak_models_say_how_hard_a_question_is(tmp_path: Path, monkeypatch: pyt
         (("evaluate-prm", "nowhere", "stepwise.jsonl"), "nowhere holds no model"),
         (("evaluate-prm", "nowhere", "no-snapshot", "--data", "."), 'There is no snapshot "no-snapshot"'),
         (("evaluate-prm", "nowhere", "x", "--split", "dev"), "--split is dev"),
-        (("evaluate-prm", "nowhere", "stepwise.jsonl", "--family", "judge"), "asked through --endpoint"),
+        (("evaluate-prm", "nowhere", "stepwise.jsonl", "--family", "judge"), "nowhere is not the folder of a model"),
+        (("label", "prm", "faust.jsonl", "--model", ".", "--endpoint", "http://127.0.0.1:9/v1"), "does not answer as a reward model's server"),
+        (("checkpoints", "--import", "nowhere", "--data", "."), "nowhere holds no model"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], sentence: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    tiny.token_classifier(Path())
     Path("bad.jsonl").write_text("{\n")
     Path("empty.jsonl").write_text("")
     Path("faust.jsonl").write_text(json.dumps({"prompt": "Who wrote Faust?", "response": "Goethe."}) + "\n")

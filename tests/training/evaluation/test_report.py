@@ -28,7 +28,7 @@ def test_each_family_is_known_by_its_fields(tmp_path: Path) -> None:
     bench, prmbench, stepwise = read_file(file)
     assert [str(y) for y in bench.labels] == ["1.0", "0.0", "nan"]
     assert (bench.solved, bench.slices) == (False, ("set:gsm8k",))
-    assert (prmbench.labels, prmbench.slices) == ((1.0, 0.0), ("class:circular", "group:simplicity"))
+    assert (prmbench.labels, prmbench.slices) == ((1.0, 0.0), ("set:prmbench", "class:circular", "group:simplicity"))
     assert [str(y) for y in stepwise.labels] == ["1.0", "nan"]
 
 
@@ -99,3 +99,29 @@ def test_a_title_cannot_break_the_picture() -> None:
     from training.evaluation.steps import reliability
 
     ET.fromstring(reliability_svg(reliability([0.2], [1]), '<script>"&'))
+
+
+def test_prmbenchs_scores_are_those_of_its_tables(tmp_path: Path) -> None:
+    """By hand. multi_solutions: 20 right steps, 15 found right: F1 = 2·15/(15 + 20) = 6/7, and that is its score.
+    deception: 20 steps, 5 of them wrong; right are said to be right 12 times of 15, wrong to be wrong 2 times of 5. F1 =
+    2·12/(12 + 3 + 15) = 4/5, negative F1 = 2·2/(2 + 3 + 5) = 2/5: score 3/5. The group is the mean of its classes, 51/70.
+    All together: F1 = 2·27/(27 + 3 + 35) = 54/65, negative F1 = 2·2/(10 + 5) = 4/15."""
+    many = {
+        "modified_question": "q",
+        "modified_process": ["s"] * 20,
+        "error_steps": [],
+        "classification": "multi_solutions",
+    }
+    lie = {
+        "modified_question": "r",
+        "modified_process": ["s"] * 20,
+        "error_steps": [1, 2, 3, 4, 5],
+        "classification": "deception",
+    }
+    data = read_file(lines(tmp_path / "bench.jsonl", many, lie))
+    scores = [[0.9] * 15 + [0.1] * 5, [0.1] * 2 + [0.9] * 3 + [0.9] * 12 + [0.1] * 3]
+    found = {s.name: s.prm_score for s in evaluate(scores, data, scorer="x", name="y").slices}
+    assert found["class:multi_solutions"] == pytest.approx(6 / 7)
+    assert found["class:deception"] == pytest.approx(3 / 5)
+    assert found["group:sensitivity"] == pytest.approx(51 / 70)
+    assert found["set:prmbench"] == pytest.approx((54 / 65 + 4 / 15) / 2)

@@ -19,7 +19,7 @@ from core.trace import Problem
 from tests.training.rigged import RiggedEngine, trace_of
 from tests.training.synthetic import examples
 from training.labels import binary_search, label_set, oracle
-from training.labels.counts import Count
+from training.labels.counts import Count, summary
 from training.labels.rollouts import Completer, answer_is, by_rules, count_all
 
 STEPS = [f"s{i}" for i in range(12)]
@@ -166,6 +166,8 @@ def test_a_label_set_is_a_snapshot_that_says_it_is_no_person(tmp_path: Path) -> 
     rows = list(snapshot.rows())
     assert {r["source"] for r in rows} == {r["rater_id"] for r in rows} == {"rollouts:pocket"}
     assert rows[0]["total"] == [8] * len(rows[0]["step_text"])
+    for r in rows:
+        assert list(zip(r["low"], r["high"], strict=True)) == [Count(n, 8).interval for n in r["right"]]
     judged = read_traces(folder)
     assert len(judged) == 12
     for (trace, e), one in zip(countdown_traces(), sorted(judged, key=lambda j: int(j.trace_id[1:])), strict=True):
@@ -197,3 +199,38 @@ def test_soft_labels_reach_the_evaluation(tmp_path: Path) -> None:
     assert read_snapshot(folder, split="all")[0].labels == tuple(shares)
     assert json.loads((folder / "manifest.json").read_text())["class_balance"]["bad"] == len(shares)
     assert parse_response(trace.prompt, trace.response)[0]
+
+
+def test_any_share_or_half_is_what_the_recipe_makes_of_counts(tmp_path: Path) -> None:
+    from training.recipe import resolve_recipe
+    from training.rows import RowsError, rater_labels, read_traces
+
+    trace, _ = countdown_traces(1)[0]
+    n = len(trace.steps)
+    assert n >= 3
+    counts = [Count(1, 8), Count(0, 8), *([Count(6, 8)] * (n - 2))]
+    folder = label_set.write(
+        tmp_path, [label_set.Labelled(trace, [c.soft for c in counts], counts)], source="rollouts:x@8", settings={}
+    )
+    (one,) = read_traces(folder)
+
+    def labels(*words: str) -> list[float]:
+        return rater_labels(one.judgements[0], resolve_recipe("prm", words, "snap"))
+
+    assert labels("shares=soft")[:3] == [0.125, 0.0, 0.75]
+    assert labels("shares=hard")[:3] == [0.0, 0.0, 1.0]
+    assert labels("shares=any")[:3] == [1.0, 0.0, 1.0]
+    stopped = labels("shares=any", "stop_at_first_error=true")
+    assert stopped[:2] == [1.0, 0.0] and str(stopped[2]) == "nan"
+    bare = label_set.write(tmp_path, [label_set.Labelled(trace, [1.0] * n)], source="oracle:countdown", settings={})
+    (one,) = read_traces(bare)
+    with pytest.raises(RowsError, match='oracle:countdown are not counts of rollouts, so shares = "any"'):
+        labels("shares=any")
+
+
+def test_what_the_counts_know_is_said() -> None:
+    said = summary([Count(0, 8), Count(4, 8), Count(8, 8), None])
+    assert said.startswith("12 of 24 rollouts from 3 steps were right; from 2 steps any was, from 1 some but not all.")
+    width = (0.3244 + (0.7848 - 0.2152) + (1 - 0.6756)) / 3
+    assert f"{width:.2f} wide" in said
+    assert summary([]) == summary([None]) == ""

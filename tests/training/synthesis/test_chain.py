@@ -76,7 +76,9 @@ def test_turns_back_are_written_as_they_come_within_the_limits(
     assert "The server is gone." in said
     written = [json.loads(line) for line in out.read_text().splitlines()]
     assert {row["trace_id"] for row in written} == {"one-back", "four-back"}
-    printed, _ = run("train", "sft", "--data", tmp_path, *settings(f"base={tiny_base}", f"traces={out}", "choose=all", *SMALL))
+    printed, _ = run(
+        "train", "sft", "--data", tmp_path, *settings(f"base={tiny_base}", f"traces={out}", "choose=all", *SMALL)
+    )
     assert learned_whole(printed, 2)
     given.write_text(json.dumps({**right[1].to_json(), "reference": "right"}) + "\n")
     assert "The server is gone." in run("synthesize", "turn-back", out, "--from", given, fails=True)[1]
