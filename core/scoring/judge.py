@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 from core.control.thinking import after_thinking
 from core.engines.base import Engine, GenerateRequest, Sampling
 from core.scoring.prm import ScorerError
 
+T = TypeVar("T")
 PROMPT = """You are given a math problem and a proposed step-by-step solution.
 
 [Problem]
@@ -60,6 +62,7 @@ class GenerativeJudge:
 
     def __init__(self, engine: Engine, *, samples: int = 4, temperature: float = 0.7, max_tokens: int = 8192) -> None:
         self.engine, self.samples, self.temperature, self.max_tokens = engine, samples, temperature, max_tokens
+        self._runner: asyncio.Runner | None = None
 
     @property
     def version(self) -> str:
@@ -99,11 +102,20 @@ class GenerativeJudge:
         async def every() -> list[list[float]]:
             return await asyncio.gather(*(self.score(prompt, texts) for prompt, texts in traces))
 
-        return asyncio.run(every())
+        return self._in_one_loop(every())
 
     def close(self) -> None:
-        """Stop the engine; for a thread without an event loop."""
-        asyncio.run(self.engine.close())
+        """Stop the engine; for the thread of `score_many`."""
+        self._in_one_loop(self.engine.close())
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
+
+    def _in_one_loop(self, work: Coroutine[Any, Any, T]) -> T:
+        """An engine's connections belong to the loop in which they were opened, so all calls share one."""
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner.run(work)
 
     async def _one(self, question: str, seed: int, tokens: list[int], at: int) -> str:
         sampling = Sampling(temperature=self.temperature, seed=seed, max_tokens=self.max_tokens)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -200,6 +201,22 @@ class Critic:
         return None
 
 
+class Loops(Critic):
+    """Remembers the event loops that it was used in."""
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__(*texts)
+        self.seen: set[int] = set()
+
+    async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+        self.seen.add(id(asyncio.get_running_loop()))
+        async for chunk in super().stream(request):
+            yield chunk
+
+    async def close(self) -> None:
+        self.seen.add(id(asyncio.get_running_loop()))
+
+
 def test_a_judge_is_the_share_of_its_readable_samples() -> None:
     engine: Any = Critic(
         "Step 1: \\boxed{correct}\nStep 2: \\boxed{correct}",
@@ -210,6 +227,11 @@ def test_a_judge_is_the_share_of_its_readable_samples() -> None:
     assert GenerativeJudge(engine, samples=4).score_many([(PROMPT, STEPS[:2])]) == [[2 / 3, 1 / 3]]
     assert len({r.sampling.seed for r in engine.asked}) == 4
     assert "Step 2: A hen has 2 legs." in engine.asked[0].prompt
+    judge = GenerativeJudge(loops := Loops("Step 1: \\boxed{correct}"), samples=1)
+    for _ in range(2):
+        judge.score_many([(PROMPT, STEPS[:1])])
+    judge.close()
+    assert len(loops.seen) == 1  # a connection of a closed loop cannot be used again
     mute: Any = Critic("no idea")
     with pytest.raises(ScorerError, match="gave no verdict on the 2 steps"):
         GenerativeJudge(mute).score_many([(PROMPT, STEPS[:2])])
