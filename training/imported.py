@@ -37,7 +37,7 @@ def import_prm(data_dir: Path, folder: Path, family: str | None = None) -> str:
                 _link(path, model / path.name)
         config = {**families.read_config(folder), families.NAMED: known}
         (model / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        facts = {
+        facts: dict[str, object] = {
             "job_id": job_id,
             "kind": KIND,
             "created_at": now,

@@ -60,6 +60,8 @@ class ServedPrm:
         if model not in served:
             raise ScorerError(f'{self.root} does not serve "{model}"; it serves {", ".join(served) or "nothing"}.')
         self.max_tokens = int(served[model].get("max_model_len") or 4096)
+        if self.family.reads == "words":
+            self.max_tokens -= 1  # the word that is asked for: a text without room for it is cut, and nothing says so
 
     @property
     def version(self) -> str:

@@ -261,3 +261,13 @@ def test_a_gpu_is_used_where_there_is_one(tmp_path: Path, monkeypatch: pytest.Mo
     assert best_device() == "cuda"
     tiny.token_classifier(tmp_path)
     assert PrmScorer(tmp_path, device="cpu").device == "cpu"
+
+
+@pytest.mark.parametrize("family", ["worldline", "trl", "qwen", "skywork", "math-shepherd", "rlhflow"])
+def test_no_window_is_longer_than_the_model_reads(tmp_path: Path, family: str) -> None:
+    """A server cuts what is too long without a word: every step behind the cut would have one score."""
+    tokenizer = tiny.byte_tokenizer(tmp_path)
+    steps = [f"{text} ({i})" for i, text in enumerate(STEPS * 12)]
+    windows = families.named(family).windows(tokenizer, PROMPT, steps, 1024)
+    assert len(windows) > 1 and max(len(w.ids) for w in windows) <= 1024
+    assert sum(len(w.separators) for w in windows) == len(steps)

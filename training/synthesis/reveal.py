@@ -108,7 +108,7 @@ async def _turn_back(engine: Engine, task: Task, rng: random.Random) -> Trace | 
     # 1. Without the answer.
     short = how if how.lost is None else replace(how, bounds=Bounds(0, cut + 1 + how.astray_steps))
     astray = await _go_on(engine, path, kept, short, rng, path.prompt)
-    if await asyncio.to_thread(check, astray):
+    if await asyncio.to_thread(check, astray) is True:
         return "right without the answer"
     end = min(len(astray.steps), cut + 1 + how.astray_steps) - 1
     complete = [s for s in astray.steps[: end + 1] if s.complete]
@@ -123,7 +123,7 @@ async def _turn_back(engine: Engine, task: Task, rng: random.Random) -> Trace | 
         back = await _go_on(engine, path, wrong + mark, how, rng, question)
         told = replace(_read(path, back.response), trace_id=f"{path.trace_id}-back", model=engine.model)
         told = replace(told, finish_reason=back.finish_reason, sampling=back.sampling)
-        if back.finish_reason == "stop" and await asyncio.to_thread(check, told):
+        if back.finish_reason == "stop" and await asyncio.to_thread(check, told) is True:
             where = {"cut": cut, "astray": [cut + 1, complete[-1].index], "revealed": how.hint}
             return replace(told, stats={"turn_back": where})
     return f"not right in {how.attempts} attempts with the answer"

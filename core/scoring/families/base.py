@@ -63,7 +63,10 @@ class Common:
         if len(whole.ids) <= max_tokens:
             return [whole]
         head = len(self.encode(tokenizer, prompt, []).ids)
-        sizes = [len(self.encode(tokenizer, prompt, [text]).ids) - head + 1 for text in step_texts]
+        # A step behind another may cost more than the first: a chat answers that one and opens a turn.
+        alone = [len(self.encode(tokenizer, prompt, [text]).ids) for text in step_texts]
+        twice = [len(self.encode(tokenizer, prompt, [text, text]).ids) for text in step_texts]
+        sizes = [max(one - head, two - one) + 1 for one, two in zip(alone, twice, strict=True)]
         room = max_tokens - head
         if max(sizes) > room:
             raise EncodingError(
