@@ -7,6 +7,7 @@ which they were asked for, whoever was faster: a search does not depend on the e
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -62,7 +63,10 @@ class Choice:
 
 @dataclass
 class State:
-    """Everything that has happened in a search, for its strategy to read. `memo` is the strategy's own: plain values."""
+    """Everything that has happened in a search, for its strategy to read. `memo` is the strategy's own: plain values.
+
+    given: finished answers that were there before a strategy that another one picked began, and how often each came; they vote.
+    """
 
     problem: Problem
     answers: Answers
@@ -72,6 +76,7 @@ class State:
     waiting: list[Expand] = field(default_factory=list)  # asked for and not told yet
     memo: dict[str, Any] = field(default_factory=dict)
     spent: int = 0  # tokens generated so far: a strategy may look at it
+    given: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

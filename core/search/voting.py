@@ -28,10 +28,15 @@ class Candidate:
 
 
 def candidates(state: State, among: Sequence[int] | None = None) -> list[Candidate]:
-    """All finished answers of a search, or those that end in `among`, in the order in which they came."""
-    nodes: list[Node] = state.tree.leaves() if among is None else [state.tree[n] for n in dict.fromkeys(among)]
+    """All finished answers of a search, or those that end in `among` and those that were given, in the order in which they came. One that
+    was given counts as often as it was there before, one in `among` as often as it came."""
+    nodes: list[Node] = state.tree.leaves()
+    counts: dict[int, int] = {}
+    if among is not None:
+        counts = {**state.given, **{n: state.tree[n].count for n in among}}
+        nodes = [state.tree[n] for n in counts]
     return [
-        Candidate(n.id, state.answers.canonical(state.tree.text(n.id)), n.score, n.count)
+        Candidate(n.id, state.answers.canonical(state.tree.text(n.id)), n.score, counts.get(n.id, n.count))
         for n in nodes
         if n.ended and n.answers
     ]

@@ -20,7 +20,8 @@ PROBE = "probe"
 
 @dataclass(frozen=True)
 class ComputeOptimal:
-    """memo: `difficulty`, `signal`, `rule` (the rule that held, as it is written), and `inner`, the memo of the strategy it names."""
+    """memo: `difficulty`, `signal`, `rule` (the rule that held, as it is written), `given`, the probes that are answers by their nodes and
+    how often each came, and `inner`, the memo of the strategy that the rule names."""
 
     NAME: ClassVar[str] = "compute-optimal"
     TITLE: ClassVar[str] = "Compute-optimal"
@@ -73,7 +74,7 @@ class ComputeOptimal:
         )
         if drawn < self.probes:  # the budget has ended
             rule = policy.Rule(1.0, "any", policy.STOP)
-        memo["rule"] = str(rule)
+        memo["rule"], memo["given"] = str(rule), {c.node: c.count for c in found}
         # Best-of-N counts what it has asked for: the probes are the first of its answers.
         memo["inner"] = {"asked": drawn} if rule.strategy == "best-of-n" else {}
 
@@ -95,5 +96,5 @@ class ComputeOptimal:
 
 
 def _below(state: State) -> State:
-    """The same search as the inner strategy sees it: its own memo, which is a part of ours."""
-    return replace(state, memo=state.memo["inner"])
+    """The same search as the inner strategy sees it: its own memo, which is a part of ours, and the probes, which vote in it."""
+    return replace(state, memo=state.memo["inner"], given=state.memo["given"])

@@ -74,11 +74,13 @@ class Particles:
         state.memo["grown"] += nodes
 
     def choose(self, state: State) -> Choice:
-        """Among the particles that are finished; where none is, among answers that were drawn out of the set."""
+        """Among the particles that are finished and the answers that were there before; where there are none, among answers that were
+        drawn out of the set."""
         memo = state.memo
         finished = Counter(p for p in [*memo.get("places", ()), *memo.get("grown", ())] if state.tree[p].ended)
         found = candidates(state, list(finished))
-        return decide([replace(c, count=finished[c.node]) for c in found] or candidates(state), self.vote)
+        counted = [replace(c, count=finished[c.node] + state.given.get(c.node, 0)) for c in found]
+        return decide(counted or candidates(state), self.vote)
 
     def _draw(self, state: State, pool: list[int]) -> None:
         """New places for the particles, an entry of `pool` for each old one; what gets none is marked."""

@@ -52,9 +52,9 @@ def test_an_answer_that_ended_is_never_gone_on_from() -> None:
     assert depth_of(engine) == 2
     whole = {one.state.tree.ids(n.id) for n in ended}
     assert not [r for r in engine.requests if any(r.written[: len(ids)] == ids for ids in whole)]
-    assert (one.choice is not None and one.choice.answer == "step 0 answer: 7") or one.choice.answer.endswith(
-        "answer: 7"
-    )
+    assert one.choice is not None and one.choice.node is not None
+    # The answer is the two pieces as they were written, and nothing after them.
+    assert one.state.tree.text(one.choice.node) in {f"step {i}{STEP} Answer: 7" for i in range(2)}
 
 
 @pytest.mark.slow
@@ -313,6 +313,27 @@ def test_scores_of_steps_become_one_as_the_search_was_told(how: Any) -> None:
     assert one.choice.answer == f"answer: {best}"
 
 
+@pytest.mark.parametrize("how", AGGREGATIONS)
+@pytest.mark.parametrize(
+    ("name", "params"), [("beam", {"width": 1, "branch": 4}), ("dvts", {"subtrees": 1, "branch": 4})]
+)
+def test_the_step_that_is_gone_on_with_is_the_best_as_the_search_was_told(
+    name: str, params: dict[str, int], how: Any
+) -> None:
+    """For each way of making one score of two another step is the best."""
+    scores = {"x": (0.7, 0.7), "y": (1.0, 0.56), "z": (0.95, 0.6), "w": (0.1, 0.95)}
+
+    def piece(request: SampleRequest, i: int) -> tuple[str, PieceEnd]:
+        if not request.written:
+            return f"first{STEP}", "step"
+        return ("Answer: 7", "eos") if len(request.written) > 1 else (f"{'xyzw'[i]}{STEP}", "step")
+
+    one = Search(Problem.ask("?"), strategies.make(name, params), aggregation=how)
+    drive(Writes(piece), one, Says(first=(0.5,), **scores, **{"7": (1.0,)}))
+    grown = [n.text.strip() for n in one.state.tree.nodes if n.children and n.parent]
+    assert grown == [{"min": "x", "mean": "y", "prod": "z", "last": "w"}[how]]
+
+
 def test_the_same_question_twice_at_once_is_two_searches() -> None:
     engine, scheduler = Chance(delay=0.002), Scheduler()
     searches = [search("beam", seed=s, width=2, branch=2) for s in (0, 1, 2, 0)]
@@ -330,9 +351,13 @@ def test_the_same_question_twice_at_once_is_two_searches() -> None:
 # ---- 10. REBASE: the tokens of a path never include the parent's, so that its limit never fires
 
 
-def test_the_limit_of_a_response_holds_however_many_steps_it_was_grown_by() -> None:
+GROWS = [("beam", {"width": 2, "branch": 2}), ("rebase", {"n": 4})]
+
+
+@pytest.mark.parametrize(("name", "params"), GROWS)
+def test_the_limit_of_a_response_holds_however_many_steps_it_was_grown_by(name: str, params: dict[str, int]) -> None:
     engine = Writes(lambda r, i: (f"one two three {len(r.written)} {i}{STEP}", "step" if r.stop else "eos"))
-    one = drive(engine, search("beam", width=2, branch=2), Lengths(), limits=Limits(max_tokens=17, step_tokens=100))
+    one = drive(engine, search(name, **params), Lengths(), limits=Limits(max_tokens=17, step_tokens=100))
     tree = one.state.tree
     lengths = [len(tree.ids(n.id)) for n in tree.nodes]
     assert 15 <= max(lengths) <= 20
@@ -341,9 +366,10 @@ def test_the_limit_of_a_response_holds_however_many_steps_it_was_grown_by() -> N
     assert one.reason == "finished"
 
 
-def test_the_limit_of_a_search_holds() -> None:
+@pytest.mark.parametrize(("name", "params"), GROWS)
+def test_the_limit_of_a_search_holds(name: str, params: dict[str, int]) -> None:
     engine = Chance(ends=0.0)
-    one = drive(engine, search("beam"), Lengths(), budget=Budget(tokens=300), limits=Limits(step_tokens=10))
+    one = drive(engine, search(name, **params), Lengths(), budget=Budget(tokens=300), limits=Limits(step_tokens=10))
     assert one.reason == "budget"
     assert 150 < one.spent.tokens <= 300
 

@@ -10,10 +10,12 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from core.engines.sampling import Sample
+from core.search import strategies
 from core.search.ledger import Budget
 from core.search.search import Event, Search, replay
 from core.search.strategies.mcts import Mcts
@@ -24,6 +26,11 @@ from core.search.tree import ROOT, Node
 from tests.core.search.scripted import Scripted, chance, follows, run, search
 
 WAVES = {"wave": st.integers(0, 3), "enough": st.sampled_from([0.3, 0.7, 1.0]), "tries": st.integers(1, 3)}
+POLICIES = (
+    "0.3 any: stop; 1 any: best-of-n n=12 early_stop=true", "1 any: beam width=2 branch=3", "1 any: particles n=4",
+    "0.6 any: mcts simulations=6 branch=2; 1 any: rebase n=5", "1 any: revision chains=2 rounds=1 pick=last",
+    "1 any: plan-search plans=2", "1 any: planner plans=2 executions=2",
+)  # fmt: skip
 STRATEGIES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "linear": st.fixed_dictionaries({"waits": st.integers(0, 2)}),
     "best-of-n": st.fixed_dictionaries({"n": st.integers(1, 40), "early_stop": st.booleans(), "wave": st.integers(1, 5)}),
@@ -41,6 +48,15 @@ STRATEGIES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         {"simulations": st.integers(1, 20), "branch": st.integers(1, 4), "parallel": st.integers(1, 5), "max_depth": st.integers(1, 6)}
     ),
     "particles": st.fixed_dictionaries({"n": st.integers(1, 12), "max_depth": st.integers(1, 8), **WAVES}),
+    "revision": st.fixed_dictionaries(
+        {"rounds": st.integers(0, 3), "chains": st.integers(1, 4), "pick": st.sampled_from(["last", "best"])}
+    ),
+    "plan-search": st.fixed_dictionaries(
+        {"observations": st.integers(1, 4), "plans": st.integers(1, 6), "mend": st.booleans(), "solutions": st.integers(1, 3),
+         "early_stop": st.booleans()}
+    ),
+    "planner": st.fixed_dictionaries({"plans": st.integers(1, 4), "executions": st.integers(1, 4)}),
+    "compute-optimal": st.fixed_dictionaries({"probes": st.integers(1, 6), "policy": st.sampled_from(POLICIES)}),
 }  # fmt: skip
 any_strategy = st.sampled_from(list(STRATEGIES)).flatmap(lambda name: st.tuples(st.just(name), STRATEGIES[name]))
 numbers = st.integers(0, 10_000)
@@ -68,6 +84,10 @@ def child_counts(one: Search) -> dict[int, int]:
 
 
 # ---- every strategy
+
+
+def test_every_strategy_is_tried_here() -> None:
+    assert list(STRATEGIES) == list(strategies.STRATEGIES)
 
 
 @settings(max_examples=40, deadline=None)
@@ -115,6 +135,30 @@ def test_a_log_replays_to_the_state_at_every_line_and_goes_on_to_the_same_end(
         assert timeless(resumed) == end
 
 
+@pytest.mark.parametrize("tokens", [None, 150])
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("revision", {"rounds": 2, "chains": 3}),
+        ("plan-search", {"observations": 3, "plans": 4, "solutions": 2}),
+        ("planner", {"plans": 3, "executions": 2}),
+        *(("compute-optimal", {"probes": 3, "policy": policy}) for policy in POLICIES),
+    ],
+)
+def test_one_that_asks_anew_and_was_killed_after_any_line_goes_on_to_the_same_end(
+    name: str, params: dict[str, Any], tokens: int | None
+) -> None:
+    budget, model = Budget(tokens=tokens), chance(5, ends=0.5)
+    one = search(name, seed=2, **params)
+    lines: list[Event] = [one.start_event()]
+    run(one, Scripted(model, drawn=True, late=Random(1)), budget=budget, log=lines.append)
+    assert len(lines) > 2
+    for cut in range(1, len(lines)):
+        again, _ = replay(lines[:cut])
+        run(again, Scripted(model, drawn=True, late=Random(cut)), budget=budget)
+        assert timeless(again) == timeless(one), f"killed after {cut} of {len(lines)} lines"
+
+
 @settings(max_examples=40, deadline=None)
 @given(any_strategy, numbers, numbers, budgets)
 def test_what_is_equal_is_one_and_what_cannot_be_gone_on_from_is_not(
@@ -125,10 +169,11 @@ def test_what_is_equal_is_one_and_what_cannot_be_gone_on_from_is_not(
     one = run(search(name, seed=seed, **params), model, budget=Budget(tokens=tokens))
     tree = one.state.tree
     for node in tree.nodes:
-        below = [(tree[c].text, tree[c].end) for c in node.children]
+        below = [(tree[c].text, tree[c].end, tree[c].prompt) for c in node.children]
         assert len(below) == len(set(below))
         if node.end in ("eos", "empty") or (node.end == "length" and name != "linear"):
-            assert not node.children
+            # A revision, or what a plan led to, hangs below it and answers a question of its own.
+            assert all(tree[c].fresh for c in node.children)
     # What was asked for is what is there: no text is generated that no node holds.
     assert sum(n.tokens for n in tree.nodes) == model.wrote == one.spent.generated == one.state.spent
     dead = {tree.ids(n.id) for n in tree.nodes if n.end in ("eos", "empty") or (n.end == "length" and name != "linear")}
@@ -137,7 +182,7 @@ def test_what_is_equal_is_one_and_what_cannot_be_gone_on_from_is_not(
     assert one.choice is not None
     if one.choice.node is not None:
         assert [n.id for n in tree.nodes if n.chosen] == sorted(n.id for n in tree.above(one.choice.node))
-    if name != "linear" and tokens is None and any(n.ended for n in tree.nodes):
+    if name != "linear" and tokens is None and tree.leaves():
         assert one.choice.node is not None and tree[one.choice.node].ended
 
 
