@@ -95,7 +95,7 @@ export class Results {
     if (!pools.length) return;
     if (!pools.some((p) => p.cell_id === this.pool)) this.pool = pools.at(-1).cell_id;
     const pool = pools.find((p) => p.cell_id === this.pool);
-    const lines = Object.entries(pool.methods).map(([method, points]) => ({ name: METHODS[method], points: points.map((p) => ({ x: p.k, y: p.value, low: p.ci?.[0], high: p.ci?.[1], words: `${percent(p.value)} at k = ${p.k}, ${number(p.tokens)} tokens${p.exact ? "" : ", of drawn subsets"}` })) }));
+    const lines = Object.entries(pool.methods).map(([method, points]) => ({ name: METHODS[method], points: points.map((p) => ({ x: p.k, y: p.value, low: p.ci?.[0], high: p.ci?.[1], words: `${percent(p.value)} at k = ${p.k}, ${number(p.tokens)} tokens${p.exact ? "" : ", scores in thousandths"}` })) }));
     const box = h("div", {});
     this.#draw(this.parts.curves, [h("h2", {}, `From one pool of ${pool.n} answers a problem`), pools.length > 1 ? choose("Pool", pools.map((p) => [p.cell_id, p.label]), this.pool, (id) => { this.pool = id; this.#curves(); }) : null, box,
       h("p", { class: "muted" }, "The expectation over all k-subsets of the pool, ties included.")], [[null, () => plot(box, lines, { label: "Curves over k", xWords: "k", ticks: lines[0].points.map((p) => p.x) })]]);

@@ -10,15 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import comb
-from random import Random
 from typing import Any
 
 # Resamples of the problems; the ends of a 95 % interval then move by less than a fifth of a point.
 RESAMPLES = 2000
-# Different (size, weight) sums of the answers of a pool. Each costs a product over all answers: 3,000 take about a second.
-MOST_SUMS = 3000
-# Beyond that, so many random k-subsets: the standard error of a share is at most 0.8 points.
-DRAWS = 4000
+# Different (size, weight) sums of the answers of a pool, each of which costs a product over all answers. Beyond: `weighted.py`.
+MOST_SUMS = 200
+# Subsets that are all gone through; of 16 answers there are never more.
+MOST_SUBSETS = 13_000
 # Scores are counted in whole units of this, so that equal sums are equal in whichever order they are added up.
 UNIT = 1e-9
 
@@ -78,7 +77,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A share in [0, 1]; `exact` unless it comes of `DRAWS` random subsets."""
+    """A share in [0, 1]; `exact` unless the scores were rounded to thousandths for it (`weighted.PARTS`)."""
 
     value: float
     exact: bool = True
@@ -120,16 +119,38 @@ def _vote_at_k(pool: tuple[Drawn, ...], k: int, weighted: bool) -> Estimate:
             answers.setdefault(d.answer, []).append(d)
     unreadable = [d for d in pool if d.finished and not d.answer]
     cut = sum(not d.finished for d in pool)
-    sums = [_sums(group, k, weighted) for group in answers.values()]
-    if sum(map(len, sums)) > MOST_SUMS:
-        return _sampled(pool, k, weighted)
-    total = _won(sums, len(unreadable) + cut, k)
+    # With one answer alone its weight does not matter.
+    sums = [_sums(group, k, weighted and len(answers) > 1) for group in answers.values()]
+    exact = True
+    if sum(map(len, sums)) <= MOST_SUMS:
+        total = _won(sums, len(unreadable) + cut, k)
+    else:
+        holders = tuple(tuple((d.score or 0.0, d.right) for d in group) for group in answers.values())
+        total, exact = _summed(holders, len(unreadable) + cut, k)
     # Where nothing that was drawn can be read, the best-scored of what was finished is answered.
     for i in range(1, min(k, len(unreadable)) + 1):
         scores = [d.score or 0.0 for d in unreadable]
         ways = comb(len(unreadable), i) * comb(cut, k - i)
         total += ways * best_of_k(scores, [d.right for d in unreadable], i) if ways else 0.0
-    return Estimate(total / comb(len(pool), k))
+    return Estimate(float(total) / comb(len(pool), k), exact)
+
+
+def _summed(holders: tuple[tuple[tuple[float, bool], ...], ...], blanks: int, k: int) -> tuple[float, bool]:
+    """In how many k-subsets the winner is right, and whether the scores were taken as they are."""
+    from core.evaluation import weighted
+
+    if comb(sum(map(len, holders)) + blanks, k) <= MOST_SUBSETS:
+        return weighted.of_subsets(holders, blanks, k, UNIT), True
+    counted, exact = _every_k(holders, blanks)
+    return counted[k], exact
+
+
+@lru_cache(maxsize=512)
+def _every_k(holders: tuple[tuple[tuple[float, bool], ...], ...], blanks: int) -> tuple[list[float], bool]:
+    from core.evaluation import weighted
+
+    parts, exact = weighted.parts_of([score for group in holders for score, _ in group])
+    return weighted.by_sums(holders, blanks, parts), exact
 
 
 # (votes, their sum in units) -> (in how many ways, in how many of them the best-scored holder is right)
@@ -200,14 +221,6 @@ def _times(product: Any, other: Sums, w: int) -> Any:
     for j, ways in level.items():
         out[j:, j:] += ways * product[: size - j, : size - j]
     return out
-
-
-def _sampled(pool: Sequence[Drawn], k: int, weighted: bool) -> Estimate:
-    """By drawing subsets, always the same ones."""
-    random, hits = Random(0), 0.0
-    for _ in range(DRAWS):
-        hits += voted(random.sample(list(pool), k), weighted=weighted)
-    return Estimate(hits / DRAWS, exact=False)
 
 
 def voted(drawn: Sequence[Drawn], *, weighted: bool) -> bool:

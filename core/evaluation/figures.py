@@ -53,8 +53,8 @@ class CellFigures:
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a curve over k. tokens, flops: what k answers cost, and their scores where the method looks at them. exact: counted,
-    not drawn."""
+    """A point of a curve over k. tokens, flops: what k answers cost, and their scores where the method looks at them. exact: scores
+    were not rounded for it."""
 
     k: int
     value: float
@@ -265,12 +265,10 @@ def _notes(
     unknown = len({r.problem for r in results if r.right is None})
     if unknown:
         notes.append(f"Of {unknown} problems nobody knows the answer; they count in the cost alone.")
-    drawn = {p.k for c in curves for points in c.methods.values() for p in points if not p.exact}
-    if drawn:
-        ks = ", ".join(map(str, sorted(drawn)))
-        notes.append(
-            f"For k = {ks} there are too many different sums of scores to count; these points are of 4,000 drawn subsets."
-        )
+    rounded = {p.k for c in curves for points in c.methods.values() for p in points if not p.exact}
+    if rounded:
+        ks = ", ".join(map(str, sorted(rounded)))
+        notes.append(f"Of weighted@k, all subsets are counted; for k = {ks} with scores rounded to 1/1000.")
     if any(c.flops is None for c in cells if c.searches):
         notes.append("FLOPs are missing where the size of a model is not known here.")
     timed = [b.seconds for b in evaluation.plan.budgets if b.seconds is not None]

@@ -53,7 +53,7 @@ def markdown(evaluation: Evaluation, found: Figures) -> str:
             f"| k | {' | '.join([*costs, *(METHOD_WORDS[m] for m in shown)])} |", f"|---|{'---|' * len([*costs, *shown])}",
         ]  # fmt: skip
         for i, point in enumerate(next(iter(shown.values()))):
-            cells = [percent(p[i].value, p[i].ci) + ("" if p[i].exact else " (drawn)") for p in shown.values()]
+            cells = [percent(p[i].value, p[i].ci) + ("" if p[i].exact else " (rounded)") for p in shown.values()]
             lines.append(f"| {point.k} | {' | '.join([*(f'{c[i]:,.0f}' for c in costs.values()), *cells])} |")
         lines += ["", f"![curves over k](k-{curves.cell_id}.svg)", ""]
     names = {c.cell_id: c.label for c in found.cells}
