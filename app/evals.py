@@ -289,7 +289,8 @@ class EvalManager:
         try:
             await run.run(
                 evaluation, teams, self._searches.scheduler, tell=tell, stop=running.stop,
-                user=f"evaluation {evaluation.eval_id}", by=BY,
+                # One person's turns, however many evaluations and searches are theirs; one of the terminal is nobody's.
+                user=evaluation.created_by or f"evaluation {evaluation.eval_id}", by=BY,
             )  # fmt: skip
         except Exception as failure:
             log.exception("evaluation %s failed", evaluation.eval_id)

@@ -168,24 +168,22 @@ class SearchManager:
 
     # ---- acting
 
-    @property
-    def running(self) -> int:
-        """Searches under way."""
-        return sum(live.running and live.task is not None for live in self._lives.values())
-
-    def check_room(self) -> None:
-        """Raises TooManySearches."""
+    def check_room(self, user: str) -> None:
+        """An eighth of the places is everybody's own, however many others hold: nobody's next search waits for those of one other
+        person. Raises TooManySearches."""
         if self._closing:
             raise TooManySearches("The server is shutting down; no new search is started.")
-        if self.running >= self._max_running:
+        under_way = [live.about["user"] for live in self._lives.values() if live.running and live.task is not None]
+        mine = under_way.count(user)
+        if len(under_way) >= self._max_running and mine >= max(1, self._max_running // 8):
             raise TooManySearches(
-                f"{self.running} searches are already under way; this server takes {self._max_running} at once. "
+                f"{len(under_way)} searches are already under way, {mine} of them yours; this server takes {self._max_running} at once. "
                 "Try again when one has ended."
             )
 
     async def start(self, wanted: Wanted) -> Live:
         """Begin a search. Raises ValueError, UnknownModel, EngineError, ScorerError, TooManySearches, each with a sentence."""
-        self.check_room()
+        self.check_room(wanted.user)
         strategy = strategies.make(wanted.strategy, wanted.params)
         if strategy.NEEDS_SCORER and wanted.scorer == "none":
             raise ValueError(f'{strategy.TITLE} goes by scores: "scorer" must name one, and is "none".')
@@ -208,7 +206,7 @@ class SearchManager:
             scorer_version=await asyncio.to_thread(lambda: scorer.version) if scorer else "",
             limits=asdict(wanted.limits), budget=asdict(wanted.budget), user=wanted.user, created_at=utc_now(),
         )  # fmt: skip
-        self.check_room()
+        self.check_room(wanted.user)
         live = Live(search, about, log=SearchLog(self._folder / f"{search.search_id}.jsonl", first=about))
         live.events.append(about)
         self._lives[live.search_id] = live

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from app.cli import app
 from core.evaluation import folder
+from core.search.scheduler import Scheduler
 from storage import backup
 from storage.store import Store
 from tests.app.client import Bench
@@ -212,6 +213,23 @@ def test_only_who_began_an_evaluation_and_admins_delete_it(tmp_path: Path) -> No
         assert refused.status_code == 403 and "only they and admins" in refused.json()["error"]
         assert bench.ask("DELETE", f"/api/evals/{ids['researcher']}", "researcher").status_code == 204
         assert bench.ask("DELETE", f"/api/evals/{ids['admin']}", "admin").status_code == 204
+
+
+@pytest.mark.anyio
+async def test_an_evaluation_takes_the_turns_of_who_started_it(
+    workbench: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users, real = list[str](), Scheduler.run
+
+    async def run(self: Scheduler, *args: Any, **how: Any) -> Any:
+        users.append(how["user"])
+        return await real(self, *args, **how)
+
+    monkeypatch.setattr(Scheduler, "run", run)
+    async with workbench() as bench:
+        made = await started(bench)
+        await until(bench, made["eval_id"], "done")
+    assert made["created_by"] and set(users) == {made["created_by"]}
 
 
 @pytest.mark.anyio

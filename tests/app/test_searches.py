@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from app.searches import TooManySearches, Wanted
 from core.trace import problem_id_of
 from storage.references import set_references
 from tests.app.client import Bench
@@ -206,6 +207,26 @@ async def test_the_server_says_when_there_are_too_many(workbench: Opened) -> Non
         engine.gate.set()
         await bench.events(first, noun="searches")
         await begin(bench, strategy="linear")
+
+
+async def test_one_persons_searches_leave_room_for_everybody_elses_first_ones(workbench: Opened) -> None:
+    engine = Writer(gated=True)
+    async with workbench(engine, max_searches=16) as bench:
+        manager = bench.app.state.services.searches
+
+        async def asks(user: str) -> None:
+            await manager.start(Wanted(PROMPT, "linear", model="chance", user=user))
+
+        for _ in range(16):
+            await asks("ann")
+        with pytest.raises(TooManySearches, match="16 of them yours"):
+            await asks("ann")
+        for _ in range(2):  # an eighth of 16
+            await asks("ben")
+        with pytest.raises(TooManySearches, match="2 of them yours"):
+            await asks("ben")
+        await asks("cleo")
+        engine.gate.set()
 
 
 async def test_an_engine_that_fails_ends_its_search_in_a_sentence(workbench: Opened) -> None:
