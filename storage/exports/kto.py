@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from storage.exports.history import ALONE, Histories, alone_warning, as_chat, chat, told
-from storage.exports.labels import agreed_value, groups
+from storage.exports.labels import SEARCHED, agreed_value, groups, searched
 from storage.exports.policies import COUNTED, Policies
 from storage.exports.preference import compared
 from storage.exports.step_dpo import READ as READ_STEPS
@@ -44,7 +44,7 @@ def schema(options: KtoOptions) -> pa.Schema:
     return pa.schema([
         ("prompt", said), ("completion", said), ("label", pa.bool_()), ("source", text), *history, ("n_votes", pa.int32()),
         ("problem_id", text), ("trace_id", text), ("step", pa.int32()), ("model", text), ("rater_id", text),
-        ("split", text), ("snapshot_id", text),
+        ("split", text), ("snapshot_id", text), *((name, text) for name in SEARCHED),
     ])  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def rows(snapshot: Snapshot, options: KtoOptions, left: Counter[str]) -> Iterato
 def _labelled(snapshot: Snapshot, options: KtoOptions, left: Counter[str]) -> Iterator[Row]:
     """A row a trace (or step) with a label, or a row for each rater of it."""
     seen = set[str]()
-    for group in groups(snapshot, options, (*READ_STEPS, "verdict"), left):
+    for group in groups(snapshot, options, (*READ_STEPS, "verdict", *SEARCHED), left):
         units = [[row] for row in group] if options.raters == "each" else [group]
         for unit in units:
             if options.source == "step":
@@ -110,7 +110,7 @@ def _common(snapshot: Snapshot, unit: Sequence[Row], votes: int) -> dict[str, An
         "question": first["prompt"], "earlier": first.get("earlier"), "n_votes": votes,
         "problem_id": first["problem_id"], "trace_id": first["trace_id"], "model": first["model"],
         "rater_id": "+".join(sorted(row["rater_id"] for row in unit)), "split": first["split"],
-        "snapshot_id": snapshot.snapshot_id,
+        "snapshot_id": snapshot.snapshot_id, **searched(first),
     }  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def _both_bad(snapshot: Snapshot, rows: Sequence[Row], seen: set[str]) -> Iterat
                 "question": first["prompt"], "earlier": first.get("earlier"),
                 "n_votes": bad, "problem_id": first["problem_id"], "trace_id": trace_id, "step": None,
                 "model": first[f"{side}_model"], "rater_id": "+".join(sorted(row["rater_id"] for row in rows)),
-                "split": first["split"], "snapshot_id": snapshot.snapshot_id,
+                "split": first["split"], "snapshot_id": snapshot.snapshot_id, **searched({}),
             }  # fmt: skip
 
 

@@ -33,6 +33,15 @@ def by_trace(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield list(group)
 
 
+# Of a search's answer how it was found and what the search cost, as JSON; null for any other trace.
+SEARCHED = ("search", "ledger")
+
+
+def searched(row: Row, side: str = "") -> Row:
+    """Those columns of a row; absent from snapshots of earlier versions. side: what stands before their names."""
+    return {f"{side}{name}": row.get(name) for name in SEARCHED}
+
+
 def groups(
     snapshot: Snapshot, policies: Policies, columns: Sequence[str], left: Counter[str] | None = None
 ) -> Iterator[list[Row]]:

@@ -23,7 +23,7 @@ from itertools import combinations, groupby
 from typing import TYPE_CHECKING, Any
 
 from storage.exports.history import ALONE, Histories, alone_warning, as_chat, chat, length_of, spoken, told
-from storage.exports.labels import groups, mean_votes, recut_warning
+from storage.exports.labels import SEARCHED, groups, mean_votes, recut_warning, searched
 from storage.exports.policies import Policies
 from storage.exports.step_dpo import READ as READ_STEPS
 from storage.exports.step_dpo import beyond, branch_pairs, long_pairs, open_branches
@@ -33,9 +33,9 @@ from storage.snapshots import Snapshot
 if TYPE_CHECKING:
     import pyarrow as pa
 
-READ = (*READ_STEPS, "verdict")
+READ = (*READ_STEPS, "verdict", *SEARCHED)
 SIDES = ("chosen", "rejected")
-KEPT = ("trace_id", "problem_id", "prompt", "earlier", "model", "split")
+KEPT = ("trace_id", "problem_id", "prompt", "earlier", "model", "split", *SEARCHED)
 AT_ONCE = 50_000_000  # characters of responses that are held in memory
 
 
@@ -76,7 +76,7 @@ def schema(options: PreferenceOptions) -> pa.Schema:
             ("chosen_trace_id", text), ("rejected_trace_id", text),
             ("chosen_step", pa.int32()), ("rejected_step", pa.int32()),
             ("chosen_model", text), ("rejected_model", text), ("raters", text), ("prelabel_visible", pa.bool_()),
-            ("split", text), ("snapshot_id", text),
+            ("split", text), ("snapshot_id", text), *((f"{side}_{name}", text) for side in SIDES for name in SEARCHED),
         ]
     )  # fmt: skip
 
@@ -106,6 +106,7 @@ def _pairs(snapshot: Snapshot, options: PreferenceOptions, histories: Histories,
             for pair in branch_pairs(snapshot, group, options.min_raters, options.max_pairs_per_branch, left):
                 trace_id, model = pair.pop("trace_id"), pair.pop("model")
                 sides = {"chosen_trace_id": trace_id, "rejected_trace_id": trace_id}
+                sides |= searched(first, "chosen_") | searched(first, "rejected_")
                 yield {**pair, **sides, "history": history, "chosen_model": model, "rejected_model": model}
         verdict = mean_votes(row["verdict"] for row in group)
         if verdict and verdict[1] >= options.min_raters and options.source in ("all", "verdict"):
@@ -113,8 +114,8 @@ def _pairs(snapshot: Snapshot, options: PreferenceOptions, histories: Histories,
             kept["prelabel_visible"] = any(row["prelabel_visible"] for row in group)
             digest = blake2b(first["response"].encode("utf-8", "surrogatepass"), digest_size=16).digest()
             judged.setdefault(asked, []).append(_Judged(kept, *verdict, digest, len(first["response"])))
-    found = (p for traces in judged.values() for p in _verdict_pairs(traces, options.max_pairs_per_problem))
-    for some in _few_at_once(found):
+    pairs = (p for traces in judged.values() for p in _verdict_pairs(traces, options.max_pairs_per_problem))
+    for some in _few_at_once(pairs):
         yield from _with_texts(snapshot, some, raters, histories)
 
 
@@ -157,7 +158,7 @@ def _compared(
                 "rejected_trace_id": first[f"{bad}_trace_id"], "chosen_step": None, "rejected_step": None,
                 "chosen_model": first[f"{good}_model"], "rejected_model": first[f"{bad}_model"],
                 "raters": "+".join(sorted(row["rater_id"] for row in group)), "prelabel_visible": False,
-                "split": first["split"], "snapshot_id": snapshot.snapshot_id,
+                "split": first["split"], "snapshot_id": snapshot.snapshot_id, **searched({}, "chosen_"), **searched({}, "rejected_"),
             }  # fmt: skip
 
 
@@ -206,7 +207,7 @@ def _with_texts(
             "rejected_trace_id": bad["trace_id"], "chosen_step": None, "rejected_step": None,
             "chosen_model": good["model"], "rejected_model": bad["model"], "raters": "+".join(sorted(both)),
             "prelabel_visible": good["prelabel_visible"] or bad["prelabel_visible"],
-            "split": good["split"], "snapshot_id": snapshot.snapshot_id,
+            "split": good["split"], "snapshot_id": snapshot.snapshot_id, **searched(good, "chosen_"), **searched(bad, "rejected_"),
         }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from core.formats import steiner_tokens as t
 from core.turns import Message
 from storage.exports.history import ALONE, Histories, alone_warning, chat
-from storage.exports.labels import groups, mean_votes
+from storage.exports.labels import SEARCHED, groups, mean_votes, searched
 from storage.exports.policies import Policies
 from storage.exports.prm800k import way_to_the_end
 from storage.exports.step_dpo import as_step, lead_of, without_lead
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 READ = (
     "trace_id", "problem_id", "prompt", "earlier", "response", "model", "format", "solved", "finish_reason", "segmentation_id",
     "rater_id", "step_text", "step_start", "step_end", "rating", "parent", "better", "verdict", "split",
+    *SEARCHED,
 )  # fmt: skip
 
 
@@ -57,7 +58,7 @@ def schema(options: SftOptions) -> pa.Schema:
     )
     return pa.schema([
         *pair, ("how", text), ("complete", pa.bool_()), ("straightened", pa.bool_()), ("n_steps", pa.int32()),
-        ("problem_id", text), ("trace_id", text), ("model", text), ("raters", text), ("split", text), ("snapshot_id", text),
+        ("problem_id", text), ("trace_id", text), ("model", text), ("raters", text), ("split", text), ("snapshot_id", text), *((name, text) for name in SEARCHED),
     ])  # fmt: skip
 
 
@@ -149,7 +150,7 @@ def _row(
         **pair, "how": how, "complete": complete, "straightened": straight, "n_steps": n,
         "problem_id": first["problem_id"], "trace_id": first["trace_id"], "model": first["model"],
         "raters": "+".join(sorted(row["rater_id"] for row in group)), "split": first["split"],
-        "snapshot_id": snapshot.snapshot_id,
+        "snapshot_id": snapshot.snapshot_id, **searched(first),
     }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from storage.exports.labels import groups
+from storage.exports.labels import SEARCHED, groups, searched
 from storage.exports.policies import COUNTED, Policies
 from storage.exports.writing import Format, Looking, Plan, Row
 from storage.recut import agreed, corrections, n_recut, pieces, seen
@@ -31,7 +31,7 @@ NEW = -1
 READ = (
     "prompt", "response", "step_text", "step_start", "step_end", "parent", "is_backtrack", "kind", "corrected_parent",
     "corrected_kind", "cuts", "joined", "rating", "trace_id", "problem_id", "assignment_id", "segmentation_id", "rater_id",
-    "model", "format", "split",
+    "model", "format", "split", *SEARCHED,
 )  # fmt: skip
 _KEPT = ("trace_id", "problem_id", "assignment_id", "segmentation_id", "rater_id", "model", "format", "split")
 
@@ -59,16 +59,16 @@ def schema(options: Any) -> pa.Schema:
     return pa.schema(
         [
             ("prompt", text), *((name, pa.list_(kind)) for name, kind in lists.items()), *((name, text) for name in _KEPT),
-            ("snapshot_id", text),
+            ("snapshot_id", text), *((name, text) for name in SEARCHED),
         ]
     )  # fmt: skip
 
 
 def rows(snapshot: Snapshot, options: TreeOptions, left: Counter[str]) -> Iterator[Row]:
     """One row a rater and trace, or one a trace."""
-    found = groups(snapshot, options, READ, left)
+    traces = groups(snapshot, options, READ, left)
     each = options.raters == "each"
-    for group in ([row] for together in found for row in together) if each else found:
+    for group in ([row] for together in traces for row in together) if each else traces:
         row = agreed(group)
         if options.traces == "corrected" and not _corrected(row):
             left["without a correction"] += len(group)
@@ -85,7 +85,7 @@ def rows(snapshot: Snapshot, options: TreeOptions, left: Counter[str]) -> Iterat
             "mended_parent": [QUESTION if p.parent is None else p.parent for p in mended],
             "mended_is_backtrack": [p.is_backtrack for p in mended], "mended_kind": [p.kind for p in mended],
             "mended_from": [NEW if p.of is None else p.of for p in mended],
-            **{name: row[name] for name in _KEPT}, "snapshot_id": snapshot.snapshot_id,
+            **{name: row[name] for name in _KEPT}, "snapshot_id": snapshot.snapshot_id, **searched(row),
         }  # fmt: skip
 
 

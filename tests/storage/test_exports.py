@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -430,3 +431,26 @@ def test_lines_of_long_rows_are_those_of_short_ones(
         lines.append([json.loads(line) for line in text.splitlines()])
     assert lines[0] == lines[1]
     assert len(lines[0]) > 3
+
+
+def test_whole_traces_say_how_a_search_found_them_and_what_it_cost(store: Store, tmp_path: Path) -> None:
+    spent, how = {"generated": 40, "scorer": 80, "scorer_flops": None}, {"strategy": "beam", "node": 7}
+    good = replace(make_trace(), sampling={"search": how}, stats={"ledger": spent})
+    bad = make_trace((None, 0))
+    for trace, verdict in ((good, 1), (bad, -1)):
+        rate(store, trace, "ann", [1] * len(trace.steps), verdict=verdict)
+    snapshot = _freeze(store, tmp_path)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, options in (("sft", {}), ("kto", {}), ("tree", {"traces": "all"}), ("preference", {"source": "verdict"})):
+        export(snapshot, name, tmp_path / name, options)
+        lines = (tmp_path / name / "data.jsonl").read_text(encoding="utf-8").splitlines()
+        found[name] = [json.loads(line) for line in lines]
+    for name in ("sft", "kto", "tree"):
+        rows = {row["trace_id"]: row for row in found[name]}
+        assert json.loads(rows[good.trace_id]["ledger"]) == spent
+        assert json.loads(rows[good.trace_id]["search"]) == how
+        assert all(row["ledger"] is row["search"] is None for t, row in rows.items() if t == bad.trace_id)
+    assert {bad.trace_id, good.trace_id} == {row["trace_id"] for row in found["kto"]}
+    (pair,) = found["preference"]
+    assert (json.loads(pair["chosen_ledger"]), json.loads(pair["chosen_search"])) == (spent, how)
+    assert pair["rejected_ledger"] is pair["rejected_search"] is None
