@@ -200,6 +200,16 @@ class EvalManager:
 
         return await asyncio.to_thread(read)
 
+    async def comparable(self, evaluation: Evaluation) -> list[str]:
+        """The ids of the other evaluations that share at least one problem with it, the newest first."""
+
+        def read() -> list[str]:
+            mine = {p.key for p in evaluation.problems}
+            others = [e for e in self._all_blocking() if e.eval_id != evaluation.eval_id]
+            return [e.eval_id for e in others if any(p.key in mine for p in e.problems)]
+
+        return await asyncio.to_thread(read)
+
     async def compared(self, first: Evaluation, a: str, second: Evaluation, b: str) -> Comparison:
         """Two cells problem by problem. Raises EvaluationError."""
         return await asyncio.to_thread(lambda: compare(first, first.cell(a), second, second.cell(b)))

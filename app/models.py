@@ -193,6 +193,16 @@ class Models:
 
         return PrmScorer(_model_dir(self._data_dir, job_id))
 
+    def reward_models(self) -> list[str]:
+        """The jobs that trained one, the newest first. The id of a job begins with its kind."""
+        found = [
+            path.parent
+            for kind in ("prm", "orm")
+            for path in (self._data_dir / "jobs").glob(f"{kind}-*/checkpoint.json")
+            if (path.parent / "model" / "config.json").is_file()
+        ]
+        return [folder.name for folder in sorted(found, key=lambda f: f.name.partition("-")[2], reverse=True)]
+
     def folder_of(self, said: str) -> Path:
         """The model of a job, or a folder. Raises FileNotFoundError with a sentence."""
         for folder in (self._data_dir / "jobs" / said / "model", Path(said)):

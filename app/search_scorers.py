@@ -78,6 +78,7 @@ class Scorers:
             ),
             _entry(SERVED),
             _entry(TESTS, "The tests come with the problem."),
+            *(_trained(job) for job in self._models.reward_models()),
         ]  # fmt: skip
 
     async def chosen(self, said: str, problem: Problem, solver: Sampler | None = None) -> Scorer | None:
@@ -206,6 +207,11 @@ class Scorers:
 def _is_outcome(job: str | None) -> bool:
     """The id of a job begins with its kind."""
     return job is not None and job.startswith("orm-")
+
+
+def _trained(job: str) -> ScorerEntry:
+    kind = SCORERS["orm" if _is_outcome(job) else "prm"]
+    return ScorerEntry(job, f"reward model {job}", f"{kind.help} Trained by the job {job}.", judges=kind.judges)
 
 
 def _entry(name: str, more: str = "") -> ScorerEntry:

@@ -225,6 +225,17 @@ async def read_problems(
 
 
 @router.get(
+    "/{eval_id}/comparable",
+    summary="Evaluations to compare with",
+    response_model=list[str],
+    responses=refusals(404),
+)
+async def read_comparable(bench: Bench, eval_id: str) -> list[str]:
+    """The ids of the others that have at least one problem in common with it, the newest first."""
+    return await bench.evals.comparable(await _find(bench, eval_id))
+
+
+@router.get(
     "/{eval_id}/comparison",
     summary="Compare two cells",
     response_model=ComparisonOut,

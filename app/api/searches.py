@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Mapping
 from dataclasses import fields
 from typing import Annotated, Any, TypeVar
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
+from app import search_nodes
 from app.api.common import After, Bench, In, LastEventId, Me, follow, needs, refusals
 from app.api.errors import Refused
 from app.api.runs import EXAMPLE, MOST_STEPS, MOST_TOKENS, QUESTION_LIMIT
@@ -25,6 +27,7 @@ from core.search.scorer_choice import SETTINGS, ScorerChoice
 router = APIRouter(tags=["searches"], dependencies=[needs("researcher")])
 
 T = TypeVar("T")
+PARQUET = "application/vnd.apache.parquet"
 SEARCH_ID = "01kaexr0v7m3p9d2k4c6h8n5qs"
 # A request of a kind that nobody makes by mistake: more would only fill the disk.
 MOST_BUDGET_TOKENS, MOST_BUDGET_SECONDS = 10**9, 7 * 24 * 3600.0
@@ -356,6 +359,23 @@ async def one_node(bench: Bench, search_id: str, node: int) -> dict[str, Any]:
     """The text of a node, and the whole response up to its end cut into steps."""
     live = await _find(bench, search_id)
     return await _known(bench.searches.node(live, node))
+
+
+@router.get(
+    "/searches/{search_id}/nodes.parquet",
+    summary="All nodes of a search with their ledger",
+    response_class=Response,
+    responses={200: {"content": {PARQUET: {}}, "description": "A row a node."}, **refusals(404, 409)},
+)
+async def all_nodes(bench: Bench, search_id: str) -> Response:
+    """The tree as a table, the question first: each node's text, path, end, score, value, visits, answer, and what it cost
+    (`spent_prompt`, `spent_cached`, `spent_generated`, `spent_scorer`, FLOPs of solver and scorer, seconds, calls). The rows together are
+    what the search has spent until now."""
+    live = await _find(bench, search_id)
+    # One that goes on is looked at between two results: in another thread its tree would grow meanwhile.
+    rows = search_nodes.rows(live.search) if live.running else await asyncio.to_thread(search_nodes.rows, live.search)
+    named = {"Content-Disposition": f'attachment; filename="search-{live.search_id}.parquet"'}
+    return Response(await asyncio.to_thread(search_nodes.parquet, rows), media_type=PARQUET, headers=named)
 
 
 @router.post(

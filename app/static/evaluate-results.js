@@ -11,7 +11,7 @@ const METHODS = { pass: "pass@k", majority: "majority@k", weighted: "weighted@k"
 
 export class Results {
   constructor(host, { id, evals, failed }) {
-    Object.assign(this, { host, id, evals, failed, figures: null, cell: null, pool: null, by: null });
+    Object.assign(this, { host, id, evals, failed, figures: null, comparable: [], cell: null, pool: null, by: null });
     this.parts = Object.fromEntries(["cells", "plots", "curves", "bins", "compare", "problems"].map((name) => [name, h("section", { class: `wl-card eval-${name}`, hidden: true })]));
     host.replaceChildren(...Object.values(this.parts));
     this.problems = new ProblemTable(this.parts.problems, { id, failed });
@@ -24,7 +24,7 @@ export class Results {
 
   async load(evaluation) {
     this.evaluation = evaluation;
-    this.figures = await get(`/api/evals/${this.id}/figures`);
+    [this.figures, this.comparable] = await Promise.all([get(`/api/evals/${this.id}/figures`), get(`/api/evals/${this.id}/comparable`)]);
     const cells = this.figures.cells.filter((c) => c.searches);
     if (!cells.some((c) => c.cell_id === this.cell)) this.cell = null;
     for (const part of Object.values(this.parts)) part.hidden = !cells.length;
@@ -118,7 +118,7 @@ export class Results {
   }
 
   #compare(cells) {
-    const others = this.evals().filter((e) => e.eval_id !== this.id && e.plan.problems === this.evaluation.plan.problems);
+    const others = this.evals().filter((e) => this.comparable.includes(e.eval_id));
     this.parts.compare.hidden = cells.length + others.length < 2;
     if (this.parts.compare.hidden || this.parts.compare.contains(document.activeElement)) return;
     const mine = cells.map((c) => [`${this.id} ${c.cell_id}`, shortLabel(c, cells)]);

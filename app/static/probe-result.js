@@ -10,6 +10,7 @@ const VERDICTS = {
   "super-linear": ["Super-linear", "each token takes longer the more there are"], "cannot tell": ["Cannot tell", "these answers do not say"],
 };
 
+const BLIND = "What this cannot see: a search whose width is always the same takes time in proportion to its tokens, and looks like one fast stream.";
 const BEHIND = { "": "", "best-of-n": ", best-of-N behind it", beam: ", beam search behind it" };
 
 export const titleOf = (probe) => `${probe.model}${BEHIND[probe.behind] ?? ""}`;
@@ -82,7 +83,7 @@ export class ProbeView {
 function verdict({ fit, state, done }) {
   if (!fit) return state === "running" ? [] : [h("p", { class: "muted" }, done ? `A fit needs three answers; there ${done === 1 ? "is one" : `are ${number(done)}`}.` : "There is no answer to measure.")];
   const [name, meaning] = VERDICTS[fit.verdict];
-  return [h("p", { class: "probe-said" }, h("b", {}, `${name}:`), ` ${meaning}`), h("p", {}, `${fit.why[0].toUpperCase()}${fit.why.slice(1)}.`)];
+  return [h("p", { class: "probe-said" }, h("b", {}, `${name}:`), ` ${meaning}`), h("p", {}, `${fit.why[0].toUpperCase()}${fit.why.slice(1)}.`), h("p", { class: "muted probe-blind" }, BLIND)];
 }
 
 function facts(fit, points) {

@@ -27,6 +27,7 @@ export class SearchView {
     this.id = id;
     this.model = new SearchModel();
     this.host.hidden = false;
+    this.at("nodes").href = `/api/searches/${encodeURIComponent(id)}/nodes.parquet`;
     this.tree.show(this.model);
     this.#draw();
     this.#detail(null);

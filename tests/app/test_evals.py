@@ -150,6 +150,28 @@ async def test_stop_go_on_and_a_model_that_fails(workbench: Opened) -> None:
 
 
 @pytest.mark.anyio
+async def test_those_that_share_a_problem_are_offered_for_comparison_wherever_it_came_from(workbench: Opened) -> None:
+    async with workbench() as bench:
+        first = await started(bench)
+        files = {"half.jsonl": LINES[:1], "other.jsonl": [{"question": "Reach 12 from 2, 3 and 4."}]}
+        made = {}
+        for name, rows in files.items():
+            kept = (await bench.post(f"/api/evals/problems?name={name}", content=jsonl(rows))).json()["name"]
+            answer = await bench.post("/api/evals", json={"plan": {**PLAN, "problems": kept}})
+            made[name] = answer.json()["eval_id"]
+        for eval_id in (first["eval_id"], *made.values()):
+            await until(bench, eval_id, "done")
+        found = await bench.get(f"/api/evals/{first['eval_id']}/comparable")
+        assert found.json() == [made["half.jsonl"]]
+        a = first["cells"][0]["cell_id"]
+        query = {"a": a, "b": a, "other": made["half.jsonl"]}
+        compared = await bench.get(f"/api/evals/{first['eval_id']}/comparison", params=query)
+        assert compared.json()["problems"] == 1
+        assert (await bench.get(f"/api/evals/{made['other.jsonl']}/comparable")).json() == []
+        assert (await bench.get("/api/evals/none/comparable")).status_code == 404
+
+
+@pytest.mark.anyio
 async def test_an_evaluation_is_deleted_with_its_searches_but_not_while_it_runs(
     workbench: Opened, tmp_path: Path
 ) -> None:

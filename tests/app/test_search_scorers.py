@@ -20,6 +20,7 @@ from core.engines.base import Chunk, GenerateRequest
 from tests.app.client import Bench
 from tests.app.people import door
 from tests.app.test_searches import Writer, timeless, tree_of
+from tests.core import scoring_models
 from tests.core.served import Script, serving
 
 pytestmark = pytest.mark.anyio
@@ -198,6 +199,30 @@ async def test_the_list_says_what_each_scorer_has_to_be_told(tmp_path: Path) -> 
     async with opened(tmp_path / "b", pocket) as bench:
         found = {s["name"]: s for s in (await bench.get("/api/strategies")).json()["scorers"]}
         assert found["judge"]["ready"] is False and "--endpoint" in found["judge"]["help"]
+
+
+async def test_every_reward_model_that_was_trained_here_can_be_chosen_and_judges(tmp_path: Path) -> None:
+    for job, maker in (("prm-01a", scoring_models.token_classifier), ("orm-01b", scoring_models.token_classifier)):
+        maker(tmp_path / "jobs" / job / "model")
+        (tmp_path / "jobs" / job / "checkpoint.json").write_text("{}")
+    (tmp_path / "jobs" / "prm-01c").mkdir()  # one that is not finished
+    async with opened(tmp_path, Writer()) as bench:
+        found = (await bench.get("/api/strategies")).json()["scorers"]
+        trained = {s["name"]: (s["judges"], s["ready"]) for s in found if s["title"].startswith("reward model ")}
+        assert trained == {"orm-01b": ("answers", True), "prm-01a": ("steps", True)}
+        asked = {
+            "prompt": "Which?",
+            "model": "chance",
+            "strategy": "best-of-n",
+            "params": {"n": 2},
+            "scorer": "prm-01a",
+        }
+        search_id = (await bench.post("/api/searches", json=asked)).json()["search_id"]
+        done = (await bench.events(search_id, noun="searches"))[-1]
+        assert done["reason"] == "finished" and done["ledger"]["scorer"] > 0
+        assert (await bench.get(f"/api/searches/{search_id}")).json()["scorer"] == "prm-01a"
+        refused = await bench.post("/api/searches", json={**asked, "scorer": "prm-01c"})
+        assert refused.status_code == 422 and "prm-01a" in refused.json()["error"]
 
 
 def jsonl(*rows: dict[str, Any]) -> bytes:

@@ -7,10 +7,12 @@ search is the pocket model's.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from pathlib import Path
 from typing import Any
 
+import polars
 import pytest
 
 from app.searches import TooManySearches, Wanted
@@ -115,6 +117,17 @@ async def test_from_the_question_to_a_trace_with_its_ledger(workbench: Opened, t
         assert len(row) == 1 and done["trace_id"] in row[0] and engine.made in row[0]
         assert [r["search_id"] for r in (await bench.get("/api/searches")).json()] == [search_id]
         assert bench.services.store.query("select trace_id, source from trace") == [(done["trace_id"], "search")]
+
+        file = await bench.get(f"/api/searches/{search_id}/nodes.parquet")
+        assert file.status_code == 200 and search_id in file.headers["content-disposition"]
+        table = polars.read_parquet(io.BytesIO(file.content))
+        assert table["id"].to_list() == sorted(nodes) == list(range(len(nodes)))
+        for row in table.iter_rows(named=True):
+            node = nodes[row["id"]]
+            assert {k: v for k, v in row.items() if k in node} == {k: v for k, v in node.items() if k != "ledger"}
+            assert all(row[f"spent_{k}"] == v for k, v in node["ledger"].items() if k not in ("tokens", "flops"))
+        totals = {k: v for k, v in done["ledger"].items() if k not in ("tokens", "flops")}
+        assert {k: table[f"spent_{k}"].sum() for k in totals} == pytest.approx(totals)
 
         # A second viewer comes late, one comes back, one has seen everything.
         assert await bench.events(search_id, noun="searches") == events

@@ -45,6 +45,7 @@ def test_a_probe_from_the_form_to_its_verdict_and_gone_again(open_tab: Any, benc
     assert "8 of 8 answers" in page.inner_text("[data-id=probe-sub]")
     page.wait_for_selector(".probe-said >> text=Cannot tell")  # every answer is cut at 40 tokens
     assert "times the shortest" in page.inner_text(".probe-verdict")
+    assert "a search whose width is always the same" in page.inner_text(".probe-verdict")
     assert page.locator(".probe-card .eval-point").count() == 8
     found = bench.get(f"/api/probes/{made}")
     assert (found["max_tokens"], found["total"], found["fit"]["verdict"]) == (40, 8, "cannot tell")

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import polars
 import pytest
 
 from tests.browser.conftest import visit
@@ -59,6 +60,10 @@ def test_a_beam_search_from_the_form_to_the_chosen_trace(open_tab: Any, bench: A
     assert f"{found['ledger']['generated']:,}" in ledger and "GFLOP" in ledger and "of 20,000" in ledger
     assert "wall" in ledger.lower() and f"{found['ledger']['elapsed']:.1f} s" in ledger
     assert "✓ Right" in page.inner_text("[data-id=search-choice]")
+    with page.expect_download() as saved:
+        page.click("[data-id=search-nodes]")
+    assert saved.value.suggested_filename == f"search-{search_id}.parquet"
+    assert polars.read_parquet(saved.value.path())["spent_generated"].sum() == found["ledger"]["generated"]
     assert page.locator(f"{NODES}.pruned").count() > 0
     chosen = page.locator(f"{NODES}.chosen.eos.right")
     assert chosen.count() == 1 and "selected" in str(chosen.get_attribute("class"))
