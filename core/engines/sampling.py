@@ -39,6 +39,7 @@ class SampleRequest:
 
     written: token ids, of this model. insert: text that is put after them first, and belongs to every continuation.
     stop: a continuation ends after any of these texts, which stay in it unless `keep_stop` is false; none: it goes on to its end.
+    form: a regular expression that a whole answer must match, held to by engines that can; the others are asked in words alone.
     The continuations' seeds are `sampling.seed`, + 1, + 2, …; `sampling.max_tokens` is for each. report: for who asks, if the request is
     cancelled.
     """
@@ -51,6 +52,7 @@ class SampleRequest:
     stop: tuple[str, ...] = ()
     keep_stop: bool = True
     insert: str = ""
+    form: str = ""
     report: Report = field(default_factory=Report, compare=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -28,7 +28,7 @@ class Expand:
     key: names the request within its search and seeds its draws; `Search` makes it from the node's path, so that it does not
     depend on the order of things. unit: one step, or on to the end of the answer. prompt: ask this anew instead of going on.
     insert: text that is put in first. max_tokens: for each, None: the search's own limit. score: whether the scorer is
-    asked about what comes. answers: what comes is an answer to the problem; a plan or a critique is none, and has no vote. label: what
+    asked about what comes. form: a regular expression that a whole answer must match, where the engine can hold the model to one. answers: what comes is an answer to the problem; a plan or a critique is none, and has no vote. label: what
     the pieces are, for the screen ("plan", "revision").
     """
 
@@ -43,6 +43,7 @@ class Expand:
     score: bool = True
     answers: bool = True
     role: Role = "solver"
+    form: str = ""
     label: str = ""
     key: str = ""
 

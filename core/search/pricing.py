@@ -105,7 +105,7 @@ class Prices:
                 limits.temperature if expand.temperature is None else expand.temperature, limits.top_p,
                 self.search.seed_of(part), most,
             ),
-            Bounds(0, expand.max_steps or limits.max_steps), stop, expand.unit != "thought", expand.insert,
+            Bounds(0, expand.max_steps or limits.max_steps), stop, expand.unit != "thought", expand.insert, expand.form,
         )  # fmt: skip
         if not self.limited:
             return Priced(request, 0, 0.0, 0)

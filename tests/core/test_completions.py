@@ -81,3 +81,31 @@ def test_a_connection_that_the_server_let_go_of_is_tried_once_more(drops: int) -
             with pytest.raises(EngineDown, match="broke off"):
                 asyncio.run(work(url))
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("thinks", [False, True])
+def test_an_answer_that_must_have_a_form_is_held_to_it_unless_the_model_marks_its_thinking(thinks: bool) -> None:
+    completion = {
+        "choices": [{"text": "\\boxed{7}", "token_ids": [5], "finish_reason": "stop", "stop_reason": None}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+    }
+    tokens = {"tokens": [41] if thinks else [41, 42]}  # of the end of thinking, among others
+    script = Script(
+        owned_by="vllm",
+        replies={"/version": {"version": "0.32.0"}, "/tokenize": tokens, "/v1/completions": completion},
+    )
+    asked = [SampleRequest("How much?", form=r"[\s\S]*\\boxed\{[^\n]+\}"), SampleRequest("How much?")]
+
+    async def work(url: str) -> None:
+        engine = OpenAIEngine(url, "served")
+        try:
+            for one in asked:
+                await engine.sample(one)
+        finally:
+            await engine.close()
+
+    with serving(script) as url:
+        asyncio.run(work(url))
+    formed, free = [body for path, body in script.others if path == "/v1/completions" and "n" in body][-2:]
+    assert formed.get("structured_outputs") == (None if thinks else {"regex": asked[0].form})
+    assert "structured_outputs" not in free

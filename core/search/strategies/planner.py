@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from core.search.base import Choice, Expand, State, param
-from core.search.strategies.prompts import EXECUTE, PLAN_FOR_ANOTHER, form_of, quoted
+from core.search.strategies.prompts import EXECUTE, PLAN_FOR_ANOTHER, form_of, pattern_of, quoted
 from core.search.tree import ROOT
 from core.search.voting import VOTES, Vote, candidates, decide
 
@@ -34,13 +34,13 @@ class Planner:
             prompt = PLAN_FOR_ANOTHER.format(problem=question)
             return [Expand(ROOT, self.plans, prompt=prompt, label="plan", score=False, answers=False)]
         todo, memo["todo"] = memo["todo"], []
-        form = form_of(state.problem)
+        form, pattern = form_of(state.problem), pattern_of(state.problem)
         asked = []
         for node in todo:
             prompt = EXECUTE.format(problem=question, plan=quoted(state.tree.text(node)), form=form)
             # A plan that came several times is carried out as often.
             times = self.executions * state.tree[node].count
-            asked.append(Expand(node, times, prompt=prompt, role="executor", label="execution"))
+            asked.append(Expand(node, times, prompt=prompt, role="executor", form=pattern, label="execution"))
         return asked
 
     def tell(self, state: State, asked: Expand, nodes: list[int]) -> None:

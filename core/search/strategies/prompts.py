@@ -71,6 +71,8 @@ FORMS = {
     "choice": "End with the letter of the right option in \\boxed{}.",
     "code": "Write the complete Python program in one ```python block.",
 }
+# The same as regular expressions, for engines that can hold a model to one. Other kinds have rules that no expression says.
+PATTERNS = {"math": r"[\s\S]*\\boxed\{[^\n]+\}[.$]?", "choice": r"[\s\S]*\\boxed\{[A-J]\}\.?"}
 ANY_FORM = "Write the answer on the last line."
 
 _BULLET = re.compile(r"[ \t]*(?:[-*•–]|\(?\d{1,3}[.)])[ \t]+(\S.*)")
@@ -78,6 +80,10 @@ _BULLET = re.compile(r"[ \t]*(?:[-*•–]|\(?\d{1,3}[.)])[ \t]+(\S.*)")
 
 def form_of(problem: Problem) -> str:
     return FORMS.get(problem.task or kind_of(problem), ANY_FORM)
+
+
+def pattern_of(problem: Problem) -> str:
+    return PATTERNS.get(problem.task or kind_of(problem), "")
 
 
 def quoted(response: str) -> str:

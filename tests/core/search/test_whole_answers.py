@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 import pytest
@@ -136,6 +137,31 @@ def test_one_model_plans_and_the_other_writes_what_its_ledger_says() -> None:
     assert all("Think of way" in p and p.startswith("How many?") for p in executor.prompts)
     assert search.spent.generated == 2 * len("1. Think of way 0.") + 2 + 2 * 2
     assert search.choice is not None and search.choice.votes == {"7": 0.9, "6": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("task", "fits", "does_not"),
+    [
+        ("math", ("So 1.\n\n\\boxed{\\frac{1}{2}}", "$\\boxed{7}$"), ("7", "\\boxed{7} or 8")),
+        ("choice", ("It is \\boxed{C}.",), ("C", "\\boxed{7}")),
+        ("text", (), ()),
+    ],
+)
+def test_only_the_executor_is_held_to_the_form_of_an_answer(
+    task: str, fits: tuple[str, ...], does_not: tuple[str, ...]
+) -> None:
+    found: dict[str, str] = {}
+
+    class Noting(Writer):
+        async def sample(self, request: SampleRequest) -> Sampled:
+            found["executor" if "Carry out" in request.prompt else "planner"] = request.form
+            return await super().sample(request)
+
+    run("planner", Noting(lambda prompt, turn: "7"), Problem.ask("How many?", task))
+    assert found["planner"] == ""
+    assert bool(found["executor"]) == bool(fits)
+    assert all(re.fullmatch(found["executor"], text) for text in fits)
+    assert not any(re.fullmatch(found["executor"], text) for text in does_not)
 
 
 # ---- PlanSearch, with programs and tests that really run
