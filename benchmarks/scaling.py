@@ -114,19 +114,23 @@ def policy(folder: Path) -> str:
         probes = [Candidate(i, d.answer, d.score) for i, d in enumerate(r.pool[:PROBES]) if d.finished]
         hard = predicted_difficulty(probes, PROBES)
         for k, sparing in itertools.product((PROBES, 4, 8, POOL), (False, True)):
-            drawn = PROBES
-            while drawn < k and not (sparing and any(_good(d) for d in r.pool[:drawn])):
-                drawn = min(k, drawn + (SPARING["wave"] if sparing else k))
-            chosen = max(
-                (d for d in r.pool[:drawn] if d.answer and d.finished), key=lambda d: d.score or 0.0, default=None
-            )
+            drawn, right = best_of(r.pool, k, PROBES, sparing)
             params = {"n": k, "vote": "best", **(SPARING if sparing else {})}
-            right = chosen is not None and chosen.right
             rows.append(Measured(r.problem, hard, "best-of-n", params, right, r.spent.tokens * drawn // POOL))
         other = beams[r.problem]
         tokens = other.spent.tokens + r.spent.tokens * PROBES // POOL  # the probes were drawn before it
         rows.append(Measured(r.problem, hard, "beam", BEAM, bool(other.right), tokens))
     return written(policy_from(rows, BINS))
+
+
+def best_of(pool: Sequence[Drawn], n: int, first: int, sparing: bool) -> tuple[int, bool]:
+    """How many answers of a pool best-of-n draws, `first` of them at once, and whether the best-scored is right. sparing: it stops when
+    one is good enough."""
+    drawn = first
+    while drawn < n and not (sparing and any(_good(d) for d in pool[:drawn])):
+        drawn = min(n, drawn + (SPARING["wave"] if sparing else n))
+    chosen = max((d for d in pool[:drawn] if d.answer and d.finished), key=lambda d: d.score or 0.0, default=None)
+    return drawn, chosen is not None and chosen.right
 
 
 def _good(answer: Drawn) -> bool:
@@ -242,6 +246,12 @@ def _claims(found: dict[str, tuple[Evaluation, Figures]]) -> Iterator[str]:
     )
     claimed = [d for r in found["pool"][0].results() for d in r.pool if d.answer]
     yield f"* of {len(claimed)} answers in the pool that name a solution, {sum(not d.right for d in claimed)} are wrong"
+    each = [(r, *best_of(r.pool, POOL, SPARING["wave"], True)) for r in found["pool"][0].results() if r.pool]
+    solved, cost = (
+        sum(right for *_, right in each) / len(each),
+        sum(r.spent.tokens * n / POOL for r, n, _ in each) / len(each),
+    )
+    yield f"* best-of-{POOL} in waves of {SPARING['wave']} that ends at a score of {ENOUGH}, of the same pool: {solved:.1%} at {cost:,.0f} tokens"
     (optimal,) = found["optimal"][1].cells
     wanted = optimal.accuracy or 0.0
     n = equal_n(found["pool"][0], wanted)
