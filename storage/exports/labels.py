@@ -8,7 +8,7 @@ raters, first error, adjudication, recovery, and only then the raters of a trace
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -37,7 +37,7 @@ def by_trace(rows: Iterable[Row]) -> Iterator[list[Row]]:
 SEARCHED = ("search", "ledger")
 
 
-def searched(row: Row, side: str = "") -> Row:
+def searched(row: Mapping[str, Any], side: str = "") -> Row:
     """Those columns of a row; absent from snapshots of earlier versions. side: what stands before their names."""
     return {f"{side}{name}": row.get(name) for name in SEARCHED}
 
