@@ -99,8 +99,8 @@ class Completions:
         if info.step_control:
             told = vllm_rules.bounds(request, written, (await self._known(STEP_END, "text"))[0])
             body |= {"vllm_xargs": told} if told else {}
-        # A model that marks its thinking does so with tokens that stand for no text, and a grammar would forbid them.
-        if request.form and not await self._one_token(info.markers.end):
+        # A model that marks its thinking may do so with tokens that stand for no text, and a grammar would forbid them.
+        if request.form and info.markers is None:
             body["structured_outputs"] = {"regex": request.form}
         answer = await self._post("/completions", body)
         usage = answer["usage"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from core.control.thinking import THINK
 from core.engines import server_info
 from core.engines.base import EngineDown, Sampling
 from core.engines.openai_api import OpenAIEngine
@@ -89,16 +91,16 @@ def test_an_answer_that_must_have_a_form_is_held_to_it_unless_the_model_marks_it
         "choices": [{"text": "\\boxed{7}", "token_ids": [5], "finish_reason": "stop", "stop_reason": None}],
         "usage": {"prompt_tokens": 3, "completion_tokens": 1},
     }
-    tokens = {"tokens": [41] if thinks else [41, 42]}  # of the end of thinking, among others
     script = Script(
         owned_by="vllm",
-        replies={"/version": {"version": "0.32.0"}, "/tokenize": tokens, "/v1/completions": completion},
+        replies={"/version": {"version": "0.32.0"}, "/tokenize": {"tokens": [41, 42]}, "/v1/completions": completion},
     )
     asked = [SampleRequest("How much?", form=r"[\s\S]*\\boxed\{[^\n]+\}"), SampleRequest("How much?")]
 
     async def work(url: str) -> None:
         engine = OpenAIEngine(url, "served")
         try:
+            engine._info = replace(await engine.look(), markers=THINK if thinks else None)
             for one in asked:
                 await engine.sample(one)
         finally:
