@@ -412,7 +412,9 @@ def _partial(
         "generated_tokens": tokens, "seconds": None, "first_token_s": None, "tokens_per_s": None,
         **({"notes": list(about["notes"])} if about.get("notes") else {}),
     }  # fmt: skip
-    settings = settings_of(sampling, bounds, thinking, prefix, form) | ({"seed": about["seed"]} if "seed" in about else {})
+    settings = settings_of(sampling, bounds, thinking, prefix, form) | (
+        {"seed": about["seed"]} if "seed" in about else {}
+    )
     server = {k: v for k, v in about.items() if k not in ("seed", "notes", "saved_prompt_tokens")}
     trace = reader.trace(
         reason, sampling={**settings, **({"server": server} if server else {})}, stats=stats, error=error
