@@ -15,12 +15,13 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.table import Row
+from core.trace import Placed
 
 DEFAULT = Path(__file__).parents[2] / "shared" / "data"
 MARKS = Path(__file__).parent / "data" / "backtracks.json"
@@ -216,7 +217,7 @@ def _row(name: str, counts: list[tuple[int, int, int]], note: str = "", each: st
 
 def _real_traces(folder: Path) -> list[Row]:
     from core.implicit.tree import ImplicitTree
-    from core.trace import Placed, Step
+    from core.trace import Step
 
     traces = list(_load(folder))
     nodes_of: dict[str, list[Placed]] = {}
@@ -314,6 +315,7 @@ def _marked(traces: list[_Trace], nodes_of: dict[str, Any]) -> list[Row]:
         "recorded: groups 2 to 4, each measured once before its misses were looked at", "groups",
     )]  # fmt: skip
     chunks = {t.name: t.chunks for t in traces}
+    edges: dict[int, list[tuple[int, int, int]]] = {0: [], CLOSE: []}
     lists: dict[str, list[tuple[int, int, int]]] = {"a narrow list of words": [], "with wait, hmm, actually": []}
     for group, marks in marked_traces["groups"].items():
         counts, targets, right, close = [], 0, 0, 0
@@ -327,6 +329,8 @@ def _marked(traces: list[_Trace], nodes_of: dict[str, Any]) -> list[Row]:
                 )
             found = {i for i, n in enumerate(nodes) if n.is_backtrack}
             counts.append(_count(found, set(gold), debatable))
+            for slack, each in edges.items():
+                each.append(_edges(nodes, gold, debatable, slack))
             for i, g in _pair(found, set(gold)).items():
                 low, high = gold[g]
                 if low is not None:
@@ -337,7 +341,30 @@ def _marked(traces: list[_Trace], nodes_of: dict[str, Any]) -> list[Row]:
         rows.append(_row(f"backtracks marked by hand, now: {group}", counts))
         note = f"{right} of {targets}; {close} at most {CLOSE} chunks off"
         rows.append(Row(f"their targets: {group}", 100 * right / max(1, targets), "%", note=note))
+    for slack, each in edges.items():
+        name = "all groups, backtrack EDGES: the turn and where it resumes" + (
+            f", at most {slack} chunks off" if slack else ""
+        )
+        rows.append(_row(name, each, "turns whose mark names no place to resume from are left out on both sides"))
     return rows + [_row(f"all groups, {name} alone", each) for name, each in lists.items()]
+
+
+def _edges(
+    nodes: Sequence[Placed], gold: dict[int, tuple[int | None, int | None]], debatable: set[int], slack: int
+) -> tuple[int, int, int]:
+    """(hits, found, gold) of edges: a hit is a turn that was found and resumes at most `slack` chunks off the marked range. The
+    marks do not say which branch is given up, so `replaces` has no part in it."""
+    found = {i for i, n in enumerate(nodes) if n.is_backtrack}
+    pairs = _pair(found, set(gold))
+    hits = 0
+    for i, g in pairs.items():
+        low, high = gold[g]
+        resumes = nodes[i].resumes
+        if low is not None and high is not None:
+            hits += low - slack <= (-1 if resumes is None else resumes) <= high + slack
+    unplaced = {g for g, (low, _) in gold.items() if low is None}
+    left_out = (debatable - set(pairs)) | {i for i, g in pairs.items() if g in unplaced}
+    return hits, len(found - left_out), len(set(gold) - unplaced)
 
 
 def _count(found: set[int], gold: set[int], debatable: set[int]) -> tuple[int, int, int]:

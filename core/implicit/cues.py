@@ -418,10 +418,11 @@ SIGNALS = (
     _signal(
         "conclude",
         "states the answer",
-        "answer boxed conclusion conclude summary summarize therefore antwort ergebnis réponse respuesta final fazit",
+        "answer answers results boxed conclusion conclude summary summarize therefore antwort ergebnis réponse respuesta final fazit",
         [
             r"\\boxed\b|\bfinal answer\b",
             r"\b(?:the|my|our) (?:\w+ )?(?:answer|final result|solution)(?: to [^.]{0,60})?(?:'s| is| should be| must be| would be| comes out)\b",
+            r"\b(?:the|my|our) (?:final )?(?:answers|final results) are\b",
             r"\banswer(?: is)?:|\bi(?: can|'m| am)? (?:confident(?:ly)? )?(?:conclude|confident)\b",
             r"\b(?:die antwort|das ergebnis|la réponse|la respuesta)(?: \w+)? (?:ist|lautet|est|es)\b",
         ],

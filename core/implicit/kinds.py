@@ -131,6 +131,7 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
     if len(text) > HEAD + TAIL:
         text = text[:HEAD] + "\n" + text[-TAIL:]
     text = text.strip().lower().replace("’", "'")
+    short = len(text) <= SHORT  # with its code and quotations: a program is no remark
     if "`" in text:
         text = _CODE.sub(" _ ", text)
     if '"' in text or "“" in text or "«" in text or "'" in text:
@@ -154,7 +155,7 @@ def read(text: str, asked: frozenset[str] = frozenset()) -> Reading:
         gave_up=len(text) > SHORT // 2 and TRAILS.search(text, max(0, len(text) - SHORT)) is not None,
         verdict=VERDICT.search(text, max(0, len(text) - BRIEF)) is not None,
         brief=len(text) <= BRIEF,
-        remark=len(text) <= SHORT and not _DIGITS.search(text),
+        remark=short and not _DIGITS.search(text),
         asks=len(asked & all_words) >= ASKED and "=" not in text,
     )
     if ALL_WORDS.isdisjoint(all_words) and ascii_:

@@ -262,7 +262,7 @@ class ImplicitTree:
         if self._plans:
             plan = self._plans[-1]
             plan.last = index
-            checked = "confirm" in reading.inside and index - plan.first > MEMORY
+            checked = bool(reading.inside & {"confirm", "agrees"}) and index - plan.first > MEMORY
             if (
                 (reading.objects and "check" not in reading.opening)
                 or reading.fell
