@@ -26,6 +26,7 @@ from storage.imports import (
     prompt_response,
     sft,
     step_pairs,
+    stream_of_search,
     trl,
     whole,
 )
@@ -69,6 +70,7 @@ class Read(NamedTuple):
 FAMILIES: dict[str, Family] = {
     "worldline": Family(whole.fits, whole.to_traces),
     "prm800k": Family(prm800k.fits, prm800k.to_traces, prm800k.ratings),
+    "stream-of-search": Family(stream_of_search.fits, stream_of_search.to_traces),
     "label_studio": Family(label_studio.fits, label_studio.to_traces, label_studio.ratings),
     "argilla": Family(argilla.fits, argilla.to_traces, argilla.ratings, argilla.gather),
     "snapshot": Family(frozen.fits, frozen.to_traces, frozen.ratings),

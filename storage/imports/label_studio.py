@@ -86,7 +86,7 @@ def _judgement(result: Any, where: str, n_steps: int) -> Judgement | None:
     if name in ("correctness", "verdict"):
         words = value.get("paragraphlabels" if name == "correctness" else "choices")
         word = words[0] if isinstance(words, list) and words else words
-        if word not in WORDS:
+        if not isinstance(word, str) or word not in WORDS:
             raise Unusable(f'the label in "{where}" is {str(word)[:40]!r}; it must be one of {", ".join(WORDS)}.')
         return verdict(WORDS[word]) if name == "verdict" else step(_paragraph(value, where, n_steps), WORDS[word])
     text = value.get("text")
@@ -100,7 +100,7 @@ def _judgement(result: Any, where: str, n_steps: int) -> Judgement | None:
 
 def _paragraph(value: Row, where: str, n_steps: int) -> int:
     start = value.get("start")
-    if isinstance(start, str | int) and str(start).isdigit() and int(start) < n_steps:
+    if isinstance(start, str | int) and str(start).isdecimal() and int(start) < n_steps:
         return int(start)
     raise Unusable(
         f'"{where}.value.start" is {str(start)[:20]!r}; it must be the number of a paragraph, 0 to {n_steps - 1}.'

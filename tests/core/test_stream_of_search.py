@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,6 +92,18 @@ def test_the_format_is_known_by_its_first_line() -> None:
     assert begins("Current State: 10") is None
     assert begins("Current State: Ohio") is False
     assert begins("<think>") is False
+
+
+@pytest.mark.parametrize("text", [DEPTH_FIRST, BREADTH_FIRST])
+def test_cut_at_every_character_gives_the_same(text: str) -> None:
+    whole, nodes = read(text)
+    for pieces in [*([text[:at], text[at:]] for at in range(len(text) + 1)), list(text)]:
+        parser = StreamOfSearchParser()
+        for piece in pieces:
+            parser.feed(piece)
+        parser.close()
+        assert (parser.steps, parser.answer, parser.position) == (whole.steps, whole.answer, whole.position)
+        assert tree.build("", parser.steps, parser.name) == nodes
 
 
 LINES = st.sampled_from([

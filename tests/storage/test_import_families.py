@@ -76,6 +76,39 @@ def test_steps_as_a_list_are_exact() -> None:
     assert (trace.stats, trace.answer, trace.steps[-1].decision) == ({"label": 1}, "7", "finish")
 
 
+# ---- searches that are written out
+
+
+SEARCH = {
+    "id": "sos-1", "target": 24, "nums": [3, 8, 9], "solution": ["9/3=3", "8*3=24"], "algorithm": "dfs", "goal": True,
+    "search_path": "Current State: 24:[3, 8, 9], Operations: []\nExploring Operation: 9/3=3, Resulting Numbers: [8, 3]\n"
+    "Generated Node #0,0: 24:[8, 3] Operation: 9/3=3\nMoving to Node #0,0\nCurrent State: 24:[8, 3], Operations: ['9/3=3']\n"
+    "Exploring Operation: 8*3=24, Resulting Numbers: [24]\n24,24 equal: Goal Reached",
+}  # fmt: skip
+
+
+def test_a_stream_of_search_is_a_question_of_the_numbers_game_and_its_visits_are_steps() -> None:
+    trace = one(SEARCH, "stream-of-search")
+    assert (trace.prompt, trace.format, trace.solved) == ("Reach 24 from 3, 8 and 9.", "stream-of-search", True)
+    assert [(s.name, n.parent) for s, n in zip(trace.steps, trace.nodes, strict=True)] == [
+        ("Node #0", None),
+        ("Node #0,0", 0),
+    ]
+    assert trace.response == SEARCH["search_path"]
+    assert trace.stats["algorithm"] == "dfs"
+    assert one({**SEARCH, "goal": False}, "stream-of-search").solved is False
+    assert one({k: v for k, v in SEARCH.items() if k != "goal"}, "stream-of-search").solved is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("nums", []), ("nums", [3, "8"]), ("nums", [True]), ("target", None), ("target", 2.5), ("search_path", " ")],
+)
+def test_a_search_without_its_numbers_is_refused_by_the_name_of_the_field(field: str, value: Any) -> None:
+    with pytest.raises(ImportProblem, match=f'row: "{field}"'):
+        read({**SEARCH, field: value}, "row")
+
+
 # ---- chat logs
 
 

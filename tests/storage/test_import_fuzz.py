@@ -31,7 +31,8 @@ KEYS = sorted({
     "choices", "message", "request", "body", "type", "text", "thinking", "tool_calls", "function", "name", "arguments",
     "chosen_completion", "human_completion", "rating", "problem", "pre_generated_steps", "steps", "start",
     "end", "thought", "summary", "reflection", "trace_id", "created_at", "finish_reason", "solved", "stats", "sampling",
-    "origin", "earlier", "model", "system", "stop_reason", "parent", "kind", "decision", "confidence",
+    "origin", "earlier", "model", "system", "stop_reason", "parent", "kind", "decision", "confidence", "nums", "target",
+    "search_path", "goal",
 })  # fmt: skip
 WORDS = [
     *HOSTILE, "q", "a", "user", "assistant", "system", "tool", "gpt", "text", "thinking", "redacted_thinking", "message",
@@ -70,6 +71,7 @@ def nearly(rng: random.Random) -> dict[str, Any]:
         {"data": {"prompt": "q", "steps": [{"text": "a"}]}, "annotations": [{"completed_by": {"email": "ann"}, "result": [
             {"from_name": "correctness", "value": {"start": "0", "paragraphlabels": ["good"]}},
             {"from_name": "note", "value": {"text": ["n"]}}]}]}, {"problem": "q", "steps": ["a", "", "c"]},
+        {"nums": [2, 3], "target": 5, "search_path": "Current State: 5:[2, 3], Operations: []", "goal": True},
     ))))  # fmt: skip
     if rng.random() < 0.4:
         row = {rng.choice(("messages", "conversations", "chosen", "prompt")): chat(rng), "rejected": value(rng, 2)}
@@ -87,28 +89,28 @@ def nearly(rng: random.Random) -> dict[str, Any]:
 def check(row: Any) -> int:
     """Every family reads the row or refuses it in a sentence; how many traces there were."""
     count = 0
-    for name, family in FAMILIES.items():
+    for family in FAMILIES.values():
         if isinstance(row, dict):
             assert family.fits(row) in (True, False)
-        for chosen in (name, None):
-            traces, refusal = list[Trace](), ""
-            try:
-                _, traces, said, _ = read(row, "f.jsonl:1", chosen)
-                for one in wanted(said, "f.jsonl"):
-                    assert Wanted.from_json(json.loads(json.dumps(one.to_json()))) == one
-            except ImportProblem as problem:
-                refusal = str(problem)
-            assert bool(refusal) != bool(traces)
-            assert not refusal or (refusal.startswith("f.jsonl:1: ") and len(refusal) > 20)
-            for trace in traces:
-                whole(trace)
-                json.dumps(trace.to_json(), allow_nan=False, ensure_ascii=False).encode()
-                count += 1
+    for chosen in (None, *FAMILIES):
+        traces, refusal = list[Trace](), ""
+        try:
+            _, traces, said, _ = read(row, "f.jsonl:1", chosen)
+            for one in wanted(said, "f.jsonl"):
+                assert Wanted.from_json(json.loads(json.dumps(one.to_json()))) == one
+        except ImportProblem as problem:
+            refusal = str(problem)
+        assert bool(refusal) != bool(traces)
+        assert not refusal or (refusal.startswith("f.jsonl:1: ") and len(refusal) > 20)
+        for trace in traces:
+            whole(trace)
+            json.dumps(trace.to_json(), allow_nan=False, ensure_ascii=False).encode()
+            count += 1
     return count
 
 
 def test_any_row_through_every_family() -> None:
-    """WORLDLINE_FUZZ=100000 for a long run; the seed of the row that failed is in the message."""
+    """`.ci/run` sets WORLDLINE_FUZZ to 100,000 rows; the seed of the row that failed is in the message."""
     made = 0
     for seed in range(FUZZ):
         rng = random.Random(seed)
