@@ -7,6 +7,8 @@ import { h, number, plural, say } from "./dom.js";
 
 const MOST_BYTES = 64 * 1024 * 1024; // the server's limit of a body
 const SHOWN_ERRORS = 20;
+const MOST_IN_BOX = 100_000; // characters: a text box that holds millions stops the page for seconds
+const SHOWN_IN_BOX = 2000;
 const LOOKS_LIKE_JSON = /^\s*(?:\{\s*"|\[\s*\{)/;
 
 /** `at(id)` finds the card's elements; `imported()` is called when traces were stored. */
@@ -122,11 +124,35 @@ export function mountImport(at, imported) {
     if (file) look(file);
   });
 
+  // A large paste is kept beside the box, which shows its beginning.
+  const box = at("paste-text");
+  let held = null;
+  const note = h("p", { class: "muted", hidden: true });
+  box.closest("label").after(note);
+  box.addEventListener("paste", (event) => {
+    const pasted = event.clipboardData.getData("text/plain");
+    if (box.readOnly || pasted.length <= MOST_IN_BOX) return;
+    event.preventDefault();
+    held = box.value.slice(0, box.selectionStart) + pasted + box.value.slice(box.selectionEnd);
+    box.value = held.slice(0, SHOWN_IN_BOX);
+    box.readOnly = true;
+    note.replaceChildren(`${number(held.length)} characters pasted; the first ${number(SHOWN_IN_BOX)} are shown. `, h("button", { type: "button", class: "quiet", onclick: empty }, "Remove"));
+    note.hidden = false;
+    say(note.firstChild.textContent);
+  });
+  function empty() {
+    held = null;
+    box.value = "";
+    box.readOnly = false;
+    note.hidden = true;
+    box.focus();
+  }
+
   at("paste").addEventListener("submit", (event) => {
     event.preventDefault();
-    const text = at("paste-text").value;
+    const text = held ?? box.value;
     const question = at("paste-question").value.trim();
-    if (!text.trim()) return at("paste-text").focus();
+    if (!text.trim()) return box.focus();
     const isJson = !question && LOOKS_LIKE_JSON.test(text);
     if (!isJson && !question) {
       fail(new Error("A response needs its question: write what was asked above it."));

@@ -81,20 +81,39 @@ def test_a_text_is_pasted(open_tab: Any) -> None:
     assert page.inner_text("[data-id=import-result]") == ""
 
 
+def test_a_file_is_dropped(open_tab: Any) -> None:
+    page = open_tab("/ui/data").page
+    drop = page.locator("[data-id=drop]")
+    row = json.dumps({"prompt": f"Dropped question {HOSTILE}", "response": "<think>Hm.</think>4"})
+    files = page.evaluate_handle(
+        "(row) => { const held = new DataTransfer(); held.items.add(new File([row], 'dropped.jsonl')); return held; }", row
+    )
+    drop.dispatch_event("dragover", {"dataTransfer": files})
+    assert "over" in drop.get_attribute("class")
+    drop.dispatch_event("drop", {"dataTransfer": files})
+    assert "over" not in drop.get_attribute("class")
+    page.click("text=Import 1 trace")
+    page.wait_for_selector("text=1 trace imported from dropped.jsonl")
+    page.wait_for_selector("[data-id=traces] >> text=Dropped question <img src=x")
+    assert page.title() != "owned"
+
+
+FREEZES = """() => { window.worst = 0; let last = performance.now(); const tick = () => { const now = performance.now();
+    window.worst = Math.max(window.worst, now - last); last = now; setTimeout(tick, 10); }; tick(); }"""
+FREEZE_MS = 1000
+
+
 @pytest.mark.slow
 def test_a_large_file_does_not_freeze_the_page(open_tab: Any, tmp_path: Path) -> None:
     path = tmp_path / "large.jsonl"
     text = "<think>" + "So x is 1. Then x + 1 is 2.\n\n" * 70_000 + "</think>2"
     path.write_text("\n".join(json.dumps({"prompt": f"Large {i}", "response": text}) for i in range(3)))
     page = open_tab("/ui/data").page
-    page.evaluate(
-        "() => { window.worst = 0; let last = performance.now(); const tick = () => { const now = performance.now();"
-        " window.worst = Math.max(window.worst, now - last); last = now; setTimeout(tick, 10); }; tick(); }"
-    )
+    page.evaluate(FREEZES)
     page.set_input_files("[data-id=file]", str(path))
     page.wait_for_selector("[data-id=import-go]", timeout=120_000)
     assert counters(page)["New traces"] == "3"
-    assert page.evaluate("window.worst") < 1000
+    assert page.evaluate("window.worst") < FREEZE_MS
     assert page.evaluate("document.body.textContent.length") < 200_000
 
 
@@ -112,3 +131,27 @@ def test_a_format_by_name_reads_a_file_otherwise(open_tab: Any, bench: Any, tmp_
     stored = bench.get(f"/api/traces/{row['trace_id']}")
     assert (stored["format"], stored["answer"]) == ("plain", "")
     assert stored["steps"][0]["thought"] == "<think>a</think>b"
+
+
+@pytest.mark.slow
+def test_a_large_paste_does_not_freeze_the_page(open_tab: Any) -> None:
+    """Two million characters, from the clipboard and by the keys."""
+    page = open_tab("/ui/data").page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    text = "<think>" + "So x is 1. Then x + 1 is 2.\n\n" * 70_000 + "</think>2"
+    page.click(".wl-import summary")
+    page.fill("[data-id=paste-question]", "Large paste?")
+    page.evaluate("(text) => navigator.clipboard.writeText(text)", text)
+    page.focus("[data-id=paste-text]")
+    page.evaluate(FREEZES)
+    page.keyboard.press("Control+V")
+    page.wait_for_selector(f"text={len(text):,} characters pasted; the first 2,000 are shown.")
+    assert page.input_value("[data-id=paste-text]") == text[:2000]
+    page.click("[data-id=paste-look]")
+    page.wait_for_selector("[data-id=import-go]", timeout=120_000)
+    assert (counters(page)["New traces"], page.evaluate("window.worst") < FREEZE_MS) == ("1", True)
+    page.click("text=Import 1 trace")
+    page.wait_for_selector("text=1 trace imported from pasted.json", timeout=120_000)
+    page.click(".wl-import >> text=Remove")
+    page.keyboard.type("short")
+    assert page.input_value("[data-id=paste-text]") == "short"
