@@ -281,7 +281,8 @@ class ImplicitTree:
         # A failure is answered by the turn that it led to; a failure that the turn itself ends with is a new one.
         fails = reading.fell if node.is_backtrack else reading.gave_up or bool(reading.inside & {"fail", "mistake"})
         c.failed = 0 if fails else (1 << 30 if node.is_backtrack else c.failed + 1)
-        if "confirm" in reading.inside and not reading.gave_up:
+        held = node.kind == "verify" and not fails  # a check that finds nothing leaves nothing to be answered
+        if held or ("confirm" in reading.inside and not reading.gave_up):
             c.failed = 1 << 30
         c.announced = bool(reading.late)
         c.gave_up = reading.gave_up and c.failed == 0
