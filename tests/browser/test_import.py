@@ -86,7 +86,8 @@ def test_a_file_is_dropped(open_tab: Any) -> None:
     drop = page.locator("[data-id=drop]")
     row = json.dumps({"prompt": f"Dropped question {HOSTILE}", "response": "<think>Hm.</think>4"})
     files = page.evaluate_handle(
-        "(row) => { const held = new DataTransfer(); held.items.add(new File([row], 'dropped.jsonl')); return held; }", row
+        "(row) => { const held = new DataTransfer(); held.items.add(new File([row], 'dropped.jsonl')); return held; }",
+        row,
     )
     drop.dispatch_event("dragover", {"dataTransfer": files})
     assert "over" in drop.get_attribute("class")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core import refine
@@ -178,6 +178,7 @@ def trees(draw: st.DrawFn) -> list[Placed]:
     return out
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(trees(), st.lists(nearly | anything, max_size=12), st.data())
 def test_any_json_leaves_a_tree(tree: list[Placed], rows: list[Any], data: st.DataObject) -> None:
     first = data.draw(st.integers(0, len(tree) - 1))
