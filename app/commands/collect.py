@@ -27,7 +27,8 @@ def import_(
     family: Annotated[
         str | None,
         typer.Option(
-            help="Read every row as this family: worldline, prm800k, stream-of-search, label_studio, argilla, kto, trl, messages, prompt-response "
+            help="Read every row as this family: worldline, prm800k, stream-of-search, label_studio, argilla, "
+            "snapshot, step_pairs, sft, kto, trl, messages, prompt-response "
             "(default: by its fields).",
             show_default=False,
         ),

@@ -31,6 +31,10 @@ def fits(row: Row) -> bool:
 
 def to_traces(row: Row) -> list[Trace]:
     """One trace with exactly these steps, or the two that were compared. Raises Unusable."""
+    if not fits(row):
+        raise Unusable(
+            f'"response" or one of the lists {", ".join(_LISTS)} is missing, and there are no two responses with a "preference".'
+        )
     prompt = row.get("prompt")
     if not isinstance(prompt, str):
         raise Unusable(f'"prompt" is {kind(prompt)}; write it as a string.')
@@ -106,7 +110,7 @@ def _of_step(row: Row, index: int) -> Iterator[Judgement]:
         yield step(index, None)
     for name, target in _FLAGS.items():
         value = _entry(row, name, index)
-        if isinstance(value, int):
+        if isinstance(value, int) and abs(value) < 2**31:
             yield Judgement(target, "parent" if name == "corrected_parent" else name, index, float(value))
     for name, dimension in _TEXTS.items():
         text = _entry(row, name, index)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from core.trace import Trace
 from storage.imports import messages
 from storage.imports.judged import Rated, several, verdict
-from storage.imports.making import Row, cut, short
+from storage.imports.making import Row, Unusable, cut, short
 
 HOW = ("approved", "solved", "repaired")
 
@@ -21,7 +21,11 @@ def fits(row: Row) -> bool:
 
 def to_traces(row: Row) -> list[Trace]:
     """One trace. Raises Unusable."""
-    if "messages" in row:
+    if not fits(row):
+        raise Unusable(
+            f'"how" is none of {", ".join(HOW)}, or there is neither a "prompt" with a "completion" nor a list of "messages".'
+        )
+    if messages.is_chat(row.get("messages")):
         _, prompt, response = messages.prompt_and_response(row["messages"])
     else:
         prompt, response = row["prompt"], row["completion"]

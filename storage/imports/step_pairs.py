@@ -22,6 +22,10 @@ def fits(row: Row) -> bool:
 
 def to_traces(row: Row) -> list[Trace]:
     """One trace. Raises Unusable."""
+    if not fits(row):
+        raise Unusable(
+            f'"source" is none of {", ".join(SOURCES)}, or "question", "prompt", "chosen" and "rejected" are not all strings.'
+        )
     question, prompt = row["question"], row["prompt"]
     check_prompt(question)
     if not prompt.startswith(question):

@@ -32,7 +32,7 @@ KEYS = sorted({
     "chosen_completion", "human_completion", "rating", "problem", "pre_generated_steps", "steps", "start",
     "end", "thought", "summary", "reflection", "trace_id", "created_at", "finish_reason", "solved", "stats", "sampling",
     "origin", "earlier", "model", "system", "stop_reason", "parent", "kind", "decision", "confidence", "nums", "target",
-    "search_path", "goal",
+    "search_path", "goal", "how", "raters", "source", "step_start", "step_end", "step_text", "rater_id", "preference",
 })  # fmt: skip
 WORDS = [
     *HOSTILE, "q", "a", "user", "assistant", "system", "tool", "gpt", "text", "thinking", "redacted_thinking", "message",
@@ -72,6 +72,11 @@ def nearly(rng: random.Random) -> dict[str, Any]:
             {"from_name": "correctness", "value": {"start": "0", "paragraphlabels": ["good"]}},
             {"from_name": "note", "value": {"text": ["n"]}}]}]}, {"problem": "q", "steps": ["a", "", "c"]},
         {"nums": [2, 3], "target": 5, "search_path": "Current State: 5:[2, 3], Operations: []", "goal": True},
+        {"prompt": "q", "completion": "c", "how": "approved", "raters": ["ann"]},
+        {"question": "q", "prompt": "q before", "chosen": "a", "rejected": "b", "source": "branch", "raters": ["ann"]},
+        {"prompt": "q", "response": "a b", "step_text": ["a ", "b"], "step_start": [0, 2], "step_end": [2, 3], "rating": [1, -1],
+         "rater_id": "ann", "kind": ["plan", "derive"], "parent": [None, 0], "is_backtrack": [False, True], "severity": [1, 2]},
+        {"prompt": "q", "left_response": "a", "right_response": "b", "preference": 1, "rater_id": "ann"},
     ))))  # fmt: skip
     if rng.random() < 0.4:
         row = {rng.choice(("messages", "conversations", "chosen", "prompt")): chat(rng), "rejected": value(rng, 2)}
