@@ -23,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.trace import new_id, utc_now
+from training import memory
 from training.checkpoints import Checkpoint, parent_of, record
 from training.devices import WAITING, turn
 from training.provenance import PACKAGE_ROOT, file_hashes, git_revision, version
@@ -64,6 +65,7 @@ __all__ = [
 LOCK_FD = "WORLDLINE_JOB_LOCK_FD"
 # Processes that this process started, kept only so that the dead ones are reaped.
 _children: list[subprocess.Popen[bytes]] = []
+_ended: dict[int, int] = {}  # how they ended
 
 # --------------------------------------------------------------------------------------------------- making, watching
 
@@ -130,10 +132,30 @@ def _why_gone(run_folder: RunFolder, status: JobStatus) -> str:
     mend = f"Resume goes on from step {newest[1]}." if newest else "Resume starts it from the beginning."
     if status.pid is None:
         return f"The job's process ended before it began. The end of its log: {run_folder.log_tail(3)!r}. {mend}"
-    return (
-        f"The job's process ({status.pid}) was killed at step {status.step} of {status.total_steps}: by a person, by a "
-        f"restart of the machine, or by the system because memory ran out. {mend}"
-    )
+    where = f"at step {status.step} of {status.total_steps}"
+    code = _ended.get(status.pid, -signal.SIGKILL)
+    if code != -signal.SIGKILL:
+        how = signal.Signals(-code).name if code < 0 else f"code {code}"
+        return f"The job's process ({status.pid}) ended with {how} {where}, without a word. log.txt may say why. {mend}"
+    killed = f"The job's process ({status.pid}) was killed {where}"
+    held = f"it had held {status.peak_bytes / 2**30:.1f} GiB" if status.peak_bytes else "how much it held is not known"
+    smaller = f"Start a new job with {_less(run_folder.path)}."
+    ran_out = memory.ran_out(status.kills)
+    if ran_out:
+        return f"{killed}, and the system counted a kill because memory ran out; {held}. {smaller} {mend}"
+    if ran_out is None:
+        return (
+            f"{killed}: by a person, by a restart of the machine, or by the system because memory ran out ({held}). {mend} If it "
+            f"was memory: {smaller[0].lower()}{smaller[1:]}"
+        )
+    return f"{killed} by a person or a program; the system counted no kill for want of memory ({held}). {mend}"
+
+
+def _less(folder: Path) -> str:
+    try:
+        return memory.less(read_recipe(folder / RECIPE))
+    except RecipeError:
+        return "a smaller batch or max_tokens"
 
 
 def list_jobs(data_dir: Path) -> list[JobStatus]:
@@ -235,7 +257,8 @@ def stop_job(folder: Path) -> JobStatus:
 
 
 def _reap() -> None:
-    _children[:] = [child for child in _children if child.poll() is None]
+    _ended.update({child.pid: child.returncode for child in _children if child.poll() is not None})
+    _children[:] = [child for child in _children if child.returncode is None]
 
 
 # --------------------------------------------------------------------------------------------- what the proce
@@ -261,7 +284,7 @@ def run_job(folder: Path, progress: Callable[[JobStatus], None] | None = None) -
             return status
         began = replace(
             status, state="running", pid=os.getpid(), phase="starting", error="", ended_at=None,
-            started_at=status.started_at or utc_now(),
+            started_at=status.started_at or utc_now(), kills=memory.noted(),
         )  # fmt: skip
         run = Run(run_folder, began, progress)
         run.publish(began)
@@ -306,8 +329,10 @@ def _work(folder: Path, run: Run) -> None:
 
 def _train(folder: Path, recipe: Recipe, run: Run) -> None:
     from training.kinds import KINDS
+    from training.topology import started
 
     kind = KINDS[recipe.kind]
+    started(recipe)  # before hours of reading and measuring
     job = run.folder.job()
     snapshot = _check_data(folder, job)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched: base models are folders
@@ -364,18 +389,13 @@ def _write_card(folder: Path, run: Run, recipe: Recipe, lineage: dict, counts: d
 def explain(error: Exception, folder: Path) -> str:
     """An unexpected error as a sentence with a suggestion where one is known."""
     text = str(error)
-    memory = (
+    ran_out = (
         isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in text
-    )
-    if memory:
-        try:
-            recipe = read_recipe(folder / RECIPE)
-            smaller = f"--set batch={max(1, recipe.batch // 2)} --set accumulate={recipe.accumulate * 2}"
-        except RecipeError:
-            smaller = "a smaller batch"
-        return (
-            f"Memory ran out. Start a new job with {smaller} (the same result in less memory) or a smaller max_tokens."
-        )
+        # Another process of the job was killed, and this one only lost its connection.
+        or memory.ran_out(RunFolder(folder).read_status().kills)
+    )  # fmt: skip
+    if ran_out:
+        return f"Memory ran out. Start a new job with {_less(folder)}."
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
         return f"The disk or a file failed{where}: {error.strerror}. Mend that and resume."

@@ -66,6 +66,12 @@ class Recipe(BaseModel):
                 "make accumulate a multiple of processes",
                 {"a": self.accumulate, "p": self.processes},
             )
+        if self.parallel == "fsdp2" and self.processes == 1:
+            raise PydanticCustomError(
+                "shards",
+                'parallel = "fsdp2" shares the weights among processes, and one process has nobody to share them with; '
+                'set processes (and accumulate, a multiple of it), or parallel = "ddp"',
+            )
         return self
 
     @property
@@ -82,6 +88,20 @@ class Recipe(BaseModel):
         lines = [f"# Resolved recipe of a {self.kind} job: every key as it was used.", f'kind = "{self.kind}"']
         lines += [f"{key} = {_toml_value(value)}" for key, value in self.model_dump().items()]
         return "\n".join(lines) + "\n"
+
+
+class OneProcessRecipe(Recipe):
+    """What kinds have in common whose trainer is TRL's."""
+
+    @model_validator(mode="after")
+    def _one_process(self) -> Self:
+        if self.processes != 1:
+            raise PydanticCustomError(
+                "alone",
+                "a {kind} job runs in one process, on one device; leave processes = 1 (it is {p})",
+                {"kind": self.kind, "p": self.processes},
+            )
+        return self
 
 
 def resolve_recipe(

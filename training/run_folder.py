@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from training.memory import peak_bytes
+
 JobState = Literal["queued", "running", "stopping", "stopped", "failed", "done"]
 JOB_STATES: tuple[JobState, ...] = ("queued", "running", "stopping", "stopped", "failed", "done")
 STATUS, JOB, RECIPE, METRICS, LOG, LOCK, STOP = (
@@ -56,6 +58,9 @@ class JobStatus:
     started_at: str | None = None
     ended_at: str | None = None
     figures: dict[str, Any] = field(default_factory=dict)
+    # For whoever finds the process gone: the most memory that it has held, and `memory.noted()` of its beginning.
+    peak_bytes: int = 0
+    kills: dict[str, int] = field(default_factory=dict)
 
     @property
     def resumable(self) -> bool:
@@ -270,7 +275,7 @@ class Run:
 
     def publish(self, status: JobStatus, *, now: bool = True) -> None:
         """Make this the status; `now=False` writes it only if the last writing was a while ago."""
-        self.status = replace(status, seconds=round(self.seconds(), 1))
+        self.status = replace(status, seconds=round(self.seconds(), 1), peak_bytes=peak_bytes())
         if not self.leads:
             return
         if now or time.monotonic() - self._written > self.STATUS_EVERY_S:

@@ -94,17 +94,23 @@ def peers(folder: Path, recipe: Recipe, lock: int | None) -> Iterator[None]:
                 child.wait()
 
 
-@contextmanager
-def joined(recipe: Recipe) -> Iterator[Topology]:
-    """Join the other processes. Raises JobError when they are not as many as the recipe says."""
-    import torch
-
+def started(recipe: Recipe) -> int:
+    """How many processes there are. Raises JobError when they are not as many as the recipe says."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world != recipe.processes:
         raise JobError(
             f"The recipe says processes = {recipe.processes}, but {world} were started. Start them with "
             f"torchrun --nproc-per-node (times --nnodes) {recipe.processes}, or without torchrun on one machine."
         )
+    return world
+
+
+@contextmanager
+def joined(recipe: Recipe) -> Iterator[Topology]:
+    """Join the other processes. Raises JobError when they are not as many as the recipe says."""
+    import torch
+
+    world = started(recipe)
     device = device_of(recipe, int(os.environ.get("LOCAL_RANK", "0")))
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -132,6 +138,25 @@ def device_of(recipe: Recipe, local: int = 0) -> Any:
     if index >= count:
         raise JobError(f'device = "{recipe.device}": there is no GPU {index} here ({count} found). Use device = "cpu".')
     return torch.device("cuda", index)
+
+
+def only_device(recipe: Recipe) -> Any:
+    """The recipe's device, from now on the only GPU that this process sees: a trainer that is not ours takes the first one, and spreads
+    batches over all that there are. Before anything has used a GPU. Raises JobError when it is not there.
+    """
+    import torch
+
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    device = device_of(recipe)
+    if device.type == "cpu":
+        return device
+    os.environ["CUDA_VISIBLE_DEVICES"] = seen.split(",")[device.index].strip() if seen else str(device.index)
+    if torch.cuda.device_count() != 1:
+        raise JobError(
+            f"{torch.cuda.device_count()} GPUs are seen where one was asked for. Start the job with "
+            f"CUDA_VISIBLE_DEVICES={device.index} and device = \"cuda\"."
+        )
+    return torch.device("cuda", 0)
 
 
 def spread(model: Any, topology: Topology, recipe: Recipe) -> Any:

@@ -18,7 +18,7 @@ const FIGURES = {
   n_test_steps: "held-out steps", n_test_responses: "held-out responses", n_test_traces: "held-out traces", n_train_traces: "traces trained on", n_train_steps: "steps trained on", n_train_tokens: "tokens trained on",
   train_base_rate: "share of good steps, training", loss_before: "held-out loss before", loss_after: "held-out loss after",
   n_new_tokens: "new tokens", embedding_rows_moved: "rows of the embedding that moved", head_rows_moved: "rows of the output head that moved",
-  solved_before: "solved before, held out", solved_after: "solved after, held out", gain: "gain, held out", gain_95: "95 % interval of the gain", n_held_out: "held-out questions", n_rollouts: "rollouts",
+  solved_before: "solved before, held out", solved_after: "solved after, held out", score_before: "mean score before, held out", score_after: "mean score after, held out", gain: "gain, held out", gain_95: "95 % interval of the gain", n_held_out: "held-out questions", n_rollouts: "rollouts",
   pairs_right: "held-out pairs put right", chosen_log_ratio: "what the better side gained", n_train_pairs: "pairs trained on", n_test_pairs: "held-out pairs",
 };
 

@@ -124,7 +124,7 @@ def test_the_loss_is_the_advantage_times_the_log_probability_of_exactly_those_to
     run = Run(RunFolder(tmp_path), JobStatus("job", "rl", "running", ""))
     tokenizer = load_tokenizer(tiny_base)
     net = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
-    settings = trl.GRPOConfig(**arguments(recipe, run), max_steps=1, num_generations=2, beta=0.0)
+    settings = trl.GRPOConfig(**arguments(recipe, run, torch.device("cpu")), max_steps=1, num_generations=2, beta=0.0)
     trainer = rl.trainer_class()(
         model=net, reward_funcs=[rl._unused], args=settings, processing_class=tokenizer,
         train_dataset=Dataset.from_dict({"prompt": ["a", "b"]}),
@@ -202,10 +202,11 @@ def test_without_trl_the_job_says_what_to_install(monkeypatch: pytest.MonkeyPatc
 def test_bfloat16_needs_no_gpu(tmp_path: Path) -> None:
     """The trainer refuses it without one unless it is told outright that the CPU is meant."""
     trl = pytest.importorskip("trl")
+    import torch
 
     from training.watch import arguments
 
     recipe = resolve_recipe("rl", [*SMALL, "dtype=bfloat16"])
     run = Run(RunFolder(tmp_path), JobStatus("job", "rl", "running", ""))
-    settings = trl.GRPOConfig(**arguments(recipe, run), max_steps=1, num_generations=2)
+    settings = trl.GRPOConfig(**arguments(recipe, run, torch.device("cpu")), max_steps=1, num_generations=2)
     assert settings.bf16

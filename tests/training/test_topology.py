@@ -47,11 +47,29 @@ def test_the_processes_of_a_recipe_must_be_those_that_were_started(
     assert "The recipe says processes = 1, but 4 were started" in status.error
 
 
-def test_a_gpu_that_is_not_there_is_a_sentence(data_dir: Path, tiny_base: Path) -> None:
-    folder = jobs.create_job(
-        data_dir, "prm", "snap", [f"base={tiny_base}", "device=cuda:7", "threads=1", "min_steps=1"]
-    )
+@pytest.mark.parametrize("kind", ["prm", "dpo", "rl"])
+def test_a_gpu_that_is_not_there_is_a_sentence(data_dir: Path, tiny_base: Path, kind: str) -> None:
+    if kind != "prm":
+        pytest.importorskip("trl")
+    folder = jobs.create_job(data_dir, kind, "snap", [f"base={tiny_base}", "device=cuda:7", "threads=1", "min_steps=1"])
     assert "there is no GPU 7 here" in jobs.run_job(folder).error
+
+
+@pytest.mark.parametrize("kind", ["dpo", "rl"])
+def test_kinds_of_one_process_take_no_more(
+    data_dir: Path, tiny_base: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for overrides in (["processes=2", "accumulate=2"], ["processes=2", "accumulate=2", "parallel=fsdp2"]):
+        with pytest.raises(RecipeError, match=f"a {kind} job runs in one process"):
+            resolve_recipe(kind, overrides)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    folder = jobs.create_job(data_dir, kind, "snap", [f"base={tiny_base}", "device=cpu", "threads=1"])
+    assert "The recipe says processes = 1, but 2 were started" in jobs.run_job(folder).error
+
+
+def test_shards_need_somebody_to_share_with() -> None:
+    with pytest.raises(RecipeError, match="one process has nobody to share them with"):
+        resolve_recipe("prm", ["parallel=fsdp2"])
 
 
 def test_a_step_must_be_shared_evenly() -> None:

@@ -20,12 +20,12 @@ from core.scoring.encoding import encode_messages
 from training.base_model import base_folder, fit_vocabulary, load_tokenizer, load_weights, save_model
 from training.kind import Card, Kind, Outcome
 from training.kinds.rl import INSTALL
-from training.recipe import Recipe
+from training.recipe import OneProcessRecipe
 from training.rows import RowsError
 from training.run_folder import JobError, Run
 
 
-class DpoRecipe(Recipe):
+class DpoRecipe(OneProcessRecipe):
     """Direct preference optimisation."""
 
     kind: ClassVar[str] = "dpo"
@@ -153,9 +153,11 @@ def train(snapshot: Path | None, recipe: DpoRecipe, run: Run) -> Outcome:
     from datasets import Dataset
 
     from storage.errors import SnapshotError
-    from training.watch import arguments, watching
+    from training.topology import only_device
+    from training.watch import arguments
     from training.watch import train as run_trainer
 
+    device = only_device(recipe)
     run.phase("reading the pairs")
     base = base_folder(recipe.base)
     tokenizer = load_tokenizer(base)
@@ -170,15 +172,15 @@ def train(snapshot: Path | None, recipe: DpoRecipe, run: Run) -> Outcome:
         fit_vocabulary(one, tokenizer)
     steps = -(-recipe.passes(len(pairs.train)) * len(pairs.train) // recipe.traces_per_step)
     settings = trl.DPOConfig(
-        **arguments(recipe, run), max_steps=steps, beta=recipe.beta, max_length=None, warmup_steps=recipe.warmup
+        **arguments(recipe, run, device), max_steps=steps, beta=recipe.beta, max_length=None, warmup_steps=recipe.warmup
     )
     trainer = pairs_as_they_are(
         model=model, ref_model=reference, args=settings, processing_class=tokenizer,
-        train_dataset=Dataset.from_list([row.to_trl() for row in pairs.train]), callbacks=[watching(run, recipe)],
+        train_dataset=Dataset.from_list([row.to_trl() for row in pairs.train]),
     )  # fmt: skip
-    run_trainer(trainer, run)
+    run_trainer(trainer, run, recipe)
     run.phase("measuring on held-out pairs")
-    held_out = log_ratios(model, reference, pairs.test)
+    held_out = log_ratios(model, reference.to(model.device), pairs.test)
     figures: dict[str, Any] = {"n_train_pairs": len(pairs.train), "n_test_pairs": len(pairs.test)}
     if held_out:
         figures |= {

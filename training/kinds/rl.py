@@ -23,20 +23,21 @@ from core.tasks import countdown as game
 from core.tasks import countdown_text as words
 from training.base_model import base_folder, load_tokenizer, load_weights, save_model
 from training.kind import Card, Kind, Outcome
-from training.recipe import Recipe
+from training.recipe import OneProcessRecipe
 from training.rewards import dag
 from training.rewards.advantages import normalised, step_advantages, token_advantages
 from training.rewards.guards import guards
 from training.rewards.outcome import solved
 from training.rewards.rollout import Rollout, read
 from training.rows import RowsError, read_traces
-from training.run_folder import JobError, Run, Stopped
+from training.run_folder import JobError, Run, Stopped, write_atomically
 
 INSTALL = "Reinforcement learning and DPO need TRL: pip install 'worldline[rl]'."
+ROLLOUTS = "rollouts.pt"  # in a checkpoint
 LEARNED = 1.96  # standard errors on each side of a 95 % interval
 
 
-class RlRecipe(Recipe):
+class RlRecipe(OneProcessRecipe):
     """GRPO with step rewards."""
 
     kind: ClassVar[str] = "rl"
@@ -95,10 +96,22 @@ def questions_of(snapshot: Path | None, recipe: RlRecipe) -> list[str]:
                 "neither the DAG nor the outcome can be judged. Train on a PRM alone (dag_reward=0, outcome_reward=0, "
                 "prm_reward=1), or freeze a snapshot of the game."
             )
-        prompts = [p for p in kept if not words.understand(p).held_out]
+        prompts = kept
+    prompts = [p for p in prompts if (one := _game(p)) is None or not one.held_out]
     if not prompts:
         raise RowsError("No question of the snapshot may be trained on: all are in the test split or held out.")
     return prompts
+
+
+def measured_on(snapshot: Path | None, recipe: RlRecipe, prompts: Sequence[str]) -> tuple[list[str], str]:
+    """Questions that are not trained on, and what is measured on them: "solved" where all of `prompts` are the numbers game, else "score",
+    the reward model's.
+    """
+    if not recipe.held_out or all(_game(p) is not None for p in prompts):
+        return held_out_questions(recipe.held_out, recipe.numbers) if recipe.held_out else [], "solved"
+    assert snapshot is not None
+    others = list(dict.fromkeys(t.prompt for t in read_traces(snapshot) if t.split == "test"))
+    return random.Random(2026).sample(others, min(recipe.held_out, len(others))), "score"
 
 
 def _game(prompt: str) -> game.Countdown | None:
@@ -216,6 +229,20 @@ def trainer_class() -> Any:
                 self._save_checkpoint(self.model, None)
                 self.callback_handler.on_save(self.args, self.state, self.control)
 
+        def _save_checkpoint(self, model: Any, trial: Any) -> None:
+            """With the rollouts that have steps to come: drawn again from newer weights, they would be others."""
+            super()._save_checkpoint(model, trial)
+            midway = self._step % (self.args.steps_per_generation * self.num_iterations)
+            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            torch.save((self._step, self._buffered_inputs if midway else None), folder / ROLLOUTS)
+
+        def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+            """Where the trainer takes up a checkpoint."""
+            super()._load_optimizer_and_scheduler(checkpoint)
+            if checkpoint is not None and (Path(checkpoint) / ROLLOUTS).exists():
+                kept = torch.load(Path(checkpoint) / ROLLOUTS, map_location=self.accelerator.device, weights_only=True)
+                self._step, self._buffered_inputs = kept
+
         def create_model_card(self, *_: Any, **__: Any) -> None:
             """The job writes its own; TRL's would lie among the checkpoints."""
 
@@ -225,7 +252,9 @@ def trainer_class() -> Any:
                 log[name].append(value)
             steps = [r for one in self.rewards.steps(rollouts) for r in one]
             log["step_reward"].append(sum(steps) / max(len(steps), 1))
-            log["solved"].append(sum(self.rewards.wholes(rollouts)) / len(rollouts))
+            # Whatever is rewarded: a reward that rises beside it is what is watched for. Other questions have no such curve.
+            if all(_game(r.prompt) is not None for r in rollouts):
+                log["solved"].append(sum(map(solved, rollouts)) / len(rollouts))
 
     return StepGrpo
 
@@ -266,15 +295,26 @@ def measure(model: Any, tokenizer: Any, prompts: Sequence[str], recipe: RlRecipe
     return [read(tokenizer, p, ids) for p, ids in zip(prompts, made, strict=True)]
 
 
+def values_of(rollouts: Sequence[Rollout], figure: str, scorer: Any) -> list[float]:
+    """One number a rollout: solved or not, or the mean of its steps' scores (0 without a step that was scored)."""
+    if figure == "solved":
+        return [float(solved(r)) for r in rollouts]
+    found = []
+    for scores in scorer.score_many([(r.prompt, r.step_texts) for r in rollouts]):
+        known = [s for s in scores if s == s]  # NaN: it did not fit
+        found.append(sum(known) / len(known) if known else 0.0)
+    return found
+
+
 def paired_interval(
-    before: Sequence[bool], after: Sequence[bool], questions: Sequence[str]
+    before: Sequence[float], after: Sequence[float], questions: Sequence[str]
 ) -> tuple[float, tuple[float, float]]:
     """Mean difference of two arms on the same questions, and its 95 % interval over questions (normal, paired): what one question
     was asked twice is no independent evidence.
     """
     by_question: dict[str, list[float]] = {}
     for question, a, b in zip(questions, before, after, strict=True):
-        by_question.setdefault(question, []).append(float(b) - float(a))
+        by_question.setdefault(question, []).append(b - a)
     differences = [sum(one) / len(one) for one in by_question.values()]
     n = len(differences)
     mean = sum(differences) / n
@@ -290,9 +330,11 @@ def train(snapshot: Path | None, recipe: RlRecipe, run: Run) -> Outcome:
     import trl
     from datasets import Dataset
 
-    from training.watch import arguments, watching
+    from training.topology import only_device
+    from training.watch import arguments
     from training.watch import train as run_trainer
 
+    device = only_device(recipe)
     a_step = recipe.traces_per_step
     if a_step % recipe.group:
         raise JobError(
@@ -305,7 +347,7 @@ def train(snapshot: Path | None, recipe: RlRecipe, run: Run) -> Outcome:
     prompts = questions_of(snapshot, recipe)
     base = base_folder(recipe.base)
     tokenizer = load_tokenizer(base)
-    model = load_weights("AutoModelForCausalLM", base)
+    model = load_weights("AutoModelForCausalLM", base).to(device)
     scorer = None
     if recipe.prm_reward:
         from core.scoring.prm import PrmScorer, ScorerError
@@ -314,54 +356,51 @@ def train(snapshot: Path | None, recipe: RlRecipe, run: Run) -> Outcome:
             scorer = PrmScorer(Path(recipe.prm).expanduser())
         except (ScorerError, OSError) as error:
             raise JobError(f'prm = "{recipe.prm}" cannot score: {error}') from error
-    held_out = held_out_questions(recipe.held_out, recipe.numbers) if recipe.held_out else []
-    before = _before(model, tokenizer, held_out, recipe, run)
+    held_out, figure = measured_on(snapshot, recipe, prompts)
+
+    def tried() -> dict[str, Any]:
+        rollouts = measure(model, tokenizer, held_out, recipe, run)
+        return {figure: values_of(rollouts, figure, scorer), "guards": guards(rollouts).to_json()}
+
+    # Kept in the folder, so that a resumed job does not measure the base model again.
+    kept = run.folder.path / "before.json"
+    if held_out and not kept.exists():
+        run.phase(f"measuring the base model on {len(held_out)} held-out questions")
+        write_atomically(kept, json.dumps(tried()))
     steps = recipe.passes(len(prompts) * recipe.group) * len(prompts) * recipe.group // a_step
     # A rollout waits for keys and values to be read: in half the bytes it waits for less. Copied before the trainer wraps it.
     player = deepcopy(model).to(torch.bfloat16) if recipe.dtype == "bfloat16" else None
     settings = trl.GRPOConfig(
-        **arguments(recipe, run), max_steps=max(steps, 1), num_generations=recipe.group, temperature=recipe.temperature,
+        **arguments(recipe, run, device), max_steps=max(steps, 1), num_generations=recipe.group, temperature=recipe.temperature,
         max_completion_length=recipe.max_tokens, beta=recipe.kl, num_iterations=recipe.reuse, warmup_steps=recipe.warmup,
         shuffle_dataset=True,
     )  # fmt: skip
     trainer = step_grpo(
         model=model, reward_funcs=[_unused], args=settings, processing_class=tokenizer,
-        train_dataset=Dataset.from_dict({"prompt": prompts}), callbacks=[watching(run, recipe)],
+        train_dataset=Dataset.from_dict({"prompt": prompts}),
     )  # fmt: skip
     trainer.rewards, trainer.recipe, trainer.run, trainer.player = Rewards(recipe, scorer), recipe, run, player
-    run_trainer(trainer, run)
+    run_trainer(trainer, run, recipe)
     figures: dict[str, Any] = {
         "n_questions": len(prompts),
         "n_rollouts": trainer.state.global_step * a_step // recipe.reuse,
     }
     if held_out:
         run.phase(f"measuring on {len(held_out)} held-out questions")
-        rollouts = measure(model, tokenizer, held_out, recipe, run)
-        after = [solved(r) for r in rollouts]
-        gain, interval = paired_interval(before["solved"], after, held_out)
+        before, after = json.loads(kept.read_text(encoding="utf-8")), tried()
+        n = len(held_out)
+        gain, interval = paired_interval(before[figure], after[figure], held_out)
         figures |= {
-            "solved_before": round(sum(before["solved"]) / len(after), 4), "solved_after": round(sum(after) / len(after), 4),
-            "gain": round(gain, 4), "gain_95": [round(x, 4) for x in interval], "n_held_out": len(held_out),
+            f"{figure}_before": round(sum(before[figure]) / n, 4), f"{figure}_after": round(sum(after[figure]) / n, 4),
+            "gain": round(gain, 4), "gain_95": [round(x, 4) for x in interval], "n_held_out": n,
             **{f"{k}_before": v for k, v in before["guards"].items()},
-            **{f"{k}_after": v for k, v in guards(rollouts).to_json().items()},
+            **{f"{k}_after": v for k, v in after["guards"].items()},
         }  # fmt: skip
+    elif recipe.held_out:
+        figures["gain"] = "undefined: no question is in the test split (a tenth of the questions)"
     run.phase("saving the model")
     save_model(model, tokenizer, run.folder.path / "model")
     return Outcome(figures, {"questions": len(prompts), "held_out_questions": len(held_out)})
-
-
-def _before(model: Any, tokenizer: Any, held_out: list[str], recipe: RlRecipe, run: Run) -> dict[str, Any]:
-    """The base model's figures, kept in the run's folder so that a resumed job does not measure them again."""
-    from training.run_folder import write_atomically
-
-    kept = run.folder.path / "before.json"
-    if held_out and not kept.exists():
-        run.phase(f"measuring the base model on {len(held_out)} held-out questions")
-        rollouts = measure(model, tokenizer, held_out, recipe, run)
-        write_atomically(
-            kept, json.dumps({"solved": [solved(r) for r in rollouts], "guards": guards(rollouts).to_json()})
-        )
-    return json.loads(kept.read_text()) if held_out else {}
 
 
 def _unused(**_: Any) -> list[float]:
@@ -385,7 +424,8 @@ An ordinary `*ForCausalLM` with the tokenizer of its base model. Steiner's token
 `skip_special_tokens=False`.""",
         figures="""\
 solved: the share of held-out questions solved within `max_tokens`, one rollout each from the same seed, judged from the
-steps alone. gain_95: over questions, paired. The other figures are guards, before and after: a gain with fewer whole steps,
+steps alone. score (questions that are not the numbers game): the mean of the steps' scores by the reward model that was
+trained on, so a gain may be no more than a way around it. gain_95: over questions, paired. The other figures are guards, before and after: a gain with fewer whole steps,
 more repeated steps or no turns back would be a reward that was cheated.""",
         limits="""\
 It was reinforced on the numbers game or by a reward model, and at one budget of tokens. The step reward's formula is
