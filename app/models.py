@@ -131,23 +131,23 @@ class Models:
             first.engine.start()
 
     async def use_tuned(self, job_id: str) -> tuple[ModelEntry, str]:
-        """Make a fine-tuned model usable from now on: by a server that has its base and takes its low-rank pairs, else in this
-        process. The second is a sentence that says which, and why. Raises FileNotFoundError with a sentence.
+        """Make a fine-tuned model usable from now on: by a server that has its base and takes its low-rank pairs or all
+        of its weights, else in this process. The second is a sentence that says which, and why. Raises FileNotFoundError with a sentence.
         """
         from core.engines.local import LocalEngine
 
         _model_dir(self._data_dir, job_id)
-        served, why = await self._served_tuned(job_id)
+        served, said = await self._served_tuned(job_id, put=True)
         entry = self._add_tuned(job_id, served)
         self._write_active()
         where = "It runs in this process." if isinstance(entry.engine, LocalEngine) else _served_note(entry.engine)
-        return entry, " ".join([*why, where])
+        return entry, " ".join([*said, where])
 
     async def connect(self) -> None:
         """Have the servers that are there offer what is in use, where they take it; the rest runs in this process."""
         for job_id in list(self._tuned):
-            served, why = await self._served_tuned(job_id)
-            for sentence in why:
+            served, said = await self._served_tuned(job_id, put=False)
+            for sentence in said:
                 log.warning("%s", sentence)
             if served:
                 self._add_tuned(job_id, served)
@@ -251,20 +251,55 @@ class Models:
             served = {key: kept for key, kept in rest.items() if _addresses(kept.engine) and key not in self._tuned}
             self._entries = {**served, model_id: entry, **{k: kept for k, kept in rest.items() if k not in served}}
 
-    async def _served_tuned(self, job_id: str) -> tuple[dict[str, Engine], list[str]]:
-        """Engines by address for the servers that offer a job's model now, and what the others said."""
+    async def _served_tuned(self, job_id: str, *, put: bool) -> tuple[dict[str, Engine], list[str]]:
+        """Engines by address for the servers that offer a job's model now, and what there is to say of the servers. put: a server that
+        takes weights while it runs gets these in the place of its own; otherwise only one that has them offers it.
+        """
+        served, said = dict[str, Engine](), list[str]()
+        for engine in {e.base_url: e for entry in self.all() for e in _openai(entry.engine)}.values():
+            found, failed = None, list[str]()
+            try:
+                found = await self._with_adapter(engine, job_id)
+            except EngineError as error:
+                failed.append(str(error))
+            if found is None:
+                try:
+                    found = await self._with_weights(engine, job_id, put)
+                except EngineError as error:
+                    failed.append(str(error))
+                if found is not None:
+                    failed = [
+                        f"The server at {shown(engine.base_url)} has its weights now, in the place of its own, which can be asked again "
+                        "when it is started anew; this model must then be put to use again."
+                    ]
+            said += failed
+            if found is not None:
+                served[shown(engine.base_url)] = found
+        return served, said
+
+    async def _with_adapter(self, engine: OpenAIEngine, job_id: str) -> OpenAIEngine | None:
+        """By its low-rank pairs; None where there are none, or the server does not serve their base."""
         from core.engines.adapters import AdapterEngine, load_adapter
 
-        adapter, served, why = self._data_dir / "jobs" / job_id / "adapter", dict[str, Engine](), list[str]()
+        adapter = self._data_dir / "jobs" / job_id / "adapter"
         if not (adapter / "adapter_config.json").is_file():
-            return served, why
-        for engine in {e.base_url: e for entry in self.all() for e in _openai(entry.engine)}.values():
-            try:
-                if await load_adapter(engine.base_url, engine.api_key_env, job_id, adapter):
-                    served[shown(engine.base_url)] = AdapterEngine(engine.base_url, job_id, engine.api_key_env, adapter)
-            except EngineError as error:
-                why.append(str(error))
-        return served, why
+            return None
+        if not await load_adapter(engine.base_url, engine.api_key_env, job_id, adapter):
+            return None
+        return AdapterEngine(engine.base_url, job_id, engine.api_key_env, adapter)
+
+    async def _with_weights(self, engine: OpenAIEngine, job_id: str, put: bool) -> OpenAIEngine | None:
+        """By all of its weights; None where the server does not serve its base (or has others, and they are not to be put there)."""
+        from core.engines.weights import held, reload_weights, served_base
+
+        where = engine.base_url, engine.api_key_env
+        folder = _model_dir(self._data_dir, job_id)
+        base = await served_base(*where, _bases(self._data_dir, job_id))
+        if base is None or (not put and await held(*where) != job_id):
+            return None
+        name, root = base
+        await reload_weights(*where, job_id, folder, root)
+        return OpenAIEngine(engine.base_url, job_id, engine.api_key_env, served_as=name, weights=job_id)
 
     def _add_tuned(self, job_id: str, served: Mapping[str, Engine] | None = None) -> ModelEntry:
         """What a server offered under that name when the workbench was started is there already."""
@@ -412,22 +447,35 @@ def _shipped_dir() -> Path:
 
 def _base_of(data_dir: Path, job_id: str) -> str:
     """What a job's model was before all training: "pocket", or a folder's name."""
-    seen = set[str]()
+    bases = _said_bases(data_dir, job_id)
+    return POCKET if not bases or bases[-1] == POCKET else Path(bases[-1]).expanduser().name
+
+
+def _bases(data_dir: Path, job_id: str) -> list[str]:
+    """Folders of the models that a job's model was before, the newest first."""
+    shipped = str(_shipped_dir())
+    return [shipped if base == POCKET else str(Path(base).expanduser()) for base in _said_bases(data_dir, job_id)]
+
+
+def _said_bases(data_dir: Path, job_id: str) -> list[str]:
+    """The base of a job, of the job that made that, and so on, as their recipes say."""
+    found, seen = list[str](), set[str]()
     while job_id not in seen:
         seen.add(job_id)
         try:
             base = str(tomllib.loads((data_dir / "jobs" / job_id / "recipe.toml").read_text(encoding="utf-8"))["base"])
         except (OSError, ValueError, KeyError):
-            return POCKET
+            break
+        found.append(base)
         parent = Path(base).expanduser()
         if (
             parent.name != "model"
             or not (parent.parent / "recipe.toml").is_file()
             or parent.parents[2].resolve() != data_dir.resolve()
         ):
-            return POCKET if base == POCKET else parent.name
+            break
         job_id = parent.parent.name
-    return job_id
+    return found
 
 
 def _countdown_only(prompt: str) -> Any:

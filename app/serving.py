@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import ipaddress
 import json
 import os
 import shlex
@@ -103,10 +104,12 @@ def plan(
     tensor_parallel: int = 1,
     data_parallel: int = 1,
     lora_rank: int = 0,
+    reload_weights: bool = False,
     extra: Sequence[str] = (),
 ) -> Launch:
     """The command line for a model: a folder, a name on the hub, or `pocket`. `control`: see `laid_out`. lora_rank: the largest of the
-    adapters that it takes while it runs, 0 for none.
+    adapters that it takes while it runs, 0 for none. reload_weights: it takes all weights of a tuned model while it runs.
+    Raises CannotServe.
     """
     path, name = model, model
     if model == "pocket":
@@ -140,6 +143,13 @@ def plan(
             raise CannotServe(f"vLLM takes adapters up to rank {LORA_RANKS[-1]}, not {lora_rank}.")
         command += ["--enable-lora", "--max-lora-rank", str(fitting)]
         env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
+    if reload_weights:
+        if not _on_this_machine(host):
+            raise CannotServe(
+                f"With --reload-weights whoever reaches the server can have it run what they like (VLLM_SERVER_DEV_MODE), so it listens on "
+                f"127.0.0.1 only, not on {host}."
+            )
+        env["VLLM_SERVER_DEV_MODE"] = "1"
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(control), os.environ.get("PYTHONPATH")]))
     if cpu:
         # bfloat16 is emulated on most CPUs; the default block of 128 tokens is longer than most questions, so nothing
@@ -147,6 +157,13 @@ def plan(
         command += ["--dtype", "float32", "--block-size", "32"]
     reach = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     return Launch((*command, *extra), env, name, f"http://{reach}:{port}/v1", markers, () if scorer else notes)
+
+
+def _on_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def family(model: str) -> tuple[Markers | None, bool, tuple[str, ...]]:

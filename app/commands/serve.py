@@ -35,6 +35,14 @@ def serve(
             "(0: none). Whoever reaches the server can then load a folder.",
         ),
     ] = 0,
+    reload_weights: Annotated[
+        bool,
+        typer.Option(
+            "--reload-weights",
+            help="Take all weights of a fine-tuned model while it runs, in the place of its own. On this machine only: whoever reaches "
+            "the server can have it run what they like.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command line and stop.")] = False,
 ) -> None:
     """Serve a model with vLLM. What follows `--` is passed on to vLLM.
@@ -48,7 +56,8 @@ def serve(
         with serving.laid_out(keep=dry_run) as control:
             launch = serving.plan(
                 model, python=found, cpu=cpu, control=control, host=host, port=port,
-                tensor_parallel=tensor_parallel_size, data_parallel=data_parallel_size, lora_rank=lora_rank, extra=context.args,
+                tensor_parallel=tensor_parallel_size, data_parallel=data_parallel_size, lora_rank=lora_rank, reload_weights=reload_weights,
+                extra=context.args,
             )  # fmt: skip
             if dry_run:
                 typer.echo(launch.shown())

@@ -77,7 +77,7 @@ async def load_adapter(base_url: str, api_key_env: str, name: str, folder: Path)
             cards: list[dict[str, Any]] = (await client.get(f"{where}/models")).raise_for_status().json()["data"]
             if any(card.get("id") == name for card in cards):
                 return True
-            if not any(_same(str(card.get("root") or card.get("id")), base) for card in cards):
+            if not any(same(str(card.get("root") or card.get("id")), base) for card in cards):
                 return False
             asked = {"lora_name": name, "lora_path": str(folder.resolve())}
             answer = await client.post(f"{where}/load_lora_adapter", json=asked)
@@ -94,6 +94,6 @@ async def load_adapter(base_url: str, api_key_env: str, name: str, folder: Path)
     raise EngineError(f"The server at {shown(base_url)} did not take the adapter in {folder}: {answer.text[:300]}")
 
 
-def _same(root: str, base: str) -> bool:
-    """A name on a hub, or the same folder."""
+def same(root: str, base: str) -> bool:
+    """Whether a server's model is this base: a name on a hub, or the same folder."""
     return root == base or (Path(root).is_dir() and Path(root).resolve() == Path(base).resolve())

@@ -26,7 +26,7 @@ from core.engines.completions import Completions
 from core.engines.refused import Refused
 from core.engines.rendered import CHAT, OllamaEvents, going_on, without_opening
 from core.engines.sampling import Marks, ModelSize, Sampled, SampleRequest, whole_answers
-from core.engines.server_info import Server, ServerInfo, list_models, retry_after, shown
+from core.engines.server_info import OWN_WEIGHTS, Server, ServerInfo, list_models, retry_after, shown
 from core.engines.sse import Events, Swap
 
 __all__ = ["OpenAIEngine", "list_models"]
@@ -45,7 +45,11 @@ SCHEMA_IN_WORDS = "This server takes no JSON schema: the form of the answer was 
 
 
 class OpenAIEngine:
-    """One server, one model. `base_url` as in `http://127.0.0.1:8000/v1`."""
+    """One server, one model. `base_url` as in `http://127.0.0.1:8000/v1`.
+
+    served_as: its name there, where that is another. weights: whose weights the server must have, if it takes others while it runs
+    (`weights.py`); the model's own by default.
+    """
 
     takes_schema = True
 
@@ -57,14 +61,17 @@ class OpenAIEngine:
         *,
         first_token_s: float = FIRST_TOKEN_S,
         silence_s: float = SILENCE_S,
+        served_as: str | None = None,
+        weights: str = OWN_WEIGHTS,
     ) -> None:
         self.model = model
+        self._served_as, self._weights = served_as or model, weights
         self.base_url = base_url
         self.api_key_env = api_key_env
         self._first_token_s, self._silence_s = first_token_s, silence_s
         self._client: Any = None
-        self._server = Server(base_url, model, api_key_env)
-        self._completions = Completions(base_url, model, self._server, api_key_env)
+        self._server = Server(base_url, self._served_as, api_key_env)
+        self._completions = Completions(base_url, self._served_as, self._server, api_key_env)
         self._info: ServerInfo | None = None
         self._looking = asyncio.Lock()
         self._refused = Refused()
@@ -72,11 +79,20 @@ class OpenAIEngine:
         self.alone = True  # in a pool another server is asked sooner than this one again
 
     async def look(self) -> ServerInfo:
-        """What the server is; asked once, and again after it was lost. Raises EngineDown."""
+        """What the server is; asked once, and again after it was lost. Raises EngineDown, and EngineError where it has other weights now."""
         async with self._looking:
             if self._info is None:
                 self._info = await self._server.look()
-            return self._info
+            info = self._info
+        now = await self._server.weights() if info.reloads else OWN_WEIGHTS
+        if now != self._weights:
+            mend = f"put {self.model} to use again" if self._weights != OWN_WEIGHTS else "start it anew"
+            raise EngineError(
+                f"The server at {shown(self.base_url)} has "
+                + ("its own weights again" if now == OWN_WEIGHTS else f"the weights of {now} now")
+                + f", not those of {self.model}: {mend}, or ask another model."
+            )
+        return info
 
     async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         import httpx
@@ -175,7 +191,7 @@ class OpenAIEngine:
                     # A second request reads the answer so far as well; that is not the prompt.
                     seen = chunk if answer.requests == 1 else replace(chunk, prompt_tokens=0)
                     yield replace(seen, text=swap.feed(seen.text)) if swap else seen
-            if told := {name: value for name, value in part.told.items() if value != self.model}:
+            if told := {name: value for name, value in part.told.items() if value != self._served_as}:
                 yield Chunk("", 0, about=told)
             if part.finish is None:
                 raise EngineDown(f"The server at {shown(self.base_url)} ended its answer without saying why.")
@@ -232,7 +248,7 @@ class OpenAIEngine:
         """A reply of the server, and what reads it."""
         sampling = request.sampling
         arguments: dict[str, Any] = {
-            "model": self.model, "stream": True, "temperature": sampling.temperature, "top_p": sampling.top_p,
+            "model": self._served_as, "stream": True, "temperature": sampling.temperature, "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens - answer.tokens, "stream_options": {"include_usage": True},
         }  # fmt: skip
         if sampling.seed is not None:

@@ -27,6 +27,7 @@ LOOK_S = 10.0
 TOKENS_S = 300.0
 # `owned_by` in the list of models names the program on these servers.
 KINDS = {"vllm": "vllm", "llamacpp": "llama.cpp", "library": "ollama", "sglang": "sglang"}
+OWN_WEIGHTS = "default"  # vLLM's version of the weights that it was started with
 # A chat template is told from another by what it makes of this conversation.
 PROBE_MESSAGES = [{"role": "user", "content": "Reach 24 from 4, 7, 8 and 8."}]
 
@@ -48,6 +49,7 @@ class ServerInfo:
     markers: Markers | None = None
     budget: bool = False
     renders: bool = False
+    reloads: bool = False  # takes other weights while it runs, and says whose it has
 
     @property
     def takes_ids(self) -> bool:
@@ -168,6 +170,15 @@ class Server:
         answer = await self.json("POST", "/detokenize", {"model": self.model, "tokens": ids}, TOKENS_S)
         return str(answer.get("prompt", ""))
 
+    async def weights(self) -> str:
+        """vLLM: whose weights it has. Raises EngineDown."""
+        import httpx
+
+        try:
+            return str((await self.json("GET", "/weight_info")).get("weight_version", OWN_WEIGHTS))
+        except httpx.TransportError as error:
+            raise EngineDown(f"The server at {shown(self.base_url)} does not answer: {_why(error)}") from error
+
     async def _look_at_vllm(self, root: str) -> ServerInfo:
         version = str((await self.json("GET", "/version")).get("version", ""))
         rendered = await self.json("POST", "/tokenize", {"model": self.model, "messages": PROBE_MESSAGES})
@@ -187,7 +198,8 @@ class Server:
         within = await self.json("POST", "/v1/completions", {**body, "vllm_xargs": {}, "thinking_token_budget": 1})
         control = STEP_END in tokens and SIGNATURE in refused
         counts = markers is not None and countable(markers, tokens.__contains__) and "choices" in within
-        return ServerInfo("vllm", version, template, control, markers, counts)
+        reloads = "weight_version" in await self.json("GET", "/weight_info")
+        return ServerInfo("vllm", version, template, control, markers, counts, reloads=reloads)
 
     def _text(self, text: str) -> dict[str, Any]:
         return {"model": self.model, "prompt": text, "add_special_tokens": False}

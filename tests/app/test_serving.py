@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,7 +22,9 @@ from core.engines.base import Engine, EngineError, GenerateRequest
 from core.engines.local import LocalEngine
 from core.engines.openai_api import OpenAIEngine, list_models
 from core.engines.pool import EnginePool
+from core.engines.weights import unlike
 from core.pocket import model_dir
+from core.scoring.encoding import SEPARATOR
 from tests.core.served import Script
 from tests.core.served import serving as fake_server
 
@@ -54,6 +57,115 @@ def test_a_server_takes_adapters_where_it_is_told_to() -> None:
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in plain.env
     with pytest.raises(serving.CannotServe, match="up to rank 512"):
         plan("pocket", lora_rank=1000)
+
+
+def test_a_server_takes_weights_where_it_is_told_to_and_on_this_machine_alone() -> None:
+    launch = serving.plan("pocket", python="python", cpu=False, control=Path("/control"), reload_weights=True)
+    assert launch.env["VLLM_SERVER_DEV_MODE"] == "1"
+    assert "VLLM_SERVER_DEV_MODE" not in serving.plan("pocket", python="python", cpu=False, control=Path("/c")).env
+    for host in ("0.0.0.0", "::", "192.168.1.5", "127.evil.example"):
+        with pytest.raises(serving.CannotServe, match=f"listens on 127.0.0.1 only, not on {host}"):
+            plan("pocket", reload_weights=True, host=host)
+
+
+def whole_job(data: Path) -> None:
+    """A job of which all weights were trained, as far as anybody looks at it here."""
+    folder = data / "jobs" / "sft-a"
+    shutil.copytree(model_dir(), folder / "model")
+    (folder / "recipe.toml").write_text('kind = "sft"\nbase = "pocket"\n')
+
+
+@pytest.mark.parametrize("version", [None, "default", "sft-a", "dpo-b"])
+def test_a_server_gets_the_weights_once_or_says_how_to_start_one_that_takes_them(
+    tmp_path: Path, version: str | None
+) -> None:
+    """version: whose weights the server says it has; None: it has no such route."""
+    whole_job(tmp_path)
+    at = {"version": version}
+
+    def versioned(body: dict[str, str]) -> dict[str, str]:
+        at["version"] = body["new_version"]
+        return {"done": "yes"}
+
+    script = Script(models=(str(model_dir()),), replies={})
+    if version is not None:
+        script.replies = {
+            "/weight_info": lambda _: {"weight_version": at["version"]}, "/update_weight_version": versioned,
+            "/pause?mode=wait": {"ok": 1}, "/collective_rpc": {"ok": 1}, "/reset_prefix_cache": {"ok": 1}, "/resume": {"ok": 1},
+        }  # fmt: skip
+
+    async def use(url: str) -> tuple[Engine, str]:
+        models = Models(tmp_path, {"served": OpenAIEngine(url, str(model_dir()), "NO_KEY")})
+        try:
+            entry, note = await models.use_tuned("sft-a")
+            return entry.engine, note
+        finally:
+            await models.close()
+
+    with fake_server(script) as url:
+        engine, note = asyncio.run(use(url))
+    asked = [route for route, _ in script.others]
+    if version is None:
+        assert isinstance(engine, LocalEngine) and asked == []
+        assert "worldline serve MODEL --reload-weights" in note and "It runs in this process." in note
+        return
+    assert isinstance(engine, OpenAIEngine) and engine.model == "sft-a" and at["version"] == "sft-a"
+    assert "has its weights now, in the place of its own" in note
+    assert asked == ([] if version == "sft-a" else [
+        "/pause?mode=wait", "/update_weight_version", "/collective_rpc", "/reset_prefix_cache", "/update_weight_version", "/resume",
+    ])  # fmt: skip
+    if asked:
+        assert script.others[2][1]["kwargs"] == {"weights_path": str((tmp_path / "jobs/sft-a/model").resolve())}
+
+
+def test_weights_that_failed_half_way_are_nobodys_and_the_server_goes_on(tmp_path: Path) -> None:
+    whole_job(tmp_path)
+    versions: list[str] = []
+
+    def versioned(body: dict[str, str]) -> dict[str, str]:
+        versions.append(body["new_version"])
+        return {"done": "yes"}
+
+    script = Script(models=(str(model_dir()),), replies={
+        "/weight_info": {"weight_version": "default"}, "/update_weight_version": versioned, "/pause?mode=wait": {"ok": 1}, "/resume": {"ok": 1},
+    })  # fmt: skip
+
+    async def use(url: str) -> tuple[Engine, str]:
+        models = Models(tmp_path, {"served": OpenAIEngine(url, str(model_dir()), "NO_KEY")})
+        try:
+            entry, note = await models.use_tuned("sft-a")
+            return entry.engine, note
+        finally:
+            await models.close()
+
+    with fake_server(script) as url:
+        engine, note = asyncio.run(use(url))
+    assert isinstance(engine, LocalEngine) and "did not do /collective_rpc" in note
+    assert versions == ["half of sft-a"]
+    assert script.others[-1][0] == "/resume"
+
+
+def test_what_makes_other_weights_of_the_same_numbers_is_named(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    shutil.copytree(model_dir(), tmp_path / "same")
+    assert unlike(model_dir(), tmp_path / "same") == ""
+    config = json.loads((tmp_path / "same" / "config.json").read_text())
+    (tmp_path / "same" / "config.json").write_text(
+        json.dumps({**config, "num_attention_heads": config["num_attention_heads"] * 2})
+    )
+    assert unlike(model_dir(), tmp_path / "same").startswith("its num_attention_heads is ")
+    tokenizer = AutoTokenizer.from_pretrained(model_dir())
+    for added, said in ((SEPARATOR, ""), ("<|new|>", "its tokenizer has <|new|> elsewhere")):
+        tokenizer.add_tokens([added])
+        shutil.copytree(model_dir(), tmp_path / added.strip("<|>"))
+        tokenizer.save_pretrained(tmp_path / added.strip("<|>"))
+        assert unlike(model_dir(), tmp_path / added.strip("<|>")).startswith(said)
+    tokenizer = AutoTokenizer.from_pretrained(model_dir())
+    tokenizer.chat_template = "another"
+    shutil.copytree(model_dir(), tmp_path / "template")
+    tokenizer.save_pretrained(tmp_path / "template")
+    assert unlike(model_dir(), tmp_path / "template") == "its chat template is not the served model's"
 
 
 @pytest.mark.parametrize(("base", "said"), [("pocket", "--lora-rank"), ("another", "")])

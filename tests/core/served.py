@@ -57,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._other()
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])) or b"{}")
         if self.path != "/v1/chat/completions":
             self.script.others.append((self.path, body))
             return self._whole_stream(body) if self.path in self.script.streams else self._other(body)

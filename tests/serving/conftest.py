@@ -54,7 +54,9 @@ def vllm_python() -> str:
 
 
 @contextmanager
-def started(python: str, model: str, log: Path, *extra: str, lora_rank: int = 0) -> Iterator[Vllm]:
+def started(
+    python: str, model: str, log: Path, *extra: str, lora_rank: int = 0, reload_weights: bool = False
+) -> Iterator[Vllm]:
     """vLLM for a model as `worldline serve` starts it, with one process fewer and without compiling."""
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB: 34 of the pocket model's longest responses
 
@@ -64,6 +66,7 @@ def started(python: str, model: str, log: Path, *extra: str, lora_rank: int = 0)
     with serving.laid_out() as control, log.open("wb") as output:
         launch = serving.plan(
             model, python=python, cpu=True, control=control, port=serving.free_port(), lora_rank=lora_rank,
+            reload_weights=reload_weights,
             extra=["--enforce-eager", "--distributed-executor-backend", "uni", *extra],
         )  # fmt: skip
         with serving.running(launch, output) as process:
