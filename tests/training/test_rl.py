@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from core.formats import parse_response
 from core.scoring.encoding import encode_prompt
 from core.tasks import countdown_text as words
 from training import jobs
 from training.kinds import rl
 from training.recipe import resolve_recipe
+from training.rewards.rollout import ANSWER, Rollout
 from training.rollouts import sample
 from training.rows import RowsError
 from training.run_folder import JobError, JobStatus, Run, RunFolder
@@ -80,24 +84,83 @@ def test_other_questions_want_a_reward_model(data_dir: Path, monkeypatch: pytest
 
 
 def test_a_reward_model_gives_each_step_its_score(tmp_path: Path, tiny_base: Path) -> None:
-    from transformers import AutoModelForTokenClassification
-
     from core.scoring.prm import PrmScorer
-    from training.base_model import fit_vocabulary, load_tokenizer, save_model
+    from training.base_model import load_tokenizer
     from training.rewards.rollout import read
     from training.synthesis.countdown import walks
 
     tokenizer = load_tokenizer(tiny_base)
-    net = AutoModelForTokenClassification.from_pretrained(tiny_base, num_labels=2)
-    fit_vocabulary(net, tokenizer)
-    save_model(net, tokenizer, tmp_path / "prm")
-    scorer = PrmScorer(tmp_path / "prm")
+    scorer = PrmScorer(prm_in(tmp_path / "prm", tiny_base))
     walk = next(walks(2))
     rollout = read(tokenizer, walk.prompt, tokenizer(walk.response, add_special_tokens=False).input_ids)
     recipe = resolve_recipe("rl", ["dag_reward=0.0", "outcome_reward=0.0", "prm_reward=2.0"])
     scores = scorer.score(walk.prompt, rollout.step_texts)
     assert rl.Rewards(recipe, scorer).steps([rollout]) == [pytest.approx([2 * s for s in scores])]
     assert rl.Rewards(recipe, scorer).wholes([rollout]) == [0.0]
+
+
+def prm_in(folder: Path, base: Path) -> Path:
+    """A reward model with a head of chance."""
+    import torch
+    from transformers import AutoModelForTokenClassification
+
+    from training.base_model import fit_vocabulary, load_tokenizer, save_model
+
+    torch.manual_seed(1)
+    tokenizer = load_tokenizer(base)
+    net = AutoModelForTokenClassification.from_pretrained(base, num_labels=2)
+    fit_vocabulary(net, tokenizer)
+    save_model(net, tokenizer, folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("questions", "figure"), [("the game", "solved"), ("others", "score")])
+def test_it_is_measured_by_what_it_is_trained_on(
+    data_dir: Path, tmp_path: Path, learned_base: Path, questions: str, figure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Solved tries are counted whatever is rewarded; where nobody can tell, the reward model's own score of held-out questions is."""
+    pytest.importorskip("trl")
+    asked: list[list[str]] = []
+    real_measure, real_traces = rl.measure, rl.read_traces
+
+    def measure(model: Any, tokenizer: Any, prompts: Any, *rest: Any) -> Any:
+        asked.append(list(prompts))
+        return real_measure(model, tokenizer, prompts, *rest)
+
+    monkeypatch.setattr(rl, "measure", measure)
+    if figure == "score":
+        # Such that the game's rules cannot read it, on both sides of the split.
+        monkeypatch.setattr(
+            rl, "read_traces", lambda s: [replace(t, prompt=f"Prove lemma {t.trace_id}.") for t in real_traces(s)]
+        )
+    how = [
+        *SMALL, f"base={learned_base}", "questions=0", "dag_reward=0.0", "outcome_reward=0.0", "prm_reward=1.0",
+        f"prm={prm_in(tmp_path / 'prm', learned_base)}", "min_steps=1",
+    ]  # fmt: skip
+    folder = jobs.create_job(data_dir, "rl", "snap", how)
+    status = jobs.run_job(folder)
+    assert status.state == "done", status.error
+    assert {f"{figure}_before", f"{figure}_after", "gain", "gain_95", "backtracks_after"} <= set(status.figures)
+    rows = jobs.metrics_after(folder)
+    assert all(("solved" in row) == (figure == "solved") for row in rows)
+    if figure == "score":
+        test = {t.prompt for t in rl.read_traces(data_dir / "snapshots" / "snap") if t.split == "test"}
+        assert set(asked[0]) <= test and asked[0] == asked[1] and len(asked[0]) == 4
+        assert 0 < status.figures["score_before"] < 1
+        assert "solved_after" not in status.figures
+
+
+def test_tries_that_solve_are_counted_though_the_outcome_is_not_rewarded(data_dir: Path) -> None:
+    pytest.importorskip("trl")
+    trace = next(t for t in rl.read_traces(data_dir / "snapshots" / "snap") if t.solved)
+    steps, _, answer, _ = parse_response(trace.prompt, trace.response)
+    rollout = Rollout(trace.prompt, trace.response, tuple(steps), answer, (ANSWER,), True)
+    trainer = SimpleNamespace(
+        _metrics={"train": defaultdict(list)}, rewards=rl.Rewards(resolve_recipe("rl", ["outcome_reward=0.0"]))
+    )
+    rl.trainer_class()._tell(trainer, [rollout])
+    assert trainer._metrics["train"]["solved"] == [1.0]
 
 
 def test_the_paired_interval_is_that_of_the_differences() -> None:
