@@ -329,7 +329,10 @@ def _work(folder: Path, run: Run) -> None:
 
 def _train(folder: Path, recipe: Recipe, run: Run) -> None:
     from training.kinds import KINDS
+    from training.sinks import keep_here
     from training.topology import started
+
+    keep_here(recipe.report_to, folder)
 
     kind = KINDS[recipe.kind]
     started(recipe)  # before hours of reading and measuring

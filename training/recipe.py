@@ -98,7 +98,7 @@ class OneProcessRecipe(Recipe):
         if self.processes != 1:
             raise PydanticCustomError(
                 "alone",
-                "a {kind} job runs in one process, on one device; leave processes = 1 (it is {p})",
+                "{kind} jobs run in one process, on one device; leave processes = 1 (it is {p})",
                 {"kind": self.kind, "p": self.processes},
             )
         return self

@@ -39,8 +39,7 @@ class Trackio:
     """One local database for all jobs, `DATA/jobs/.trackio`; `TRACKIO_DIR=DATA/jobs/.trackio trackio show` opens it."""
 
     def __init__(self, folder: Path, start: int) -> None:
-        os.environ.setdefault("TRACKIO_DIR", str(folder.parent / ".trackio"))
-        os.environ.pop("TRACKIO_SPACE_ID", None)  # it would upload
+        keep_here(["trackio"], folder)
         import trackio
 
         self._run: Any = trackio.init(project="worldline", name=folder.name, resume="allow", embed=False)
@@ -50,6 +49,13 @@ class Trackio:
 
     def close(self) -> None:
         self._run.finish()
+
+
+def keep_here(names: Sequence[str], folder: Path) -> None:
+    """Before anything imports trackio (TRL does): it reads once, when it is imported, where it writes."""
+    if "trackio" in names:
+        os.environ.setdefault("TRACKIO_DIR", str(folder.parent / ".trackio"))
+        os.environ.pop("TRACKIO_SPACE_ID", None)  # it would upload
 
 
 SINKS: dict[str, Callable[[Path, int], Sink]] = {"tensorboard": TensorBoard, "trackio": Trackio}

@@ -55,7 +55,7 @@ class KindsOut(BaseModel):
     """What can be trained."""
 
     kinds: list[KindOut]
-    sizes: list[str] = Field(description="Shipped overlays for a recipe.", examples=[["large", "small", "tiny"]])
+    sizes: list[str] = Field(description="Shipped overlays for a recipe.", examples=[["ddp", "large", "small", "tiny"]])
 
 
 class RecipeOut(BaseModel):
@@ -207,8 +207,8 @@ async def use(bench: Bench, job_id: str) -> UseOut:
     if used_as == "file":
         raise Refused(
             409,
-            f"A {KINDS[status.kind].title.lower()} judges whole responses, not steps, so the workbench has no use for it. "
-            f"Its folder is {folder / 'model'}.",
+            f"The model of {job_id} judges whole responses, not steps, so it cannot score traces step by step. A search takes it as its "
+            f"scorer: choose the job there, or orm:{folder / 'model'} with `worldline search` and `worldline eval`.",
         )
     if used_as == "scorer":
         bench.models.use_scorer(job_id)

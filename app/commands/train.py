@@ -31,10 +31,17 @@ def train(
             "--recipe",
             metavar="FILE|NAME",
             show_default=False,
-            help="A TOML file with some recipe fields, or a shipped one (tiny, small, large); may be repeated, --set wins.",
+            help="A TOML file with some recipe fields, or a shipped one (tiny, small, large, ddp, fsdp2, nodes); may be repeated, --set wins.",
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
+    create: Annotated[
+        bool,
+        typer.Option(
+            "--create",
+            help="Make the job's folder, print it and stop: torchrun then runs it, also on several machines.",
+        ),
+    ] = False,
     resume: Annotated[
         str | None, typer.Option(help="Go on with this job instead of starting one.", show_default=False)
     ] = None,
@@ -58,11 +65,20 @@ def train(
         else:
             resolved = resolve_recipe(kind, settings or [], "", recipe or [])
             wanted = snapshot is not None or KINDS[kind].needs_snapshot(resolved)
-            chosen = newest_or(snapshot, folder).info.snapshot_id if wanted else ""
+            try:
+                chosen = newest_or(snapshot, folder).info.snapshot_id if wanted else ""
+            except CannotDo as missing:
+                if not dry_run:
+                    raise
+                chosen = ""
+                typer.echo(f"Note: {missing}.", err=True)
             if dry_run:
                 typer.echo(resolve_recipe(kind, settings or [], chosen, recipe or []).to_toml(), nl=False)
                 return
             job = jobs.create_job(folder, kind, chosen, settings or [], recipe or [])
+            if create:
+                typer.echo(str(job))
+                return
         typer.echo(f"job {job.name} in {job}", err=True)
         bar, at = progress_bar(f"{kind} {job.name[:8]}", None)
         with bar:

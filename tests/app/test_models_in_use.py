@@ -253,3 +253,15 @@ async def test_a_reward_model_from_elsewhere_can_be_the_one_in_use(workbench: Op
         (found,) = await scores(bench, await bench.finished())
         assert found["scorer"] == job_id and all(0 < value < 1 for value in found["values"])
     assert (tmp_path / "a-math-shepherd" / "config.json").read_text().count("worldline_family") == 0
+
+
+async def test_an_outcome_model_is_not_put_to_use_and_the_refusal_says_where_it_is_of_use(
+    workbench: Opened, models: Path, tmp_path: Path
+) -> None:
+    async with workbench() as bench:
+        job(tmp_path / "data", "orm-a", models / "prm")
+        answer = await bench.post("/api/jobs/orm-a/use")
+        assert answer.status_code == 409
+        said = answer.json()["error"]
+        assert said.startswith("The model of orm-a judges whole responses, not steps")
+        assert f"orm:{tmp_path / 'data' / 'jobs' / 'orm-a' / 'model'}" in said

@@ -6,14 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from app.cli import app
 from tests.training.test_jobs import make, wait_for
 from training import jobs
 from training.checkpoints import checkpoints
 from training.devices import slots
+from training.kinds import KINDS
 from training.recipe import RecipeError, resolve_recipe, shipped_overlays
 
 HOLD = """
@@ -87,6 +91,41 @@ def test_a_sink_that_is_not_installed_is_a_sentence(
     assert "pip install 'worldline[trackio]'" in status.error
 
 
+def test_trackio_is_told_where_to_write_before_anything_imports_it(
+    data_dir: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TRL does, and trackio reads the folder once."""
+    monkeypatch.setenv("TRACKIO_DIR", "")
+    monkeypatch.delenv("TRACKIO_DIR")
+    monkeypatch.setenv("TRACKIO_SPACE_ID", "somebody/their-space")
+
+    def train(*_: object) -> None:
+        raise jobs.JobError(f"{os.environ['TRACKIO_DIR']} {os.environ.get('TRACKIO_SPACE_ID')}")
+
+    monkeypatch.setitem(KINDS, "sft", replace(KINDS["sft"], train=train))
+    folder = make(data_dir, tiny_base, 'report_to=["trackio"]', kind="sft")
+    assert jobs.run_job(folder).error == f"{data_dir / 'jobs' / '.trackio'} None"
+
+
+def test_a_dry_run_needs_no_snapshot_and_a_folder_can_be_made_for_torchrun(tmp_path: Path, data_dir: Path) -> None:
+    dry = CliRunner().invoke(app, ["train", "prm", "--dry-run", "--data", str(tmp_path / "empty")])
+    assert dry.exit_code == 0
+    assert "Note: there is no snapshot in" in dry.stderr
+    assert resolve_recipe("prm").to_toml() == dry.stdout
+    refused = CliRunner().invoke(app, ["train", "prm", "--data", str(tmp_path / "empty")])
+    assert refused.exit_code == 1 and "there is no snapshot" in refused.stderr
+    made = CliRunner().invoke(app, ["train", "rl", "--create", "--set", "questions=4", "--data", str(data_dir)])
+    assert made.exit_code == 0
+    assert jobs.read_status(Path(made.stdout.strip())).state == "queued"
+
+
+@pytest.mark.parametrize(("name", "processes", "parallel"), [("ddp", 8, "ddp"), ("fsdp2", 8, "fsdp2"), ("nodes", 16, "fsdp2")])  # fmt: skip
+def test_there_is_an_overlay_a_topology(name: str, processes: int, parallel: str) -> None:
+    recipe = resolve_recipe("sft", [], "", ["small", name])
+    assert (recipe.processes, recipe.parallel, recipe.device) == (processes, parallel, "cuda")
+    assert recipe.batch == 8, "the size of the model is another overlay's"
+
+
 def test_overlays_are_laid_over_in_order_and_keys_win(tmp_path: Path) -> None:
     mine = tmp_path / "mine.toml"
     mine.write_text('kind = "prm"\nlearning_rate = 5e-5\nepochs = 7\n')
@@ -99,5 +138,7 @@ def test_overlays_are_laid_over_in_order_and_keys_win(tmp_path: Path) -> None:
     mine.write_text("epoch = 7\n")
     with pytest.raises(RecipeError, match=r'"epoch" is not a key of .*mine\.toml\. Did you mean "epochs"'):
         resolve_recipe("prm", [], "", [mine])
-    with pytest.raises(RecipeError, match=r"neither a TOML file nor a shipped overlay \(large, small, tiny\)"):
+    with pytest.raises(
+        RecipeError, match=r"neither a TOML file nor a shipped overlay \(ddp, fsdp2, large, nodes, small, tiny\)"
+    ):
         resolve_recipe("prm", [], "", ["huge"])

@@ -60,7 +60,7 @@ def test_kinds_of_one_process_take_no_more(
     data_dir: Path, tiny_base: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for overrides in (["processes=2", "accumulate=2"], ["processes=2", "accumulate=2", "parallel=fsdp2"]):
-        with pytest.raises(RecipeError, match=f"a {kind} job runs in one process"):
+        with pytest.raises(RecipeError, match=f"{kind} jobs run in one process, on one device; leave processes = 1"):
             resolve_recipe(kind, overrides)
     monkeypatch.setenv("WORLD_SIZE", "2")
     folder = jobs.create_job(data_dir, kind, "snap", [f"base={tiny_base}", "device=cpu", "threads=1"])
