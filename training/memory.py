@@ -60,7 +60,9 @@ def less(recipe: Recipe) -> str:
         )
     if not recipe.gradient_checkpointing:
         ways.append("--set gradient_checkpointing=true (the same result, more slowly)")
-    ways.append(f"--set max_tokens={max(16, recipe.max_tokens // 2)} (a smaller max_tokens leaves out or cuts what is longer)")
+    ways.append(
+        f"--set max_tokens={max(16, recipe.max_tokens // 2)} (a smaller max_tokens leaves out or cuts what is longer)"
+    )
     return ", or ".join(ways)
 
 

@@ -154,7 +154,7 @@ def only_device(recipe: Recipe) -> Any:
     if torch.cuda.device_count() != 1:
         raise JobError(
             f"{torch.cuda.device_count()} GPUs are seen where one was asked for. Start the job with "
-            f"CUDA_VISIBLE_DEVICES={device.index} and device = \"cuda\"."
+            f'CUDA_VISIBLE_DEVICES={device.index} and device = "cuda".'
         )
     return torch.device("cuda", 0)
 

@@ -13,7 +13,9 @@ from tests.browser.conftest import visit, workbench
 from tests.browser.test_access import AXE, BEYOND, NARROW, RULES
 from tests.browser.test_access import axe as axe
 
-JOB, PLAIN = "rl-01kaexr0v7m3p9d2k4c6h8n5qa", "sft-01kaexr0v7m3p9d2k4c6h8n5qb"
+JOB, PLAIN, OTHER = (
+    f"{kind}-01kaexr0v7m3p9d2k4c6h8n5q{end}" for kind, end in (("rl", "a"), ("sft", "b"), ("sft", "c"))
+)
 STEPS = 30
 # In the order in which the page shows them; and a figure that has no curve of its own.
 GUARDS = {
@@ -103,5 +105,50 @@ def test_the_guards_of_a_reinforcement_job_are_curves_and_a_click_puts_it_to_use
         visit(page, f"{bench.url}/ui/train?job={JOB}")
         page.wait_for_selector(".small-chart >> nth=6")
         assert page.evaluate(BEYOND) == []
+        page.close()
+    assert errors == []
+
+
+@pytest.mark.slow
+def test_jobs_that_are_ticked_are_compared_in_one_chart(
+    browser: Any, tmp_path: Path, axe: str, screenshots: Path
+) -> None:
+    kept(tmp_path / "data", PLAIN, {}, {"loss_after": 0.25, "n_train_traces": 20})
+    kept(tmp_path / "data", OTHER, {}, {"loss_after": 0.5})
+    kept(tmp_path / "data", JOB, GUARDS, {"gain_95": [-0.014, 0.074]})
+    errors: list[str] = []
+    with workbench(tmp_path) as bench:
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        visit(page, f"{bench.url}/ui/train?job={PLAIN}")
+        page.check(f"[data-key=tick-{PLAIN}]")
+        assert page.is_hidden("[data-id=compare]"), "one job is compared with nothing"
+        page.check(f"[data-key=tick-{OTHER}]")
+        page.check(f"[data-key=tick-{JOB}]")
+        page.wait_for_selector("[data-id=compare] thead th >> nth=3")
+        lines = page.locator("[data-id=compare] svg polyline, [data-id=compare] svg path").evaluate_all(
+            "found => found.map((one) => (one.getAttribute('points') ?? one.getAttribute('d')).match(/-?[0-9.]+[ ,]-?[0-9.]+/g)?.length ?? 0)"
+        )
+        assert sum(n >= STEPS for n in lines) == 3, f"every step of every job is a point of its line: {lines}"
+        names = page.locator("[data-id=compare] thead th").all_inner_texts()[1:]
+        assert len(set(names)) == 3
+        table = [row.split("\t") for row in page.locator("[data-id=compare] tbody tr").all_inner_texts()]
+        figures = {row[0]: dict(zip(names, row[1:], strict=True)) for row in table}
+        of = {job: next(n for n in names if n.endswith(job[-5:])) for job in (PLAIN, OTHER, JOB)}
+        assert (figures["loss after"][of[PLAIN]], figures["loss after"][of[OTHER]], figures["loss after"][of[JOB]]) == (
+            "0.25",
+            "0.5",
+            "–",
+        )
+        assert figures["gain 95"][of[JOB]] == "−0.014 to 0.074"
+        page.select_option("[aria-label='What the chart shows']", "grad_norm")
+        page.wait_for_selector("[data-id=compare] svg[aria-label^='Norm of the gradient']")
+        page.evaluate(axe)
+        assert page.evaluate(AXE, RULES) == []
+        page.screenshot(path=screenshots / "train-compare.png", full_page=True)
+        visit(page, page.url)
+        page.wait_for_selector("[data-id=compare] thead th >> nth=3")
+        page.uncheck(f"[data-key=tick-{JOB}]")
+        page.wait_for_selector("[data-id=compare] thead th >> nth=3", state="detached")
         page.close()
     assert errors == []

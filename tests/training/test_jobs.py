@@ -133,6 +133,7 @@ def test_a_job_killed_in_mid_run_and_resumed_ends_with_the_weights_of_an_unbroke
     assert killed.state == "failed"
     assert killed.resumable
     assert "was killed at step" in killed.error
+    assert "GiB" in killed.error, "what it held"
     assert "Resume goes on from step" in killed.error
     assert 20 <= killed.step < killed.total_steps
     newest = RunFolder(folder).newest_checkpoint()

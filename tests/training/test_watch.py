@@ -82,7 +82,9 @@ def test_its_figures_go_to_our_sinks_and_nowhere_else(
     (tmp_path / "job").mkdir()
     run = Run(RunFolder(tmp_path / "job"), JobStatus("job", "dpo", "running", ""))
     trainer = trainer_of(run, tiny_base)
-    assert not any("Callback" in type(c).__name__ and "rackio" in type(c).__name__ for c in trainer.callback_handler.callbacks)
+    assert not any(
+        "Callback" in type(c).__name__ and "rackio" in type(c).__name__ for c in trainer.callback_handler.callbacks
+    )
     train(trainer, run, RECIPE.model_copy(update={"report_to": ["trackio"]}))
     assert fake.began["project"] == "worldline" and fake.began["name"] == "job"
     assert fake.began["dir"] == str(tmp_path / ".trackio")
