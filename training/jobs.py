@@ -133,6 +133,10 @@ def _why_gone(run_folder: RunFolder, status: JobStatus) -> str:
     if status.pid is None:
         return f"The job's process ended before it began. The end of its log: {run_folder.log_tail(3)!r}. {mend}"
     where = f"at step {status.step} of {status.total_steps}"
+    for child in [child for child in _children if child.pid == status.pid]:
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(1)  # its lock goes a moment before it does
+    _reap()
     code = _ended.get(status.pid, -signal.SIGKILL)
     if code != -signal.SIGKILL:
         how = signal.Signals(-code).name if code < 0 else f"code {code}"
