@@ -57,7 +57,9 @@ def watching(run: Run, recipe: Recipe, sinks: Sequence[Sink] = ()) -> Any:
 
         def on_log(self, args, state, control, logs=None, **kwargs):
             # Keys change from trainer to trainer; what is a number is kept under its name.
-            row = {k.replace("/", "_"): round(v, 6) for k, v in (logs or {}).items() if isinstance(v, int | float)}
+            row: dict[str, Any] = {
+                k.replace("/", "_"): round(v, 6) for k, v in (logs or {}).items() if isinstance(v, int | float)
+            }
             if "loss" not in row:
                 return
             if not math.isfinite(row["loss"]):

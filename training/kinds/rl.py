@@ -232,8 +232,9 @@ def trainer_class() -> Any:
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
             """With the rollouts that have steps to come: drawn again from newer weights, they would be others."""
             super()._save_checkpoint(model, trial)
-            midway = self._step % (self.args.steps_per_generation * self.num_iterations)
-            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            args: Any = self.args
+            midway = self._step % (args.steps_per_generation * self.num_iterations)
+            folder = Path(args.output_dir) / f"checkpoint-{self.state.global_step}"
             torch.save((self._step, self._buffered_inputs if midway else None), folder / ROLLOUTS)
 
         def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
