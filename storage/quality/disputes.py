@@ -7,6 +7,7 @@ the next. Who it was is in the history, for researchers. Knows no HTTP.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -86,8 +87,9 @@ class Opinion:
 def opinions(
     con: duckdb.DuckDBPyConnection, queue_id: str, item_id: str, step_idx: int | None, judged: Judged
 ) -> list[Opinion]:
-    """Every submitted judgement of one unit, in an order that tells nothing of the raters."""
+    """Every submitted judgement of one unit, in the order of the letters, which tells nothing of the raters."""
     events = _events(con, queue_id, item_id, step_idx)
+    letters = _letters(events, item_id, step_idx)
     found = []
     for assignment_id in {e.assignment_id for e in events if e.status == "submitted"}:
         mine = [e for e in events if e.assignment_id == assignment_id]
@@ -104,9 +106,9 @@ def opinions(
         if remarks:
             beside["comment"] = remarks[-1]
         own = [e for e in mine if e.dimension == judged.dimension and e.action == "set"]
-        found.append(Opinion("", main.value, main.value_text, beside, sum(e.dwell_ms or 0 for e in mine), len(own) - 1))
-    shuffled = sorted(found, key=lambda o: hashlib.sha256(f"{item_id} {step_idx} {o}".encode()).hexdigest())
-    return [replace(o, rater=_letter(i)) for i, o in enumerate(shuffled)]
+        dwell_ms = sum(e.dwell_ms or 0 for e in mine)
+        found.append(Opinion(letters[main.rater], main.value, main.value_text, beside, dwell_ms, len(own) - 1))
+    return sorted(found, key=lambda o: (len(o.rater), o.rater))
 
 
 @dataclass(frozen=True)
@@ -134,12 +136,19 @@ def history(
     events = _events(con, queue_id, item_id, step_idx)
     if names:
         return events
-    letters: dict[str, str] = {}
-    for one in sorted(
-        {e.rater for e in events}, key=lambda r: hashlib.sha256(f"{item_id} {step_idx} {r}".encode()).digest()
-    ):
-        letters[one] = _letter(len(letters))
+    letters = _letters(events, item_id, step_idx)
     return [replace(e, assignment_id="", rater=letters[e.rater]) for e in events]
+
+
+def _letters(events: Sequence[LabelEvent], item_id: str, step_idx: int | None) -> dict[str, str]:
+    """A letter for each rater of a unit, the same in the opinions and in the history. Dealt by the ids of their assignments,
+    which nobody is told who is not told the names: whoever knows who rates could work out a hash of names.
+    """
+    first: dict[str, str] = {}
+    for event in events:
+        first[event.rater] = min(event.assignment_id, first.get(event.rater, event.assignment_id))
+    dealt = sorted(first, key=lambda r: hashlib.sha256(f"{item_id} {step_idx} {first[r]}".encode()).digest())
+    return {rater: _letter(i) for i, rater in enumerate(dealt)}
 
 
 def _events(con: duckdb.DuckDBPyConnection, queue_id: str, item_id: str, step_idx: int | None) -> list[LabelEvent]:

@@ -13,7 +13,7 @@ variance in the presence of high agreement" (2008), with missing ratings as in h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[np.float64]]
+    Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 SEED = 20_261_120  # the same ratings give the same interval
 RESAMPLES = 1000
@@ -33,6 +34,7 @@ NO_UNIT = "Undefined: nothing was judged by two raters yet."
 ALL_EQUAL = (
     "Undefined: every rating is the same, so nothing says what chance alone would give. Percent and AC1 still hold."
 )
+ONE_VALUE = "Undefined: both gave one and the same value to everything."
 ONE_TRACE = "No interval: it is drawn over traces, and there is one."
 
 
@@ -104,16 +106,56 @@ def agreement(by_trace: Array, n_values: int) -> Agreement:
     return Agreement(n_units, n_ratings, n_traces, *figures)
 
 
-def kappa(joint: Sequence[Sequence[float]]) -> float | None:
-    """Cohen's κ of two raters from their table of joint counts; None where both gave one and the same value throughout."""
+def kappa_columns(n_values: int) -> list[str]:
+    """The sums that κ of two raters is computed of: how often both said the same, how often each gave each value."""
+    return ["same", *(f"{who}_{k}" for who in ("one", "other") for k in range(n_values))]
+
+
+def kappas(sums: Array, pair: Ints, trace: Ints, n_values: int) -> list[Figure]:
+    """Cohen's κ of each two raters, with an interval over traces.
+
+    One row for each pair of raters and trace that both judged: sums (rows, len(kappa_columns)); pair and trace number them
+    from 0, pair ascending. The same draws of traces serve all pairs, so a pair costs its rows and no more.
+    """
     import numpy as np
 
-    table = np.array(joint, dtype=float)
-    n = table.sum()
-    if not n:
-        return None
-    observed, chance = np.trace(table) / n, float(table.sum(axis=0) @ table.sum(axis=1)) / n**2
-    return None if chance >= 1 else float((observed - chance) / (1 - chance))
+    if not len(pair):
+        return []
+    starts = np.flatnonzero(np.diff(pair, prepend=-1))
+    n_traces = np.diff([*starts, len(pair)])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = _kappa(np.add.reduceat(sums, starts), n_values)
+        drawn = (np.add.reduceat(w[trace][:, None] * sums, starts) for w in _draws(int(trace.max()) + 1))
+        spread = np.stack(
+            [_kappa(one, n_values).astype(np.float32) for one in drawn]
+        )  # of hundreds of raters there are many
+    return [
+        _figure(float(value), spread[:, at] if n_traces[at] >= LEAST_TRACES else None, ONE_VALUE)
+        for at, value in enumerate(values)
+    ]
+
+
+def share(by_trace: Array) -> Figure:
+    """A percentage of sums, with an interval over traces. by_trace: (traces, 2), how many and how many in all."""
+    import numpy as np
+
+    total = by_trace.sum(axis=0)
+    if not total[1]:
+        return Figure(None, sentence=NO_UNIT)
+    drawn = _resampled(by_trace) if len(by_trace) >= LEAST_TRACES else None
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = None if drawn is None else 100 * drawn[:, 0] / drawn[:, 1]
+    return _figure(float(100 * total[0] / total[1]), spread, NO_UNIT)
+
+
+def _kappa(sums: Array, n_values: int) -> Array:
+    """NaN where both gave one and the same value throughout, and where there is nothing."""
+    import numpy as np
+
+    same, one, other = sums[:, 0], sums[:, 1 : 1 + n_values], sums[:, 1 + n_values :]
+    n = one.sum(axis=1)
+    chance = (one * other).sum(axis=1) / n**2
+    return np.where(chance >= 1, np.nan, (same / n - chance) / (1 - chance))
 
 
 def _figure(value: float, spread: Array | None, undefined: str) -> Figure:
@@ -136,11 +178,16 @@ def _resampled(by_trace: Array) -> Array:
     """The sums of traces drawn with replacement, as many as there are. Shape: (resamples, len(columns))."""
     import numpy as np
 
-    n = len(by_trace)
+    return np.stack([weights @ by_trace for weights in _draws(len(by_trace))])
+
+
+def _draws(n: int) -> Iterator[Ints]:
+    """How often each of `n` traces is drawn, one draw after the other."""
+    import numpy as np
+
     rng = np.random.default_rng(SEED)
     times = RESAMPLES if n <= MANY_TRACES else FEWER_RESAMPLES
-    draws = (np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(times))
-    return np.stack([weights @ by_trace for weights in draws])
+    return (np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(times))
 
 
 def _percent(sums: Array, n_values: int) -> Array:

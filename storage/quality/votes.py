@@ -93,34 +93,49 @@ def _sums(judged: Judged) -> str:
 
 @dataclass(frozen=True)
 class Pairwise:
-    """κ of each two raters who judged the same units. kappa None: both gave one and the same value to all of them."""
+    """Two raters who judged the same: n units in n_traces traces, on how many of them they agree, and κ."""
 
     one: str
     other: str
     n: int
+    n_traces: int
     percent: float
-    kappa: float | None
+    kappa: figures.Figure
 
 
 def pairwise(con: duckdb.DuckDBPyConnection, queue_id: str, judged: Judged) -> list[Pairwise]:
-    """Every two raters with units in common, from their tables of joint counts."""
-    rows = con.execute(
-        f"{VOTE}, valued as (select item, step_idx, rater_id, value from vote where value is not null) "
-        "select a.rater_id, b.rater_id, a.value, b.value, count(*) from valued a join valued b "
-        "on a.item = b.item and a.step_idx is not distinct from b.step_idx and a.rater_id < b.rater_id group by all",
+    """Every two raters with units in common, by name."""
+    import numpy as np
+
+    gave = ", ".join(
+        f"count(*) filter ({side}.value = {v:g}) as {who}_{k}"
+        for side, who in (("a", "one"), ("b", "other"))
+        for k, v in enumerate(judged.scale)
+    )
+    found = con.execute(
+        f"{VOTE}, valued as (select item, step_idx, trace_id, rater_id, value from vote where value is not null), met as ("
+        f"select a.rater_id as one, b.rater_id as other, a.trace_id, count(*) filter (a.value = b.value) as same, {gave} "
+        "from valued a join valued b on a.item = b.item and a.step_idx is not distinct from b.step_idx "
+        "and a.rater_id < b.rater_id group by all) "
+        "select *, dense_rank() over (order by one, other) - 1 as pair, dense_rank() over (order by trace_id) - 1 as trace "
+        "from met order by pair, trace",
         params(queue_id, judged),
-    ).fetchall()
-    tables: dict[tuple[str, str], list[list[int]]] = {}
-    place = {value: k for k, value in enumerate(judged.scale)}
-    for one, other, a, b, n in rows:
-        table = tables.setdefault((one, other), [[0] * len(place) for _ in place])
-        table[place[a]][place[b]] += n
-    found = []
-    for (one, other), table in sorted(tables.items()):
-        n = sum(map(sum, table))
-        same = sum(table[k][k] for k in range(len(place)))
-        found.append(Pairwise(one, other, n, 100 * same / n, figures.kappa(table)))
-    return found
+    ).fetchnumpy()
+    pair = np.asarray(found["pair"])
+    if not len(pair):
+        return []
+    sums = np.stack([np.asarray(found[name]) for name in figures.kappa_columns(len(judged.scale))], axis=1).astype(
+        float
+    )
+    kappas = figures.kappas(sums, pair, np.asarray(found["trace"]), len(judged.scale))
+    starts = np.flatnonzero(np.diff(pair, prepend=-1))
+    rows = []
+    for at, first, last in zip(range(len(kappas)), starts, [*starts[1:], len(pair)], strict=True):
+        total = sums[first:last].sum(axis=0)
+        n = round(total[1 : 1 + len(judged.scale)].sum())
+        names = str(found["one"][first]), str(found["other"][first])
+        rows.append(Pairwise(*names, n, int(last - first), float(100 * total[0] / n), kappas[at]))
+    return rows
 
 
 @dataclass(frozen=True)
@@ -128,8 +143,8 @@ class FirstErrors:
     """Where raters see a trace's first error. A rater's is the step they marked as such, else the first they called bad,
     else there is none.
 
-    n_pairs: pairs of raters over the same trace. same: both none, or both the same step. one_sided: only one of them saw
-    an error. apart: {distance in steps: pairs}, of those in which both saw one.
+    n_pairs: pairs of raters over the same trace. same: both none, or both the same step; percent: their share, with its
+    interval. one_sided: only one of them saw an error. apart: {distance in steps: pairs}, of those in which both saw one.
     """
 
     n_traces: int
@@ -138,35 +153,42 @@ class FirstErrors:
     both_none: int
     one_sided: int
     apart: dict[int, int]
+    percent: figures.Figure
     sentence: str
 
 
 def first_errors(con: duckdb.DuckDBPyConnection, queue_id: str) -> FirstErrors:
     """Agreement on the position of the first error, from how many raters of a trace chose each position."""
-    rows = con.execute(
+    import numpy as np
+
+    found = con.execute(
         """
 with said as (
-    select s.segmentation_id, s.assignment_id,
+    select a.trace_id, s.segmentation_id, s.assignment_id,
         coalesce(min(step_idx) filter (dimension = 'first_error' and value = 1), min(step_idx) filter (value < 0), -1) as place
     from settled s join assignment a using (assignment_id)
     where a.queue_id = $queue and a.status = 'submitted' and a.gold is null and s.target = 'step'
         and s.dimension in ('correctness', 'first_error')
     group by all),
-position as (select segmentation_id, place, count(*) as n from said group by all),
+position as (select trace_id, segmentation_id, place, count(*) as n from said group by all),
 met as (
-    select a.segmentation_id, a.place as one, b.place as other, if(a.place = b.place, a.n * (a.n - 1) // 2, a.n * b.n) as pairs
+    select a.trace_id, a.place as one, b.place as other, if(a.place = b.place, a.n * (a.n - 1) // 2, a.n * b.n) as pairs
     from position a join position b on a.segmentation_id = b.segmentation_id and a.place <= b.place)
-select case when one = -1 and other = -1 then 'none' when one = -1 then 'one' else 'both' end as kind,
-    if(one = -1, 0, other - one) as apart, sum(pairs)::bigint as pairs,
-    (select count(*) from (select 1 from position group by segmentation_id having sum(n) > 1)) as traces
-from met where pairs > 0 group by all order by all""",
+select dense_rank() over (order by trace_id) - 1 as trace, if(one = -1, if(other = -1, 0, 1), 2) as saw,
+    if(one = -1, 0, other - one) as apart, sum(pairs)::bigint as pairs
+from met where pairs > 0 group by trace_id, saw, apart order by all""",
         {"queue": queue_id},
-    ).fetchall()
-    if not rows:
-        return FirstErrors(0, 0, 0, 0, 0, {}, "Undefined: no trace was rated by two raters yet.")
-    of = {kind: sum(row[2] for row in rows if row[0] == kind) for kind in ("none", "one", "both")}
-    apart = {row[1]: row[2] for row in rows if row[0] == "both"}
-    sentence = "" if apart else "No distances: in no trace did two raters both see an error."
+    ).fetchnumpy()
+    trace, saw, apart, pairs = (np.asarray(found[name]) for name in ("trace", "saw", "apart", "pairs"))
+    if not len(trace):
+        sentence = "Undefined: no trace was rated by two raters yet."
+        return FirstErrors(0, 0, 0, 0, 0, {}, figures.Figure(None, sentence=sentence), sentence)
+    same = pairs * ((saw == 0) | ((saw == 2) & (apart == 0)))
+    by_trace = np.stack([np.bincount(trace, weights=column) for column in (same, pairs)], axis=1)
+    none, one_sided, both = (pairs * (saw == kind) for kind in range(3))
+    distances = {int(d): int(both[apart == d].sum()) for d in np.unique(apart[saw == 2])}
+    sentence = "" if distances else "No distances: in no trace did two raters both see an error."
     return FirstErrors(
-        rows[0][3], sum(of.values()), of["none"] + apart.get(0, 0), of["none"], of["one"], apart, sentence
-    )
+        len(by_trace), int(pairs.sum()), int(same.sum()), int(none.sum()), int(one_sided.sum()), distances,
+        figures.share(by_trace), sentence,
+    )  # fmt: skip

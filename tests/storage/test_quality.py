@@ -14,7 +14,7 @@ from storage.errors import StoreError
 from storage.quality import aggregate as aggregation
 from storage.quality import disputes, raters, votes
 from storage.quality.aggregate import METHODS, aggregate
-from storage.quality.figures import ALL_EQUAL, NO_UNIT, agreement, kappa, sums_of
+from storage.quality.figures import ALL_EQUAL, NO_UNIT, ONE_TRACE, ONE_VALUE, agreement, kappas, sums_of
 from storage.queues.settings import DEFAULT_QUEUE, need_queue, save_queues
 from storage.ratings import utc_now
 from storage.store import Store
@@ -32,6 +32,17 @@ def by_unit(units: Sequence[Sequence[int]], n_values: int):
     return np.stack([sums_of([unit], n_values) for unit in units])
 
 
+def kappas_of(joint: Sequence[tuple[tuple[int, int], int]], n_values: int):
+    """κ of two raters from how often they gave each two values, every unit a trace of its own."""
+    import numpy as np
+
+    said = [values for values, n in joint for _ in range(n)]
+    sums = np.zeros((len(said), 1 + 2 * n_values))
+    for row, (one, other) in zip(sums, said, strict=True):
+        row[0], row[1 + one], row[1 + n_values + other] = one == other, 1, 1
+    return kappas(sums, np.zeros(len(said), int), np.arange(len(said)), n_values)
+
+
 def test_figures_are_those_published() -> None:
     units = [[sum(o[u] == str(v) for o in OBSERVERS) for v in range(1, 6)] for u in range(12)]
     found = agreement(by_unit(units, 5), 5)
@@ -44,14 +55,21 @@ def test_figures_are_those_published() -> None:
         assert figure.low < figure.value < figure.high
     assert found == agreement(by_unit(units, 5), 5), "the interval is drawn anew each time"
     # Two readers of 50 proposals, of which both accept 20 and both reject 15: κ = 0.4 (the usual textbook example).
-    assert kappa([[20, 5], [10, 15]]) == pytest.approx(0.4)
+    (two,) = kappas_of([((0, 0), 20), ((0, 1), 5), ((1, 0), 10), ((1, 1), 15)], 2)
+    assert two.value == pytest.approx(0.4)
+    # Its standard error by the delta method (Fleiss, Cohen and Everitt 1969) is 0.1274: the drawn interval is as wide.
+    assert two.low == pytest.approx(0.4 - 1.96 * 0.1274, abs=0.04)
+    assert two.high == pytest.approx(0.4 + 1.96 * 0.1274, abs=0.04)
 
 
 def test_what_is_undefined_says_why() -> None:
     same = agreement(by_unit([[0, 0, 3]] * 4, 3), 3)
     assert (same.percent.value, same.ac1.value, same.alpha.value) == (100, 1, None)
     assert same.alpha.sentence == ALL_EQUAL
-    assert kappa([[0, 0], [0, 9]]) is None
+    (equal,) = kappas_of([((1, 1), 9)], 2)
+    assert (equal.value, equal.low, equal.sentence) == (None, None, ONE_VALUE)
+    (met_once,) = kappas_of([((0, 1), 1)], 2)
+    assert (met_once.value, met_once.low, met_once.sentence) == (0, None, ONE_TRACE)
     single = agreement(by_unit([[0, 0, 1]], 3), 3)
     assert (single.n_units, single.percent.sentence) == (0, NO_UNIT)
     one_trace = agreement(by_unit([[1, 0, 2]], 3), 3)
@@ -135,15 +153,53 @@ def test_a_queue_is_summed_as_its_votes_say(store: Store) -> None:
     pairs = {(p.one, p.other): p for p in store.read(lambda con: votes.pairwise(con, DEFAULT_QUEUE, steps))}
     assert {names: p.n for names, p in pairs.items()} == {("ada", "bob"): 6, ("ada", "cyd"): 4, ("bob", "cyd"): 4}
     assert pairs["ada", "bob"].percent == pytest.approx(100 * 2 / 3)
+    # Their table of each trace: both 1, 0 against −1, both −1; so chance is 1/3 * 1/3 + 1/3 * 2/3 and κ (2/3 − 1/3) / (2/3).
+    assert (pairs["ada", "bob"].n_traces, pairs["ada", "bob"].kappa.value) == (2, pytest.approx(0.5))
+    assert pairs["ada", "bob"].kappa.low == pairs["ada", "bob"].kappa.high == pytest.approx(0.5), (
+        "both traces are alike"
+    )
     errors = store.read(lambda con: votes.first_errors(con, DEFAULT_QUEUE))
     # ada: step 2, bob: step 1, cyd: none; in both traces.
     assert (errors.n_traces, errors.n_pairs, errors.same, errors.one_sided, errors.apart) == (2, 6, 0, 4, {1: 2})
+    assert (errors.percent.value, errors.percent.low, errors.percent.high) == (0, 0, 0)
     widest = store.read(lambda con: disputes.disputes(con, DEFAULT_QUEUE, steps)).rows
     assert [(d.step_idx, d.votes, d.unsure, d.spread) for d in widest] == [
         (2, (2, 0, 1), 0, 2), (2, (2, 0, 1), 0, 2), (1, (1, 1, 0), 1, 1), (1, (1, 1, 0), 1, 1)
     ]  # fmt: skip
     empty = store.read(lambda con: votes.agreement(con, "nobody's", steps))
     assert empty.alpha.sentence == NO_UNIT
+
+
+def test_first_errors_have_an_interval_over_traces(store: Store) -> None:
+    for n in range(12):
+        trace = make_trace(prompt=f"Reach {n} from 1, 2 and 3.")
+        rate(store, trace, "ada", (1, -1, 1))
+        rate(store, trace, "bob", (1, -1, 1) if n % 3 else (1, 1, -1))
+    found = store.read(lambda con: votes.first_errors(con, DEFAULT_QUEUE))
+    assert (found.n_traces, found.n_pairs, found.same, found.apart) == (12, 12, 8, {0: 8, 1: 4})
+    low, high = found.percent.low, found.percent.high
+    assert low is not None and high is not None
+    assert found.percent.value == pytest.approx(100 * 2 / 3)
+    assert 30 < low < 60 and 75 < high < 100
+    nothing = store.read(lambda con: votes.first_errors(con, "nobody's"))
+    assert (nothing.percent.value, nothing.sentence) == (None, nothing.percent.sentence)
+
+
+def test_a_rater_is_the_same_letter_among_the_opinions_and_in_the_history(store: Store) -> None:
+    """Over so many units that two ways of dealing letters would differ in one of them."""
+    trace = make_trace((None, 0, 1, 2, 3, 4))
+    said = {"ann": 1, "bob": -1, "cyd": 0}
+    for who, value in said.items():
+        rate(store, trace, who, [value] * 6)
+    judged, dealt = votes.JUDGED["correctness"], set()
+    for step in range(6):
+        found = store.read(lambda con, at=step: disputes.opinions(con, DEFAULT_QUEUE, trace.trace_id, at, judged))
+        past = store.read(lambda con, at=step: disputes.history(con, DEFAULT_QUEUE, trace.trace_id, at, names=False))
+        letters = {o.rater: o.value for o in found}
+        assert letters == {e.rater: e.value for e in past if e.dimension == "correctness"}
+        assert [o.rater for o in found] == ["Rater A", "Rater B", "Rater C"]
+        dealt.add(tuple(o.value for o in found))
+    assert len(dealt) > 1, "the letters are dealt anew for every step"
 
 
 def work_on(store: Store, who: str, values: Sequence[int]) -> str:
