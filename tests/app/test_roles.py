@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
+import uuid
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -199,20 +202,119 @@ def test_paths_and_sql_in_every_parameter_do_nothing(bench: Door, api: dict[str,
     assert bench.store.query(tables) == before
 
 
+def filled(schema: dict[str, Any], schemas: dict[str, Any], value: str) -> Any:
+    """What fits a schema, with `value` in every place that takes a text, however deep; None where there is none."""
+    if "$ref" in schema:
+        return filled(schemas[schema["$ref"].rsplit("/", 1)[-1]], schemas, value)
+    if "anyOf" in schema:
+        found = [filled(one, schemas, value) for one in schema["anyOf"]]
+        return next(
+            (one for one in (*[f for f in found if isinstance(f, dict | list)], *found) if one is not None), None
+        )
+    if schema.get("type") == "array":
+        items = schema.get("prefixItems", [schema.get("items", {})])
+        return [filled(one, schemas, value) for one in items]
+    if schema.get("type") == "object":
+        if "properties" not in schema:
+            return {value: value, "key": value, "nested": {"key": [value]}}
+        inside = {name: filled(one, schemas, value) for name, one in schema["properties"].items()}
+        return {name: one for name, one in inside.items() if one is not None}
+    return value if schema.get("type", "string") == "string" else None
+
+
+@pytest.mark.slow
 def test_sql_and_markup_in_every_text_that_can_be_sent_is_text(bench: Door, api: dict[str, Any]) -> None:
     schemas = api["components"]["schemas"]
     for method, path, route in walk(api):
-        body = route.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
-        name = next((s["$ref"] for s in (body, *body.get("anyOf", [])) if "$ref" in s), "").rsplit("/", 1)[-1]
-        fields = schemas.get(name, {}).get("properties", {})
-        texts = [
-            f for f, s in fields.items() if "string" in {s.get("type"), *(x.get("type") for x in s.get("anyOf", []))}
-        ]
-        for value in NASTY if texts and "/login" not in path and "/join" not in path else ():
-            answer = bench.ask(method, re.sub(r"\{\w+\}", "nothing", path), "admin", json=dict.fromkeys(texts, value))
-            assert answer.status_code < 500, (method, path, value, answer.text)
-            assert "text/html" not in answer.headers.get("content-type", ""), (method, path)
+        body = route.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+        for value in NASTY if body and "/login" not in path and "/join" not in path else ():
+            sent = filled(body, schemas, value)
+            # All at once, and the plain ones alone: the first that is refused hides the rest.
+            plain = {k: v for k, v in sent.items() if isinstance(v, str)} if isinstance(sent, dict) else sent
+            for one in (sent, plain):
+                answer = bench.ask(method, re.sub(r"\{\w+\}", "nothing", path), "admin", json=one)
+                assert answer.status_code < 500, (method, path, value, answer.text)
+                assert "text/html" not in answer.headers.get("content-type", ""), (method, path)
     assert len(bench.ask("GET", "/api/users", "admin").json()) == len(ROLES)
+
+
+def leaves(body: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to every value that is no object and no list."""
+    if isinstance(body, dict | list):
+        for key, inside in body.items() if isinstance(body, dict) else enumerate(body):
+            yield from leaves(inside, (*at, key))
+    else:
+        yield at
+
+
+@pytest.mark.slow
+def test_sql_and_markup_deep_in_what_is_otherwise_right_is_text(bench: Door) -> None:
+    """One place after the other, so that nothing else is refused before it is looked at."""
+    row = {"prompt": "Deep in it.", "response": WALK.response}
+    again = {**row, "response": WALK.response + " Again."}
+    traces = bench.ask("POST", "/api/traces", "researcher", json=[row, again]).json()["trace_ids"]
+    work = bench.ask("POST", "/api/assignments", "admin", json={"trace_id": traces[0]}).json()["assignment"]
+    queue = bench.ask("POST", "/api/queues", "admin", json={"title": "deep"}).json()["queue_id"]
+    event = {
+        "event_id": "7d444840-9dc0-11d1-b245-5ffdce74fad2", "assignment_id": work["assignment_id"], "rater_id": "admin", "seq": 1,
+        "action": "set", "target": "step", "step_idx": 0, "dimension": "rationale", "value": None, "value_text": "why",
+        "ts_client": "2026-11-20T12:00:00Z", "input_method": "key", "dwell_ms": 1, "ui_build": "1",
+    }  # fmt: skip
+    theirs = bench.ask("POST", "/api/assignments", "researcher", json={"trace_id": traces[1]}).json()["assignment"]
+    whose = {"assignment_id": theirs["assignment_id"], "rater_id": "researcher"}
+    done = [
+        {**event, **whose, "event_id": str(uuid.uuid4()), "dimension": "correctness", "value": 1, "value_text": None},
+        {**event, **whose, "event_id": str(uuid.uuid4()), "seq": 2, "action": "submit", "target": "trace", "step_idx": None, "dimension": "", "value_text": None},
+    ]  # fmt: skip
+    assert not bench.ask("POST", "/api/ratings", "researcher", json={"events": done}).json()["rejected"]
+    snapshot = bench.ask("POST", "/api/snapshots", "admin", json={"name": "deep"}).json()["snapshot_id"]
+    problem = bench.ask("GET", f"/api/traces/{traces[0]}", "admin").json()["problem_id"]
+    right: dict[str, dict[str, Any]] = {
+        "POST /api/ratings": {"events": [event]},
+        "POST /api/queues": {
+            "title": "q", "guidelines": "g", "sampling": "stratified",
+            "config": {"text": "t", "source": "run", "model": "m", "solved": "any", "strata": ["length"], "reference": "shown"},
+        },
+        f"POST /api/queues/{queue}/guidelines": {
+            "guidelines": "g", "error_types": ["e"], "tags": ["t"], "criteria": [{"name": "n", "words": "w"}],
+        },
+        "POST /api/quality/gold": {
+            "item": traces[1], "feedback": "f", "kind": "gold",
+            "answers": [{"target": "step", "step_idx": 0, "dimension": "correctness", "value": 1, "value_text": None}],
+        },
+        "POST /api/quality/adjudications": {
+            "item": traces[0], "step": 0, "dimension": "correctness", "value": 1, "reason": "r",
+        },
+        "POST /api/snapshots/preview": {"spec": {"raters": ["r"], "models": ["m"], "queues": ["q"], "trace_ids": ["t"]}},
+        f"POST /api/snapshots/{snapshot}/exports/preview": {
+            "format": "stepwise", "options": {"raters": "majority", "neutral_as": "drop", "ties": "drop", "split": "all", "min_raters": 1},
+        },
+        "POST /api/pairs": {"policy": "by_hand", "pairs": [traces], "dry_run": True},
+        "POST /api/imports/references": {"references": {problem: "answer"}},
+    }  # fmt: skip
+    seq = itertools.count(2)
+    names = "select table_name from duckdb_tables() order by all"
+    before = bench.store.query(names)
+    for route, body in right.items():
+        method, path = route.split()
+        taken = bench.ask(method, path, "admin", json=body)
+        assert taken.status_code < 300 and not taken.json().get("rejected"), (route, taken.text)
+        for way in leaves(body):
+            for value in NASTY:
+                sent = json.loads(json.dumps(body))
+                for one in sent.get("events", ()):  # the same one twice changes nothing
+                    one.update(event_id=str(uuid.uuid4()), seq=next(seq))
+                inside = sent
+                for key in way[:-1]:
+                    inside = inside[key]
+                inside[way[-1]] = value
+                answer = bench.ask(method, path, "admin", json=sent)
+                assert answer.status_code < 500, (route, way, value, answer.text)
+                assert "root:" not in answer.text, (route, way, value)
+    assert bench.store.query(names) == before
+    assert len(bench.ask("GET", "/api/users", "admin").json()) == len(ROLES)
+    kept = bench.ask("GET", f"/api/ratings/{work['assignment_id']}/events", "admin").json()
+    assert {e["value_text"] for e in kept} >= {v for v in NASTY if v.isprintable()}, "what was taken was kept as it is"
 
 
 def test_a_trace_of_one_queue_is_not_opened_in_another_that_tells_more(bench: Door) -> None:
