@@ -28,11 +28,12 @@ MARKUP = f"""
 
 <div class="wl-compare" data-id="work" hidden>
   <header class="wl-problem">
-    <div class="problem-text"><span class="label">Problem</span><div class="text" data-id="prompt"></div></div>
-    <div class="problem-text answer" data-id="reference-box" hidden><span class="label">Reference</span><div class="text" data-id="reference"></div></div>
+    <div class="problem-text"><span class="label">Problem</span><div class="text" data-id="prompt" tabindex="0" role="region" aria-label="Problem"></div></div>
+    <div class="problem-text answer" data-id="reference-box" hidden><span class="label">Reference</span><div class="text" data-id="reference" tabindex="0" role="region" aria-label="Reference"></div></div>
     <div class="progress">
       <label class="queue-pick" data-id="queue-pick" hidden><span class="wl-visually-hidden">Queue</span><select data-id="queue"></select></label>
       <span data-id="progress"></span>
+      <span class="muted" data-id="pace"></span>
       <span class="rater">Rater <span data-id="rater"></span></span>
     </div>
   </header>

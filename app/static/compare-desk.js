@@ -4,18 +4,12 @@
 import { ApiError, get, post } from "./api.js";
 import { goldFeedback } from "./gold-feedback.js";
 import { h, notice, param, plural, setParams } from "./dom.js";
+import { exitWord } from "./exits.js";
+import { paceWords, readLast, readMine } from "./mine.js";
 import { PairWork } from "./compare-work.js";
 
 const RATER = "worldline.rater";
 const QUEUE = "worldline.pair-queue";
-const HISTORY = 20;
-export const EXITS = [
-  ["skip", "Skip", "Not now: someone else may compare them"],
-  ["unsure", "Unsure", "I read both and cannot tell"],
-  ["give_up", "Give up", "I do not know the subject well enough"],
-  ["bad_problem", "Bad problem", "The question itself is wrong or unclear"],
-  ["bad_segmentation", "Bad steps", "The steps are cut in the wrong places"],
-];
 
 export class CompareDesk {
   /** at(id): an element of the page; shown(work): another pair is there, or null; leaving(): its last event is on the way, or was refused. */
@@ -24,11 +18,13 @@ export class CompareDesk {
     this.notices = at("notices");
     this.work = null;
     this.ahead = null; // the payload of the next pair
+    this.left = null; // the work that was submitted or left last: undo takes that back
     this.before = []; // ids of what was left on this page
     at("queue").addEventListener("change", () => this.#choose(at("queue").value));
   }
 
   #choose(queueId) {
+    this.left = null;
     this.queue = queueId;
     sessionStorage.setItem(QUEUE, queueId);
     setParams({ queue: null });
@@ -82,6 +78,7 @@ export class CompareDesk {
     this.#drawReadOnly();
     this.shown(this.work);
     this.#fetchAhead();
+    this.#drawPace();
   }
 
   #showEmpty(title, text) {
@@ -150,24 +147,31 @@ export class CompareDesk {
     work.readOnly = true;
     this.before.push(work.id);
     const refused = () => this.notices.querySelector(`[data-notice="rejected-${event.event_id}"]`) !== null;
-    if (this.#showAhead()) {
-      await this.outbox.drained(work.id);
-    } else {
-      this.leaving();
-      await this.outbox.drained(work.id);
-      work.readOnly = !refused();
-      this.leaving();
-      if (!refused()) await this.next();
+    const shown = this.#showAhead();
+    if (shown) this.left = Object.assign(work, { leftBy: action });
+    else this.leaving();
+    await this.outbox.drained(work.id);
+    if (refused()) {
+      if (this.left === work) this.left = null;
+      work.readOnly = shown; // what is no longer on screen is opened anew
+      if (!shown) this.leaving();
+      return;
     }
-    if (!refused()) this.#tell(work, action);
-    if (!refused() && action === "submit") await goldFeedback(work.id);
+    if (shown) this.#drawPace();
+    else {
+      this.leaving();
+      this.left = Object.assign(work, { leftBy: action });
+      await this.next();
+    }
+    if (this.left === work) this.#tell(work, action, changes[0].text); // not where it was taken back, or followed by the next, meanwhile
+    if (action === "submit") await goldFeedback(work.id);
   }
 
   /** Whose the two were. */
-  async #tell(work, action) {
+  async #tell(work, action, reason) {
     const again = h("button", { type: "button", class: "secondary", onclick: () => this.open(() => get(`/api/pairs/assignments/${encodeURIComponent(work.id)}`)) }, "Look at it again");
     if (action === "skip") {
-      notice(this.notices, "left", "good", "Left and saved.", again);
+      notice(this.notices, "left", "good", `Left: ${exitWord(reason)}.`, again);
       return;
     }
     let words = "Submitted and saved.";
@@ -192,7 +196,7 @@ export class CompareDesk {
   /** The last comparisons of this rater, latest first. */
   async history() {
     try {
-      return (await get(`/api/assignments?rater=${encodeURIComponent(this.rater)}&limit=50`)).filter((one) => one.pair_id).slice(0, HISTORY);
+      return await readLast(this.rater, "pair");
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       notice(this.notices, "open", "error", error.message);
@@ -200,16 +204,34 @@ export class CompareDesk {
     }
   }
 
-  async reopen() {
+  /** How far the rater is in this queue, and how fast, as the server has it now. */
+  async #drawPace() {
     const { work } = this;
-    work.send([{ target: "pair", step: null, dimension: "", value: null, text: null }], "mouse", "reopen");
+    try {
+      const mine = await readMine(work.assignment);
+      if (this.work?.assignment.queue_id === mine.queue_id) this.at("pace").textContent = paceWords(mine);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error; // the page works without, and another's progress is not for everybody
+    }
+  }
+
+  /** Whether the rater who is here may change this work. */
+  owns(work) {
+    return work.assignment.rater_id === this.rater;
+  }
+
+  /** Take a submission or an exit back: of the pair on screen, or of the one that was left last. */
+  async reopen(work = this.work, method = "mouse") {
+    this.left = null;
+    work.send([{ target: "pair", step: null, dimension: "", value: null, text: null }], method, "reopen");
     await this.outbox.drained(work.id);
     await this.open(() => get(`/api/pairs/assignments/${encodeURIComponent(work.id)}`));
+    notice(this.notices, "left", "good", null);
   }
 
   #drawReadOnly() {
     const { assignment, readOnly } = this.work;
-    const own = assignment.rater_id === this.rater;
+    const own = this.owns(this.work);
     const words = assignment.status === "submitted" ? "You have submitted this comparison." : `This comparison was left (${assignment.status_reason || assignment.status}).`;
     notice(this.notices, "readonly", "info", !readOnly ? null : own ? words : `This is the work of ${assignment.rater_id}.`,
       own ? h("button", { type: "button", class: "secondary", onclick: () => this.reopen() }, "Reopen to change") : "",

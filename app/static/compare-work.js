@@ -4,11 +4,11 @@
 
 import { presentMs } from "./idle.js";
 import { Judgements } from "./judgements.js";
+import { eventsOf } from "./sending.js";
 import { TraceModel } from "./trace-model.js";
 import { firstDifferentStep } from "./first-difference.js";
 
 const UI_BUILD = "compare-1";
-const DWELL_MOST_MS = 2 ** 31 - 1;
 export const BOTH_BAD = "both_bad";
 export const UNSURE = "unsure";
 export const PREFERENCE = "preference";
@@ -29,6 +29,8 @@ export class PairWork {
     this.judgements = new Judgements(ratings);
     waiting.forEach((e) => this.judgements.replay(e));
     this.lastSeq = Math.max(payload.events_seq ?? 0, ...waiting.map((e) => e.seq), 0);
+    this.firstSeq = Math.max(payload.events_seq ?? -1, ...waiting.map((e) => e.seq)); // what this page found: undo may go below it
+    this.hadLog = this.firstSeq >= 0;
     this.unsaved = new Set(waiting.map((e) => e.event_id));
     this.look();
   }
@@ -66,15 +68,7 @@ export class PairWork {
 
   /** Send changes in their order; what the server says of them comes back to `settle`. */
   send(changes, method, action = null) {
-    const now = presentMs();
-    const events = changes.map((c) => {
-      this.lastSeq = Math.max(this.lastSeq + 1, Date.now());
-      return {
-        event_id: crypto.randomUUID(), assignment_id: this.id, rater_id: this.assignment.rater_id, seq: this.lastSeq, ts_client: new Date().toISOString(),
-        action: action ?? (c.value === null && !c.text ? "clear" : "set"), target: c.target, step_idx: null, dimension: c.dimension, value: c.value, value_text: c.text ?? null,
-        input_method: method, dwell_ms: Math.min(DWELL_MOST_MS, Math.round(now - this.dwellFrom)), prelabel_visible: this.sawNames, ui_build: UI_BUILD,
-      };
-    });
+    const events = eventsOf(this, changes, method, action, this.sawNames, UI_BUILD);
     this.look();
     for (const e of events) this.unsaved.add(e.event_id);
     this.outbox.put(events);

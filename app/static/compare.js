@@ -3,16 +3,19 @@
 // compare-work.js, one column in compare-side.js, making pairs in compare-make.js.
 
 import { get } from "./api.js";
-import { CompareDesk, EXITS } from "./compare-desk.js";
+import { CompareDesk } from "./compare-desk.js";
 import { makePairs } from "./compare-make.js";
 import { CHOICES, criterionScale, wholeScale, wordsOf } from "./compare-scale.js";
 import { CompareSide } from "./compare-side.js";
 import { BOTH_BAD, PREFERENCE, UNSURE } from "./compare-work.js";
-import { $, framed, h, notice, plural, say, when } from "./dom.js";
+import { $, framed, h, notice, plural, say } from "./dom.js";
+import { PAIR, askExit } from "./exits.js";
 import { Keys, MOVES, show } from "./keys.js";
+import { lastOnes } from "./mine.js";
 import { Outbox } from "./outbox.js";
 import { Panel } from "./panel.js";
 import { rawSwitch, setRaw, shownText, showsRaw } from "./reading.js";
+import { History } from "./undo.js";
 
 const OWN_KEYS = new Set(["jump"]); // moves whose usual key means something else here
 const TABLE = [
@@ -35,7 +38,7 @@ const TABLE = [
   ...MOVES.filter(([action]) => !OWN_KEYS.has(action)),
   ["jump", ["t"], "along the backtrack, and back", "Move"],
   ["comment", ["c"], "note on the pair", "The pair"],
-  ["undo", ["z", "Ctrl+z"], "undo", "The pair"],
+  ["undo", ["z", "Ctrl+z"], "undo; with nothing to undo: take the last submission back", "The pair"],
   ["redo", ["Z", "Ctrl+Z"], "redo", "The pair"],
   ["leave", ["x"], "leave it: skip, unsure …", "The pair"],
   ["back", ["p"], "the pair before", "The pair"],
@@ -62,6 +65,7 @@ export async function mount(root) {
     changed: drawSaveState,
   });
   const desk = new CompareDesk(at, outbox, { shown, leaving: drawAll });
+  const undoing = new History({ notices, outbox, desk, thing: "comparison", told: "left", get work() { return work; }, apply });
   const keys = new Keys(root, TABLE, act);
   const panel = new Panel(at("panel"), (focus) => focus && sides[active].focus());
   const sides = ["A", "B"].map((letter, place) => new CompareSide(at(`side-${place}`), letter, {
@@ -76,8 +80,11 @@ export async function mount(root) {
 
   function shown(next) {
     work = next;
-    if (!work) return;
     panel.drop();
+    if (!work) {
+      at("empty-actions").append(undoing.takeBackButton() ?? "");
+      return;
+    }
     at("prompt").replaceChildren(...shownText(work.prompt));
     at("reference").replaceChildren(...shownText(work.payload.reference ?? ""));
     sides.forEach((side, place) => side.show(work, place));
@@ -182,13 +189,12 @@ export async function mount(root) {
       case "criteria": return $("[role=radio][tabindex='0']", at("criteria")).focus();
     }
     if (move(action)) return;
-    if (work.readOnly) return say("This comparison is submitted. Reopen it to change it.");
+    if (action === "undo" || action === "redo") return desk.owns(work) ? undoing[action](method, event?.repeat) : say(`This is the work of ${work.assignment.rater_id}.`);
+    if (work.readOnly) return say(`This comparison is submitted. ${show(keys.label("undo"))} takes that back.`);
     const criterion = event?.target.closest?.("[data-criterion]")?.dataset.criterion || null;
     switch (action) {
-      case "undo": return apply(work.judgements.undo(), method, "Nothing to undo.");
-      case "redo": return apply(work.judgements.redo(), method, "Nothing to redo.");
       case "comment": return editNote();
-      case "leave": return showExits();
+      case "leave": return void leave();
       case "clear": return choose(criterion, null, method);
       case "towards-a": return shift(-1, method);
       case "towards-b": return shift(1, method);
@@ -199,10 +205,12 @@ export async function mount(root) {
     if (criterion && event) afterCriterion(criterion);
   }
 
-  /** Paint and send what has changed. */
-  function apply(changes, method, otherwise = "") {
+  /** Paint and send what has changed. follow: it is an undo or a redo. */
+  function apply(changes, method, otherwise = "", follow = false) {
     if (!changes) return say(otherwise);
     work.send(changes, method);
+    if (follow) say(`Now: ${wordsOf(work.shown())}`);
+    else undoing.judged();
     notice(notices, "left", "good", null);
     notice(notices, "submit", "warn", null);
     drawAll();
@@ -317,31 +325,32 @@ export async function mount(root) {
     const box = h("textarea", { rows: 3, "aria-label": "Note on this pair", placeholder: "Anything the next reader should know", value: work.note });
     panel.show({
       name: "note", title: "Note on this pair", body: [box],
-      keep: () => {
-        const text = box.value.trim();
-        if (!work.readOnly && text !== work.note) apply(work.judgements.change(work.noted(text)), "key");
-      },
+      keep: () => keepNote(box.value.trim()),
       focus: () => box.focus(),
     });
   }
 
-  function showExits() {
-    const leave = (reason) => {
-      panel.drop();
-      desk.skip(reason);
-    };
-    const buttons = EXITS.map(([reason, words, title]) => h("button", { type: "button", class: "secondary", onclick: () => leave(reason) }, h("b", {}, words), h("span", { class: "muted" }, title)));
-    panel.show({ name: "exits-panel", title: "Leave this pair without a judgement", body: buttons, focus: () => buttons[0].focus() });
+  function keepNote(text) {
+    if (!work.readOnly && text !== work.note) apply(work.judgements.change(work.noted(text)), "key");
+  }
+
+  /** Leave without a judgement: a reason is asked for, a remark is kept as the pair's note. */
+  async function leave() {
+    if (!panel.close(false)) return;
+    const asked = work;
+    const chosen = await askExit(null, work.note, PAIR);
+    if (!chosen || work !== asked) return;
+    keepNote(chosen.remark);
+    desk.skip(chosen.reason);
   }
 
   function showGuidelines() {
-    panel.show({ name: "guidelines", title: "Guidelines", body: shownText(work.payload.guidelines || "This queue has no guidelines."), focus: () => $("button", at("panel")).focus() });
+    panel.show({ name: "pair-guidelines", title: "Guidelines", body: shownText(work.payload.guidelines || "This queue has no guidelines."), focus: () => $("button", at("panel")).focus() });
   }
 
   async function showHistory() {
     const done = await desk.history();
-    const line = (d) => h("li", {}, h("a", { href: `?assignment=${encodeURIComponent(d.assignment_id)}` }, h("span", { class: "muted" }, `${when(d.updated_at)} ${d.status} `), d.prompt));
-    const body = done.length ? h("ul", { class: "plain" }, done.map(line)) : h("p", { class: "muted" }, "You have not compared anything yet.");
+    const body = done.length ? h("ul", { class: "plain", dataset: { id: "recent" } }, lastOnes(done, work?.id)) : h("p", { class: "muted" }, "You have not compared anything yet.");
     panel.show({ name: "history", title: "What you compared last", body: [body], focus: () => $("a, button", at("panel")).focus() });
   }
 

@@ -2,13 +2,12 @@
 // fast, what they did last. Knows no step and no key.
 
 import { ApiError, get } from "./api.js";
-import { h, number, param, plural, setParams, when } from "./dom.js";
+import { h, param, plural, setParams, when } from "./dom.js";
+import { lastOnes, paceWords, readLast, readMine } from "./mine.js";
 import { shownText } from "./reading.js";
 
 const QUEUE = "worldline.queue";
 const SEEN = "worldline.guidelines"; // rubric -> the version this browser has shown
-const HISTORY = 20;
-const REASONS = { skip: "skipped", unsure: "unsure", give_up: "gave up", bad_problem: "bad problem", bad_segmentation: "bad segmentation" };
 
 export class QueueHead {
   /** at(id): an element of the page; chosen(): another queue was chosen. */
@@ -62,9 +61,8 @@ export class QueueHead {
   /** How far the rater is, and what they did last, as the server has it now. */
   async refresh() {
     const { assignment } = this;
-    const rater = `rater=${encodeURIComponent(assignment.rater_id)}`;
     try {
-      const [mine, last] = await Promise.all([get(`/api/queues/${encodeURIComponent(assignment.queue_id)}/mine?${rater}`), get(`/api/assignments?limit=${HISTORY}&${rater}`)]);
+      const [mine, last] = await Promise.all([readMine(assignment), readLast(assignment.rater_id)]);
       if (this.assignment !== assignment) return;
       this.#drawPace(mine);
       this.#drawHistory(last);
@@ -74,9 +72,7 @@ export class QueueHead {
   }
 
   #drawPace(mine) {
-    if (!mine) return;
-    const pace = mine.minutes_each === null ? "" : ` · about ${mine.minutes_each < 1 ? `${number(mine.minutes_each * 60)} s` : `${number(mine.minutes_each, mine.minutes_each < 10 ? 1 : 0)} min`} each`;
-    this.at("pace").textContent = `${number(mine.submitted)} of ${number(mine.submitted + mine.remaining)} submitted · ${number(mine.submitted_today)} today${pace}`;
+    if (mine) this.at("pace").textContent = paceWords(mine);
   }
 
   #drawReference(reference) {
@@ -117,14 +113,7 @@ export class QueueHead {
 
   #drawHistory(last) {
     this.at("recent-card").hidden = last.length === 0;
-    this.at("recent").replaceChildren(...last.map((done) => {
-      const page = done.pair_id ? "/ui/compare" : "/ui/rate";
-      const skipped = done.status === "skipped";
-      const current = done.assignment_id === this.assignment.assignment_id;
-      return h("li", {}, h("a", { href: `${page}?assignment=${encodeURIComponent(done.assignment_id)}`, title: done.prompt, "aria-current": current ? "true" : null },
-        h("span", { class: `glyph ${skipped ? "muted" : ""}`, "aria-hidden": "true" }, skipped ? "–" : "✓"), h("span", { class: "prompt" }, done.prompt),
-        h("span", { class: "muted" }, skipped ? REASONS[done.status_reason] ?? "skipped" : when(done.updated_at))));
-    }));
+    this.at("recent").replaceChildren(...lastOnes(last, this.assignment.assignment_id));
     this.at("recent-title").textContent = last.length === 1 ? "Your last one" : `Your last ${plural(last.length, "one")}`;
   }
 }

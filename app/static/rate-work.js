@@ -3,11 +3,11 @@
 import { CodePoints } from "./code-points.js";
 import { param } from "./dom.js";
 import { presentMs } from "./idle.js";
-import { COMMENT, Judgements } from "./judgements.js";
+import { Judgements } from "./judgements.js";
+import { eventsOf } from "./sending.js";
 import { TraceModel } from "./trace-model.js";
 
 const UI_BUILD = "2";
-const DWELL_MOST_MS = 2 ** 31 - 1;
 
 export class Work {
   /** payload: what /api/assignments answers; outbox: takes the events, and may still hold some of an earlier page. */
@@ -62,20 +62,7 @@ export class Work {
 
   /** Send changes in their order; what the server says of them comes back to `settle`. */
   send(changes, method, action = null) {
-    // One press, one time, and no two the same: what belongs together is undone together, after a reload too.
-    this.lastPress = Math.max(Date.now(), (this.lastPress ?? 0) + 1);
-    const ts_client = new Date(this.lastPress).toISOString();
-    const events = changes.map((c) => {
-      this.lastSeq = Math.max(this.lastSeq + 1, Date.now());
-      const remark = c.target === "step" && c.dimension === COMMENT;
-      const cleared = c.value === null && !c.text;
-      return {
-        event_id: crypto.randomUUID(), assignment_id: this.id, rater_id: this.assignment.rater_id, seq: this.lastSeq, ts_client,
-        action: action ?? (remark ? "comment" : cleared ? "clear" : "set"), target: c.target, step_idx: c.step, dimension: remark ? "" : c.dimension, value: c.value,
-        value_text: remark ? c.text ?? "" : c.text ?? null,
-        input_method: method, dwell_ms: Math.min(DWELL_MOST_MS, Math.round(presentMs() - this.dwellFrom)), prelabel_visible: this.sawScores, ui_build: UI_BUILD,
-      };
-    });
+    const events = eventsOf(this, changes, method, action, this.sawScores, UI_BUILD);
     for (const e of events) this.#mark(e).waiting.add(e.event_id);
     this.outbox.put(events);
     return events;

@@ -166,10 +166,11 @@ def leases(con: duckdb.DuckDBPyConnection, queue_id: str, now: datetime) -> list
     return [Lease(*(*row[:6], format_utc(row[6]), format_utc(row[7]), row[8])) for row in rows]
 
 
-def history(con: duckdb.DuckDBPyConnection, rater_id: str, limit: int) -> list[Done]:
-    """A rater's last submitted and skipped items, over all queues, latest first."""
+def history(con: duckdb.DuckDBPyConnection, rater_id: str, limit: int, unit: str | None = None) -> list[Done]:
+    """A rater's last submitted and skipped items, over all queues, latest first. unit: "trace" or "pair" alone."""
+    of = {None: "", "trace": "and pair_id is null", "pair": "and pair_id is not null"}[unit]
     rows = con.execute(
-        "with last as (select * from assignment where rater_id = ? and status in ('submitted', 'skipped') "
+        f"with last as (select * from assignment where rater_id = ? and status in ('submitted', 'skipped') {of} "
         "order by updated_at desc, assignment_id desc limit ?) "
         f"select assignment_id, queue_id, trace_id, pair_id, left(prompt, {PROMPT_CHARS}), status, status_reason, updated_at "
         "from last join trace using (trace_id) order by updated_at desc, assignment_id desc",

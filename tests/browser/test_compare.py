@@ -103,3 +103,96 @@ def test_two_raters_with_swapped_sides(open_tab: Any, bench: Any) -> None:
     assert ben.locator("[data-id=side-0]").is_hidden()
     assert ben.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert ben.evaluate("window.__xss === undefined")
+
+
+@pytest.mark.slow
+def test_undo_goes_past_a_reload_and_past_a_submission_and_what_was_done_is_counted(open_tab: Any, bench: Any) -> None:
+    question = "Reach 11 from 2, 3 and 4, three times."
+    rows = [{**_row(f"m{n}", "Look", f"Try {n}"), "prompt": question} for n in range(3)]
+    ids = bench.post("/api/traces", rows)["trace_ids"]
+    queue = bench.post("/api/queues", {"title": "To and fro", "unit": "pair"})["queue_id"]
+    bench.post("/api/pairs", {"policy": "by_hand", "queue_id": queue, "pairs": [ids[:2]]})
+    page = open_tab(f"/ui/compare?queue={queue}").page
+    page.wait_for_selector("#wl-compare-b .wl-row.difference")
+    first = page.url.split("assignment=")[1].split("&")[0]
+
+    def now() -> dict[str, Any]:
+        page.wait_for_function("document.querySelector('[data-id=save-state]').textContent === '✓ All saved'")
+        found = bench.get(f"/api/pairs/assignments/{first}")
+        return {r["dimension"]: abs(r["value"]) for r in found["ratings"]}
+
+    def status() -> str:
+        return str(bench.get(f"/api/pairs/assignments/{first}")["assignment"]["status"])
+
+    page.keyboard.press("1")
+    page.keyboard.press("3")
+    assert now() == {"preference": 1}
+    visit(page, page.url)
+    page.wait_for_selector("#wl-compare-b .wl-row.difference")
+    page.keyboard.press("z")
+    page.wait_for_selector("[data-id=whole] [data-choice='-3'][aria-checked=true]")
+    assert now() == {"preference": 3}
+    page.keyboard.press("z")
+    page.wait_for_selector("[data-id=whole] [aria-checked=true]", state="detached")
+    assert now() == {}
+    page.keyboard.press("Z")
+    page.keyboard.press("Z")
+    page.wait_for_selector("[data-id=whole] [data-choice='-1'][aria-checked=true]")
+    assert now() == {"preference": 1}
+
+    # The only pair: nothing is on screen after it. Taken back there, submitted again by redo.
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("[data-notice=left]")
+    assert status() == "submitted"
+    page.click("[data-id=empty] >> text=Take the last one back")
+    page.wait_for_selector("[data-notice=left] >> text=taken back")
+    assert status() == "leased"
+    page.focus("#wl-compare-a")
+    page.keyboard.press("Z")
+    page.wait_for_selector("[data-notice=left] >> text=Submitted and saved")
+    assert status() == "submitted"
+
+    # Another came: from there the last one is taken back by a key, as long as nothing was judged in it.
+    bench.post("/api/pairs", {"policy": "by_hand", "queue_id": queue, "pairs": [ids[1:]]})
+    page.click("[data-id=empty] >> text=Look again")
+    page.wait_for_selector("#wl-compare-b .wl-row.difference")
+    assert "1 of 2 submitted · 1 today · about" in page.inner_text("[data-id=pace]")
+    page.keyboard.press("z")
+    page.wait_for_url(f"**assignment={first}*")
+    page.wait_for_selector("[data-notice=left] >> text=taken back")
+    assert status() == "leased"
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("[data-notice=left] >> text=Submitted and saved")
+
+    # What was compared last leads back to it, and there a key takes the submission back.
+    page.keyboard.press("h")
+    page.click(f"[data-id=panel] a[href*='{first}']")
+    page.wait_for_selector("[data-notice=readonly] >> text=You have submitted")
+    page.focus("#wl-compare-a")
+    page.keyboard.press("z")
+    page.wait_for_selector("[data-notice=left] >> text=taken back")
+    assert status() == "leased"
+
+
+@pytest.mark.slow
+def test_a_pair_is_left_with_a_reason_and_a_remark(open_tab: Any, bench: Any) -> None:
+    question = "Reach 12 from 2, 3 and 4: whatever that is."
+    ids = bench.post("/api/traces", [{**_row(f"m{n}", "Look", f"Try {n}"), "prompt": question} for n in range(2)])[
+        "trace_ids"
+    ]
+    queue = bench.post("/api/queues", {"title": "Left", "unit": "pair"})["queue_id"]
+    bench.post("/api/pairs", {"policy": "by_hand", "queue_id": queue, "pairs": [ids]})
+    page = open_tab(f"/ui/compare?queue={queue}").page
+    page.wait_for_selector("#wl-compare-b .wl-row.difference")
+    assignment = page.url.split("assignment=")[1].split("&")[0]
+    page.keyboard.press("x")
+    page.wait_for_selector("dialog.exit-sheet")
+    for _ in range(3):  # to "bad problem"
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Tab")
+    page.keyboard.type(f"Twelve of what? {HOSTILE}")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[data-notice=left] >> text=Left: bad problem")
+    found = bench.get(f"/api/pairs/assignments/{assignment}")
+    assert (found["assignment"]["status"], found["assignment"]["status_reason"]) == ("skipped", "bad_problem")
+    assert {r["dimension"]: r["value_text"] for r in found["ratings"]}["note"] == f"Twelve of what? {HOSTILE}"

@@ -1,6 +1,6 @@
-// Undo and redo on the Rate page, beyond what the page itself has seen: what an earlier page did is read from the log of the
-// assignment, and when nothing is left to undo, the last submission (or exit) is taken back. `room` is the page: {work, desk,
-// outbox, notices, apply}; see rate.js.
+// Undo and redo on Rate and Compare, beyond what the page itself has seen: what an earlier page did is read from the log of the
+// assignment, and when nothing is left to undo, the last submission (or exit) is taken back. `room` is the page:
+// {work, desk, outbox, notices, apply, thing: what is judged, told: the notice of the last submission}; see rate.js.
 
 import { ApiError, get } from "./api.js";
 import { h, notice, say } from "./dom.js";
@@ -36,7 +36,7 @@ export class History {
       this.wanted.push(() => this.redo(method));
       return;
     }
-    if (work.readOnly) return say("This trace is submitted: there is nothing to redo in it.");
+    if (work.readOnly) return say(`This ${this.room.thing} is submitted: there is nothing to redo in it.`);
     const changes = work.judgements.redo();
     if (changes) return apply(changes, method, "", true);
     if (this.takenBack === work.id) {
@@ -89,7 +89,7 @@ export class History {
     await this.room.desk.reopen(work, method);
     if (this.room.work?.id !== work.id || this.room.work.readOnly) return;
     this.takenBack = exit ? null : work.id;
-    notice(this.room.notices, "submitted", "good", exit ? "The exit is taken back. Undo once more takes back your last judgement." : "The submission is taken back: change what you like and submit again. Undo once more takes back your last judgement, redo submits.");
+    notice(this.room.notices, this.room.told, "good", exit ? "The exit is taken back. Undo once more takes back your last judgement." : "The submission is taken back: change what you like and submit again. Undo once more takes back your last judgement, redo submits.");
     say(exit ? "The exit is taken back." : "The submission is taken back.");
   }
 }
