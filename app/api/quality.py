@@ -214,12 +214,13 @@ async def disagreement(
 @router.get("/quality/history", summary="Everything that was ever done to one label", response_model=list[Row], dependencies=ADJUDICATOR, responses=refusals(403, 404, 422))  # fmt: skip
 async def history(
     bench: Bench, me: Me, item: Annotated[str, Query(description="The trace, or the pair.")],
-    queue: QueueOf = DEFAULT_QUEUE, step: StepOf = None,
+    queue: Annotated[str | None, Query(description="The queue's id; any queue when absent.")] = None, step: StepOf = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Every event on a step (or on the whole, without one): who, when, by key or mouse, after how long, with scores in
     sight or not. Adjudicators see letters for names.
     """
-    await _queue(bench, queue)
+    if queue is not None:
+        await _queue(bench, queue)
     names = me.may("researcher")
     found = await blocking(lambda: bench.store.read(lambda con: disputes.history(con, queue, item, step, names=names)))
     return [asdict(event) for event in found]

@@ -6,6 +6,7 @@ import { duration, h, number, plural, say, when } from "./dom.js";
 import { differingWords, firstDifferentStep } from "./first-difference.js";
 import { shownValue } from "./judged-values.js";
 import { Keys, show } from "./keys.js";
+import { historyTable, readHistory, valueChip as chip } from "./label-history.js";
 import { shownText } from "./reading.js";
 import { hasMarkup } from "./rich-text.js";
 import { FIELDS } from "./trace-model.js";
@@ -128,7 +129,7 @@ export class Disputes {
       return;
     }
     try {
-      const detail = await get(`/api/quality/disagreement?${this.#query(row, true)}`);
+      const detail = await get(`/api/quality/disagreement?${this.#query(row)}`);
       if (this.selected !== keyOf(row)) return; // another one was chosen meanwhile
       this.detail = { ...detail, row };
       this.#drawDetail();
@@ -137,9 +138,9 @@ export class Disputes {
     }
   }
 
-  #query(row, dimension) {
+  #query(row) {
     const chosen = this.chosen();
-    return new URLSearchParams({ queue: chosen.queue, item: row.item_id, ...(dimension ? { dimension: chosen.dimension } : {}), ...(row.step_idx === null ? {} : { step: row.step_idx }) });
+    return new URLSearchParams({ queue: chosen.queue, item: row.item_id, dimension: chosen.dimension, ...(row.step_idx === null ? {} : { step: row.step_idx }) });
   }
 
   // ---------------------------------------------------------------- one unit
@@ -152,7 +153,7 @@ export class Disputes {
       detail.steps.length ? detail.steps.map((s) => context(s, s.step_idx === row.step_idx)) : answer(detail));
     const where = row.item_id === detail.trace_id ? h("a", { href: `/ui/?trace=${encodeURIComponent(detail.trace_id)}${row.step_idx === null ? "" : `&step=${row.step_idx + 1}`}` }, "the whole trace") : null;
     this.at("dispute").replaceChildren(
-      h("div", { class: "question" }, h("span", { class: "label" }, "Question"), h("div", { class: "text" }, shownText(detail.prompt))),
+      h("div", { class: "question" }, h("span", { class: "label" }, "Question"), h("div", { class: "text", tabindex: "0", role: "region", "aria-label": "Question" }, shownText(detail.prompt))),
       body, where ?? "",
       h("div", { class: "opinions" }, detail.opinions.map((o) => this.#opinion(dimension, o))),
       this.#form(dimension), this.#decisions(dimension), h("div", { class: "history", "aria-live": "polite" }));
@@ -267,12 +268,10 @@ export class Disputes {
 
   async #history() {
     const { row } = this.detail;
-    const events = await get(`/api/quality/history?${this.#query(row, false)}`).catch(this.failed);
+    const events = await readHistory(row.item_id, row.step_idx, this.chosen().queue).catch(this.failed);
     const box = this.at("dispute").querySelector(".history");
     if (!events || !box) return;
-    const line = (e) => h("tr", {}, h("td", {}, when(e.at)), h("td", {}, e.rater), h("td", {}, e.dimension ? `${e.action} ${e.dimension.replaceAll("_", " ")}` : e.action), h("td", {}, e.action === "set" ? chip(e.dimension, e.value, e.value_text) : e.value_text ?? ""),
-      h("td", {}, e.input_method || "–"), h("td", { class: "n" }, e.dwell_ms === null ? "–" : duration(e.dwell_ms / 1000)), h("td", {}, e.prelabel_visible ? "yes" : "no"));
-    box.replaceChildren(h("h3", {}, "History of this label"), h("div", { class: "table", tabindex: "0", role: "region", "aria-label": "History of this label" }, h("table", {}, h("thead", {}, h("tr", {}, ["When", "Who", "What", "Value", "How", "After", "Scores in sight"].map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, events.map(line)))));
+    box.replaceChildren(h("h3", {}, "History of this label"), historyTable(events));
     box.scrollIntoView({ block: "nearest" });
   }
 }
@@ -295,9 +294,4 @@ function answer(of) {
 
 function keyOf(row) {
   return `${row.item_id}|${row.step_idx ?? ""}`;
-}
-
-function chip(dimension, value, text, before = "") {
-  const [glyph, word, tone] = shownValue(dimension, value, text);
-  return h("span", { class: `wl-chip ${tone}`, title: word }, `${before}${glyph} ${word.length > 60 ? `${word.slice(0, 60)}…` : word}`);
 }

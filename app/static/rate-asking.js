@@ -1,12 +1,14 @@
 // What the panel of the Rate page asks of a step: what is wrong with it, what should stand there, a remark, the same rating for
-// those that follow. Knows which step is meant. `room` is the page: {at, list, panel, work, apply}; see rate.js.
+// those that follow, everything that was ever said of it. Knows which step is meant. `room` is the page: {at, list, panel, work, apply}; see rate.js.
 
+import { ApiError } from "./api.js";
 import { applyNext } from "./apply-next.js";
 import { betterStep } from "./better-step.js";
 import { commentStep } from "./comment-step.js";
-import { plural, say } from "./dom.js";
+import { h, plural, say } from "./dom.js";
 import { ERROR_TYPES, errorDetails, selectedPlace } from "./error-details.js";
 import { CHOICES, COMMENT } from "./judgements.js";
+import { historyTable, readHistory } from "./label-history.js";
 
 export class Asking {
   constructor(room) {
@@ -79,6 +81,22 @@ export class Asking {
   openComment(step) {
     const { work, panel } = this.room;
     this.#show(commentStep({ step, held: () => work.judgements.comment(step), close: () => panel.close(), change: (text) => this.#set(step, COMMENT, text) }), step);
+  }
+
+  /** Everything that was ever done to the labels of the current step; of the whole trace, while the question is the current row. */
+  async openHistory() {
+    const { work } = this.room;
+    if (work.live) return say("Nothing is stored of it before the model has ended.");
+    const step = work.cursor < 0 ? null : work.cursor;
+    let body;
+    try {
+      body = historyTable(await readHistory(work.assignment.trace_id, step, work.assignment.queue_id));
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      body = h("p", { class: "muted" }, error.message);
+    }
+    if (this.room.work !== work) return;
+    this.#show({ name: "history", title: step === null ? "History of what was said of the trace" : `History of step ${step + 1}`, body: [body], focus: () => this.room.at("panel").querySelector("button, [tabindex]").focus() }, step ?? 0);
   }
 
   /** The last rating for the steps from the cursor on; where the current step is rated, for those after it. */

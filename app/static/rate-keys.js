@@ -3,7 +3,12 @@
 import { CHOICES } from "./judgements.js";
 import { MOVES } from "./keys.js";
 
-export const TABLE = [
+const HISTORIANS = ["adjudicator", "researcher", "admin"]; // to raters it would tell what others said
+
+/** The keys of somebody of this role. */
+export const tableOf = (role) => TABLE.filter(([action]) => action !== "history" || HISTORIANS.includes(role));
+
+const TABLE = [
   ...CHOICES.map((c, i) => [c.name, [String(i + 1)], `${c.glyph} ${c.word}`, "Rate the step"]),
   ["first-error", ["x"], "first error: bad, later steps stay unrated", "Rate the step"],
   ["clear", ["0", "Delete"], "take the rating away", "Rate the step"],
@@ -25,6 +30,7 @@ export const TABLE = [
   ["same-previous-word", ["H"], "… the word before", "Look"],
   ["same-next", [">"], "next step with that word", "Look"],
   ["same-previous", ["<"], "step before with that word", "Look"],
+  ["history", ["l"], "history of the labels: everything that was ever said of the step", "Look"],
   ["raw", ["m"], "Markdown and formulas rendered, or the raw text", "Look"],
   ["undo", ["z", "Ctrl+z"], "undo; with nothing to undo: take the last submission back", "The trace"],
   ["redo", ["Z", "Ctrl+Z"], "redo", "The trace"],

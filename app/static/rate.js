@@ -1,8 +1,9 @@
 // The Rate page: the rows and the keys. A key changes the state on screen at once and is queued in the order it came; "saved"
 // appears when the server has committed it. `room` is the page as its parts see it: taking and leaving traces (rate-desk.js),
-// what stands around the list (rate-around.js), what the panel asks (rate-asking.js), a run that is still written (live.js), corrections (rate-mend.js), undo (rate-history.js), the scores (prelabels.js).
+// what stands around the list (rate-around.js), what the panel asks (rate-asking.js), a run that is still written (live.js), corrections (rate-mend.js), undo (undo.js), the scores (prelabels.js).
 // One assignment is in rate-work.js, what is judged in judgements.js, what waits to be sent in outbox.js.
 
+import { me } from "./account.js";
 import { Cutter } from "./cutter.js";
 import { $, notice, param, plural, say, setParams } from "./dom.js";
 import { CHOICES, QUESTIONS, UNSURE } from "./judgements.js";
@@ -15,14 +16,14 @@ import { Prelabels } from "./prelabels.js";
 import { Around } from "./rate-around.js";
 import { Asking } from "./rate-asking.js";
 import { Desk } from "./rate-desk.js";
-import { History } from "./rate-history.js";
-import { TABLE } from "./rate-keys.js";
+import { tableOf } from "./rate-keys.js";
 import { Mending } from "./rate-mend.js";
 import { drawSaved, rateRow } from "./rate-rows.js";
 import { rawSwitch, setRaw, shownText, showsRaw } from "./reading.js";
 import { SameWords } from "./same-words.js";
 import { StepList } from "./steplist.js";
 import { StepTexts } from "./step-texts.js";
+import { History } from "./undo.js";
 
 const URL_AFTER_MS = 250; // browsers refuse more than about 100 URL changes in 30 s; a fast rater makes more
 const ONCE_STORED = new Set(["cut", "join", "better", "apply-next", "exit"]); // need the whole trace
@@ -36,7 +37,7 @@ export async function mount(root) {
   let work = null;
   let sure = false; // the rater was told what is missing and submits nevertheless
 
-  const room = { root, at, notices, act, apply, drawTexts, get work() { return work; } };
+  const room = { root, at, notices, thing: "trace", told: "submitted", act, apply, drawTexts, get work() { return work; } };
   room.outbox = new Outbox({
     committed: (event) => settle(event, true),
     rejected: (event, sentence) => {
@@ -46,7 +47,7 @@ export async function mount(root) {
     changed: (state) => room.around ? room.around.saveState(state) : (room.firstState = state),
   });
   const desk = (room.desk = new Desk(at, room.outbox, { shown, leaving, beforeLeaving: keepWritten, keepNote: setNote }));
-  const keys = (room.keys = new Keys(root, TABLE, act));
+  const keys = (room.keys = new Keys(root, tableOf(me.role), act));
   const list = (room.list = new StepList(at("list"), {
     look: "full",
     label: "Steps to rate",
@@ -218,6 +219,7 @@ export async function mount(root) {
     submit: () => submit(),
     verdict: () => around.focusVerdict(),
     "next-unrated": () => nextUnrated(),
+    history: () => void asking.openHistory(),
     raw: () => {
       setRaw(!showsRaw());
       redrawTexts();

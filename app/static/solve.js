@@ -8,6 +8,7 @@ import { failures } from "./failures.js";
 import { GraphFrame } from "./graph-frame.js";
 import { highlight, unmark } from "./highlight.js";
 import { Keys, MOVES, READING } from "./keys.js";
+import { readHistory } from "./label-history.js";
 import { ListTools } from "./list-tools.js";
 import { Overview } from "./overview.js";
 import { setRaw, showsRaw } from "./reading.js";
@@ -128,7 +129,7 @@ export async function mount(root) {
   function drawDetail() {
     const index = list.selected;
     const value = scores?.values[index];
-    stepDetail(at("detail"), model, index, { goTo: choose, score: value === undefined ? null : { value, scorer: scores.scorer }, link: linkTo(index), redraw: drawTexts, after: (text) => highlight(text, tools.query) });
+    stepDetail(at("detail"), model, index, { goTo: choose, score: value === undefined ? null : { value, scorer: scores.scorer }, link: linkTo(index), redraw: drawTexts, after: (text) => highlight(text, tools.query), history: model.traceId && model.state !== "running" ? () => readHistory(model.traceId, index < 0 ? null : index) : null });
     highlight(at("detail"), tools.query);
     wheel.show(model, index, family, model.format);
   }

@@ -1,6 +1,8 @@
 // One step in full: its fields, the decision after it, where it stands in the tree. Knows no run and no rating.
 
+import { ApiError } from "./api.js";
 import { h } from "./dom.js";
+import { historyTable } from "./label-history.js";
 import { copyButton, rawSwitch, shownText } from "./reading.js";
 import { refinedWords } from "./refine.js";
 import { stepWord } from "./trace-model.js";
@@ -13,15 +15,17 @@ const DECISIONS = {
 
 /**
  * goTo(index) is called for links to other steps; score: {value, scorer} or null; link: the step's address; redraw() when the
- * reader switches between rendered and raw; after(element) whenever a text has been rendered later than the rest.
+ * reader switches between rendered and raw; after(element) whenever a text has been rendered later than the rest; history():
+ * what was ever said of it, or null.
  */
-export function stepDetail(host, model, index, { goTo, score = null, link: address = null, redraw = () => {}, after = () => {} }) {
+export function stepDetail(host, model, index, { goTo, score = null, link: address = null, redraw = () => {}, after = () => {}, history = null }) {
   if (!model || index === null || (index >= 0 && !model.steps[index])) {
     host.replaceChildren(h("p", { class: "muted" }, "Select a step to read it in full."));
     return;
   }
+  const past = pastOf(history);
   if (index < 0) {
-    host.replaceChildren(h("div", { class: "detail-head" }, h("h2", {}, "The question"), h("div", { class: "detail-tools" }, rawSwitch([model.prompt], redraw))), h("div", { class: "field-text prompt" }, shownText(model.prompt, after)), model.model ? h("p", { class: "muted" }, `Asked of ${model.model}.`) : "");
+    host.replaceChildren(h("div", { class: "detail-head" }, h("h2", {}, "The question"), h("div", { class: "detail-tools" }, rawSwitch([model.prompt], redraw), past.button)), h("div", { class: "field-text prompt" }, shownText(model.prompt, after)), model.model ? h("p", { class: "muted" }, `Asked of ${model.model}.`) : "", past.box);
     return;
   }
   const step = model.steps[index];
@@ -45,13 +49,28 @@ export function stepDetail(host, model, index, { goTo, score = null, link: addre
   if (score) facts.push(["PRM score", [h("span", { class: `wl-chip score s${scoreBand(score.value)}` }, score.value.toFixed(2)), h("span", { class: "muted" }, " chance that the step is good, by "), h("span", { class: "muted", title: score.scorer }, shortId(score.scorer))]]);
   host.replaceChildren(
     h("div", { class: "detail-head" }, h("h2", {}, h("span", { class: "num" }, `Step ${index + 1}`), step.name || (step.writing ? "…" : "(no name)")),
-      h("div", { class: "detail-tools" }, step.writing ? null : rawSwitch([step.thought, step.summary, step.reflection], redraw), address ? copyButton(address, `step ${index + 1}`) : null)),
+      h("div", { class: "detail-tools" }, step.writing ? null : rawSwitch([step.thought, step.summary, step.reflection], redraw), address ? copyButton(address, `step ${index + 1}`) : null, past.button)),
     field("Thought", step.thought, step.writing && step.field === "thought") ?? "",
     field("Summary", step.summary, step.writing && step.field === "summary") ?? "",
     field("Reflection", step.reflection, step.writing && step.field === "reflection") ?? "",
     h("dl", { class: "facts" }, facts.map(([label, value]) => h("div", {}, h("dt", {}, label), h("dd", {}, value)))),
     step.complete === false && !step.writing ? h("p", { class: "muted" }, "The text of this step was cut off.") : "",
+    past.box,
   );
+}
+
+/** A button, and the box in which it shows what was said of a step, or of the trace where the question is looked at. */
+function pastOf(history) {
+  const box = h("div", { class: "history", "aria-live": "polite" });
+  const button = history && h("button", { type: "button", class: "secondary", onclick: async () => {
+    try {
+      box.replaceChildren(h("h3", {}, "What raters said"), historyTable(await history()));
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      box.replaceChildren(h("p", { class: "muted" }, error.message));
+    }
+  } }, "History");
+  return { box, button };
 }
 
 function sure(confidence) {

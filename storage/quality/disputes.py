@@ -117,6 +117,7 @@ class LabelEvent:
 
     event_id: str
     assignment_id: str
+    queue_id: str
     rater: str
     status: str
     action: str
@@ -130,9 +131,11 @@ class LabelEvent:
 
 
 def history(
-    con: duckdb.DuckDBPyConnection, queue_id: str, item_id: str, step_idx: int | None, *, names: bool
+    con: duckdb.DuckDBPyConnection, queue_id: str | None, item_id: str, step_idx: int | None, *, names: bool
 ) -> list[LabelEvent]:
-    """Everything that was ever done to one unit, whatever came of it, in the order of commit; names False: letters."""
+    """Everything that was ever done to one unit, whatever came of it, in the order of commit. queue_id None: in any queue;
+    names False: letters.
+    """
     events = _events(con, queue_id, item_id, step_idx)
     if names:
         return events
@@ -151,18 +154,21 @@ def _letters(events: Sequence[LabelEvent], item_id: str, step_idx: int | None) -
     return {rater: _letter(i) for i, rater in enumerate(dealt)}
 
 
-def _events(con: duckdb.DuckDBPyConnection, queue_id: str, item_id: str, step_idx: int | None) -> list[LabelEvent]:
+def _events(
+    con: duckdb.DuckDBPyConnection, queue_id: str | None, item_id: str, step_idx: int | None
+) -> list[LabelEvent]:
     rows = con.execute(
-        "select e.event_id, assignment_id, a.rater_id, a.status, e.action, e.dimension, e.value, e.value_text, e.ts_server, "
-        "e.input_method, e.dwell_ms, e.prelabel_visible from rating_event e join assignment a using (assignment_id) "
-        "where a.queue_id = $queue and coalesce(a.pair_id, a.trace_id) = $item and e.assignment_id in (select assignment_id "
-        "from assignment where queue_id = $queue and coalesce(pair_id, trace_id) = $item) "
+        "select e.event_id, assignment_id, a.queue_id, a.rater_id, a.status, e.action, e.dimension, e.value, e.value_text, "
+        "e.ts_server, e.input_method, e.dwell_ms, e.prelabel_visible from rating_event e join assignment a using (assignment_id) "
+        "where ($queue is null or a.queue_id = $queue) and coalesce(a.pair_id, a.trace_id) = $item and e.assignment_id in ("
+        "select assignment_id from assignment where ($queue is null or queue_id = $queue) "
+        "and coalesce(pair_id, trace_id) = $item) "
         "and (e.step_idx is not distinct from $step::integer or e.action in ('submit', 'reopen', 'skip')) order by e.server_seq",
         {"queue": queue_id, "item": item_id, "step": step_idx},
     ).fetchall()
     return [
-        LabelEvent(event_id, assignment_id, rater, status, action, dimension, value, text, format_utc(at), *rest)
-        for event_id, assignment_id, rater, status, action, dimension, value, text, at, *rest in rows
+        LabelEvent(event_id, assignment_id, queue, rater, status, action, dimension, value, text, format_utc(at), *rest)
+        for event_id, assignment_id, queue, rater, status, action, dimension, value, text, at, *rest in rows
     ]
 
 
