@@ -37,6 +37,7 @@ MARKUP = """
     <section class="wl-card"><h2>Each two raters</h2><div data-id="kappa"></div></section>
     <section class="wl-card"><h2>Where they see the first error</h2><div data-id="first-errors"></div></section>
     <section class="wl-card span-two"><h2>Raters</h2><div data-id="raters"></div></section>
+    <section class="wl-card span-two"><h2>Changes of mind</h2><div data-id="minds"></div></section>
     <section class="wl-card span-two"><h2>Items whose answer is known</h2><div data-id="gold"></div></section>
   </div>
 </div>

@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.browser.conftest import Bench, Tab, visit
 from tests.storage.helpers import make_trace
 
@@ -92,3 +94,33 @@ def test_a_dispute_is_decided_by_keyboard_and_known_items_are_answered_for(
     assert HOSTILE in dialog.inner_text()
     page.keyboard.press("Enter")
     dialog.wait_for(state="detached")
+
+
+@pytest.mark.slow
+def test_the_history_of_any_label_opens_beside_its_step(bench: Bench, open_tab: Callable[..., Tab]) -> None:
+    """Also where one rater alone has judged: the list of disputes does not have that."""
+    trace = make_trace(prompt="Who alone has said so?", names=["a", "b", "c"])
+    bench.post("/api/traces", trace.to_json())
+    assignment = rated(bench, trace.trace_id, "ada", (1, -1, 1), reason=f"It does not follow. {HOSTILE}")
+    page = open_tab(f"/ui/rate?assignment={assignment}&step=2").page
+    page.wait_for_selector("#wl-rate-list .wl-row >> nth=3")
+    page.focus("#wl-rate-list")
+    page.keyboard.press("l")
+    lines = page.locator("[data-id=panel] tbody tr")
+    lines.first.wait_for()
+    said = lines.all_inner_texts()
+    assert len(said) == 3 and "bad" in said[0] and HOSTILE in said[1] and "submit" in said[2]
+    assert all("ada" in line for line in said)
+    page.keyboard.press("Escape")
+    page.click("[data-id=dock] [data-act=history]")
+    lines.first.wait_for()
+
+    visit(page, f"{bench.url}/ui/?trace={trace.trace_id}&step=3")
+    page.wait_for_selector("#wl-solve-list .wl-row >> nth=3")
+    page.click("[data-id=detail] >> text=History")
+    page.locator("[data-id=detail] td", has_text="good").wait_for()
+    visit(page, f"{bench.url}/ui/quality")
+    page.locator("[data-id=minds] th", has_text="ada").wait_for()
+    cell = page.locator("[data-id=kappa] td.kappa").first
+    cell.wait_for()
+    assert "n " in cell.inner_text() and "%" in cell.inner_text()
