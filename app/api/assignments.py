@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -142,10 +142,11 @@ async def history(
     bench: Bench, me: Me,
     rater: Annotated[str | None, Query(description='The rater\'s name; "local" when absent.')] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_HISTORY)] = 20,
+    unit: Annotated[Literal["trace", "pair"] | None, Query(description="Only those; both when absent.")] = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """What this rater submitted or skipped last, over all queues, latest first: the way back to it."""
     name = rater_of(rater, me)
-    found = await blocking(lambda: bench.store.read(lambda con: progress.history(con, name, limit)))
+    found = await blocking(lambda: bench.store.read(lambda con: progress.history(con, name, limit, unit)))
     return [asdict(line) for line in found]
 
 
@@ -169,11 +170,13 @@ async def next_assignment(bench: Bench, me: Me, asked: NextIn | None = None) -> 
         return await _work(bench, assignment)
     any_trace = await blocking(lambda: bench.store.traces(limit=1))
     if not any_trace:
-        reason = "There is no trace to rate yet. Run one on the Solve page, or import some."
+        reason = "There is no trace to rate yet."
     elif queue.queue_id == DEFAULT_QUEUE:
-        reason = "You have rated or skipped every trace there is. Run more on the Solve page."
+        reason = "You have rated or skipped every trace there is."
     else:
         reason = f"Nothing is left for you in the queue “{queue.title}”. Choose another, or look again later."
+    if me.may("researcher") and (not any_trace or queue.queue_id == DEFAULT_QUEUE):
+        reason += " Run one on the Solve page, or import some."
     return {"assignment": None, "reason": reason}
 
 

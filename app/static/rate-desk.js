@@ -12,6 +12,8 @@ import { QueueHead } from "./rate-queue.js";
 import { Work } from "./rate-work.js";
 import { shortId } from "./step-detail.js";
 
+const MAKERS = ["researcher", "admin"]; // to others the Solve page is closed
+
 export class Desk {
   /** at(id): an element of the page; shown(work): another trace is there; leaving(true): its last event is on the way, (false): it was answered. */
   constructor(at, outbox, { shown, leaving, beforeLeaving, keepNote }) {
@@ -110,7 +112,7 @@ export class Desk {
     this.at("empty").hidden = false;
     this.at("empty-title").textContent = title;
     this.at("empty-text").textContent = text;
-    this.at("empty-actions").replaceChildren(...(again ? [button("Try again", "primary")] : [h("a", { class: "button primary", href: "/ui/" }, "Make a trace"), button("Look again", "secondary")]));
+    this.at("empty-actions").replaceChildren(...(again ? [button("Try again", "primary")] : MAKERS.includes(me.role) ? [h("a", { class: "button primary", href: "/ui/" }, "Make a trace"), button("Look again", "secondary")] : [button("Look again", "primary")]));
     setParams({ assignment: null, step: null, trace: null });
     this.shown(null);
   }
