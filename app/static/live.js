@@ -17,6 +17,7 @@ export class Kept {
   constructor(run, changed = () => {}) {
     Object.assign(this, { run, changed });
     this.events = [];
+    this.inBrowser = true; // false: localStorage refuses, and they live in this page alone
     for (const name of names(run)) this.events.push(JSON.parse(localStorage.getItem(name)));
     this.events.sort((a, b) => a.seq - b.seq);
   }
@@ -26,7 +27,9 @@ export class Kept {
       this.events.push(event);
       try {
         localStorage.setItem(`${PREFIX}${this.run}.${event.event_id}`, JSON.stringify(event));
-      } catch { /* kept in this page alone */ }
+      } catch {
+        this.inBrowser = false;
+      }
     }
     this.changed(this.events.length);
   }
@@ -128,6 +131,7 @@ export class Live {
     const { at } = this.room;
     const { length } = this.kept.events;
     at("save-state").textContent = length ? `${length} kept here` : "Live";
+    notice(this.room.notices, "kept", "warn", this.kept.inBrowser ? null : "This browser keeps nothing: what you judge is on this page only until the model has ended. Keep it open.");
     at("save-state").title = "The model is still writing. What you judge is kept in this browser, and sent when the trace is stored.";
   }
 

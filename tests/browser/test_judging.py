@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import visit
+from tests.browser.conftest import ARGUMENTS, visit
 from tests.browser.test_rating import LIST, judgement, left, open_trace, settled, values
 from tests.browser.traces import long_one
 
@@ -329,3 +329,33 @@ def test_a_run_is_rated_while_it_is_written_and_stopped_at_the_first_error(open_
     assert judgement(bench, assignment, "first_error") == {2: 1.0}
     assert selected_row(page) == 3
     assert page.evaluate("Object.keys(localStorage).filter((name) => name.startsWith('worldline.live.'))") == []
+
+
+@pytest.mark.slow
+def test_what_was_judged_of_a_run_outlives_the_browser_and_is_never_called_saved_before(
+    browser: Any, chromium: str, bench: Any, tmp_path: Path
+) -> None:
+    asked = {"prompt": "Reach 24 from 4, 7, 8 and 8.", "min_steps": 300, "max_steps": 400, "max_tokens": 16384}
+    run = bench.post("/api/runs", asked)["run_id"]
+
+    def profile() -> Any:
+        return browser.browser_type.launch_persistent_context(tmp_path, executable_path=chromium, args=ARGUMENTS)
+
+    context = profile()
+    page = context.new_page()
+    visit(page, f"{bench.url}/ui/rate?run={run}")
+    page.wait_for_selector(f"{LIST} .wl-row[data-row='4']")
+    page.focus(LIST)
+    keyboard(page, "3", "1")
+    page.wait_for_function("document.querySelector('[data-id=save-state]').textContent === '2 kept here'")
+    assert page.locator(f"{LIST} .save-mark.saved").count() == 0
+    context.close()  # the whole browser, before the model has ended
+    bench.post(f"/api/runs/{run}/stop")
+    context = profile()
+    page = context.new_page()
+    visit(page, f"{bench.url}/ui/rate")
+    page.wait_for_function("Object.keys(localStorage).every((name) => !name.startsWith('worldline.live.'))")
+    page.wait_for_function("document.querySelector('[data-id=save-state]').textContent === '✓ All saved'")
+    context.close()
+    assignment = bench.post("/api/assignments", {"trace_id": run})["assignment"]["assignment_id"]
+    assert values(bench, assignment) == {0: 1.0, 1: -1.0}
