@@ -1,5 +1,5 @@
 """The rating room with everybody in it: two raters at once, an adjudicator who settles what they differ on, a researcher whose
-export has the decision in it. Each with an account of their own, by keyboard where it is work.
+export has the decision in it. Each with an account of their own; raters have nothing but a keyboard.
 """
 
 from __future__ import annotations
@@ -62,6 +62,26 @@ def test_two_raters_an_adjudicator_and_a_researcher(browser: Any, room: Bench) -
     }
     pages = {name: context.new_page() for name, context in contexts.items() if name != "root"}
 
+    def tab_to(page: Any, where: str) -> None:
+        """By Tab alone, as far as it takes."""
+        for _ in range(120):
+            if page.evaluate("(where) => document.activeElement.matches(where)", where):
+                return
+            page.keyboard.press("Tab")
+        raise AssertionError(f"Tab does not lead to {where}")
+
+    def begin(name: str) -> Any:
+        """A rater logs in and opens Rate, without a mouse."""
+        page = pages[name]
+        page.goto(f"{room.url}/ui/rate", timeout=60_000)
+        page.wait_for_selector('form[data-door="login"]')
+        for field, text in (("name", name), ("password", PASSWORD)):
+            tab_to(page, f"[name={field}]")
+            page.keyboard.type(text)
+        page.keyboard.press("Enter")
+        ready(page)
+        return page
+
     def go(name: str, path: str) -> Any:
         page = pages[name]
         page.goto(room.url + path, timeout=60_000)
@@ -72,12 +92,12 @@ def test_two_raters_an_adjudicator_and_a_researcher(browser: Any, room: Bench) -
 
     # Both have the same trace before either has said a word, and differ on its second step.
     for name in ("anna", "ben"):
-        go(name, "/ui/rate").wait_for_selector("#wl-rate-list .wl-row >> nth=3")
+        begin(name).wait_for_selector("#wl-rate-list .wl-row >> nth=3")
     prompts = {pages[name].inner_text("[data-id=prompt]") for name in ("anna", "ben")}
     assert len(prompts) == 1 and CORPUS in prompts.pop()
     for at, keys in enumerate(zip("313", "333", strict=True)):
         for name, key in zip(("anna", "ben"), keys, strict=True):
-            pages[name].focus("#wl-rate-list")
+            tab_to(pages[name], "#wl-rate-list")
             pages[name].keyboard.press(key)
             if at == 1 and key == "1" and pages[name].locator("[data-id=panel] textarea:visible").count():
                 pages[name].keyboard.press("Escape")
@@ -89,8 +109,13 @@ def test_two_raters_an_adjudicator_and_a_researcher(browser: Any, room: Bench) -
 
     # The pair too, each preferring what stands on their left: the sides are swapped, so that they differ.
     for name in ("anna", "ben"):
-        page = go(name, "/ui/compare")
+        page = pages[name]
+        tab_to(page, "nav a[href*=compare]")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/ui/compare**")
+        ready(page)
         page.wait_for_selector("#wl-compare-b .wl-row.difference")
+        tab_to(page, "#wl-compare-a")
         page.keyboard.press("1")
         page.keyboard.press("c")
         page.keyboard.type(CORPUS)
