@@ -16,9 +16,9 @@ MARKUP = """
 
 <div class="wl-rate" data-id="work" hidden>
   <header class="wl-problem" data-id="problem-bar">
-    <div class="problem-text"><span class="label">Problem</span><div class="text" data-id="prompt"></div></div>
-    <div class="problem-text answer"><span class="label">Answer</span><div class="text" data-id="answer"></div></div>
-    <div class="problem-text answer" data-id="reference-box" hidden><span class="label">Reference</span><div class="text" data-id="reference"></div></div>
+    <div class="problem-text"><span class="label">Problem</span><div class="text" data-id="prompt" tabindex="0" role="region" aria-label="Problem"></div></div>
+    <div class="problem-text answer"><span class="label">Answer</span><div class="text" data-id="answer" tabindex="0" role="region" aria-label="Answer"></div></div>
+    <div class="problem-text answer" data-id="reference-box" hidden><span class="label">Reference</span><div class="text" data-id="reference" tabindex="0" role="region" aria-label="Reference"></div></div>
     <div class="progress">
       <span data-id="progress"></span>
       <span class="meter" aria-hidden="true"><span data-id="meter"></span></span>

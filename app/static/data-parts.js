@@ -34,7 +34,7 @@ export function bars(rows, total) {
 export function table(heads, rows, empty) {
   if (!rows.length) return h("p", { class: "muted" }, empty);
   const numeric = heads.map((t) => t.startsWith("n:"));
-  return h("div", { class: "table" }, h("table", {},
+  return h("div", { class: "table", tabindex: "0", role: "group", "aria-label": `${heads[0].replace(/^n:/, "")} and more, scrolls` }, h("table", {},
     h("thead", {}, h("tr", {}, heads.map((t, i) => h("th", { class: numeric[i] ? "n" : null, scope: "col" }, t.replace(/^n:/, ""))))),
     h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((c, i) => h("td", { class: numeric[i] ? "n" : null }, c)))))));
 }

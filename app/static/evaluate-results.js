@@ -152,7 +152,7 @@ function compared(c) {
   const sign = (x) => `${x < 0 ? "−" : "+"}${number(Math.abs(100 * x), 1)}`;
   const only = c.pairs.filter((p) => (p.a > 0.5) !== (p.b > 0.5));
   const cell = (n, words) => h("td", { class: "n" }, h("b", {}, number(n)), h("span", { class: "wl-visually-hidden" }, ` ${words}`));
-  return h("div", {}, h("div", { class: "table" }, h("table", { class: "eval-four" },
+  return h("div", {}, h("div", { class: "table", tabindex: "0", role: "group", "aria-label": "The four outcomes, scrolls" }, h("table", { class: "eval-four" },
     h("thead", {}, h("tr", {}, h("td", {}), h("th", { scope: "col" }, "B solved"), h("th", { scope: "col" }, "B not"))),
     h("tbody", {}, h("tr", {}, h("th", { scope: "row" }, "A solved"), cell(c.both, "both"), cell(c.only_a, "only A")), h("tr", {}, h("th", { scope: "row" }, "A not"), cell(c.only_b, "only B"), cell(c.neither, "neither"))))),
   h("p", {}, `B less A: ${sign(c.difference)} points${c.ci ? ` (95 %: ${sign(c.ci[0])} to ${sign(c.ci[1])})` : ""} over ${plural(c.problems, "problem")}${c.p === null ? "" : `; p = ${c.p.toPrecision(2)} (McNemar, exact)`}.`),

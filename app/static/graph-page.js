@@ -37,12 +37,12 @@
   if (!dark) edges.update(edges.get({ filter: (edge) => edge.dashes }).map(({ id }) => ({ id, color: jump })));
 
   const stepWord = (index) => (index === null || index === undefined ? "the question" : `step ${index + 1}`);
-  const top = el("div", { id: "wl-top" });
+  const top = el("div", { id: "wl-top", tabindex: "0", role: "region", "aria-label": "The question and the answer" });
   const verdict = trace.solved === true ? el("span", { class: "good" }, "✓ solved") : trace.solved === false ? el("span", { class: "bad" }, "✗ not solved") : "";
-  top.append(el("b", {}, trace.prompt.slice(0, 400)), el("div", {}, verdict, verdict ? " · " : "", trace.answer.slice(0, 400)));
+  top.append(el("h1", {}, trace.prompt.slice(0, 400)), el("div", {}, verdict, verdict ? " · " : "", trace.answer.slice(0, 400)));
   const backtracks = trace.steps.filter((s) => s.is_backtrack).length;
   top.append(el("div", { class: "muted" }, `${trace.steps.length} steps, ${backtracks} backtracks (dashed)${trace.hidden ? `; ${trace.hidden} steps of straight runs are hidden` : ""}${trace.model ? ` · ${trace.model}` : ""}`));
-  const panel = el("section", { id: "wl-step", "aria-live": "polite", "aria-label": "Selected step" });
+  const panel = el("section", { id: "wl-step", tabindex: "0", "aria-live": "polite", "aria-label": "Selected step" });
   panel.hidden = true;
   const zoom = el("div", { id: "wl-zoom", role: "group", "aria-label": "View" });
   const button = (label, title, action) => {
@@ -54,7 +54,9 @@
   button("+", "Larger", () => scaleBy(1.25));
   button("−", "Smaller", () => scaleBy(0.8));
   button("Fit", "Show all", () => fit());
-  document.body.append(top, zoom, panel);
+  const main = document.querySelector(".card"); // pyvis's box around the drawing
+  main.setAttribute("role", "main");
+  main.append(top, zoom, panel);
   const canvas = document.querySelector("#mynetwork canvas");
   canvas?.setAttribute("role", "img");
   canvas?.setAttribute("aria-label", `Graph of ${trace.steps.length} steps with ${backtracks} backtracks. The step list of the workbench holds the same steps as text.`);

@@ -51,12 +51,12 @@ class Bench:
     folder: Path
 
     def get(self, path: str) -> Any:
-        return self._ask("GET", path, None)
+        return self.ask("GET", path, None)
 
     def post(self, path: str, body: Any = None) -> Any:
-        return self._ask("POST", path, {} if body is None else body)
+        return self.ask("POST", path, {} if body is None else body)
 
-    def _ask(self, method: str, path: str, body: Any) -> Any:
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             self.url + path, data, {"content-type": "application/json", "accept": "application/json"}, method=method
