@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[np.float64]]
+    Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
     Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 SEED = 20_261_120  # the same ratings give the same interval
@@ -158,7 +159,7 @@ def _kappa(sums: Array, n_values: int) -> Array:
     return np.where(chance >= 1, np.nan, (same / n - chance) / (1 - chance))
 
 
-def _figure(value: float, spread: Array | None, undefined: str) -> Figure:
+def _figure(value: float, spread: Floats | None, undefined: str) -> Figure:
     import numpy as np
 
     if np.isnan(value):

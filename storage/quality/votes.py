@@ -184,7 +184,7 @@ from met where pairs > 0 group by trace_id, saw, apart order by all""",
         sentence = "Undefined: no trace was rated by two raters yet."
         return FirstErrors(0, 0, 0, 0, 0, {}, figures.Figure(None, sentence=sentence), sentence)
     same = pairs * ((saw == 0) | ((saw == 2) & (apart == 0)))
-    by_trace = np.stack([np.bincount(trace, weights=column) for column in (same, pairs)], axis=1)
+    by_trace = np.stack([np.bincount(trace, weights=column) for column in (same, pairs)], axis=1, dtype=float)
     none, one_sided, both = (pairs * (saw == kind) for kind in range(3))
     distances = {int(d): int(both[apart == d].sum()) for d in np.unique(apart[saw == 2])}
     sentence = "" if distances else "No distances: in no trace did two raters both see an error."
