@@ -65,14 +65,14 @@ export class Around {
     at("dock-rates").replaceChildren(...CHOICES.map((c) => h("button", { type: "button", class: c.name, "aria-keyshortcuts": keys.aria(c.name), onclick: press(c.name) }, h("span", { class: "glyph", "aria-hidden": "true" }, c.glyph), c.word, key(c.name))),
       h("button", { type: "button", class: "bad", "aria-keyshortcuts": keys.aria("first-error"), onclick: press("first-error") }, h("span", { class: "glyph", "aria-hidden": "true" }, "✗"), "first error", key("first-error")));
     const tool = (action, words, name = words) => h("button", { type: "button", class: "quiet", "aria-label": name, "aria-keyshortcuts": keys.aria(action), title: name, dataset: { act: action }, onclick: press(action) }, words, key(action));
-    at("dock-tools").replaceChildren(tool("undo", "↶", "undo"), tool("redo", "↷", "redo"), tool("apply-next", "repeat", "repeat the last rating for the next steps"), tool("next-unrated", "unrated", "next unrated"), tool("jump", "jump", "along the backtrack, and back"), keys.label("history") ? tool("history", "history", "history of what was said of the step") : "",
+    at("dock-tools").replaceChildren(tool("undo", "↶", "undo"), tool("redo", "↷", "redo"), tool("apply-next", "repeat", "repeat the last rating for the next steps"), tool("next-unrated", "unrated", "next unrated"), tool("jump", "jump", "along the backtrack, and back"),
       tool("help", h("span", { class: "keys-state" }, "keys"), "keys"));
   }
 
   #press(action) {
     const { act, at, panel } = this.room;
     act(action);
-    if (!["help", "history"].includes(action) && panel.name === null) at("list").focus({ preventScroll: true });
+    if (action !== "help" && panel.name === null) at("list").focus({ preventScroll: true });
   }
 
   /** Whether keys work now stands on the button that explains them; it is as wide either way, so that nothing moves under a click. */

@@ -16,8 +16,10 @@ export class Asking {
     this.begin();
     room.at("list").addEventListener("click", (event) => {
       const button = event.target.closest("button[data-details], button[data-write]");
-      if (!button || !room.work || room.work.readOnly) return;
+      if (!button || !room.work) return;
       const { details, write, step } = button.dataset;
+      if (write === "history") return void this.openHistory();
+      if (room.work.readOnly) return;
       if (details) this.openDetails(Number(details));
       else if (write === "better") this.openBetter(Number(step));
       else this.openComment(Number(step));

@@ -29,9 +29,10 @@ function mending(step, view) {
   const parent = view.judgements.get("step", step.index, "parent");
   const kind = view.judgements.get("step", step.index, "kind")?.text ?? null;
   if (view.live) return null;
+  const past = view.selected === step.index && view.keyOf("history") ? writeButton("history", "↺", "history", step, view) : null; // no key: not for this role
   if (view.selected !== step.index || view.readOnly) {
-    if (!parent && !kind) return null;
-    return h("p", { class: "mended" }, "✎ ", parent ? `follows ${stepWord(parent.value < 0 ? null : parent.value)}` : "", parent && kind ? ", " : "", kind ? `is “${kind}”` : "");
+    if (!parent && !kind) return past && h("div", { class: "mending" }, past);
+    return h("p", { class: "mended" }, past, "✎ ", parent ? `follows ${stepWord(parent.value < 0 ? null : parent.value)}` : "", parent && kind ? ", " : "", kind ? `is “${kind}”` : "");
   }
   const { cutting } = view;
   const recut = view.judgements.cuts(step.index).length > 0 || view.judgements.joined(step.index);
@@ -46,7 +47,7 @@ function mending(step, view) {
     kinds ? h("label", {}, "kind", kinds) : null,
     recutButton("cut", "✂", "cut this step", cutting, step, view),
     step.index > 0 ? recutButton("join", "↑", `join with step ${step.index}`, view.judgements.joined(step.index), step, view) : null,
-    writeButton("better", "✎", "better step", step, view), writeButton("comment", "❝", "comment", step, view),
+    writeButton("better", "✎", "better step", step, view), writeButton("comment", "❝", "comment", step, view), past,
     parent || kind || recut ? h("button", { type: "button", class: "quiet", dataset: { mend: "none", step: step.index } }, "as inferred") : null);
 }
 

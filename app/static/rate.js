@@ -82,7 +82,7 @@ export async function mount(root) {
     },
   }));
   const overview = (room.overview = new Overview(at("overview"), {
-    toneOf: (step) => work.judgements.choice("step", step.index, "correctness") ?? "unrated",
+    toneOf: (step) => work?.judgements.choice("step", step.index, "correctness") ?? "unrated",
     onSelect: (index) => {
       list.select(index, "mouse");
       list.reveal(index);

@@ -156,7 +156,7 @@ def test_undo_goes_past_a_reload_and_past_a_submission_and_what_was_done_is_coun
     bench.post("/api/pairs", {"policy": "by_hand", "queue_id": queue, "pairs": [ids[1:]]})
     page.click("[data-id=empty] >> text=Look again")
     page.wait_for_selector("#wl-compare-b .wl-row.difference")
-    assert "1 of 2 submitted · 1 today · about" in page.inner_text("[data-id=pace]")
+    page.wait_for_selector("[data-id=pace] >> text=1 of 2 submitted · 1 today · about")
     page.keyboard.press("z")
     page.wait_for_url(f"**assignment={first}*")
     page.wait_for_selector("[data-notice=left] >> text=taken back")

@@ -112,7 +112,7 @@ def test_the_history_of_any_label_opens_beside_its_step(bench: Bench, open_tab: 
     assert len(said) == 3 and "bad" in said[0] and HOSTILE in said[1] and "submit" in said[2]
     assert all("ada" in line for line in said)
     page.keyboard.press("Escape")
-    page.click("[data-id=dock] [data-act=history]")
+    page.click("#wl-rate-list .selected [data-write=history]")
     lines.first.wait_for()
 
     visit(page, f"{bench.url}/ui/?trace={trace.trace_id}&step=3")
