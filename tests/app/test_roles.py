@@ -48,6 +48,7 @@ LEAST = {
         "POST /api/runs", "GET /api/runs", "GET /api/runs/{run_id}", "GET /api/runs/{run_id}/events",
         "GET /api/strategies", "POST /api/searches", "GET /api/searches", "GET /api/searches/{search_id}",
         "GET /api/searches/{search_id}/events", "POST /api/searches/{search_id}/stop",
+        "GET /api/searches/{search_id}/nodes.parquet", "GET /api/evals/{eval_id}/comparable",
         "GET /api/searches/{search_id}/nodes/{node}", "POST /api/searches/{search_id}/nodes/{node}/keep",
         "POST /api/runs/{run_id}/stop", "POST /api/imports", "POST /api/traces", "POST /api/traces/{trace_id}/forks",
         "POST /api/traces/{trace_id}/refinements", "POST /api/traces/{trace_id}/refinements/{refinement_id}/stop",

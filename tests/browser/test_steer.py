@@ -118,7 +118,7 @@ def test_turn_back_and_wait_write_what_the_format_writes(
     page.select_option("[data-id=wheel] select", "1")
     page.click(f"[data-id=wheel] button:text-is('{button}')")
     stored = made_by(bench, page)
-    assert told in page.inner_text("[data-id=origin]")
+    page.wait_for_selector(f"[data-id=origin] >> text={told}")
     assert stored["origin"]["action"] == action
     assert stored["response"].startswith(trace["response"][: trace["steps"][1]["end"]] + words)
     if action == "wait":
@@ -156,7 +156,7 @@ def test_what_was_cut_off_can_be_continued(open_tab: Any, bench: Any, trace: dic
     page.screenshot(path=screenshots / "solve-continue.png")
     page.click("[data-id=resume]")
     stored = made_by(bench, page)
-    assert "continued where the text ended of another world line" in page.inner_text("[data-id=origin]")
+    page.wait_for_selector("[data-id=origin] >> text=continued where the text ended of another world line")
     assert stored["response"].startswith(cut)
     assert len(stored["response"]) > len(cut)
     assert (stored["origin"]["action"], stored["origin"]["kept"]) == ("resume", len(cut))
@@ -219,7 +219,7 @@ def test_continuations_are_counted_by_their_answers_and_then_judged(
     assert "4 other world lines: 391 ×2, 381 ×1, no answer ×1." in page.inner_text("[data-id=wheel] .sum")
     assert "Not checked" in page.inner_text("[data-id=verdict]")
     page.screenshot(path=screenshots / "solve-answers.png")
-    bench._ask("PUT", f"/api/problems/{problem_id_of(prompt)}/reference", {"answer": "391"})
+    bench.ask("PUT", f"/api/problems/{problem_id_of(prompt)}/reference", {"answer": "391"})
     visit(page, page.url)
     page.wait_for_selector("[data-id=wheel] .lines li:nth-child(4)")
     told = page.inner_text("[data-id=wheel] .sum")
