@@ -75,6 +75,16 @@ def whole_job(data: Path) -> None:
     (folder / "recipe.toml").write_text('kind = "sft"\nbase = "pocket"\n')
 
 
+async def used(folder: Path, url: str) -> tuple[Engine, str]:
+    """The job "sft-a" put to use beside a server that may take its weights: what answers now, and what is said of it."""
+    models = Models(folder, {"served": OpenAIEngine(url, str(model_dir()), "NO_KEY")})
+    try:
+        entry, note = await models.use_tuned("sft-a")
+        return entry.engine, note
+    finally:
+        await models.close()
+
+
 @pytest.mark.parametrize("version", [None, "default", "sft-a", "dpo-b"])
 def test_a_server_gets_the_weights_once_or_says_how_to_start_one_that_takes_them(
     tmp_path: Path, version: str | None
@@ -94,16 +104,8 @@ def test_a_server_gets_the_weights_once_or_says_how_to_start_one_that_takes_them
             "/pause?mode=wait": {"ok": 1}, "/collective_rpc": {"ok": 1}, "/reset_prefix_cache": {"ok": 1}, "/resume": {"ok": 1},
         }  # fmt: skip
 
-    async def use(url: str) -> tuple[Engine, str]:
-        models = Models(tmp_path, {"served": OpenAIEngine(url, str(model_dir()), "NO_KEY")})
-        try:
-            entry, note = await models.use_tuned("sft-a")
-            return entry.engine, note
-        finally:
-            await models.close()
-
     with fake_server(script) as url:
-        engine, note = asyncio.run(use(url))
+        engine, note = asyncio.run(used(tmp_path, url))
     asked = [route for route, _ in script.others]
     if version is None:
         assert isinstance(engine, LocalEngine) and asked == []
@@ -130,16 +132,8 @@ def test_weights_that_failed_half_way_are_nobodys_and_the_server_goes_on(tmp_pat
         "/weight_info": {"weight_version": "default"}, "/update_weight_version": versioned, "/pause?mode=wait": {"ok": 1}, "/resume": {"ok": 1},
     })  # fmt: skip
 
-    async def use(url: str) -> tuple[Engine, str]:
-        models = Models(tmp_path, {"served": OpenAIEngine(url, str(model_dir()), "NO_KEY")})
-        try:
-            entry, note = await models.use_tuned("sft-a")
-            return entry.engine, note
-        finally:
-            await models.close()
-
     with fake_server(script) as url:
-        engine, note = asyncio.run(use(url))
+        engine, note = asyncio.run(used(tmp_path, url))
     assert isinstance(engine, LocalEngine) and "did not do /collective_rpc" in note
     assert versions == ["half of sft-a"]
     assert script.others[-1][0] == "/resume"
