@@ -155,6 +155,10 @@ def plan(
         # bfloat16 is emulated on most CPUs; the default block of 128 tokens is longer than most questions, so nothing
         # would be found in the prefix cache.
         command += ["--dtype", "float32", "--block-size", "32"]
+        if scorer is None:
+            # The prompt of a request with a seed, read in parts, ends the server there: a CPU's generator has no offset to
+            # turn back. Read whole, the longest of them has to fit into one pass, which vLLM then sees to.
+            command += ["--no-enable-chunked-prefill"]
     reach = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     return Launch((*command, *extra), env, name, f"http://{reach}:{port}/v1", markers, () if scorer else notes)
 

@@ -114,8 +114,7 @@ def served(core: int | None = None) -> Iterator[Server]:
     python, cpu = serving.find_python(os.environ.get(serving.PYTHON_VARIABLE) or (str(own) if own.exists() else None))
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
     os.environ.setdefault("VLLM_SERVER_DEV_MODE", "1")  # for the route that empties the prefix cache
-    # vLLM for a CPU ends when the prompt of a request with a seed is read in parts ("CPU Generator does not use offset").
-    extra = ["--max-num-seqs", str(SEQUENCES), "--no-enable-chunked-prefill"]
+    extra = ["--max-num-seqs", str(SEQUENCES)]
     extra += ["--enforce-eager", "--distributed-executor-backend", "uni"] if cpu else []
     where = half_of_the_cores() if core is None else on([core])
     with serving.laid_out() as control, tempfile.NamedTemporaryFile(suffix=".log") as log, where:

@@ -17,7 +17,7 @@ from core.control.bounds import STEP_END
 from core.engines import vllm_rules
 from core.engines.base import EngineBusy, EngineDown, EngineError
 from core.engines.sampling import STEP_TEXT, Marks, ModelSize, Sample, Sampled, SampleRequest, size_of
-from core.engines.server_info import Server, ServerInfo, headers_for, retry_after, shown
+from core.engines.server_info import Server, ServerInfo, certificates, headers_for, retry_after, shown
 from core.pretrained import library
 
 KEPT_PROMPTS = 4096
@@ -36,7 +36,6 @@ class Completions:
         # vLLM queues what it cannot run at once, so each request under way has a connection, and each connection a client of its own:
         # httpx looks through all connections of a client for each request, which with a hundred took longer than the requests.
         self._idle: list[Any] = []
-        self._ssl: Any = None
         self._ids: dict[str, tuple[int, ...]] = {}
         self._ends: dict[int, str] = {}  # end tokens as text
         self._size: ModelSize | None = None
@@ -174,9 +173,8 @@ class Completions:
     async def _connection(self, fresh: bool = False) -> AsyncIterator[Any]:
         import httpx
 
-        self._ssl = self._ssl or httpx.create_ssl_context()  # reading the certificates anew for each would take longest
         client = self._idle.pop() if self._idle and not fresh else httpx.AsyncClient(
-            timeout=TIMEOUT_S, limits=httpx.Limits(max_connections=1, keepalive_expiry=KEPT_S), verify=self._ssl,
+            timeout=TIMEOUT_S, limits=httpx.Limits(max_connections=1, keepalive_expiry=KEPT_S), verify=certificates(),
             headers=headers_for(self._key_env),
         )  # fmt: skip
         try:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from core.turns import Message
 LOOK_S = 10.0
 # Text becomes tokens in the process that serves everybody: among a hundred requests on a busy machine that waits its turn.
 TOKENS_S = 300.0
+# For so long whose weights a server has is taken as known; who loads others says so that long before (`weights.py`).
+HELD_S = 1.0
 # `owned_by` in the list of models names the program on these servers.
 KINDS = {"vllm": "vllm", "llamacpp": "llama.cpp", "library": "ollama", "sglang": "sglang"}
 OWN_WEIGHTS = "default"  # vLLM's version of the weights that it was started with
@@ -94,6 +98,14 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return None
 
 
+@cache
+def certificates() -> ssl.SSLContext:
+    """Whom to trust. Reading it takes 20 ms, which a client otherwise does each time one is made."""
+    import httpx
+
+    return httpx.create_ssl_context()
+
+
 def list_models(base_url: str, api_key_env: str = "OPENAI_API_KEY") -> list[str]:
     """The models that a server offers. Raises EngineError, EngineDown where nobody answers."""
     import httpx
@@ -115,6 +127,7 @@ class Server:
 
     def __init__(self, base_url: str, model: str, api_key_env: str) -> None:
         self.base_url, self.model, self._api_key_env = base_url, model, api_key_env
+        self._held, self._held_until = OWN_WEIGHTS, 0.0
 
     async def look(self) -> ServerInfo:
         """Raises EngineDown when nobody answers at all."""
@@ -171,11 +184,16 @@ class Server:
         return str(answer.get("prompt", ""))
 
     async def weights(self) -> str:
-        """vLLM: whose weights it has. Raises EngineDown."""
+        """vLLM: whose weights it has, asked every `HELD_S` seconds. Raises EngineDown."""
         import httpx
 
+        asked = time.monotonic()
+        if asked < self._held_until:
+            return self._held
         try:
-            return str((await self.json("GET", "/weight_info")).get("weight_version", OWN_WEIGHTS))
+            self._held = str((await self.json("GET", "/weight_info")).get("weight_version", OWN_WEIGHTS))
+            self._held_until = asked + HELD_S
+            return self._held
         except httpx.TransportError as error:
             raise EngineDown(f"The server at {shown(self.base_url)} does not answer: {_why(error)}") from error
 
@@ -242,7 +260,7 @@ class Server:
     def _client(self, wait: float | None = None) -> Any:
         import httpx
 
-        return httpx.AsyncClient(timeout=wait or LOOK_S, headers=headers_for(self._api_key_env))
+        return httpx.AsyncClient(timeout=wait or LOOK_S, headers=headers_for(self._api_key_env), verify=certificates())
 
 
 def _sha(text: Any) -> str:

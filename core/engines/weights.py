@@ -1,7 +1,7 @@
 """A tuned model for a server that has its base already, all weights changed: vLLM reads them anew, in the place of its own.
 
-Only a server that was started so takes them (`worldline serve --reload-weights`), and says whose it has: every engine asks before
-each request (`openai_api.py`), for whoever is asked after a change, or after the server was started anew, would answer by another
+Only a server that was started so takes them (`worldline serve --reload-weights`), and says whose it has: every engine asks before its
+requests (`openai_api.py`), for whoever is asked after a change, or after the server was started anew, would answer by another
 model under the old name. Knows nothing of jobs and of the registry of models.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from core.engines.adapters import same
 from core.engines.base import EngineDown, EngineError
-from core.engines.server_info import headers_for, root_of, shown
+from core.engines.server_info import HELD_S, headers_for, root_of, shown
 from core.pretrained import library
 from core.scoring.encoding import SEPARATOR
 
@@ -62,10 +62,11 @@ async def reload_weights(base_url: str, api_key_env: str, name: str, folder: Pat
     async def post(path: str, body: Any = None) -> None:
         await _asked(base_url, api_key_env, "POST", path, body)
 
+    # Where it fails from here on, nobody takes its answers for anybody's.
+    await post("/update_weight_version", {"new_version": f"half of {name}"})
+    await asyncio.sleep(HELD_S)  # whoever has not asked since then still means the weights before
     try:
         await post("/pause?mode=wait")
-        # Where it fails from here on, nobody takes its answers for anybody's.
-        await post("/update_weight_version", {"new_version": f"half of {name}"})
         asked = {"method": "reload_weights", "kwargs": {"weights_path": str(folder.resolve())}, "timeout": RELOAD_S}
         await post("/collective_rpc", asked)
         await post("/reset_prefix_cache")  # keys and values of the weights before

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -22,6 +23,7 @@ from core.engines.base import Engine, EngineError, GenerateRequest
 from core.engines.local import LocalEngine
 from core.engines.openai_api import OpenAIEngine, list_models
 from core.engines.pool import EnginePool
+from core.engines.server_info import Server
 from core.engines.weights import unlike
 from core.pocket import model_dir
 from core.scoring.encoding import SEPARATOR
@@ -114,7 +116,7 @@ def test_a_server_gets_the_weights_once_or_says_how_to_start_one_that_takes_them
     assert isinstance(engine, OpenAIEngine) and engine.model == "sft-a" and at["version"] == "sft-a"
     assert "has its weights now, in the place of its own" in note
     assert asked == ([] if version == "sft-a" else [
-        "/pause?mode=wait", "/update_weight_version", "/collective_rpc", "/reset_prefix_cache", "/update_weight_version", "/resume",
+        "/update_weight_version", "/pause?mode=wait", "/collective_rpc", "/reset_prefix_cache", "/update_weight_version", "/resume",
     ])  # fmt: skip
     if asked:
         assert script.others[2][1]["kwargs"] == {"weights_path": str((tmp_path / "jobs/sft-a/model").resolve())}
@@ -194,6 +196,8 @@ def test_a_cpu_build_gets_its_own_flags() -> None:
     command = plan("pocket", cpu=True)
     assert command[command.index("--dtype") + 1] == "float32"
     assert command[command.index("--block-size") + 1] == "32"
+    assert "--no-enable-chunked-prefill" in command
+    assert "--no-enable-chunked-prefill" not in plan("pocket")
 
 
 @pytest.mark.parametrize("model", ["pocket", "peakji/steiner-32b-preview", "Qwen/Qwen3-8B"])
@@ -359,3 +363,20 @@ def test_serve_prints_the_endpoint_to_stdout_once_it_answers(fake_python: str) -
         process.wait(10)
     with pytest.raises(EngineError):  # the server went with it
         list_models(f"http://127.0.0.1:{port}/v1")
+
+
+def test_whose_weights_a_server_has_is_asked_once_a_second_and_not_once_a_request() -> None:
+    asked: list[str] = []
+
+    def version(_: Any) -> dict[str, str]:
+        asked.append(f"sft-{len(asked)}")
+        return {"weight_version": asked[-1]}
+
+    async def twice(url: str) -> list[str]:
+        server = Server(url, "pocket", "NO_KEY")
+        first = [await server.weights() for _ in range(3)]
+        server._held_until = 0.0  # a second later
+        return [*first, await server.weights()]
+
+    with fake_server(Script(models=("pocket",), replies={"/weight_info": version})) as url:
+        assert asyncio.run(twice(url)) == ["sft-0"] * 3 + ["sft-1"]

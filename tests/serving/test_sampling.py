@@ -192,3 +192,14 @@ def test_searches_charge_exactly_what_the_server_wrote(vllm: Vllm) -> None:
     assert [s.reason for s in searches] == ["finished"] * 3
     assert sum(s.spent.generated for s in searches) == tokens
     assert all(s.spent.flops for s in searches)
+
+
+def test_more_prompts_with_seeds_than_fit_into_one_pass_do_not_end_the_server(vllm: Vllm) -> None:
+    """vLLM reads prompts in parts where they do not all fit, and on a CPU ends there by the seed ("does not use offset")."""
+
+    async def all_at_once(engine: OpenAIEngine) -> list[Sampled]:
+        long = [tuple(20 + (i * k) % 180 for k in range(400)) for i in range(60)]  # 24,000 tokens; a pass holds 4,096
+        return await asyncio.gather(*(engine.sample(asked(ids, seed=i, tokens=4)) for i, ids in enumerate(long)))
+
+    assert [len(found.samples) for found in on_server(vllm, all_at_once)] == [1] * 60
+    assert vllm.process.poll() is None
