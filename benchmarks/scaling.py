@@ -5,7 +5,7 @@
 Makes the reward model (traces of training questions, labelled by the exact oracle, a `prm` job), then runs evaluations as
 `worldline eval` does, two at a time, and says of each claim whether it holds, with intervals over problems. What is done is kept
 in DIR: the same call goes on. With --serve two vLLMs write, on a core each, which the reward model shares: several times as fast. 4 numbers, questions that nothing was trained on, fixed seeds. The policy of compute-optimal is learned on
-other questions than those it is measured on.
+other questions than those it is measured on; the one that ships is measured beside it.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ WIDTHS = (2, 4, 8)
 # What compute-optimal may choose from beside best-of-N: the same, given up as soon as an answer is good enough, and a sparing beam.
 ENOUGH = 0.95
 SPARING: dict[str, Any] = {"early_stop": True, "wave": 2, "enough": ENOUGH}
+OPTIMAL = {"optimal": "learned here", "shipped": "that it comes with"}  # evaluations of compute-optimal
 BEAM: dict[str, Any] = {"width": 4, "branch": 2, "tries": 2, **SPARING}
 # Scores of people's and oracles' steps say "good so far"; a search that turns back holds bad steps and may still be right.
 AGGREGATION = "last"
@@ -170,7 +171,9 @@ def reward_model(folder: Path) -> Path:
 
 
 def evaluate(folder: Path, wanted: dict[str, dict[str, Any]], where: Sequence[str]) -> None:
-    """Run what is not done, two processes at a time: an engine uses one core. where: options on who writes."""
+    """Run what is not done, two processes at a time, of one thread each: its engine, or the server beside it, has the core too. where:
+    options on who writes."""
+    env = {"OMP_NUM_THREADS": "1", **os.environ}
     waiting = list(wanted)
     running: dict[str, subprocess.Popen[bytes]] = {}
     while waiting or running:
@@ -180,7 +183,7 @@ def evaluate(folder: Path, wanted: dict[str, dict[str, Any]], where: Sequence[st
             plan.write_text(json.dumps(wanted[name], indent=1))
             running[name] = subprocess.Popen(
                 [sys.executable, "-m", "app.cli", "eval", "--plan", str(plan), "--out", str(folder / name), "--data", str(folder / "data"), *where],
-                stdout=subprocess.DEVNULL, stderr=(folder / f"{name}.log").open("wb"),
+                stdout=subprocess.DEVNULL, stderr=(folder / f"{name}.log").open("wb"), env=env,
             )  # fmt: skip
         for name, process in list(running.items()):
             if process.poll() is not None:
@@ -215,7 +218,7 @@ def report(folder: Path, names: Sequence[str]) -> str:
     lines: list[str] = []
     found = {name: figures_of(folder / name) for name in names}
     lines += ["| search | solved | 95 % | tokens | of them scorer | GFLOPs |", "|---|---|---|---|---|---|"]
-    for name in ("linear", *(f"width-{w}" for w in WIDTHS), "optimal"):
+    for name in ("linear", *(f"width-{w}" for w in WIDTHS), *OPTIMAL):
         lines += [_row(cell) for cell in found[name][1].cells]
     (curves,) = found["pool"][1].curves
     lines += ["", "| answers | " + " | ".join(curves.methods) + " | tokens |", "|---" * (len(curves.methods) + 2) + "|"]
@@ -252,17 +255,16 @@ def _claims(found: dict[str, tuple[Evaluation, Figures]]) -> Iterator[str]:
         sum(r.spent.tokens * n / POOL for r, n, _ in each) / len(each),
     )
     yield f"* best-of-{POOL} in waves of {SPARING['wave']} that ends at a score of {ENOUGH}, of the same pool: {solved:.1%} at {cost:,.0f} tokens"
-    (optimal,) = found["optimal"][1].cells
-    wanted = optimal.accuracy or 0.0
-    n = equal_n(found["pool"][0], wanted)
-    if n is None:
-        yield f"* compute-optimal {wanted:.0%} at {optimal.tokens:,.0f} tokens: more than best-of-{POOL} reaches"
-    else:
-        tokens = n * last["best"].tokens / POOL
-        yield (
-            f"* compute-optimal {wanted:.1%} at {optimal.tokens:,.0f} tokens; best-of-N is as good at N = {n:.1f}, {tokens:,.0f} tokens: "
-            f"{optimal.tokens / tokens:.2f} of them"
-        )
+    for name, words in OPTIMAL.items():
+        (optimal,) = found[name][1].cells
+        wanted = optimal.accuracy or 0.0
+        said = f"* compute-optimal by the policy {words}: {wanted:.1%} at {optimal.tokens:,.0f} tokens; best-of-N "
+        n = equal_n(found["pool"][0], wanted)
+        if n is None:
+            yield said + f"is nowhere as good up to N = {POOL}"
+        else:
+            tokens = n * last["best"].tokens / POOL
+            yield said + f"is as good at N = {n:.1f}, {tokens:,.0f} tokens: {optimal.tokens / tokens:.2f} of them"
 
 
 def equal_n(pool: Evaluation, accuracy: float) -> float | None:
@@ -324,7 +326,10 @@ def main() -> int:
         evaluate(asked.folder, {"calibration": calibration(asked.folder, prm), **wanted}, where)
         learned = policy(asked.folder / "calibration")
         chosen = {"name": "compute-optimal", "params": {"probes": PROBES, "policy": learned}}
-        optimal = {"optimal": {**wanted["pool"], "strategies": [chosen], "n": 0}}
+        optimal = {
+            name: {**wanted["pool"], "strategies": [strategy], "n": 0}
+            for name, strategy in zip(OPTIMAL, (chosen, "compute-optimal"), strict=True)
+        }
         evaluate(asked.folder, optimal, where)
     text = f"Policy learned: {learned}\n\n" + report(asked.folder, list(wanted | optimal))
     (asked.folder / "scaling.md").write_text(text + "\n", encoding="utf-8")

@@ -88,6 +88,14 @@ def test_every_recipe_field_is_documented() -> None:
             assert f"`{field}`" in text, f"{kind}.{field} is not in docs/training.md"
 
 
+def test_every_kind_of_job_has_a_page_with_a_picture_of_what_it_does() -> None:
+    from training.kinds import KINDS
+
+    for kind in KINDS:
+        text = (ROOT / f"docs/{kind}.md").read_text()
+        assert f"](images/{kind}.svg)" in text and f"worldline train {kind} " in text, kind
+
+
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
 def test_links_between_documents_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):

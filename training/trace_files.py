@@ -17,34 +17,39 @@ from training.rows import JudgedTrace, RowsError
 
 def rows_of(path: Path) -> Iterator[dict[str, Any]]:
     """Objects of a JSONL file. Raises RowsError naming file and line."""
+    return (row for _, row in placed_rows(path))
+
+
+def placed_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Objects of a JSONL file, each with its place, `file.jsonl:17`. Raises RowsError naming file and line."""
     if not path.is_file():
         raise RowsError(f"{path} is not a file")
     with path.open(encoding="utf-8") as file:
         try:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield _object(path, number, line)
+                    yield f"{path}:{number}", _object(f"{path}:{number}", line)
         except UnicodeDecodeError as error:
             raise RowsError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from error
 
 
-def _object(path: Path, number: int, line: str) -> dict[str, Any]:
+def _object(at: str, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise RowsError(f"{path}:{number}: not JSON ({error}); each line must be one object") from None
+        raise RowsError(f"{at}: not JSON ({error}); each line must be one object") from None
     if not isinstance(row, dict):
-        raise RowsError(f"{path}:{number}: a {type(row).__name__}; each line must be one object")
+        raise RowsError(f"{at}: a {type(row).__name__}; each line must be one object")
     return row
 
 
 def read(path: Path) -> Iterator[tuple[Trace, str | None]]:
-    """Traces with their reference answers. Raises RowsError naming file and row."""
-    for number, row in enumerate(rows_of(path), 1):
+    """Traces with their reference answers. Raises RowsError naming file and line."""
+    for at, row in placed_rows(path):
         try:
             trace = Trace.from_json(row)
         except ValueError as error:
-            raise RowsError(f"{path}, row {number}: {error}") from None
+            raise RowsError(f"{at}: {error}") from None
         yield trace if trace.steps else _cut(trace, row), row.get("reference")
 
 

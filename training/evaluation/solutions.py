@@ -5,7 +5,6 @@ Knows no model and no figure. A label is 1 (good), 0 (bad), between where judges
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core.trace import problem_id_of
+from training.trace_files import placed_rows
 
 NAN = math.nan
 # PRMBench's nine classes and the three groups in which they are reported (Song et al. 2025, arXiv 2501.03124);
@@ -98,27 +98,17 @@ def read_file(path: Path) -> list[Solution]:
 
 
 def _lines(path: Path) -> Iterator[Solution]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            at = f"{path}:{number}"
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{at}: not JSON ({error}); each line must be one object.") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"{at}: a {type(row).__name__}; each line must be one object.")
-            make = next((make for _, keys, make in FAMILIES if keys <= row.keys()), None)
-            if make is None:
-                known = "; ".join(f"{name}: {', '.join(sorted(keys))}" for name, keys, _ in FAMILIES)
-                raise ValueError(f"{at}: no family has these fields. A row needs those of one of: {known}.")
-            try:
-                found = make(row)
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{at}: {error}") from None
-            if found.step_texts:
-                yield found
+    for at, row in placed_rows(path):
+        make = next((make for _, keys, make in FAMILIES if keys <= row.keys()), None)
+        if make is None:
+            known = "; ".join(f"{name}: {', '.join(sorted(keys))}" for name, keys, _ in FAMILIES)
+            raise ValueError(f"{at}: no family has these fields. A row needs those of one of: {known}.")
+        try:
+            found = make(row)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{at}: {error}") from None
+        if found.step_texts:
+            yield found
 
 
 def read_snapshot(folder: Path, *, split: str = "test") -> list[Solution]:
