@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from core.engines.base import Engine, EngineError, Sampling
 from core.engines.openai_api import OpenAIEngine
 from core.engines.pool import EnginePool
-from core.engines.server_info import Server, headers_for
+from core.engines.server_info import Server, certificates, headers_for
 from core.turns import Message
 
 log = logging.getLogger("worldline.models")
 
 SERVED = 32_768  # what makers of reasoning models advise for most questions
 SPARE = 16  # tokens that a server may put around a conversation
+TEMPLATE = 4096  # more than any chat template writes of its own
 BYTES_A_TOKEN = 3
 PATIENCE_S = 3.0  # a server that does not say how long its context is must not keep a question waiting
 AGAIN_S = 30.0
@@ -35,6 +36,8 @@ async def most_tokens(engine: Engine, messages: Sequence[Message], prefix: str =
     if not contexts:
         return SERVED
     tightest = min(contexts, key=lambda server: contexts[server])
+    if contexts[tightest] - _bytes(messages, prefix) - TEMPLATE >= SERVED:  # no text has more tokens than bytes
+        return SERVED
     return max(1, min(SERVED, contexts[tightest] - await _used(tightest, messages, prefix)))
 
 
@@ -57,7 +60,7 @@ async def _context(server: OpenAIEngine) -> int | None:
     asked, length = _contexts.get(key, (-AGAIN_S, None))
     if length is None and now - asked >= AGAIN_S:
         try:
-            async with httpx.AsyncClient(timeout=PATIENCE_S, headers=headers_for(server.api_key_env)) as client:
+            async with httpx.AsyncClient(timeout=PATIENCE_S, headers=headers_for(server.api_key_env), verify=certificates()) as client:
                 rows = (await client.get(f"{server.base_url.rstrip('/')}/models")).json()["data"]
             said = next((row.get("max_model_len") for row in rows if row.get("id") == server.model), None)
             length = said if type(said) is int and said > 0 else None
@@ -75,4 +78,8 @@ async def _used(server: OpenAIEngine, messages: Sequence[Message], prefix: str) 
     try:
         return len(await tokens.prompt_ids(list(messages))) + len(await tokens.text_ids(prefix)) + SPARE
     except (EngineError, httpx.HTTPError):
-        return len("".join([*(m["content"] for m in messages), prefix]).encode()) // BYTES_A_TOKEN + SPARE
+        return _bytes(messages, prefix) // BYTES_A_TOKEN + SPARE
+
+
+def _bytes(messages: Sequence[Message], prefix: str) -> int:
+    return len("".join([*(m["content"] for m in messages), prefix]).encode())

@@ -22,10 +22,11 @@ STOP = "stop"  # the probes are enough
 NOISE = 0.05
 
 # The shape of Snell et al. 2024, figure 3: few answers where it is easy, search where it is hard, but only by a scorer that tells good
-# from bad.
+# from bad. No vote is gone on with when it is settled.
 DEFAULT = (
-    "0.1 any: stop; 0.5 any: best-of-n n=8; 0.8 strong: beam width=4 branch=4; 0.8 weak: best-of-n n=16 vote=majority; "
-    "1 strong: beam width=8 branch=4; 1 weak: best-of-n n=32 vote=majority"
+    "0.1 any: stop; 0.5 any: best-of-n n=8 early_stop=true; 0.8 strong: beam width=4 branch=4; "
+    "0.8 weak: best-of-n n=16 vote=majority early_stop=true; 1 strong: beam width=8 branch=4; "
+    "1 weak: best-of-n n=32 vote=majority early_stop=true"
 )
 _RULE = re.compile(r"\s*([\d.]+)\s+(any|strong|weak)\s*:\s*([a-z-]+)((?:\s+\w+=[^\s;=]+)*)\s*")
 

@@ -31,6 +31,15 @@ async def test_a_server_that_says_how_long_its_context_is_leaves_room_for_the_qu
         assert await most_tokens(EnginePool({"a": engine}), ASKED) == 1000 - 40 - SPARE
 
 
+async def test_where_there_is_room_for_every_text_of_this_length_nobody_counts() -> None:
+    script = Script(context=40_000, replies={"/tokenize": tokens})
+    with serving(script) as url:
+        engine = OpenAIEngine(url, "served")
+        assert await most_tokens(engine, ASKED) == SERVED and script.others == []
+        assert await most_tokens(engine, Turns().messages("Is 1001 prime? " * 600)) == SERVED
+        assert [route for route, _ in script.others] == ["/tokenize"]
+
+
 async def test_one_that_does_not_say_may_write_much_and_one_that_is_away_keeps_nobody_waiting() -> None:
     with serving(Script()) as url:
         assert await most_tokens(OpenAIEngine(url, "served"), ASKED) == SERVED
