@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 
@@ -26,24 +27,33 @@ def read_endings(
     con: duckdb.DuckDBPyConnection, trace_ids: Sequence[str], *, all_of_them: bool = False
 ) -> list[Ending]:
     """Of those of these traces whose `solved` a reference answer decides, or decided; or of all."""
-    # Which ones first, by narrow columns; then the texts of those alone.
+    # Which ones first, by narrow columns: of a text, whatever stands near it in the file is unpacked too.
     rows = con.execute(
-        "select t.rowid, p.answer from trace t left join problem p using (problem_id) "
-        "where t.trace_id in (select unnest(?::varchar[]))",
-        [list(trace_ids)],
+        "select t.rowid, t.trace_id, p.answer, t.solved, coalesce(json_extract_string(t.stats, $path) = 'reference', false) "
+        "from trace t left join problem p using (problem_id) where t.trace_id in (select unnest($ids::varchar[]))",
+        {"path": f"$.{CHECKED_BY}", "ids": list(trace_ids)},
     ).fetchall()
-    references = dict(rows)
-    if not references:
-        return []
-    found = con.execute(
-        "select rowid, trace_id, prompt, format, finish_reason, right(answer, $most), "
-        "if(answer = '' and format = 'plain', right(response, $most), ''), solved, "
-        "coalesce(json_extract_string(stats, $path) = 'reference', false) "
-        f"from trace where rowid in ({', '.join(str(rowid) for rowid in references)})",
-        {"most": MOST_CHARS, "path": f"$.{CHECKED_BY}"},
-    ).fetchall()
-    return [
-        Ending(trace_id, prompt, references[rowid], final_text(form, reason, answer, response), solved, by_reference)
-        for rowid, trace_id, prompt, form, reason, answer, response, solved, by_reference in found
-        if all_of_them or by_reference or (solved is None and references[rowid] is not None)
-    ]
+    wanted = {
+        rowid: (trace_id, reference, solved, by_reference)
+        for rowid, trace_id, reference, solved, by_reference in rows
+        if all_of_them or by_reference or (solved is None and reference is not None)
+    }
+    texts = _columns(con, "prompt, format, finish_reason, right(answer, $most)", wanted)
+    alone = [rowid for rowid, (_, form, _, answer) in texts.items() if form == "plain" and not answer]
+    responses = _columns(con, "right(response, $most)", alone)
+    found = []
+    for rowid, (trace_id, reference, solved, by_reference) in wanted.items():
+        prompt, form, reason, answer = texts[rowid]
+        (response,) = responses.get(rowid, ("",))
+        text = final_text(form, reason, answer, response)
+        found.append(Ending(trace_id, prompt, reference, text, solved, by_reference))
+    return found
+
+
+def _columns(con: duckdb.DuckDBPyConnection, columns: str, rowids: Collection[int]) -> dict[int, tuple[Any, ...]]:
+    """Columns of some traces. `$most` is how much of a text is looked at."""
+    if not rowids:
+        return {}
+    which = ", ".join(map(str, rowids))
+    found = con.execute(f"select rowid, {columns} from trace where rowid in ({which})", {"most": MOST_CHARS}).fetchall()
+    return {rowid: tuple(values) for rowid, *values in found}
