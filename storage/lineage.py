@@ -167,26 +167,26 @@ def _job_node(job: dict[str, Any]) -> Node:
 
 def _assignments(info: SnapshotInfo, after: int) -> tuple[list[Node], int]:
     """The assignments whose ratings a snapshot holds, by rater and time: some of them, and how many there are."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
+    import duckdb
     import pyarrow.parquet as pq
 
-    columns = ["rater_id", "submitted_at", "assignment_id"]
-    tables = []
-    for file, kind in ((DATA, "trace_id"), (PAIRS, "pair_id")):
-        path = info.folder / file
-        if path.is_file():
-            table = pq.read_table(path, columns=[*columns, kind]).rename_columns([*columns, "item"])
-            tables.append(table.append_column("kind", pa.repeat(pa.scalar(kind), table.num_rows)))
-    if not tables:
+    files = {kind: info.folder / file for file, kind in ((DATA, "trace_id"), (PAIRS, "pair_id"))}
+    files = {kind: path for kind, path in files.items() if path.is_file()}
+    if not files:
         return [], 0
-    found = pa.concat_tables(tables, promote_options="permissive")
-    order = pc.sort_indices(found, [(name, "ascending") for name in columns])
+    tables = " union all ".join(
+        f"select rater_id, submitted_at, assignment_id, {kind} as item, '{kind}' as kind from read_parquet(?)"
+        for kind in files
+    )
+    with duckdb.connect() as con:  # the first of many by an order: it need not sort them all
+        rows = con.execute(
+            f"{tables} order by rater_id, submitted_at, assignment_id limit {MOST_SHOWN} offset {after}",
+            [str(path) for path in files.values()],
+        ).fetchall()
     return [
-        Node("assignment", row["assignment_id"], f"{row['rater_id']} on {row['item']}",
-             {"rater": row["rater_id"], row["kind"]: row["item"], "submitted_at": row["submitted_at"]})
-        for row in found.take(order.slice(after, MOST_SHOWN)).to_pylist()
-    ], found.num_rows  # fmt: skip
+        Node("assignment", assignment, f"{rater} on {item}", {"rater": rater, kind: item, "submitted_at": submitted})
+        for rater, submitted, assignment, item, kind in rows
+    ], sum(pq.read_metadata(path).num_rows for path in files.values())
 
 
 def _assignment_nodes(store: Store, ids: list[str]) -> list[Node]:
