@@ -60,7 +60,9 @@ async def _context(server: OpenAIEngine) -> int | None:
     asked, length = _contexts.get(key, (-AGAIN_S, None))
     if length is None and now - asked >= AGAIN_S:
         try:
-            async with httpx.AsyncClient(timeout=PATIENCE_S, headers=headers_for(server.api_key_env), verify=certificates()) as client:
+            async with httpx.AsyncClient(
+                timeout=PATIENCE_S, headers=headers_for(server.api_key_env), verify=certificates()
+            ) as client:
                 rows = (await client.get(f"{server.base_url.rstrip('/')}/models")).json()["data"]
             said = next((row.get("max_model_len") for row in rows if row.get("id") == server.model), None)
             length = said if type(said) is int and said > 0 else None

@@ -312,6 +312,18 @@ def json_lines(rows: Sequence[Any]) -> bytes:
     return b"".join([line if line.isascii() else _one_line(line) for line in lines])
 
 
+def _has_line_breaks(lines: bytes) -> bool:
+    """Whether any of `_LINE_BREAKS` is in there: by their rarest byte, a third of the time of looking for one after the other."""
+    import numpy as np
+
+    read = np.frombuffer(lines, np.uint8)
+    at = np.flatnonzero(read[1:-1] == 0x80)  # U+2028 and U+2029 are E2 80 A8 and E2 80 A9
+    if np.any((read[at] == 0xE2) & (read[at + 2] & 0xFE == 0xA8)):
+        return True
+    at = np.flatnonzero(read[1:] == 0x85)  # U+0085 is C2 85
+    return bool(np.any(read[at] == 0xC2))
+
+
 def _one_line(line: bytes) -> bytes:
     for found, escaped in _LINE_BREAKS.items():
         line = line.replace(found, escaped)
@@ -342,7 +354,7 @@ def _lines(work: Path) -> None:
     with duckdb.connect(config={"memory_limit": "512MB", "temp_directory": str(work)}) as con:
         con.execute("set enable_progress_bar = false")
         con.execute(f"copy (select * from read_parquet('{source}')) to '{target}' (format json, array false)")
-    if any(found in lines for lines in _whole_lines(work / DATA_JSONL) for found in _LINE_BREAKS):
+    if any(map(_has_line_breaks, _whole_lines(work / DATA_JSONL))):
         with (work / "lines").open("wb") as escaped:
             escaped.writelines(map(_one_line, _whole_lines(work / DATA_JSONL)))
         (work / "lines").replace(work / DATA_JSONL)
