@@ -49,8 +49,8 @@ WIDTHS = (2, 4, 8)
 # What compute-optimal may choose from beside best-of-N: the same, given up as soon as an answer is good enough, and a sparing beam.
 ENOUGH = 0.95
 SPARING: dict[str, Any] = {"early_stop": True, "wave": 2, "enough": ENOUGH}
-OPTIMAL = {"optimal": "learned here", "shipped": "that it comes with"}  # evaluations of compute-optimal
 BEAM: dict[str, Any] = {"width": 4, "branch": 2, "tries": 2, **SPARING}
+OPTIMAL = {"optimal": "learned here", "shipped": "that it comes with"}  # evaluations of compute-optimal
 # Scores of people's and oracles' steps say "good so far"; a search that turns back holds bad steps and may still be right.
 AGGREGATION = "last"
 
