@@ -30,8 +30,8 @@ export async function mountProbes(root, { evaluations }) {
       notice(notices, "probe-gone", "warn", "The probe that was shown has been deleted.");
       forget();
     }
-    drawList();
     if (!current && probes.length) show((probes.find((p) => p.probe_id === param("probe")) ?? probes[0]).probe_id);
+    drawList(); // marks the one that is shown
     if (!probes.length) nothing();
     const runs = probes.some((p) => p.state === "running");
     const busy = evaluations();

@@ -63,7 +63,7 @@ class Bench:
         )
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.loads(answer.read())
+                return json.loads(answer.read() or "null")
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{method} {path} answered {error.code}: {error.read().decode()[:500]}") from None
 
