@@ -139,7 +139,7 @@ MARKUP = f"""
     <span class="state" data-id="search-state"></span>
     <span class="muted what" data-id="search-what"></span>
     <div class="actions"><button type="button" class="danger" data-id="search-stop" hidden>Stop the search</button>
-      <a class="button secondary" data-id="search-nodes" download title="Every node with what it cost, as Parquet">Nodes</a></div>
+      <a class="button secondary" data-id="search-nodes" download title="Every node with what it cost, as Parquet">Nodes as Parquet</a></div>
   </div>
   <dl class="wl-card counters ledger" data-id="search-ledger" aria-label="Ledger"></dl>
   <div class="wl-card chosen" data-id="search-choice" hidden></div>

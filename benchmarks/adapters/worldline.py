@@ -21,7 +21,7 @@ class Worldline:
         self.engine = OpenAIEngine(server.endpoint, server.model)
 
     async def best_of_n(self, task: Task) -> Outcome:
-        return await self._all(task, "best-of-n", n=task.budget, vote="best", early_stop=self.early_stop, wave=2)
+        return await self._all(task, "best-of-n", n=task.budget, vote="best", early_stop=self.early_stop, wave=4)
 
     async def beam(self, task: Task) -> Outcome:
         return await self._stepwise(task, "beam", width=task.width, branch=task.budget // task.width)
