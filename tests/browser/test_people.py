@@ -67,7 +67,7 @@ def test_a_raters_day_with_a_login_that_ends_in_the_middle(browser: Any, guarded
     page.focus("#wl-rate-list")
     page.keyboard.press("3")
     page.wait_for_selector(".wl-logged-out")
-    assert page.evaluate(WAITING) == 1
+    page.wait_for_function(f"{WAITING} === 1")
     with context.expect_page() as opening:
         page.click(".wl-logged-out a")
     other = opening.value
@@ -76,7 +76,7 @@ def test_a_raters_day_with_a_login_that_ends_in_the_middle(browser: Any, guarded
     other.wait_for_selector("text=another rater's work")  # the address names the work that the tab before was at
     other.click("text=Try again")
     other.wait_for_selector('[data-id="work"]:not([hidden])')
-    assert other.evaluate(WAITING) == 1
+    other.wait_for_function(f"{WAITING} === 1")
     context.clear_cookies()
     other.goto(f"{guarded.url}/login?next=//evil.example/ui/")
     log_in(other, RATER)
