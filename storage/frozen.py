@@ -177,7 +177,8 @@ _TOTALS = {
 }  # fmt: skip
 _BY = {"rater": "rater_id", "model": "model", "rubric": "rubric"}
 
-# The votes of different raters on one step, and the first errors they marked: of one rater the last assignment counts.
+# The votes of different raters on one step, and where they see the first error (marked as such, else the first step called
+# bad, as in storage/quality/votes.py): of one rater the last assignment counts.
 _VOTES = """
 with votes as (
     select c.segmentation_id, e.step_idx, c.rater_id, arg_max(e.value, c.assignment_id)::tinyint as vote
@@ -185,12 +186,14 @@ with votes as (
     where c.why is null and e.dimension = 'correctness' and e.value is not null group by all)
 select list(vote) from votes group by segmentation_id, step_idx having count(*) > 1"""
 _MARKS = """
-with marks as (
-    select c.segmentation_id, c.rater_id, arg_max_null(e.step_idx, c.assignment_id) as mark
-    from choosing c left join (
-        select assignment_id, arg_max(step_idx, (seq, server_seq)) as step_idx
-        from main.settled where dimension = 'first_error' group by assignment_id) e using (assignment_id)
-    where c.why is null group by all)
+with said as (
+    select assignment_id, coalesce(
+        min(step_idx) filter (dimension = 'first_error' and value = 1),
+        min(step_idx) filter (dimension = 'correctness' and value < 0), -1) as place
+    from main.settled where target = 'step' and dimension in ('correctness', 'first_error') group by assignment_id),
+marks as (
+    select c.segmentation_id, c.rater_id, nullif(arg_max(s.place, c.assignment_id), -1) as mark
+    from choosing c join said s using (assignment_id) where c.why is null group by all)
 select list(mark) from marks group by segmentation_id having count(*) > 1"""
 
 _PAIR_SUMMARY = (

@@ -16,6 +16,8 @@ from storage.agreement import first_error_agreement, step_agreement
 from storage.errors import NothingRated, SnapshotError
 from storage.exports import export
 from storage.frozen import split_of
+from storage.quality.votes import first_errors
+from storage.queues.settings import DEFAULT_QUEUE
 from storage.settled import REBUILD
 from storage.snapshots import SnapshotSpec, freeze, list_snapshots, load_snapshot, preview
 from storage.store import Store, StoreError
@@ -200,6 +202,24 @@ def test_the_manifest_and_the_card_tell_the_whole_story(store: Store, tmp_path: 
     card = (info.folder / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\n")
     assert info.sha256 in card
+
+
+def test_the_first_error_of_a_rater_who_marks_none_is_the_first_step_called_bad(store: Store, tmp_path: Path) -> None:
+    """As the Quality page has it: else two raters who call different steps bad would agree that there is no error."""
+    apart, alike, marked = (make_trace((None, 0, 1), prompt=f"question {i}") for i in range(3))
+    for rater, bad in (("ann", 0), ("ben", 2)):
+        rate(store, apart, rater, [-1 if i == bad else 1 for i in range(3)])
+        rate(store, alike, rater, [1, 1, 1])
+    rate(store, marked, "ann", [1, -1])
+    store.add_trace(marked).result()
+    hand = Rater(store, store.open_assignment("ben", marked.trace_id))
+    hand.step(0, -1)
+    hand.first_error(1)
+    hand.submit()
+    found = load_snapshot(tmp_path, freeze(store, tmp_path).snapshot_id).manifest["agreement"]["first_error"]
+    assert found == {"n_pairs": 3, "same_percent": 66.7, "mean_distance_steps": 1.0}
+    page = store.read(lambda con: first_errors(con, DEFAULT_QUEUE))
+    assert (page.n_pairs, page.same, page.apart) == (3, 2, {0: 1, 2: 1})
 
 
 def test_agreement_of_one_rater_is_undefined_in_words(store: Store, tmp_path: Path) -> None:
