@@ -116,7 +116,7 @@ def look(at: Looking) -> Plan:
     if not plan.rows:
         plan.warnings.append(
             "There is no row to write: nobody corrected a tree in this snapshot. Correct one on the Rate page, or "
-            'export "all" traces.'
+            "set traces=all."
         )
     elif seen_steps < steps:
         plan.warnings.append(
