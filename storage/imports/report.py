@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from core.answers.outcome import judged as judged_by
 from core.trace import Trace
 from storage.errors import ImportProblem
 from storage.imports import gathered, known_family, read, read_as
@@ -133,7 +134,7 @@ def fresh(
         known_family(family)
     seen: dict[str, str] = {}  # trace id -> content hash
     contents: set[str] = set()
-    waiting: list[tuple[str, Trace, str]] = []
+    waiting: list[tuple[str, Trace, str, str]] = []  # where, trace, content hash, the right answer beside it
     said: list[Rated] = []
     references: dict[str, str] = {}  # of this batch
     referred: set[str] = set()  # problems with one so far
@@ -141,9 +142,9 @@ def fresh(
 
     def settled() -> Batch:
         nonlocal chars
-        stored = held([trace for _, trace, _ in waiting])
+        stored = held([trace for _, trace, _, _ in waiting])
         new = list[Trace]()
-        for where, trace, content in waiting:
+        for where, trace, content, answer in waiting:
             if content in stored.contents:
                 report.known += 1
             elif content in contents:
@@ -157,7 +158,7 @@ def fresh(
                 contents.add(content)
                 seen[trace.trace_id] = content
                 report.count(trace)
-                new.append(trace)
+                new.append(judged_by(trace, answer or None))
         waiting.clear()
         batch = Batch(new, list(said), dict(references))
         said.clear()
@@ -181,7 +182,9 @@ def fresh(
             report.count_said(judged)
         for trace in traces:
             made = trace if format is None else read_as(trace, format)
-            waiting.append((found.where, made, content_hash(made.prompt, made.response)))
+            # What says itself whether it is right (a snapshot's rows) is stored as it says.
+            answer = "" if "solved" in found.row else reference
+            waiting.append((found.where, made, content_hash(made.prompt, made.response), answer))
             chars += len(made.response)
             if reference and made.problem_id not in referred:
                 referred.add(made.problem_id)

@@ -12,6 +12,8 @@ from core.trace import Trace
 from storage.errors import ImportProblem
 from storage.imports import prompt_response, read, read_jsonl
 from storage.imports.report import Report, fresh
+from storage.pairing import under_policy
+from storage.pairs import DEFAULT_PAIR_QUEUE, set_up_pairs
 from storage.references import add_references, read_reference, set_references
 from storage.store import Store
 from tests.storage.helpers import make_trace
@@ -398,3 +400,26 @@ def test_a_right_answer_that_a_row_brings_along_is_the_problems_reference(
     store.write(set_references, (problem, "by hand")).result()
     assert store.write(add_references, {problem: "by file"}).result() == 0
     assert store.read(lambda con: read_reference(con, problem)) == "by hand"
+
+
+def test_a_right_answer_beside_a_response_says_whether_it_is_solved_when_it_is_stored(
+    store: Store, tmp_path: Path
+) -> None:
+    """Queues, sampling, pairs by outcome and snapshots ask the stored `solved`, as they do of a run that was judged at its end."""
+    rows = [
+        {"prompt": "1+2?", "response": f"<think>I add.</think>{said}", "reference_answer": "3"} for said in (3, 4)
+    ] + [{"prompt": "2+2?", "response": "<think>I add.</think>4"}]
+    path = tmp_path / "t.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    (batch,) = fresh(path, Report(path.name), store.held)
+    assert [t.solved for t in batch.traces] == [True, False, None]
+    for trace in batch.traces:
+        store.add_trace(trace).result()
+    store.write(add_references, batch.references).result()
+    store.write(set_up_pairs, None).result()
+    (pair,) = store.read(lambda con: under_policy(con, DEFAULT_PAIR_QUEUE, "outcome"))
+    assert {pair.left_trace_id, pair.right_trace_id} == {t.trace_id for t in batch.traces[:2]}
+    # What says itself whether it is right is stored as it says.
+    path.write_text(json.dumps({**rows[0], "solved": None, "prompt": "3?"}))
+    (batch,) = fresh(path, Report(path.name), store.held)
+    assert [t.solved for t in batch.traces] == [None]
