@@ -106,7 +106,9 @@ def opinions(
         if remarks:
             beside["comment"] = remarks[-1]
         own = [e for e in mine if e.dimension == judged.dimension and e.action == "set"]
-        dwell_ms = sum(e.dwell_ms or 0 for e in mine)
+        # Between the last judgement and the submission somebody looks at the whole, not at each of its steps.
+        spent = [e for e in mine if step_idx is None or e.action in ("set", "clear", "comment")]
+        dwell_ms = sum(e.dwell_ms or 0 for e in spent)
         found.append(Opinion(letters[main.rater], main.value, main.value_text, beside, dwell_ms, len(own) - 1))
     return sorted(found, key=lambda o: (len(o.rater), o.rater))
 

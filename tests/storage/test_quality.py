@@ -202,6 +202,25 @@ def test_a_rater_is_the_same_letter_among_the_opinions_and_in_the_history(store:
     assert len(dealt) > 1, "the letters are dealt anew for every step"
 
 
+def test_the_time_on_a_step_is_without_the_look_at_the_whole_before_submitting(store: Store) -> None:
+    trace = make_trace((None, 0))
+    store.add_trace(trace).result()
+    hand = Rater(store, store.open_assignment("ann", trace.trace_id))
+    for step, value, dwell_ms in ((0, 1, 700), (1, 1, 900), (0, -1, 400)):
+        hand.send("set", target="step", step_idx=step, dimension="correctness", value=value, dwell_ms=dwell_ms)
+    hand.send("set", target="trace", dimension="verdict", value=1, dwell_ms=2000)
+    hand.send("submit", dwell_ms=30_000)
+
+    def spent(step: int | None, dimension: str) -> list[int]:
+        judged = votes.JUDGED[dimension]
+        found = store.read(lambda con: disputes.opinions(con, DEFAULT_QUEUE, trace.trace_id, step, judged))
+        return [opinion.dwell_ms for opinion in found]
+
+    assert spent(0, "correctness") == [1100]
+    assert spent(1, "correctness") == [900]
+    assert spent(None, "verdict") == [32_000]
+
+
 def work_on(store: Store, who: str, values: Sequence[int]) -> str:
     """Take the next item, answer, submit; what it was: gold, screening or empty."""
     found = store.next_assignment(who)
