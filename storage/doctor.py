@@ -231,6 +231,8 @@ def mend_log(folder: Path, *, mend: bool) -> list[str]:
             "A backup that is newer than the damage is better."
         )
     kept = log_file.cut(path, at)
+    at = path.stat().st_size
+    beyond = kept.stat().st_size - at
     return [f"The log was cut at byte {at}, {beyond} bytes before its end; as it was it is in {kept}."]
 
 

@@ -101,9 +101,14 @@ def damage(sentence: str) -> int | None:
 
 
 def cut(path: Path, at: int) -> Path:
-    """End the log at byte `at`; the whole of it is kept beside, under the name that is returned. Raises OSError."""
+    """End the log with the last whole commit before byte `at`; all of it is kept beside, under the name that is returned.
+    Raises OSError.
+    """
     kept = path.with_name(f"{path.name}.damaged-{datetime.now():%Y%m%d-%H%M%S}.log")
     shutil.copy2(path, kept)
     with path.open("r+b") as file:
         file.truncate(at)
+        whole = tail(path)
+        if whole is not None:
+            file.truncate(whole.committed)
     return kept

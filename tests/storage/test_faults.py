@@ -255,6 +255,7 @@ def test_a_log_that_is_damaged_inside_is_refused_unchanged_and_can_be_cut(tmp_pa
     assert at is not None and at >= whole
     kept = log_file.cut(_log(store), at)
     assert kept.read_bytes() == log
+    assert _log(store).stat().st_size == whole, "or opening would say that nobody was told of what is cut in the midst"
     with Store.open(store.folder) as found:
         assert _ids(found) == ids[:4]
 
