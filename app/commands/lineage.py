@@ -48,7 +48,7 @@ def lineage(
             _say(node, "  ")
         if found["n_made_from"] > SHOWN:
             typer.echo(f"  … and {found['n_made_from'] - SHOWN} more (--json)")
-        typer.echo("\nbecame:" if found["became"] else "\nnothing has been made of it yet")
+        typer.echo("\nbecame:" if found["became"] else "\nnothing in this data folder has been made of it yet")
         for node in found["became"]:
             _say(node, "  ")
 

@@ -33,7 +33,7 @@ export function mountLineage(at) {
         h("div", { class: "thing" }, line(found.node, false)),
         direction(`Made from ${number(found.n_made_from)}`, found.made_from, found.n_made_from, "Nothing that is kept here.",
           async (after) => (await get(`/api/lineage/${encodeURIComponent(found.node.id)}?after=${after}`)).made_from),
-        direction("Became", found.became, found.became.length, "Nothing has been made of it yet."));
+        direction("Became", found.became, found.became.length, "Nothing in this data folder has been made of it yet."));
     } catch (error) {
       if (!(error instanceof ApiError)) console.error(error);
       if (mine === turn) out.replaceChildren(h("p", { class: "wl-notice error", role: "alert" }, error.message));
