@@ -111,6 +111,17 @@ def answer(folder: Path, sql: str, limit: int, timeout_s: float) -> Answer:
             raise ConsoleError("The query needed more memory than it may have; ask for less at once.") from None
         except duckdb.PermissionException:
             raise ConsoleError("The console opens no files and no network: it sees this snapshot alone.") from None
+        except duckdb.CatalogException as error:
+            said = _sentence(error)
+            if "Table with name" in said:  # or it proposes one of the database's own
+                there = ", ".join(
+                    name
+                    for (name,) in con.execute(
+                        "select view_name from duckdb_views() where not internal order by 1"
+                    ).fetchall()
+                )
+                said = f"{said.split(' Did you mean')[0]} The console has {there}."
+            raise ConsoleError(said) from None
         except duckdb.Error as error:
             raise ConsoleError(_sentence(error)) from None
         finally:

@@ -49,6 +49,11 @@ def test_nothing_but_reading_the_snapshot_is_possible(folder: Path, tmp_path: Pa
     assert {path: sha256_of(path) for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_a_table_that_is_not_there_is_answered_with_those_that_are(folder: Path) -> None:
+    with pytest.raises(ConsoleError, match=r"comparisons does not exist! The console has ratings, steps\.$"):
+        answer(folder, "select * from comparisons", 10, 5)
+
+
 def test_a_query_has_only_so_much_time_and_memory(folder: Path) -> None:
     snapshot = load_snapshot(folder.parent, folder.name)
     with pytest.raises(ConsoleError, match=r"ran longer than 0\.3 seconds"):
