@@ -56,7 +56,7 @@ export class CompareDesk {
     try {
       const payload = await load();
       if (payload.assignment) this.#begin(payload);
-      else this.#showEmpty("All done", payload.reason);
+      else this.#showEmpty("Nothing to compare now", payload.reason);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       if (this.work) notice(this.notices, "open", "error", error.message);

@@ -59,7 +59,7 @@ export class Desk {
     this.at("work").setAttribute("aria-busy", "true");
     try {
       const payload = await load();
-      if (!payload.assignment) this.#showEmpty("All done", payload.reason || "There is no trace left to rate for you.");
+      if (!payload.assignment) this.#showEmpty("Nothing to rate now", payload.reason || "There is no trace left to rate for you.");
       else this.#begin(payload);
     } catch (error) {
       if (!(error instanceof ApiError)) console.error(error);
