@@ -116,10 +116,12 @@ class _Owned(_Closing):
             waiting.result()
 
     def add_said(self, ratings: Sequence[Wanted], references: Mapping[str, str], name: str) -> list[str]:
+        from app.outcomes import judge_anew
         from storage.imports.keeping import keep
         from storage.references import add_references
 
-        self.store.write(add_references, references).result()
+        if self.store.write(add_references, references).result():
+            judge_anew(self.store, references)
         return keep(self.store, ratings, name).problems or []
 
     def held(self, traces: Sequence[Trace]) -> Held:

@@ -1,8 +1,10 @@
-"""What is needed to say how traces ended: what each answers at its end, and the reference answer of its problem. Knows no judge."""
+"""What is needed to say how traces ended: what each answers at its end, and the reference answer of its problem; and what was found
+of it, for queues, orders, pairs and snapshots. Knows no judge.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +49,32 @@ def read_endings(
         (response,) = responses.get(rowid, ("",))
         text = final_text(form, reason, answer, response)
         found.append(Ending(trace_id, prompt, reference, text, solved, by_reference))
+    return found
+
+
+def traces_of(con: duckdb.DuckDBPyConnection, problem_ids: Collection[str]) -> list[str]:
+    """The traces of these problems."""
+    rows = con.execute(
+        "select trace_id from trace where problem_id in (select unnest($ids::varchar[]))", {"ids": list(problem_ids)}
+    ).fetchall()
+    return [trace_id for (trace_id,) in rows]
+
+
+def keep_solved(con: duckdb.DuckDBPyConnection, calls: Sequence[Mapping[str, bool | None]]) -> list[int]:
+    """Writer's operation, for each {trace_id: solved} that a reference answer has decided, or None where it no longer does:
+    how many it changes. What an exact rule decided, or the file that a trace came from, stays.
+    """
+    found = []
+    for solved in calls:
+        rows = con.execute(
+            "update trace set solved = new.solved, stats = json_merge_patch(stats, json_object($key, "
+            "if(new.solved is null, null, 'reference')))::varchar from "
+            "(select unnest($ids::varchar[]) as trace_id, unnest($solved::boolean[]) as solved) new "
+            "where trace.trace_id = new.trace_id and trace.solved is distinct from new.solved and "
+            "(trace.solved is null or json_extract_string(stats, $path) = 'reference') returning 1",
+            {"ids": list(solved), "solved": list(solved.values()), "key": CHECKED_BY, "path": f"$.{CHECKED_BY}"},
+        ).fetchall()
+        found.append(len(rows))
     return found
 
 

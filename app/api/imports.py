@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from app.api.common import Bench, In, blocking, needs, refusals
 from app.api.errors import Refused
+from app.outcomes import judge_anew
 from app.services import Services
 from core.trace import Trace
 from storage.errors import StoreError
@@ -154,7 +155,8 @@ def _take(
                 report.drop(trace, str(error))
             else:
                 stored(trace)
-        bench.store.write(add_references, references).result()
+        if bench.store.write(add_references, references).result():
+            judge_anew(bench.store, references)
         for problem in keep(bench.store, wanted(said, rater or name), name).problems or ():
             report.note(problem)
     return report.to_json()
@@ -212,4 +214,7 @@ class ReferencesOut(BaseModel):
 )  # fmt: skip
 async def keep_references(bench: Bench, asked: ReferencesIn) -> dict[str, Any]:
     """What somebody set is left as it is: `PUT /api/problems/{problem_id}/reference` changes that."""
-    return {"new": await asyncio.wrap_future(bench.store.write(add_references, asked.references))}
+    new = await asyncio.wrap_future(bench.store.write(add_references, asked.references))
+    if new:
+        await asyncio.to_thread(judge_anew, bench.store, asked.references)
+    return {"new": new}

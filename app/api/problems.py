@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from app.api.common import Bench, In, needs, refusals
 from app.api.errors import Refused
+from app.outcomes import judge_anew
 from core.tasks import countdown, countdown_text
 from storage.references import set_references
 
@@ -71,4 +72,5 @@ async def set_reference(bench: Bench, problem_id: str, sent: ReferenceIn) -> Ref
     """What raters are shown as the right answer, where their queue's policy lets them see it."""
     if not await asyncio.wrap_future(bench.store.write(set_references, (problem_id, sent.answer))):
         raise Refused(404, f'There is no problem "{problem_id[:100]}"; a problem begins with its first trace.')
+    await asyncio.to_thread(judge_anew, bench.store, [problem_id])
     return ReferenceKept(problem_id=problem_id, answer=sent.answer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -78,13 +79,13 @@ async def test_the_family_says_what_each_line_answers(workbench: Opened) -> None
         family = (await bench.get(f"/api/traces/{first}/family")).json()
         assert sorted(line["answer"] for line in family) == ["", "381", "391", "391", "391"]
         assert {line["solved"] for line in family} == {None}
-        # The reference comes later: no trace is changed, and all of them are judged.
+        # The reference comes later: all of them are judged, and it is stored for whoever asks for right and wrong ones.
         await set_reference(bench, "The product is found so:\n#### 391")
         family = (await bench.get(f"/api/traces/{first}/family")).json()
         assert sorted((line["answer"], line["solved"]) for line in family) == [
             ("", False), ("381", False), ("391", True), ("391", True), ("391", True),
         ]  # fmt: skip
-        assert bench.services.store.trace(first).solved is None
+        assert bench.services.store.trace(first).solved is True
         assert (await bench.get(f"/api/traces/{first}")).json()["solved"] is True
         listed = (await bench.get("/api/traces")).json()["traces"]
         assert sorted(row["solved"] for row in listed) == [False, False, True, True, True]
@@ -210,3 +211,31 @@ async def test_a_format_by_name_is_kept_by_forks(workbench: Opened) -> None:
         refused = await bench.post("/api/runs", json={"prompt": QUESTION, "model": "free", "format": "klingon"})
         assert refused.status_code == 422
         assert "choose one of steiner" in refused.json()["error"]
+
+
+async def test_a_reference_that_comes_later_is_known_to_queues_and_pairs_until_it_is_changed(workbench: Opened) -> None:
+    """They ask what is stored."""
+
+    def stored(bench: Bench) -> set[tuple[str, bool | None, str | None]]:
+        rows = bench.services.store.query(
+            "select right(response, 4), solved, json_extract_string(stats, '$.checked_by') from trace"
+        )
+        return {(str(end), solved, by) for end, solved, by in rows}
+
+    async with workbench(Free()) as bench:
+        for text in (RIGHT, RIGHT.replace("391", "381")):
+            bench.engine.text = text  # type: ignore[union-attr]
+            await bench.finished(prompt=QUESTION)
+        assert {solved for _, solved, _ in stored(bench)} == {None}
+        await set_reference(bench, "391")
+        assert stored(bench) == {("91}.", True, "reference"), ("81}.", False, "reference")}
+        await set_reference(bench, "381")
+        assert stored(bench) == {("91}.", False, "reference"), ("81}.", True, "reference")}
+        await set_reference(bench, "")
+        assert stored(bench) == {("91}.", None, None), ("81}.", None, None)}
+        file = json.dumps({"prompt": QUESTION, "response": "It is 7.", "reference_answer": "391"})
+        done = await bench.post("/api/imports?name=more.jsonl", content=file)
+        assert done.status_code == 201, done.text
+        assert stored(bench) == {
+            ("91}.", True, "reference"), ("81}.", False, "reference"), ("s 7.", False, "reference"),
+        }  # fmt: skip
