@@ -377,8 +377,7 @@ class _Loop:
     def _choose(self, rows: Sequence[Row], logits_RV: torch.Tensor) -> None:
         """Draw the next token of each of these rows, say its text, take out the rows that end."""
         for row, token in zip(rows, draw(logits_RV[:, : self.known_tokens], rows), strict=True):
-            if row.thinking:
-                token = row.thinking.instead_of(token)
+            token = row.instead_of(token)
             row.last = token
             row.made += 1
             for control in (row.bounds, row.thinking):

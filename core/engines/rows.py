@@ -38,6 +38,12 @@ class Row:
             return thinking
         return self.bounds.next()
 
+    def instead_of(self, token: int) -> int:
+        """What to write when `token` was drawn. An end that the maximum of steps forces is not taken back, as it is not on a server."""
+        if self.thinking is None or (self.bounds is not None and self.bounds.next().force is not None):
+            return token
+        return self.thinking.instead_of(token)
+
     @property
     def forced_end(self) -> bool:
         return self.bounds is not None and self.bounds.forced_end

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
 
 import pytest
 
+from core.engines.base import Bounds, GenerateRequest, Sampling, Thinking
+from core.engines.local import LocalEngine
 from core.formats import steiner_tokens as t
 from core.pocket import model_dir
 
@@ -93,3 +96,21 @@ def test_the_card_is_true_on_a_fresh_sample(folder: Path) -> None:
         assert abs(measured - p) <= 3 * (max(p * (1 - p), 0.02) / n) ** 0.5, (row, measured, p)
     assert figures.curve[5] <= figures.curve[10] <= figures.curve[20] <= figures.curve[60]
     assert figures.curve[5] < figures.curve[60], "more steps must solve more"
+
+
+def test_the_maximum_of_steps_wins_over_wait(folder: Path) -> None:
+    async def respond(waits: int, max_steps: int) -> str:
+        sampling, bounds = Sampling(temperature=0, max_tokens=400), Bounds(0, max_steps)
+        request = GenerateRequest("Reach 24 from 4, 7, 8 and 8.", sampling, bounds, thinking=Thinking(waits=waits))
+        return "".join([chunk.text async for chunk in engine.stream(request)])
+
+    async def work() -> tuple[str, str]:
+        try:
+            return await respond(0, 3), await respond(2, 3)
+        finally:
+            await engine.close()
+
+    engine = LocalEngine(folder, "pocket")
+    plain, waited = asyncio.run(work())
+    assert plain.count(t.STEP_END) == 3
+    assert waited == plain
