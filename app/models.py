@@ -233,7 +233,7 @@ class Models:
 
     def _join(self, model: str, endpoint: str, engine: OpenAIEngine) -> None:
         """One more server of a model, or a model more."""
-        model_id, address = _served_id(model), shown(endpoint)
+        model_id, address = served_id(model), shown(endpoint)
         before = self._entries.get(model_id)
         if before is not None and isinstance(before.engine, EnginePool):
             engine.alone = False
@@ -388,7 +388,7 @@ def _as_one(members: Mapping[str, Engine]) -> Engine:
     return next(iter(members.values())) if len(members) == 1 else EnginePool(members)
 
 
-def _served_id(model: str) -> str:
+def served_id(model: str) -> str:
     """The shipped model keeps its id: what is served under the same name is another engine."""
     return "pocket (served)" if model == POCKET else model
 
@@ -428,7 +428,7 @@ def served_engines(
         offered[model].update({shown(e): OpenAIEngine(e, model, api_key_env) for e in away})
     engines: dict[str, Engine] = {}
     for name, members in offered.items():
-        engines[_served_id(name)] = _as_one(members)
+        engines[served_id(name)] = _as_one(members)
     return Served({**engines, POCKET: _pocket_engine()}, [] if model is not None else away, model, api_key_env)
 
 

@@ -12,7 +12,7 @@ from app.api.common import Bench, In, blocking, find_trace, needs, refusals
 from app.api.errors import Refused
 from app.api.runs import MOST_STEPS, MOST_TOKENS, Started, with_reference
 from app.api.turns import turns_of
-from app.models import UnknownModel
+from app.models import UnknownModel, served_id
 from app.outcomes import outcomes
 from app.runs import TooManyRuns
 from app.token_limits import most_tokens
@@ -197,7 +197,10 @@ async def _trace_or_run(bench: Bench, trace_id: str) -> Trace:
 def _model_id(bench: Bench, trace: Trace) -> str:
     """The model of the trace where it is at hand, else the first there is (an imported trace's model is only a name)."""
     known = [m.id for m in bench.models.all()]
-    return trace.model if trace.model in known else known[0]
+    server = trace.sampling.get("server")
+    served = isinstance(server, dict) and "endpoint" in server  # "pocket" may be ours, or one that a server has
+    wanted = served_id(trace.model) if served else trace.model
+    return next((name for name in (wanted, trace.model) if name in known), known[0])
 
 
 def _settings(trace: Trace, asked: ForkIn) -> tuple[Sampling, Bounds, Thinking]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
 import pytest
 
-from core.engines.base import Bounds, Thinking
+from app.server import create_app
+from core.engines.base import Bounds, Chunk, GenerateRequest, Thinking
 from core.formats import steiner_tokens as t
 from core.steer import STEINER_WAIT
 from core.trace import Trace
-from tests.app.client import check_whole
+from tests.app.client import Bench, check_whole
 from tests.app.conftest import Opened
 from tests.app.scripted import WALK, ScriptedEngine
 
@@ -163,3 +167,21 @@ async def test_more_forks_than_there_is_room_for_start_none(workbench: Opened) -
         answer = await bench.post(f"/api/traces/{first}/forks", json={"step": 1, "n": 4})
         assert answer.status_code == 429
         assert len(bench.engine.asked) == 1
+
+
+async def test_a_fork_of_a_served_pocket_model_stays_with_its_server(tmp_path: Path) -> None:
+    class Served(ScriptedEngine):
+        async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+            yield Chunk("", 0, about={"server": "vllm", "endpoint": "http://127.0.0.1:8000/v1"})
+            async for chunk in super().stream(request):
+                yield chunk
+
+    served, own = Served(model="pocket"), ScriptedEngine(model="pocket")
+    app = create_app(tmp_path / "data", engines={"pocket (served)": served, "pocket": own}, ui=False)
+    async with app.router.lifespan_context(app), Bench(app, served) as bench:
+        for model, engine in (("pocket (served)", served), ("pocket", own)):
+            first = await bench.finished(model=model)
+            asked = len(engine.asked)
+            made = (await bench.post(f"/api/traces/{first}/forks", json={"step": 3})).json()
+            await bench.events(made[0]["run_id"])
+            assert len(engine.asked) == asked + 1, model
