@@ -107,7 +107,8 @@ def _answers(part: Mapping[str, Any]) -> list[Mapping[str, Any]]:
             elif isinstance(choice, Mapping) and isinstance(choice.get("text"), str):
                 found.append({"content": choice["text"], "finish_reason": choice.get("finish_reason")})
         return [{**m, "model": part.get("model")} for m in found]
-    if part.get("type") == "message" and isinstance(part.get("content"), list):
+    whole = part.get("type") == "message" and isinstance(part.get("content"), list)
+    if whole or (_role(part) == "assistant" and isinstance(part.get("content"), list | str)):
         return [{**part, "finish_reason": part.get("stop_reason")}]
     return []
 

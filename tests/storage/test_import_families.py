@@ -179,6 +179,12 @@ def test_anthropic_blocks() -> None:
     trace = one({"request": {"messages": asked, "system": "s"}, "response": reply}, "messages")
     assert (trace.response, trace.finish_reason, trace.model) == (expected, "length", "c")
     assert trace.sampling == {"system": "s"}
+    short = {"role": "assistant", "content": blocks}  # as logs keep it: the message alone
+    for row in (
+        {"request": {"messages": asked}, "response": short},
+        {"messages": asked, "response": {"message": short}},
+    ):
+        assert one(row, "messages").response == expected
 
 
 # ---- PRM800K and TRL
