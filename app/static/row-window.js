@@ -15,6 +15,7 @@ export class RowWindow {
     this.shown = []; // [place, element] in order
     this.anchor = { place: 0, within: 0 }; // the row at the upper edge, and how far it has been scrolled
     this.stale = false; // heights were forgotten: the anchor says where the view was
+    new ResizeObserver(() => this.places && moved()).observe(host); // a higher view has room for more rows
     if (!(heights instanceof MeasuredHeights)) return;
     let width = 0;
     this.watcher = new ResizeObserver((entries) => {

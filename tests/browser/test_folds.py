@@ -179,6 +179,22 @@ def test_a_long_trace_opens_folded_and_what_leads_into_a_run_unfolds_it(open_tab
     assert page.evaluate(heights) == (sum(LONG) + 1) * ROW_PX
 
 
+def test_a_higher_window_is_filled_with_rows(open_tab: Any, long: Any) -> None:
+    trace_id, runs = long
+    page = open_tab(f"/ui/?trace={trace_id}", height=640).page
+    page.wait_for_selector(f"{LIST} .wl-row.selected")
+    page.set_viewport_size({"width": 1440, "height": 2000})
+    page.wait_for_function(
+        f"""() => {{
+            const list = document.querySelector("{LIST}").getBoundingClientRect();
+            const last = [...document.querySelectorAll("{LIST} .wl-row")].at(-1).getBoundingClientRect();
+            return list.height > 900 && last.bottom >= list.bottom;
+        }}"""
+    )
+    shown = rows(page)
+    assert shown == rows_when(runs, {1})[: len(shown)]
+
+
 def test_the_gutter_of_a_folded_run_joins_what_comes_and_what_leaves(open_tab: Any, short: Any) -> None:
     trace_id, runs = short
     page = open_tab(f"/ui/?trace={trace_id}&step=1").page
