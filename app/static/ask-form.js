@@ -60,17 +60,21 @@ export class AskForm {
     return { model: this.at("model").value || "pocket", ...(this.at("format").value ? { format: this.at("format").value } : {}), ...Object.fromEntries(filled) };
   }
 
-  /** What was changed by hand, for a fork: {fields, words}. An empty budget is none, whatever the trace had. */
-  byHand() {
+  /**
+   * What was changed by hand, for a fork of what the model `made` has written: {fields, words, touched}. An empty budget is none,
+   * whatever the trace had. A model that is not here cannot write on: the chosen one does, and is named.
+   */
+  byHand(made) {
     const fields = {};
     const words = [];
-    for (const name of ["model", ...NUMBERS].filter((n) => this.touched.has(n))) {
+    const here = [...this.at("model").options].some((option) => option.value === made);
+    for (const name of ["model", ...NUMBERS].filter((n) => this.touched.has(n) || (n === "model" && !here))) {
       const value = this.at(name).value;
       if (value === "" && name !== "thinking_budget") continue;
       fields[name] = name === "model" ? value : Number(value);
       words.push(WORDS[name](name === "model" ? this.at("model").selectedOptions[0].textContent : PLAIN.has(name) ? value : number(fields[name])));
     }
-    return { fields, words };
+    return { fields, words, touched: this.touched.size > 0 };
   }
 
   /** Forget what was changed by hand: forks are as their traces were. */
@@ -131,6 +135,7 @@ export class AskForm {
     const asked = param("model") ?? wanted;
     if (models.some((m) => m.id === asked && m.ready !== false)) this.at("model").value = asked;
     this.#drawModel();
+    this.changed();
   }
 
   /** What the chosen model is, and how much it may write where nobody has said otherwise. */

@@ -148,7 +148,7 @@ export async function mount(root) {
     },
     open: (traceId, state) => openLine(traceId, state),
     failed: (error) => failed("wheel", error),
-    byHand: () => form.byHand(),
+    byHand: (made) => form.byHand(made),
     asWas: () => form.untouch(),
   });
   at("resume").addEventListener("click", () => wheel.resume());

@@ -24,7 +24,7 @@ const LISTED_MOST = 12;
 export class Wheel {
   /**
    * host: an empty element; onFork(started[]) after runs have begun; open(traceId, state) shows another line; failed(error);
-   * byHand(): {fields, words} of the form's settings that a fork takes; asWas(): take none.
+   * byHand(made): {fields, words, touched} of the form's settings that a fork of that model's text takes; asWas(): take none.
    */
   constructor(host, { onFork, open, failed, byHand, asWas }) {
     Object.assign(this, { host, onFork, open, failed, byHand, asWas });
@@ -68,10 +68,10 @@ export class Wheel {
   /** What the next fork is written with. */
   drawSettings() {
     if (!this.settings) return;
-    const { words } = this.byHand();
+    const { words, touched } = this.byHand(this.model?.model);
     this.settings.replaceChildren(...(words.length
       ? ["With ", h("b", {}, words.join(", ")), " as set above; the rest as this trace was written. ",
-        h("button", { type: "button", class: "quiet", onclick: () => this.asWas() }, "All as it was")]
+        touched ? h("button", { type: "button", class: "quiet", onclick: () => this.asWas() }, "All as it was") : ""]
       : ["Written as this trace was; a model, sampling or limit that you change above counts here too."]));
   }
 
@@ -129,7 +129,7 @@ export class Wheel {
     this.busy = true;
     for (const button of this.host.querySelectorAll("button")) button.disabled = true;
     try {
-      const started = await post(`/api/traces/${encodeURIComponent(this.model.traceId)}/forks`, { step: this.index, n: this.count, ...this.byHand().fields, ...body });
+      const started = await post(`/api/traces/${encodeURIComponent(this.model.traceId)}/forks`, { step: this.index, n: this.count, ...this.byHand(this.model.model).fields, ...body });
       this.editing = null;
       this.onFork(started);
     } catch (error) {

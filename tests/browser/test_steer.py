@@ -22,7 +22,7 @@ ENDED = "document.querySelector('[data-id=verdict]').textContent && !document.qu
 def trace(bench: Any) -> dict[str, Any]:
     """A written search of at least six steps. Its forks stop after eight, so that they end soon."""
     row = next(r for r in synthetic(30, seed=8) if r["response"].count("<|reasoning_step_end|>") >= 6)
-    (trace_id,) = bench.post("/api/traces", {**row, "sampling": {"max_steps": 8}})["trace_ids"]
+    (trace_id,) = bench.post("/api/traces", {**row, "model": "pocket", "sampling": {"max_steps": 8}})["trace_ids"]
     return bench.get(f"/api/traces/{trace_id}")
 
 
@@ -135,6 +135,8 @@ def test_turn_back_and_wait_in_free_text_are_words(open_tab: Any, bench: Any, bu
     (trace_id,) = bench.post("/api/traces", row)["trace_ids"]
     page = open_tab(f"/ui/?trace={trace_id}&step=1").page
     page.wait_for_selector(f"{LIST} .wl-row[data-row='1'].selected")
+    # The trace names no model that is here: the card says who writes on.
+    page.wait_for_selector("[data-id=wheel] .with >> text=With pocket as set above")
     page.select_option("[data-id=wheel] select", "1")
     page.click(f"[data-id=wheel] button:text-is('{button}')")
     stored = made_by(bench, page)
