@@ -153,6 +153,9 @@ async def run_trace(
     })  # fmt: skip
     started = time.perf_counter()
     first: float | None = None
+    at_first = (
+        0  # tokens of the first chunk: a reader that was late gets many in one, and they took no time that it saw
+    )
     last_stats = started
     generated, prompt_tokens, reason, error = 0, 0, "interrupted", ""
     saved: int | None = None
@@ -165,7 +168,7 @@ async def run_trace(
             "steps": len(reader.tree.nodes), "backtracks": reader.backtracks, "prompt_tokens": prompt_tokens,
             "generated_tokens": generated, "seconds": round(now - started, 3),
             "first_token_s": None if first is None else round(first - started, 3),
-            "tokens_per_s": round((generated - 1) / busy, 1) if generated > 1 and busy > 0 else None,
+            "tokens_per_s": round((generated - at_first) / busy, 1) if generated > at_first and busy > 0 else None,
             **({"saved_prompt_tokens": saved} if before.turns else {}), **({"notes": notes} if notes else {}),
         }  # fmt: skip
 
@@ -175,7 +178,7 @@ async def run_trace(
 
     async def read() -> str:
         """The finish reason; EngineError passes through."""
-        nonlocal first, generated, last_stats, prompt_tokens, saved
+        nonlocal first, at_first, generated, last_stats, prompt_tokens, saved
         async for chunk in stream:
             if stop.is_set():
                 return "cancelled"
@@ -189,7 +192,7 @@ async def run_trace(
             generated += chunk.tokens
             now = time.perf_counter()
             if chunk.tokens and first is None:
-                first = now
+                first, at_first = now, chunk.tokens
             for event in reader.feed(chunk.text) if chunk.text else ():
                 emit(event)
             if now - last_stats >= STATS_EVERY_S:

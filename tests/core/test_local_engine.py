@@ -138,6 +138,19 @@ def run(engine) -> tuple[Trace, list[dict]]:
     return asyncio.run(work), events
 
 
+def test_tokens_that_came_before_anybody_read_make_no_speed() -> None:
+    class Late(Scripted):
+        async def stream(self, request):
+            yield Chunk("many " * 100, 100)
+            await asyncio.sleep(0.2)
+            yield Chunk("ten " * 10, 10)
+            yield Chunk("", 0, "stop")
+
+    stats = run(Late([]))[0].stats
+    assert stats["generated_tokens"] == 110
+    assert 0 < stats["tokens_per_s"] <= 50
+
+
 def test_events_rebuild_exactly_the_trace() -> None:
     from training.synthesis.countdown import walks
 
