@@ -26,7 +26,7 @@ from core.engines.completions import Completions
 from core.engines.refused import Refused
 from core.engines.rendered import CHAT, OllamaEvents, going_on, without_opening
 from core.engines.sampling import Marks, ModelSize, Sampled, SampleRequest, whole_answers
-from core.engines.server_info import OWN_WEIGHTS, Server, ServerInfo, list_models, retry_after, shown
+from core.engines.server_info import OWN_WEIGHTS, Server, ServerInfo, key_hint, list_models, retry_after, shown
 from core.engines.sse import Events, Swap
 
 __all__ = ["OpenAIEngine", "list_models"]
@@ -121,7 +121,10 @@ class OpenAIEngine:
             kind = EngineDown if error.status_code >= 500 else EngineError
             # vLLM: "maximum context length"; llama.cpp: "exceeds the available context size".
             mend = request.before.mend if "context" in _reason(error) else ""
-            raise kind(f"{at} answered {error.status_code}: {_reason(error)}{mend}", error.status_code) from error
+            if error.status_code == 401:
+                mend = f" {key_hint(self.api_key_env)}"
+            said = _reason(error).rstrip(".") + "." if mend else _reason(error)
+            raise kind(f"{at} answered {error.status_code}: {said}{mend}", error.status_code) from error
         except openai.OpenAIError as error:
             raise EngineDown(f"{at} failed: {error}") from error
         except (ValueError, TypeError, AttributeError) as error:  # not JSON, not the shape that the protocol promises

@@ -115,11 +115,20 @@ def list_models(base_url: str, api_key_env: str = "OPENAI_API_KEY") -> list[str]
         answer.raise_for_status()
         return [str(row["id"]) for row in answer.json()["data"]]
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, httpx.HTTPStatusError) and error.response.status_code == 401:
+            raise EngineError(f"The server at {shown(base_url)} answered 401. {key_hint(api_key_env)}", 401) from error
         kind = EngineDown if isinstance(error, httpx.TransportError) else EngineError
         raise kind(
             f"The server at {shown(base_url)} did not list its models ({error}). Is it running, and does the address "
             "end in /v1?"
         ) from error
+
+
+def key_hint(api_key_env: str) -> str:
+    """What to do about a 401."""
+    if os.environ.get(api_key_env):
+        return f"Is the key in {api_key_env} the right one?"
+    return f"It wants a key: put it into {api_key_env}, or name the variable that has it with --api-key-env."
 
 
 class Server:

@@ -117,6 +117,15 @@ def test_a_refusal_is_a_sentence(served, status: int) -> None:
     assert f"answered {status}: out of memory" in trace.error
 
 
+def test_a_server_that_wants_a_key_says_where_to_put_it(served, monkeypatch: pytest.MonkeyPatch) -> None:
+    url, script = served
+    script.status = 401
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert "put it into OPENAI_API_KEY, or name the variable that has it with --api-key-env" in ask(url).error
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    assert "Is the key in OPENAI_API_KEY the right one?" in ask(url).error
+
+
 def test_a_server_that_is_not_there_is_a_sentence() -> None:
     assert "does not answer" in ask("http://127.0.0.1:9/v1").error
     with pytest.raises(EngineError, match="did not list its models"):
