@@ -69,7 +69,9 @@ def serve(
             for note in launch.notes:
                 typer.echo(note, err=True)
             with _sigterm_is_ctrl_c(), serving.running(launch, sys.stderr) as process:  # stdout is for the endpoint
-                serving.wait_until_ready(launch, process)
+                serving.wait_until_ready(
+                    launch, process, hint=lambda: f"The lines above say why.{serving.memory_hint(cpu)}"
+                )
                 typer.echo(
                     f"{launch.name} is served at {launch.endpoint} (Ctrl-C stops it). To ask it: "
                     f"worldline --endpoint {launch.endpoint}"
