@@ -90,7 +90,9 @@ export class AskForm {
 
   /** Put a question into the box; the reader's own, under way, stays unless `instead`. */
   put(text, { instead = false } = {}) {
-    if (instead || !this.at("question").value) this.at("question").value = text;
+    if (!instead && this.at("question").value) return;
+    this.at("question").value = text;
+    this.#fit();
   }
 
   /** What this tab had set, the models there are, examples. */
@@ -173,6 +175,6 @@ export class AskForm {
   #fit() {
     const box = this.at("question");
     box.style.height = "auto";
-    box.style.height = `${Math.min(TALLEST_PX, box.scrollHeight + 2)}px`;
+    if (box.scrollHeight) box.style.height = `${Math.min(TALLEST_PX, box.scrollHeight + 2)}px`;
   }
 }
