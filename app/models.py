@@ -404,7 +404,7 @@ def served_engines(
     """
     offered: dict[str, dict[str, Engine]] = {}
     away: list[str] = []
-    last: EngineError | None = None
+    failed: list[EngineError] = []
     for endpoint in dict.fromkeys(endpoints):
         try:
             names = list_models(endpoint, api_key_env)
@@ -413,14 +413,16 @@ def served_engines(
                 warn(f"{error} Going on with {model}, as asked.")
                 offered.setdefault(model, {})[shown(endpoint)] = OpenAIEngine(endpoint, model, api_key_env)
                 continue
-            warn(str(error))
             away.append(endpoint)
-            last = error
+            failed.append(error)
             continue
         for name in names if model is None else [n for n in names if n == model]:
             offered.setdefault(name, {})[shown(endpoint)] = OpenAIEngine(endpoint, name, api_key_env)
-    if last is not None and len(away) == len(set(endpoints)):
-        raise last
+    nobody = bool(failed) and len(away) == len(set(endpoints))
+    for told in failed[:-1] if nobody else failed:  # the last is said by whoever catches it
+        warn(str(told))
+    if nobody:
+        raise failed[-1]
     if not offered:
         where = ", ".join(shown(e) for e in endpoints)
         raise ValueError(f"no model to use at {where}: {model or 'none'} is not offered there")

@@ -258,8 +258,10 @@ def test_models_of_all_servers_are_on_offer_and_shared_ones_are_pooled() -> None
         assert list(served_engines([silent], "given", "NO_KEY", told.append)) == ["given", "pocket"]
         with pytest.raises(EngineError, match="did not list its models"):
             served_engines([silent], None, "NO_KEY", told.append)
+    told.clear()
     with pytest.raises(EngineError):
-        served_engines(["http://127.0.0.1:9/v1"], None, "NO_KEY", told.append)
+        served_engines(["http://127.0.0.1:9/v1", "http://127.0.0.1:7/v1"], None, "NO_KEY", told.append)
+    assert len(told) == 1 and "http://127.0.0.1:9/v1" in told[0]  # the other one is the error
 
 
 def test_a_server_that_was_away_at_the_start_joins_when_it_comes(
