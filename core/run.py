@@ -153,9 +153,7 @@ async def run_trace(
     })  # fmt: skip
     started = time.perf_counter()
     first: float | None = None
-    at_first = (
-        0  # tokens of the first chunk: a reader that was late gets many in one, and they took no time that it saw
-    )
+    at_first = 0  # tokens of the first chunk: a late reader gets many in one, and saw them take no time
     last_stats = started
     generated, prompt_tokens, reason, error = 0, 0, "interrupted", ""
     saved: int | None = None
