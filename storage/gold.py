@@ -287,7 +287,8 @@ def _judge(con: duckdb.DuckDBPyConnection, rater_id: str, queue: Queue, kind: st
             reason = f"Passed the screening with {100 * share:.0f} %."
             set_standing(con, [Standing(rater_id, queue.queue_id, "passed", reason, "", utc_now())])
         return
-    of = "the screening" if kind == "screening" else f"the last {len(found)} items whose answer is known"
+    last = "item" if len(found) == 1 else f"{len(found)} items"
+    of = "the screening" if kind == "screening" else f"the last {last} whose answer is known"
     reason = (
         f"You are paused in this queue: {100 * share:.0f} % of your judgements on {of} were right, and {100 * queue.config.pause_below:.0f} % are "
         "needed. Nothing of your work is lost. Read the guidelines again, then ask an admin to let you go on."

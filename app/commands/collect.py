@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.commands.ask import FormatOption
-from app.commands.common import CannotDo, DataOption, data_folder, failing_softly, progress_bar
+from app.commands.common import CannotDo, DataOption, data_folder, failing_softly, plural, progress_bar
 
 if TYPE_CHECKING:
     from storage.exports import Plan
@@ -87,8 +87,12 @@ def _say(report: Report, dry_run: bool) -> None:
     else:
         already = report.known + report.repeated
         known = f"; {already} known already, not stored twice" if already else ""
-        rated = f" and {report.judgements} judgements by {len(report.raters)} raters" if report.judgements else ""
-        typer.echo(f"{report.traces} traces{rated} imported from {report.name}{known}")
+        rated = (
+            f" and {plural(report.judgements, 'judgement')} by {plural(len(report.raters), 'rater')}"
+            if report.judgements
+            else ""
+        )
+        typer.echo(f"{plural(report.traces, 'trace')}{rated} imported from {report.name}{known}")
     for problem in report.errors[:SHOWN_ERRORS]:
         typer.echo(problem, err=True)
     if report.n_errors > SHOWN_ERRORS:
@@ -96,7 +100,7 @@ def _say(report: Report, dry_run: bool) -> None:
     if report.n_errors:
         rest = "the others can be imported" if dry_run else "the others are stored"
         raise CannotDo(
-            f"{report.n_errors} rows could not be read; {rest}. Mend them and import again: what is stored is not stored twice"
+            f"{plural(report.n_errors, 'row')} could not be read; {rest}. Mend them and import again: what is stored is not stored twice"
         )
 
 

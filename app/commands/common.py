@@ -35,6 +35,11 @@ class CannotDo(Exception):
     """The command cannot be carried out; the message is a sentence with the mend."""
 
 
+def plural(n: int, what: str) -> str:
+    """ "1 trace", "2,000 traces"."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
 def data_folder(data: Path | None) -> Path:
     """The folder to use; created only by those who write."""
     from app.paths import default_data_dir

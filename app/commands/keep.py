@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.commands.common import DataOption, data_folder, failing_softly
+from app.commands.common import DataOption, data_folder, failing_softly, plural
 
 BackupArgument = Annotated[Path, typer.Argument(help="The backup's folder.", show_default=False)]
 
@@ -79,8 +79,9 @@ def doctor(
             typer.echo(f"Note: {sentence}")
         counts = report["counts"]
         typer.echo(
-            f"{counts['trace']:,} traces with {counts['step']:,} steps, {counts['assignment']:,} assignments, "
-            f"{counts['rating_event']:,} rating events, {counts['snapshot']:,} snapshots."
+            f"{plural(counts['trace'], 'trace')} with {plural(counts['step'], 'step')}, "
+            f"{plural(counts['assignment'], 'assignment')}, {plural(counts['rating_event'], 'rating event')}, "
+            f"{plural(counts['snapshot'], 'snapshot')}."
         )
         for sentence in report["findings"]:
             typer.echo(f"Wrong: {sentence}", err=True)
