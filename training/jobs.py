@@ -80,7 +80,7 @@ def create_job(
     from training.kinds import KINDS
 
     recipe = resolve_recipe(kind, overrides, snapshot_id, overlays)
-    sha256 = None
+    snapshot_id, sha256 = recipe.snapshot, None
     if snapshot_id or KINDS[kind].needs_snapshot(recipe):
         if not snapshot_id or "/" in snapshot_id or snapshot_id.startswith("."):
             raise RowsError(

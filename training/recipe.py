@@ -132,6 +132,11 @@ def resolve_recipe(
     recipe = _validate(cls, values, f"the {kind} recipe")
     if recipe.threads == 0:
         recipe = recipe.model_copy(update={"threads": sensible_threads()})
+    from training.kinds import KINDS
+
+    if recipe.snapshot and not KINDS[kind].needs_snapshot(recipe):
+        # The Train page sends one with every job; what is not read is not said to be what the model learned from.
+        recipe = recipe.model_copy(update={"snapshot": ""})
     return recipe
 
 

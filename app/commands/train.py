@@ -64,7 +64,9 @@ def train(
                 raise CannotDo(f"there is no job {resume} in {folder / 'jobs'}")
         else:
             resolved = resolve_recipe(kind, settings or [], "", recipe or [])
-            wanted = snapshot is not None or KINDS[kind].needs_snapshot(resolved)
+            wanted = KINDS[kind].needs_snapshot(resolved)
+            if snapshot is not None and not wanted:
+                typer.echo(f"Note: this recipe reads no snapshot; {snapshot} is left out.", err=True)
             try:
                 chosen = newest_or(snapshot, folder).info.snapshot_id if wanted else ""
             except CannotDo as missing:

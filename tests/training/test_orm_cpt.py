@@ -19,7 +19,7 @@ from training import jobs
 from training.kinds.cpt import cpt_rows, documents, with_pauses
 from training.kinds.orm import orm_rows, outcome_of
 from training.kinds.sft import NextToken
-from training.recipe import resolve_recipe
+from training.recipe import read_recipe, resolve_recipe
 from training.rows import IGNORE, JudgedTrace, Judgement, RowsError, read_traces
 
 
@@ -105,6 +105,10 @@ def test_pre_training_needs_no_snapshot_and_remembers_its_file(tmp_path: Path, t
     status = jobs.run_job(folder)
     assert (status.state, status.error) == ("done", "")
     assert status.figures["loss_after"] < status.figures["loss_before"]
+    # The Train page sends a snapshot with every job; one that is not read is nowhere said to be what the model learned from.
+    unread = jobs.create_job(tmp_path, "cpt", "snap", given_keys)
+    assert read_recipe(unread / "recipe.toml").snapshot == jobs.read_status(unread).snapshot_id == ""
+    assert json.loads((unread / "job.json").read_text())["snapshot_sha256"] is None
     again = jobs.create_job(tmp_path, "cpt", "", given_keys)
     texts.write_text("something else")
     assert "is not the file this job was made for" in jobs.run_job(again).error
