@@ -360,7 +360,8 @@ def _train(folder: Path, recipe: Recipe, run: Run) -> None:
         round(run.seconds(), 1), job["git_revision"], job["version"], outcome.figures,
     )  # fmt: skip
     lineage = {
-        "snapshot": made.snapshot_id, **{f"{name} sha256": value for name, value in made.data.items()},
+        "snapshot": made.snapshot_id, "labels by": _who_judged(snapshot),
+        **{f"{name} sha256": value for name, value in made.data.items()},
         "base model": made.base, "base weights sha256": made.base_sha256, "weights sha256": made.weights_sha256,
         "git revision": made.git_revision, "worldline": made.version, "torch": torch.__version__, "made at": made.made_at,
     }  # fmt: skip
@@ -383,6 +384,15 @@ def run_peer(folder: Path) -> int:
         traceback.print_exc()
         return 1
     return 0
+
+
+def _who_judged(snapshot: Path | None) -> str:
+    """`people`, `simulated raters`, or the method that made the labels; empty where no snapshot was read or it does not say."""
+    if snapshot is None or not (snapshot / "manifest.json").is_file():
+        return ""
+    manifest = json.loads((snapshot / "manifest.json").read_text(encoding="utf-8"))
+    said = manifest.get("labels", "")
+    return f"{manifest.get('source', 'a model')} (not people)" if said == "model" else said
 
 
 def _write_card(folder: Path, run: Run, recipe: Recipe, lineage: dict, counts: dict[str, int]) -> None:

@@ -286,6 +286,23 @@ def test_a_base_that_is_no_model_and_a_snapshot_that_changed_are_sentences(data_
         jobs.resume_job(folder)
 
 
+@pytest.mark.parametrize(
+    ("said", "by"),
+    [
+        ({"labels": "model", "source": "oracle:countdown"}, "`oracle:countdown (not people)`"),
+        ({"labels": "people"}, "`people`"),
+    ],
+)
+def test_the_card_says_who_judged(data_dir: Path, tiny_base: Path, said: dict[str, str], by: str) -> None:
+    manifest = data_dir / "snapshots" / "snap" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | said))
+    folder = make(data_dir, tiny_base, "epochs=1")
+    assert jobs.run_job(folder).state == "done"
+    card = (folder / "README.md").read_text()
+    assert f"| labels by | {by} |" in card
+    assert "imitates the people" not in card
+
+
 def test_one_class_trains_with_a_warning(tmp_path: Path, tiny_base: Path) -> None:
     rows = snapshot_rows(examples(4, longest=4), test_every=99)
     for row in rows:

@@ -224,7 +224,7 @@ vLLM serves the folder as a pooling model:
             "resampled over questions. first_error_f1: as in ProcessBench."
         ),
         limits="""\
-It imitates the people whose ratings it saw, on traces like those they rated. The held-out figures are from other
-questions of the same snapshot: they say nothing of other tasks, and with few held-out steps the interval is wide.""",
+It imitates whoever judged the steps that it saw ("labels by" above), on traces like those. The held-out figures are from
+other questions of the same snapshot: they say nothing of other tasks, and with few held-out steps the interval is wide.""",
     ),
 )
