@@ -142,6 +142,6 @@ def checkpoints(
             numbers = [
                 f"{k} {v}" for k, v in c.figures.items() if isinstance(v, int | float) and not isinstance(v, bool)
             ]
-            source = f"snapshot {c.snapshot_id}" if c.snapshot_id else ", ".join(c.data)
+            source = f"snapshot {c.snapshot_id}" if c.snapshot_id else ", ".join(c.data) or "questions of the game"
             typer.echo(f"{c.job_id}  {c.made_at[:16]}  from {source}, base {c.parent or c.base}")
             typer.echo(f"    {', '.join(numbers)}")
