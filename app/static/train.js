@@ -79,16 +79,19 @@ export async function mount(root) {
   async function follow() {
     const job = current;
     if (!job || (job.status && job.settled)) return;
+    const from = job.next;
     const [metrics, log] = await Promise.all([
       get(`/api/jobs/${encodeURIComponent(job.id)}/metrics?after=${job.rows.at(-1)?.step ?? -1}`),
-      get(`/api/jobs/${encodeURIComponent(job.id)}/log?after=${job.next}`),
+      get(`/api/jobs/${encodeURIComponent(job.id)}/log?after=${from}`),
     ]);
     if (current !== job) return;
     job.status = metrics.status;
     const known = job.rows.at(-1)?.step ?? -1;
     job.rows.push(...metrics.rows.filter((r) => r.step > known));
-    job.log = (job.log + log.text).slice(-LOG_KEPT);
-    job.next = log.next;
+    if (job.next === from) { // else the clock's own call was answered first, with the same lines
+      job.log = (job.log + log.text).slice(-LOG_KEPT);
+      job.next = log.next;
+    }
     // Once more after the end, so that the last lines are there too.
     job.settled = job.ended && !log.text && !metrics.rows.length;
     job.ended = !["queued", "running", "stopping"].includes(job.status.state);
