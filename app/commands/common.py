@@ -81,13 +81,18 @@ def progress_bar(description: str, total: int | None):
     task = bar.add_task(description, total=total)
 
     said = time.monotonic()
+    first: tuple[int, float] | None = None  # the first count above zero, and when: what came before was loading
 
     def at(count: int, message: str | None = None, *, of: int | None = None) -> None:
-        nonlocal said
+        nonlocal said, first
         whole = of if of is not None else total
+        first = first or ((count, time.monotonic()) if count else None)
         bar.update(task, completed=count, description=message or description, total=whole)
         if bar.disable and time.monotonic() - said >= PLAIN_EVERY_S:
             said = time.monotonic()
-            typer.echo(f"{message or description}: {count}{f' of {whole}' if whole else ''}", err=True)
+            left = ""
+            if whole and first and first[0] < count < whole:
+                left = f", {(said - first[1]) / (count - first[0]) * (whole - count):.0f} s left"
+            typer.echo(f"{message or description}: {count}{f' of {whole}' if whole else ''}{left}", err=True)
 
     return bar, at
