@@ -52,9 +52,9 @@ def read_config(folder: Path) -> Mapping[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise FamilyError(
-            f"{folder} holds no model (config.json is missing). Train one: worldline train prm."
-        ) from None
+        within = folder / "model"
+        mend = f"Its model is in {within}." if within.is_dir() else "Train one: worldline train prm."
+        raise FamilyError(f"{folder} holds no model (config.json is missing). {mend}") from None
     except (OSError, ValueError) as error:
         raise FamilyError(f"{folder / 'config.json'} cannot be read: {error}") from error
     if not isinstance(config, dict):
