@@ -6,6 +6,7 @@ preference is two traces of one problem that somebody compared; without a `margi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from core.trace import Trace
@@ -62,10 +63,16 @@ def _stepwise(row: Row) -> Trace:
     prompt = messages.text_of(row.get("prompt"), "prompt")
     stats: dict[str, Any] = {} if given is None else {**kept(row, "labels"), "labels_from": "trl"}
     gap = row.get("step_gap")
-    return pieces(
+    trace = pieces(
         prompt, steps, straight=False, model=short(row, "model"), answer=short(row, "answer"), stats=stats,
         gap=gap if isinstance(gap, str) else None,
     )  # fmt: skip
+    whole = row.get("n_steps")
+    if trace.solved is False and isinstance(whole, int) and whole > len(steps):
+        return replace(
+            trace, solved=None
+        )  # an exported row that ends early: what its beginning lacks is no wrong answer
+    return trace
 
 
 def _side(row: Row, side: str) -> Trace:

@@ -251,6 +251,13 @@ def test_trl_stepwise_and_preference() -> None:
     whole(trace, exact=True)
     assert [s.thought for s in trace.steps] == ["One.", "Two."]
     assert trace.stats == {"labels": [True, False], "labels_from": "trl"}
+    game = {
+        "prompt": "Reach 24 from 4, 7, 8 and 8.",
+        "completions": ["From 4, 7, 8 and 8: 4 + 7 = 11"],
+        "labels": [False],
+    }
+    assert one({**game, "n_steps": 1, "solved": False}, "trl").solved is False
+    assert one({**game, "n_steps": 5, "solved": True}, "trl").solved is None, "only the beginning of it is here"
     user, good, bad = ({"role": r, "content": c} for r, c in (("user", "q"), ("assistant", "A"), ("assistant", "B")))
     for row in (
         {"prompt": "q", "chosen": "A", "rejected": "B"},
