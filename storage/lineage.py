@@ -217,7 +217,7 @@ def _ratings(store: Store, assignment_id: str, seq: int | None = None) -> list[N
         said = (
             f"{value:+g}" if value and dimension == "correctness" else f"{value:g}" if value is not None else text or ""
         )
-        where = f"step {step}: " if step is not None else "comparison: " if target == "pair" else "trace: "
+        where = f"step {step + 1}: " if step is not None else "comparison: " if target == "pair" else "trace: "
         facts = {"rater": rater, "at": format_utc(at), "event": server_seq, "assignment_id": assignment_id}
         facts |= {"scores_were_visible": True} if seen else {}
         found.append(Node("rating", event_id, f"{where}{dimension} {said[:200]}", facts))

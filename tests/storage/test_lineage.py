@@ -41,8 +41,8 @@ def test_lineage_is_walked_both_ways(store: Store, tmp_path: Path) -> None:
 
     work = lineage(store, data, down.made_from[1].id)
     assert [node.title for node in work.made_from] == [
-        "step 0: correctness +1",
         "step 1: correctness +1",
+        "step 2: correctness +1",
         "trace: verdict -1",
     ]
     assert [node.kind for node in work.became] == ["snapshot", "export", "job"]
