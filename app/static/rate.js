@@ -116,6 +116,7 @@ export async function mount(root) {
     cutter.close();
     work = next;
     if (!work) {
+      notice(notices, "prelabels", "info", null);
       at("empty-actions").append(history.takeBackButton() ?? "");
       return;
     }
