@@ -13,18 +13,20 @@ export class Ahead {
     this.timer = null;
   }
 
-  /** Fetch it. body: what POST /api/assignments/next takes; wanted(): whether whoever asked still wants it; idle(): ms since
-   *  they last did something. */
-  async fetch(body, wanted, idle) {
+  /** Fetch it. body: what POST /api/assignments/next takes; wanted(assignment): whether whoever asked still wants it, and this
+   *  one; idle(): ms since they last did something; after: what has to be answered, well or not, before it may be asked for. */
+  async fetch(body, wanted, idle, after = null) {
     this.drop();
     try {
+      await after?.catch(() => null);
+      if (!wanted(null)) return;
       const payload = await post("/api/assignments/next", { ...body, prefetch: true });
-      if (!wanted() || !payload.assignment) return;
+      if (!payload.assignment || !wanted(payload.assignment)) return;
       // The clock here may be another than the server's: only how long it is held is taken from there.
       const most = Date.parse(payload.assignment.lease_expires_at) - Date.parse(payload.assignment.leased_at);
       this.payload = payload;
       this.until = performance.now() + most;
-      this.timer = setTimeout(() => wanted() && idle() < IDLE_MS && this.fetch(body, wanted, idle), RENEW_AT * most);
+      this.timer = setTimeout(() => wanted(null) && idle() < IDLE_MS && this.fetch(body, wanted, idle), RENEW_AT * most);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error; // it is asked for when it is needed
     }

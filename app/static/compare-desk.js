@@ -66,7 +66,8 @@ export class CompareDesk {
     }
   }
 
-  #begin(payload) {
+  /** begun: what was fetched ahead is becoming work in hand meanwhile; until it is, it is what the server has ahead. */
+  #begin(payload, begun = null) {
     this.work = new PairWork(payload, this.outbox);
     for (const key of ["open", "submit", "readonly"]) notice(this.notices, key, "warn", null);
     this.at("empty").hidden = true;
@@ -77,7 +78,7 @@ export class CompareDesk {
     this.at("reference-box").hidden = !payload.reference;
     this.#drawReadOnly();
     this.shown(this.work);
-    this.#fetchAhead();
+    this.#fetchAhead(begun);
     this.#drawPace();
   }
 
@@ -103,13 +104,15 @@ export class CompareDesk {
 
   // ---------------------------------------------------------------- the next one, fetched while this one is read
 
-  async #fetchAhead() {
+  async #fetchAhead(begun) {
     const { work } = this;
     this.ahead = null;
     if (work.readOnly || work.assignment.rater_id !== this.rater || !(work.remaining > 1)) return;
     try {
+      await begun?.catch(() => null);
+      if (this.work !== work || work.readOnly) return;
       const payload = await post("/api/pairs/next", { rater: this.rater, queue_id: work.assignment.queue_id, ahead: true });
-      if (this.work === work && payload.assignment) this.ahead = payload;
+      if (this.work === work && payload.assignment && payload.assignment.assignment_id !== work.id) this.ahead = payload;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error; // it is asked for again when it is needed
     }
@@ -119,9 +122,10 @@ export class CompareDesk {
   #showAhead() {
     const { ahead } = this;
     if (!ahead) return false;
-    this.#begin({ ...ahead, remaining: this.work.remaining === null ? null : this.work.remaining - 1 });
+    const begun = post(`/api/pairs/assignments/${encodeURIComponent(ahead.assignment.assignment_id)}/begin`, { rater: this.rater });
+    this.#begin({ ...ahead, remaining: this.work.remaining === null ? null : this.work.remaining - 1 }, begun);
     const { work } = this;
-    post(`/api/pairs/assignments/${encodeURIComponent(work.id)}/begin`, { rater: this.rater }).then(({ held }) => {
+    begun.then(({ held }) => {
       if (held || this.work !== work) return;
       notice(this.notices, "open", "info", "The pair that was ready for you has gone to somebody else meanwhile; here is another.");
       this.next();

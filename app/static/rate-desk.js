@@ -70,7 +70,8 @@ export class Desk {
     }
   }
 
-  #begin(payload) {
+  /** begun: what was fetched ahead is becoming work in hand meanwhile; until it is, it is what the server has ahead. */
+  #begin(payload, begun = null) {
     this.work = new Work(payload, this.outbox);
     const { id, cursor } = this.work;
     notice(this.notices, "submit", "warn", null);
@@ -84,7 +85,7 @@ export class Desk {
     this.shown(this.work);
     const { work } = this;
     const mine = work.assignment.rater_id === this.rater && work.remaining !== 1;
-    if (!work.readOnly && mine) this.ahead.fetch(this.#wish, () => this.work === work && !work.readOnly, () => presentMs() - work.dwellFrom);
+    if (!work.readOnly && mine) this.ahead.fetch(this.#wish, (found) => this.work === work && !work.readOnly && found?.assignment_id !== id, () => presentMs() - work.dwellFrom, begun);
     else this.ahead.drop();
   }
 
@@ -94,9 +95,10 @@ export class Desk {
     if (!payload) return false;
     payload.assignment.status = "leased";
     if (payload.remaining) payload.remaining = Math.max(1, payload.remaining - 1); // the one before was still counted
-    this.#begin(payload);
+    const begun = post(`/api/assignments/${encodeURIComponent(payload.assignment.assignment_id)}/begin`, { rater: this.rater });
+    this.#begin(payload, begun);
     const { work } = this;
-    post(`/api/assignments/${encodeURIComponent(work.id)}/begin`, { rater: this.rater }).catch((error) => {
+    begun.catch((error) => {
       if (!(error instanceof ApiError)) throw error;
       if (error.status !== 409 || this.work !== work) return; // unreachable: the first judgement begins it, too
       if (work.judgements.now.size === 0) this.next();

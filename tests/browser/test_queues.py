@@ -59,3 +59,36 @@ def test_a_queue_is_made_read_and_rated_from_without_waiting(open_tab: Any, benc
     assert page.inner_text("[data-id=prompt]") == before
     page.click("[data-notice=readonly] >> text=Reopen to change")
     page.wait_for_selector("[data-notice=readonly]", state="detached")
+
+
+@pytest.mark.slow
+def test_what_is_shown_is_not_fetched_ahead_once_more(open_tab: Any, bench: Any) -> None:
+    rows = [{**long_one(2), "prompt": f"Question that comes once, number {i}: reach 24."} for i in range(4)]
+    bench.post("/api/traces", rows)
+    queue = bench.post("/api/queues", {"title": "Once", "config": {"text": "Question that comes once"}})["queue_id"]
+    page = open_tab().page
+    page.route("**/begin", lambda route: (page.wait_for_timeout(400), route.continue_()))  # a slow way to the server
+
+    def ahead() -> Any:
+        return page.expect_response(lambda r: "prefetch" in (r.request.post_data or ""))
+
+    with ahead() as fetched:
+        visit(page, f"{bench.url}/ui/rate?queue={queue}")
+    seen = []
+    for left in (3, 2, 1):
+        fetched.value.finished()
+        page.wait_for_function("document.activeElement.id === 'wl-rate-list'")
+        seen.append(page.inner_text("[data-id=prompt]"))
+        for key in ("3", "3"):
+            page.keyboard.press(key)
+        if left > 1:
+            with ahead() as fetched:
+                page.keyboard.press("Control+Enter")
+        else:
+            page.keyboard.press("Control+Enter")
+        page.wait_for_function(
+            "(before) => document.querySelector('[data-id=prompt]').innerText !== before", arg=seen[-1]
+        )
+    seen.append(page.inner_text("[data-id=prompt]"))
+    assert sorted(seen) == sorted(row["prompt"] for row in rows)
+    page.unroute_all(behavior="wait")
