@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 
-from core.answers.outcome import CHECKED_BY, MOST_CHARS, final_text
+from core.answers.outcome import BEGINNING, CHECKED_BY, MOST_CHARS, final_text
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,15 @@ def read_endings(
     """Of those of these traces whose `solved` a reference answer decides, or decided; or of all."""
     # Which ones first, by narrow columns: of a text, whatever stands near it in the file is unpacked too.
     rows = con.execute(
-        "select t.rowid, t.trace_id, p.answer, t.solved, coalesce(json_extract_string(t.stats, $path) = 'reference', false) "
+        "select t.rowid, t.trace_id, p.answer, t.solved, coalesce(json_extract_string(t.stats, $path) = 'reference', false), "
+        "coalesce(json_extract_string(t.stats, $part) = 'true', false) "
         "from trace t left join problem p using (problem_id) where t.trace_id in (select unnest($ids::varchar[]))",
-        {"path": f"$.{CHECKED_BY}", "ids": list(trace_ids)},
+        {"path": f"$.{CHECKED_BY}", "part": f"$.{BEGINNING}", "ids": list(trace_ids)},
     ).fetchall()
     wanted = {
         rowid: (trace_id, reference, solved, by_reference)
-        for rowid, trace_id, reference, solved, by_reference in rows
-        if all_of_them or by_reference or (solved is None and reference is not None)
+        for rowid, trace_id, reference, solved, by_reference, part in rows
+        if all_of_them or by_reference or (solved is None and reference is not None and not part)
     }
     texts = _columns(con, "prompt, format, finish_reason, right(answer, $most)", wanted)
     alone = [rowid for rowid, (_, form, _, answer) in texts.items() if form == "plain" and not answer]

@@ -19,6 +19,7 @@ log = logging.getLogger("worldline.answers")
 
 MOST_CHARS = 4000  # of the end of an answer, where what it claims stands
 CHECKED_BY = "checked_by"  # in a trace's stats, with "reference": what `solved` was decided by, where no exact rule did
+BEGINNING = "beginning"  # in a trace's stats, true: it is a part that was exported, whose end nobody can judge
 _LOCK = threading.Lock()
 
 
@@ -44,7 +45,7 @@ def outcome(prompt: str, reference: str | None, text: str) -> Outcome:
 
 def judged(trace: Trace, reference: str | None) -> Trace:
     """The trace with `solved` by the reference answer, where no exact rule has decided it."""
-    if reference is None or trace.solved is not None:
+    if reference is None or trace.solved is not None or trace.stats.get(BEGINNING):
         return trace
     text = final_text(trace.format, trace.finish_reason, trace.answer, trace.response)
     right = outcome(trace.prompt, reference, text).right

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from core.answers.outcome import BEGINNING
 from core.trace import Trace
 from storage.imports import messages
 from storage.imports.judged import Judgement, Rated, labels, step, texts
@@ -68,10 +69,10 @@ def _stepwise(row: Row) -> Trace:
         gap=gap if isinstance(gap, str) else None,
     )  # fmt: skip
     whole = row.get("n_steps")
-    if trace.solved is False and isinstance(whole, int) and whole > len(steps):
-        return replace(
-            trace, solved=None
-        )  # an exported row that ends early: what its beginning lacks is no wrong answer
+    if isinstance(whole, int) and whole > len(
+        steps
+    ):  # an exported row that ends early: what its beginning lacks is no wrong answer
+        return replace(trace, solved=trace.solved or None, stats={**trace.stats, BEGINNING: True})
     return trace
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core.answers.outcome import judged
 from core.trace import Trace
 from storage.errors import ImportProblem
 from storage.imports import prompt_response, read, read_jsonl
@@ -257,7 +259,9 @@ def test_trl_stepwise_and_preference() -> None:
         "labels": [False],
     }
     assert one({**game, "n_steps": 1, "solved": False}, "trl").solved is False
-    assert one({**game, "n_steps": 5, "solved": True}, "trl").solved is None, "only the beginning of it is here"
+    beginning = one({**game, "n_steps": 5, "solved": True}, "trl")
+    assert beginning.solved is None, "only the beginning of it is here"
+    assert judged(replace(beginning, prompt="What is 1 + 2?"), "3").solved is None
     user, good, bad = ({"role": r, "content": c} for r, c in (("user", "q"), ("assistant", "A"), ("assistant", "B")))
     for row in (
         {"prompt": "q", "chosen": "A", "rejected": "B"},
