@@ -156,7 +156,9 @@ class WorldlineSteps(V1LogitsProcessor, V2LogitsProcessor):
             logits.fill_(float("-inf"))
             logits[constraint.force] = 0.0
         elif constraint.forbid:
-            logits[[*constraint.forbid, *self._ends]] = float("-inf")
+            assert self._ids is not None
+            ends = self._ends if self._ids.eos in constraint.forbid else ()
+            logits[[*constraint.forbid, *ends]] = float("-inf")
 
 
 def _wanted(extra: dict[str, Any]) -> tuple[Bounds, int] | None:

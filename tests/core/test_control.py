@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +22,7 @@ from core.control.thinking import (
     after_thinking,
 )
 from core.engines.base import Bounds, Sampling, Thinking
+from core.formats.steiner_tokens import TOKENS
 
 IDS = StepIds(step_end=1, proceed=2, backtrack=3, end=4, eos=5)
 
@@ -47,6 +50,22 @@ def test_below_the_minimum_only_the_end_is_masked() -> None:
     machine = StepBounds(IDS, Bounds(2, 3), seen=[0, 1])
     assert machine.next().force is None
     assert set(machine.next().forbid) == {IDS.end, IDS.eos}
+
+
+def test_an_end_in_mid_step_ends_the_thinking_for_good() -> None:
+    """A thinking budget forces one there: without this the model finished the step, and thought on, in its answer."""
+    ids = replace(IDS, thinking=(1, 2, 3, 4, 6))
+    assert set(StepBounds(ids, Bounds(), seen=[0, ids.end]).next().forbid) == {1, 2, 3, 4, 6}, (
+        "the end of the answer is free"
+    )
+    assert StepBounds(ids, Bounds(), seen=[0, ids.step_end, ids.end]).next() == FREE
+
+
+def test_the_tokens_of_the_format_are_found_in_a_vocabulary() -> None:
+    vocabulary = {token: i for i, token in enumerate(TOKENS)}
+    ids = StepIds.of(vocabulary, eos=99)
+    assert ids is not None and sorted(ids.thinking) == sorted(vocabulary.values())
+    assert StepIds.of({"a": 0}, eos=1) is None
 
 
 def test_at_the_maximum_the_end_is_forced_and_told_apart_from_a_free_end() -> None:
