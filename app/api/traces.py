@@ -155,9 +155,16 @@ async def one_trace(
     lean: Annotated[
         bool, Query(description="Without `response` and `layout`: half the size for a long trace.")
     ] = False,
+    so_far: Annotated[
+        bool, Query(description="Of a run under way: what it has written until now, in place of a 409.")
+    ] = False,
 ) -> Response:
     """A whole trace with its steps, its tree and where each step goes on a screen."""
-    trace = await find_trace(bench, trace_id)
+    run = bench.runs.get(trace_id) if so_far else None
+    if run is not None and run.running:
+        trace = await blocking(lambda: bench.runs.trace_so_far(run))
+    else:
+        trace = await find_trace(bench, trace_id)
 
     def written() -> bytes:
         row = judged_now(bench.store, trace).to_json()

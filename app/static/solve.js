@@ -75,7 +75,7 @@ export async function mount(root) {
   const choose = (index) => {
     if (index >= model.steps.length) {
       const place = overview.model.at?.(index);
-      if (place) openLine(place.traceId, "done", place.index);
+      if (place) openLine(place.traceId, family.line(place.traceId)?.state ?? "done", place.index);
       return;
     }
     list.select(index, "mouse");

@@ -6,25 +6,36 @@ import { h } from "./dom.js";
 
 // Lines whose steps are fetched and drawn; beyond, they are counted and listed. The newest come first.
 const DRAWN_MOST = 24;
+// Lines under way that are drawn as they grow; further ones when they have ended.
+const GROWING_MOST = 4;
 
 export class Family {
   constructor() {
     this.traceId = null;
     this.lines = []; // rows of GET /api/traces/{id}/family
-    this.steps = new Map(); // trace id -> steps of a finished line
+    this.steps = new Map(); // trace id -> steps of a line
+    this.growing = new Set(); // trace ids of those whose steps are not all there yet
   }
 
   /** Ask the server; true when something has changed. */
   async load(traceId) {
     const lines = await get(`/api/traces/${encodeURIComponent(traceId)}/family`);
     const changed = traceId !== this.traceId || JSON.stringify(lines) !== JSON.stringify(this.lines);
-    if (traceId !== this.traceId) this.steps = new Map();
+    if (traceId !== this.traceId) [this.steps, this.growing] = [new Map(), new Set()];
     this.traceId = traceId;
     this.lines = lines;
-    const wanted = lines.filter((l) => l.trace_id !== traceId && l.state === "done" && !this.steps.has(l.trace_id)).slice(-DRAWN_MOST);
+    const others = lines.filter((l) => l.trace_id !== traceId);
+    const wanted = [
+      ...others.filter((l) => l.state === "done" && (!this.steps.has(l.trace_id) || this.growing.has(l.trace_id))).slice(-DRAWN_MOST),
+      ...others.filter((l) => l.state === "running").slice(-GROWING_MOST),
+    ];
     for (const line of wanted) {
-      if (this.steps.size >= DRAWN_MOST) break;
-      this.steps.set(line.trace_id, (await get(`/api/traces/${encodeURIComponent(line.trace_id)}?lean=true`)).steps);
+      if (this.steps.size >= DRAWN_MOST && !this.steps.has(line.trace_id)) continue;
+      const { steps } = await get(`/api/traces/${encodeURIComponent(line.trace_id)}?lean=true&so_far=true`);
+      if (this.traceId !== traceId) return false; // another trace was opened meanwhile
+      this.steps.set(line.trace_id, steps);
+      if (line.state === "running") this.growing.add(line.trace_id);
+      else this.growing.delete(line.trace_id);
     }
     return changed || wanted.length > 0;
   }

@@ -114,6 +114,11 @@ async def test_a_run_under_way_can_be_forked_and_goes_on_undisturbed(workbench: 
         made = (await bench.post(f"/api/traces/{run_id}/forks", json={"step": 1})).json()
         family = (await bench.get(f"/api/traces/{run_id}/family")).json()
         assert {line["trace_id"]: line["state"] for line in family} == {run_id: "running", made[0]["run_id"]: "running"}
+        # What both have written can be drawn already.
+        assert (await bench.get(f"/api/traces/{run_id}")).status_code == 409
+        for line in (run_id, made[0]["run_id"]):
+            steps = (await bench.get(f"/api/traces/{line}?lean=true&so_far=true")).json()["steps"]
+            assert [s["name"] for s in steps[:2]] == [s.name for s in WALK.steps[:2]]
         engine.release(10_000)
         await bench.events(run_id)
         await bench.events(made[0]["run_id"])
