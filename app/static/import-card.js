@@ -39,6 +39,7 @@ export function mountImport(at, imported) {
   async function look(file) {
     const mine = ++turn;
     looked = file;
+    if (!file.size) return fail(new Error(`${file.name} is empty; choose another file.`));
     if (file.size > MOST_BYTES) return fail(new Error(`${file.name} has ${megabytes(file.size)}; at most 64 MB can be sent. Use the terminal: worldline import ${file.name}`));
     try {
       const report = await waiting(`Reading ${file.name} (${megabytes(file.size)})`, () => post(path(file, true), file, { raw: true }));
@@ -95,6 +96,12 @@ export function mountImport(at, imported) {
     out.replaceChildren(h("p", { class: "wl-notice error", role: "alert" }, h("span", { class: "glyph", "aria-hidden": "true" }, "✗"), h("span", { class: "text" }, error.message)));
   }
 
+  function several(count) {
+    turn += 1;
+    looked = null;
+    fail(new Error(`${count} files were dropped, and none was read: drop one after the other, or use the terminal, worldline import FILE for each.`));
+  }
+
   function forget() {
     turn++;
     looked = null;
@@ -120,8 +127,9 @@ export function mountImport(at, imported) {
   drop.addEventListener("drop", (event) => {
     event.preventDefault();
     drop.classList.remove("over");
-    const [file] = event.dataTransfer.files;
-    if (file) look(file);
+    const { files } = event.dataTransfer;
+    if (files.length > 1) return several(files.length);
+    if (files.length) look(files[0]);
   });
 
   // A large paste is kept beside the box, which shows its beginning.

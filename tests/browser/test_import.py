@@ -27,6 +27,28 @@ def counters(page: Any) -> dict[str, str]:
     )
 
 
+def drop(page: Any, *files: tuple[str, str]) -> None:
+    """What a file manager sends when files are let go over the box."""
+    held = page.evaluate_handle(
+        "(files) => { const d = new DataTransfer(); for (const [name, text] of files) d.items.add(new File([text], name)); return d; }",
+        files,
+    )
+    for event in ("dragover", "drop"):
+        page.dispatch_event("[data-id=drop]", event, {"dataTransfer": held})
+
+
+def test_a_dropped_file_is_looked_at_and_what_cannot_be_is_said(open_tab: Any) -> None:
+    page = open_tab("/ui/data").page
+    row = json.dumps({"prompt": "Dropped", "response": "A step.\n\nAnother."})
+    drop(page, ("a.jsonl", row))
+    page.wait_for_selector("[data-id=import-go]:has-text('Import 1 trace')")
+    drop(page, ("a.jsonl", row), ("b.jsonl", row))
+    page.wait_for_selector("[data-id=import-result] >> text=2 files were dropped, and none was read")
+    assert page.locator("[data-id=import-go]").count() == 0
+    drop(page, ("nothing.jsonl", ""))
+    page.wait_for_selector("[data-id=import-result] >> text=nothing.jsonl is empty")
+
+
 def test_a_file_is_looked_at_then_imported(open_tab: Any, bench: Any, tmp_path: Path) -> None:
     path = tmp_path / "logs.jsonl"
     path.write_text("\n".join(map(json.dumps, ROWS)))
