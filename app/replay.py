@@ -47,7 +47,8 @@ def missing_events(trace: Trace, shown: Iterable[Event] = ()) -> list[Event]:
     for step, node in zip(trace.steps, trace.nodes, strict=True):
         if step.index not in opened:
             out.append({"type": "step_open", "index": step.index, **asdict(node)})
-        for field in FIELDS:
+        # What closed came whole: a free-form step's name is only then known, and was in no piece.
+        for field in () if step.index in closed else FIELDS:
             rest = _rest(getattr(step, field), "".join(text[step.index, field]))
             if rest:
                 out.append({"type": "step_delta", "index": step.index, "field": field, "text": rest})

@@ -114,6 +114,10 @@ def texts(events: Iterable[dict[str, Any]]) -> dict[tuple[int, str], str]:
     for event in events:
         if event["type"] == "step_delta":
             found[event["index"], event["field"]] += event["text"]
+        elif event["type"] == "step_close":  # what came in no piece comes here: the name of a free-form step
+            step = event["step"]
+            for field in ("name", "thought", "summary", "reflection"):
+                found[step["index"], field] = found[step["index"], field] or step[field]
         elif event["type"] == "answer_delta":
             found[-1, "answer"] += event["text"]
     return dict(found)

@@ -30,6 +30,23 @@ async def test_what_is_watched_is_what_is_stored(workbench: Opened) -> None:
         assert (await bench.get(f"/api/runs/{run_id}")).json()["finish_reason"] == "stop"
 
 
+async def test_a_step_that_has_closed_gets_no_further_text(workbench: Opened) -> None:
+    """A free-form step's name comes with its close; told once more at the end, it stood twice on the page."""
+    text = (
+        "<think>Let me try 4 times 6. That is 24.\n\nWait, let me check: 4 times 6 is 24, so it holds.</think>It is 24."
+    )
+    async with workbench(ScriptedEngine(text)) as bench:
+        run_id = await bench.ask()
+        closed: dict[int, str] = {}
+        for event in await bench.events(run_id):
+            if event["type"] == "step_close":
+                closed[event["step"]["index"]] = event["step"]["name"]
+            elif event["type"] == "step_delta":
+                assert event["index"] not in closed, event
+        trace = (await bench.get(f"/api/traces/{run_id}")).json()
+        assert closed == {s["index"]: s["name"] for s in trace["steps"]} and all(closed.values())
+
+
 async def test_the_trace_is_stored_before_done_is_shown(workbench: Opened) -> None:
     async with workbench() as bench:
         run_id = await bench.ask()
