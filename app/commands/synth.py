@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,7 +81,7 @@ def synthesize(
 
             given = list(trace_files.read(traces))
             if how == "dag":
-                made = _dag([t for t, _ in given], out, paths, Path(model), tokenizer, same, seed)
+                made = _dag([_judged(t, said) for t, said in given], out, paths, Path(model), tokenizer, same, seed)
             else:
                 if tokenizer is None and endpoint is None:
                     tokenizer = _folder(model)
@@ -88,6 +89,15 @@ def synthesize(
                     _turn_back(an_engine(model, endpoint, api_key_env), given, out, tokenizer, hint, at_once, seed)
                 )
         typer.echo(json.dumps(made, indent=2))
+
+
+def _judged(trace: Trace, reference: str | None) -> Trace:
+    """With whether its answer is right, where only its row's reference says that."""
+    from training.labels.rollouts import answer_is
+
+    if trace.solved is not None or reference is None:
+        return trace
+    return replace(trace, solved=answer_is(str(reference))(trace))
 
 
 def _folder(model: str) -> Path:

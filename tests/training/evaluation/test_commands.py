@@ -41,6 +41,25 @@ def test_from_synthesis_over_labels_to_a_report(tmp_path: Path) -> None:
     assert (tmp_path / "report" / "reliability.svg").is_file()
 
 
+def test_a_graph_of_answers_that_only_their_reference_judges(tmp_path: Path) -> None:
+    """Outside the numbers game nothing but "reference" says which ends are right; without any there is no path."""
+    from core.pocket import model_dir
+
+    thought = (
+        "First the legs of the cats are counted. Each has four legs and there are three of them, so 3 × 4 = 12 legs."
+    )
+    rows = [
+        {"trace_id": name, "prompt": "How many legs have 3 cats and 1 hen?", "finish_reason": "stop",
+         "response": f"<think>\n{thought}\n</think>\n\n\\boxed{{{said}}}", "reference": "14"}
+        for name, said in (("right", 14), ("wrong", 12))
+    ]  # fmt: skip
+    for kept, given in ((1, rows), (0, [{**row, "reference": None} for row in rows])):
+        (tmp_path / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given))
+        words = ("dag", tmp_path / "d.jsonl", "--from", tmp_path / "r.jsonl", "--model", model_dir())
+        made = json.loads(run("synthesize", *words)[0])
+        assert (made["lengths"]["kept"], made["without_a_right_end"]) == (kept, 1 - kept)
+
+
 def test_a_supervisors_scores_become_the_labels(tmp_path: Path) -> None:
     import polars as pl
 
