@@ -46,3 +46,10 @@ def test_first_error_f1_is_the_harmonic_mean_of_both_kinds() -> None:
     assert first_error_f1([right, found]) == 1.0
     assert first_error_f1([right, found, missed]) == pytest.approx(2 * 1.0 * 0.5 / 1.5)
     assert first_error_f1([right]) is None
+
+
+def test_a_first_error_f1_that_cannot_be_computed_says_why() -> None:
+    from training.kinds.prm import held_out_figures
+
+    found = held_out_figures([ScoredTrace("a", [0.9, 0.2], [1.0, 0.0])])
+    assert found["auc"] == 1.0 and str(found["first_error_f1"]).startswith("undefined: it needs held-out traces")

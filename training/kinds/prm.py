@@ -134,8 +134,12 @@ def held_out_figures(scored: Sequence[ScoredTrace]) -> dict[str, Any]:
     if interval is not None:
         figures["auc_95"] = [round(end, 4) for end in interval]
     f1 = first_error_f1(scored)
-    if f1 is not None:
-        figures["first_error_f1"] = round(f1, 4)
+    if labels:
+        figures["first_error_f1"] = (
+            "undefined: it needs held-out traces with a bad step and held-out traces without one"
+            if f1 is None
+            else round(f1, 4)
+        )
     return figures
 
 
