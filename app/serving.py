@@ -54,6 +54,7 @@ class Launch:
     endpoint: str
     markers: Markers | None
     notes: tuple[str, ...] = ()
+    scores: bool = False  # it is a reward model
 
     def shown(self) -> str:
         """As one would type it."""
@@ -160,7 +161,8 @@ def plan(
             # turn back. Read whole, the longest of them has to fit into one pass, which vLLM then sees to.
             command += ["--no-enable-chunked-prefill"]
     reach = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-    return Launch((*command, *extra), env, name, f"http://{reach}:{port}/v1", markers, () if scorer else notes)
+    endpoint = f"http://{reach}:{port}/v1"
+    return Launch((*command, *extra), env, name, endpoint, markers, () if scorer else notes, scores=scorer is not None)
 
 
 def _on_this_machine(host: str) -> bool:

@@ -48,7 +48,9 @@ def judged(traces: Sequence[ScoredTrace]) -> tuple[list[float], list[float]]:
 
 
 def auc_interval(traces: Sequence[ScoredTrace], seed: int = 0) -> tuple[float, float] | None:
-    """95 % interval of the AUC, resampling *problems* (steps of one problem are not independent). None if undefined."""
+    """95 % interval of the AUC, resampling *problems* (steps of one problem are not independent): the percentile
+    bootstrap over clusters (Efron & Tibshirani 1993, "An Introduction to the Bootstrap", ch. 13). None if undefined.
+    """
     import numpy as np
 
     by_problem: dict[str, list[ScoredTrace]] = {}

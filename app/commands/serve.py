@@ -72,10 +72,10 @@ def serve(
                 serving.wait_until_ready(
                     launch, process, hint=lambda: f"The lines above say why.{serving.memory_hint(cpu)}"
                 )
-                typer.echo(
-                    f"{launch.name} is served at {launch.endpoint} (Ctrl-C stops it). To ask it: "
-                    f"worldline --endpoint {launch.endpoint}"
-                )
+                use = f"To ask it: worldline --endpoint {launch.endpoint}"
+                if launch.scores:
+                    use = f"To have it score: worldline evaluate-prm {model} ROWS --endpoint {launch.endpoint}"
+                typer.echo(f"{launch.name} is served at {launch.endpoint} (Ctrl-C stops it). {use}")
                 sys.stdout.flush()
                 code = process.wait()
             raise serving.CannotServe(f"vLLM ended with code {code}; the lines above say why.")

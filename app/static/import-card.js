@@ -119,6 +119,10 @@ export function mountImport(at, imported) {
   at("import-format").addEventListener("change", () => {
     if (looked) look(looked);
   });
+  for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => {
+    // Beside the box the browser would open the file, and leave the page.
+    if (event.dataTransfer?.types.includes("Files") && !event.target.closest("input")) event.preventDefault();
+  });
   drop.addEventListener("dragover", (event) => {
     event.preventDefault();
     drop.classList.add("over");

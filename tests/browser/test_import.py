@@ -47,6 +47,10 @@ def test_a_dropped_file_is_looked_at_and_what_cannot_be_is_said(open_tab: Any) -
     assert page.locator("[data-id=import-go]").count() == 0
     drop(page, ("nothing.jsonl", ""))
     page.wait_for_selector("[data-id=import-result] >> text=nothing.jsonl is empty")
+    # Beside the box: the browser must not open it in the page's place.
+    stays = """(event) => { const held = new DataTransfer(); held.items.add(new File(["x"], "beside.txt"));
+        return !document.body.dispatchEvent(new DragEvent(event, { dataTransfer: held, bubbles: true, cancelable: true })); }"""
+    assert [page.evaluate(stays, event) for event in ("dragover", "drop")] == [True, True]
 
 
 def test_a_file_is_looked_at_then_imported(open_tab: Any, bench: Any, tmp_path: Path) -> None:
