@@ -160,7 +160,7 @@ def test_the_commands_keep_and_mend_a_folder(tmp_path: Path) -> None:
 
     assert run("doctor", "--data", data) == (
         0,
-        "1 traces with 3 steps, 1 assignments, 4 rating events, 0 snapshots.\nAll is as it should be.\n",
+        "1 trace with 3 steps, 1 assignment, 4 rating events, 0 snapshots.\nAll is as it should be.\n",
     )
     assert run("backup", tmp_path / "kept", "--data", data)[0] == 0
     (data / DATABASE).write_bytes(base)
