@@ -42,11 +42,11 @@ def solved_now(store: Store, trace_ids: Sequence[str], patience_s: float | None 
     return found
 
 
-def judge_anew(store: Store, problem_ids: Collection[str]) -> None:
+def judge_anew(store: Store, problem_ids: Collection[str], *, undecided: bool = False) -> None:
     """What the reference answers of these problems say now is stored with their traces, where queues, orders, pairs and snapshots
-    look for it.
+    look for it. `undecided`: there was no reference before, so what is decided need not be compared once more.
     """
-    known = solved_now(store, store.read(lambda con: traces_of(con, problem_ids)))
+    known = solved_now(store, store.read(lambda con: traces_of(con, problem_ids, undecided=undecided)))
     if known:
         store.write(keep_solved, known).result()
 

@@ -121,7 +121,7 @@ class _Owned(_Closing):
         from storage.references import add_references
 
         if self.store.write(add_references, references).result():
-            judge_anew(self.store, references)
+            judge_anew(self.store, references, undecided=True)
         return keep(self.store, ratings, name).problems or []
 
     def held(self, traces: Sequence[Trace]) -> Held:

@@ -53,10 +53,12 @@ def read_endings(
     return found
 
 
-def traces_of(con: duckdb.DuckDBPyConnection, problem_ids: Collection[str]) -> list[str]:
-    """The traces of these problems."""
+def traces_of(con: duckdb.DuckDBPyConnection, problem_ids: Collection[str], *, undecided: bool) -> list[str]:
+    """The traces of these problems, or those alone of which nobody has said whether they are right."""
     rows = con.execute(
-        "select trace_id from trace where problem_id in (select unnest($ids::varchar[]))", {"ids": list(problem_ids)}
+        "select trace_id from trace where problem_id in (select unnest($ids::varchar[])) "
+        "and (solved is null or not $undecided)",
+        {"ids": list(problem_ids), "undecided": undecided},
     ).fetchall()
     return [trace_id for (trace_id,) in rows]
 

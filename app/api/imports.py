@@ -156,7 +156,7 @@ def _take(
             else:
                 stored(trace)
         if bench.store.write(add_references, references).result():
-            judge_anew(bench.store, references)
+            judge_anew(bench.store, references, undecided=True)
         for problem in keep(bench.store, wanted(said, rater or name), name).problems or ():
             report.note(problem)
     return report.to_json()
@@ -216,5 +216,5 @@ async def keep_references(bench: Bench, asked: ReferencesIn) -> dict[str, Any]:
     """What somebody set is left as it is: `PUT /api/problems/{problem_id}/reference` changes that."""
     new = await asyncio.wrap_future(bench.store.write(add_references, asked.references))
     if new:
-        await asyncio.to_thread(judge_anew, bench.store, asked.references)
+        await asyncio.to_thread(judge_anew, bench.store, asked.references, undecided=True)
     return {"new": new}
