@@ -181,13 +181,17 @@ async def disagreements(
     decided = await blocking(lambda: bench.store.read(lambda con: adjudication.current(con, queue)))
     settled = {(d.item_id, d.step_idx): d for d in decided if d.dimension == dimension}
     found: disputes.Disputes | None = report.value
-    rows = [
-        {**asdict(row), "decision": _decided(settled.get((row.item_id, row.step_idx)))}
+    matching = [
+        row
         for row in (found.rows if found else ())
         if state == "all" or ((row.item_id, row.step_idx) in settled) is (state == "settled")
     ]
+    rows = [
+        {**asdict(row), "decision": _decided(settled.get((row.item_id, row.step_idx)))}
+        for row in matching[after : after + limit]
+    ]
     return {
-        **_dated(report), "rows": rows[after : after + limit], "matching": len(rows), "n": found.n if found else 0,
+        **_dated(report), "rows": rows, "matching": len(matching), "n": found.n if found else 0,
         "n_units": found.n_units if found else 0, "scale": judged.scale, "n_settled": len(settled),
     }  # fmt: skip
 
