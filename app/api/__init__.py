@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
 from app.api import (
     assignments,
@@ -35,7 +35,7 @@ from app.api import (
     traces,
     turns,
 )
-from app.api.common import refusals
+from app.api.common import only_known, refusals
 
 # The order is the one of the documentation: the loop from question to trained model.
 NOUNS = (
@@ -74,7 +74,7 @@ NOUNS = (
 def router() -> APIRouter:
     """All routes, under /api."""
     # Every route may refuse a value: declared here so that no route documents a form of error that we do not have.
-    api = APIRouter(prefix="/api", responses=refusals(422))
+    api = APIRouter(prefix="/api", responses=refusals(422), dependencies=[Depends(only_known)])
     for noun in NOUNS:
         api.include_router(noun.router)
     api.include_router(queues.strategies_router)

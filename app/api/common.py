@@ -107,6 +107,25 @@ def needs(role: str) -> Any:
     return Depends(check)
 
 
+async def only_known(request: Request) -> None:
+    """A dependency of all routes: a parameter that a route does not have is an error, as a field of a body is. A misspelt filter
+    would else be none, and what it should have left out would be taken for found.
+    """
+    if not request.query_params:
+        return
+    known = _parameters(request.scope["route"].dependant)
+    for name in request.query_params:
+        if name not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise Refused(422, f'"{name[:60]}" is not a parameter of {request.url.path}; {has}.')
+
+
+def _parameters(dependant: Any) -> list[str]:
+    """Of a route, those that stand after the question mark; also what its dependencies read there."""
+    own = [field.alias for field in dependant.query_params]
+    return own + [name for each in dependant.dependencies for name in _parameters(each)]
+
+
 def check_own(created_by: str, me: Person) -> None:
     """What cannot be brought back is taken away by whoever made it, or by an admin. Raises Refused."""
     if not me.may("admin") and created_by != me.rater_id:

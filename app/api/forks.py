@@ -49,7 +49,9 @@ class ForkIn(In):
         examples=[{"thought": "From 4, 7, 8 and 8: 8 ÷ 8 = 1"}],
     )  # fmt: skip
     n: int = Field(1, ge=1, le=MOST_FORKS, description="So many continuations side by side.")
-    model: str | None = Field(None, description="An id from GET /api/models; absent: the model of the trace.")
+    model: str | None = Field(
+        None, description="An id from GET /api/models; absent: the model of the trace where it is here, else the first that is; the answer names it.",
+    )  # fmt: skip
     temperature: float | None = Field(None, ge=0, le=5)
     top_p: float | None = Field(None, gt=0, le=1)
     seed: int | None = Field(
@@ -142,7 +144,7 @@ async def make_forks(bench: Bench, trace_id: TraceId, asked: ForkIn) -> list[Sta
             format=form,
             before=before,
         )
-        started.append(Started(run_id=run.run_id, trace_id=run.run_id))
+        started.append(Started(run_id=run.run_id, trace_id=run.run_id, model=run.model))
     return started
 
 

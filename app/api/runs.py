@@ -64,13 +64,13 @@ class Started(BaseModel):
 
     run_id: str = Field(examples=["01kaexr0v7m3p9d2k4c6h8n5qs"])
     trace_id: str = Field(examples=["01kaexr0v7m3p9d2k4c6h8n5qs"])
+    model: str = Field(description="Which model writes.", examples=["pocket"])
 
 
 class RunSummary(Started):
     """A run, under way or done."""
 
     prompt: str = Field(examples=[EXAMPLE])
-    model: str = Field(examples=["pocket"])
     state: str = Field(description="running or done", examples=["running"])
     steps: int = Field(examples=[12])
     backtracks: int = Field(examples=[4])
@@ -135,7 +135,7 @@ async def start(bench: Bench, asked: RunIn) -> Started:
         )  # fmt: skip
     except TooManyRuns as error:
         raise Refused(429, str(error)) from None
-    return Started(run_id=run.run_id, trace_id=run.run_id)
+    return Started(run_id=run.run_id, trace_id=run.run_id, model=run.model)
 
 
 async def with_reference(bench: Services, prompt: str) -> Problem:

@@ -184,7 +184,7 @@ export class CompareDesk {
       const [a, b] = sides.map((side) => side.model || "a model without a name");
       const hidden = sides.flatMap((side) => side.hidden ?? []);
       const alike = this.work && this.work !== work && this.work.prompt === work.prompt; // it may have one of the two again
-      words += alike ? " The pair on screen is of the same question, so whose the two were is not told yet." : ` In the pair before, A was ${a}, B was ${b}.${hidden.length ? ` ${plural(hidden.length, "name")} had been hidden in the text.` : ""}`;
+      words += alike ? " The pair on screen is of the same question, so whose the two were is not told yet." : ` ${this.work && this.work !== work ? "In the pair before, A" : "A"} was ${a}, B was ${b}.${hidden.length ? ` ${plural(hidden.length, "name")} had been hidden in the text.` : ""}`;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error; // the names can be looked up later
     }

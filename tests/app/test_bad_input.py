@@ -223,6 +223,20 @@ async def test_a_corrupt_folder_and_one_in_use_are_sentences(tmp_path) -> None:
             await start(tmp_path / "used")
 
 
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("/api/traces?limti=2", '"limti" is not a parameter of /api/traces; it has limit, after, model, q.'),
+        ("/api/stats?queue=default", '"queue" is not a parameter of /api/stats; it has none.'),
+    ],
+)
+async def test_a_parameter_that_a_route_does_not_have_is_refused(workbench: Opened, path: str, sentence: str) -> None:
+    """A misspelt filter would else be no filter."""
+    async with workbench() as bench:
+        answer = await bench.get(path)
+        assert (answer.status_code, answer.json()) == (422, {"error": sentence})
+
+
 async def test_an_import_may_be_larger_than_a_question(workbench: Opened) -> None:
     async with workbench() as bench:
         rows = [{"prompt": f"Question {i}", "response": WALK.response + "x" * 100_000} for i in range(12)]

@@ -39,6 +39,15 @@ async def test_a_fork_keeps_the_beginning_and_says_where_it_left(workbench: Open
         )
 
 
+async def test_the_answer_names_the_model_that_goes_on(workbench: Opened) -> None:
+    """An imported trace's model is only a name; whose fork that becomes is told."""
+    async with workbench() as bench:
+        row = {"prompt": WALK.prompt, "response": WALK.response, "model": "somebody/elses"}
+        (made,) = (await bench.post("/api/traces", json=[row])).json()["trace_ids"]
+        (fork,) = (await bench.post(f"/api/traces/{made}/forks", json={"step": 0})).json()
+        assert fork["model"] == bench.engine.model
+
+
 async def test_what_a_fork_does_not_say_is_as_it_was(workbench: Opened) -> None:
     async with workbench() as bench:
         first = await bench.finished(
