@@ -9,7 +9,8 @@ The rows go from file to file inside DuckDB, never through Python: the size of a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -81,21 +82,18 @@ def _parquet(like: Path) -> str:
     return f"(format parquet, compression zstd, compression_level {LEVEL}, row_group_size {group})"
 
 
-def save(snapshot: Snapshot, options: HfFolderOptions, work: Path) -> dict[str, int]:
-    """A file for each split that has rows, and one for the comparisons."""
-    written: dict[str, int] = {}
+@contextmanager
+def save(snapshot: Snapshot, options: HfFolderOptions, work: Path) -> Iterator[Callable[[Row], None]]:
+    """A file for each split that has rows, and one for the comparisons; of the rows that pass nothing is needed."""
+    yield lambda row: None
     with _ratings(snapshot, options) as con:
         for split, file in FILES.items():
             target = f"'{_quoted(work / file)}' {_parquet(snapshot.data_path)}"
-            n = con.execute("select count(*) from kept where split = ?", [split]).fetchall()[0][0]
-            if n:
+            if con.execute("select count(*) from kept where split = ?", [split]).fetchall()[0][0]:
                 con.execute(f"copy (select * from kept where split = '{split}') to {target}")
-                written[file] = n
         if snapshot.pairs_path is not None:
             target = f"'{_quoted(work / COMPARISONS)}' {_parquet(snapshot.pairs_path)}"
             con.execute(f"copy (select * from read_parquet('{_quoted(snapshot.pairs_path)}')) to {target}")
-            written[COMPARISONS] = snapshot.info.n_pairs
-    return written
 
 
 def configs(files: list[str]) -> dict[str, dict[str, str]]:
@@ -151,5 +149,6 @@ FORMAT = Format(
         "rater_id": "who rated (string)",
     },
     save=save,
+    files=(*FILES.values(), COMPARISONS),
     configs=configs,
 )

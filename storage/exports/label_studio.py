@@ -9,7 +9,8 @@ project are taken; remove the key otherwise. What a model scored is a prediction
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,20 +146,23 @@ def _result(region: str, name: str, to: str, kind: str, value: Row) -> Row:
 
 def _utf16(text: str) -> int:
     """Length in UTF-16 units, which is what a browser counts."""
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
-def save(snapshot: Snapshot, options: LabelStudioOptions, work: Path) -> dict[str, int]:
+@contextmanager
+def save(snapshot: Snapshot, options: LabelStudioOptions, work: Path) -> Iterator[Callable[[Row], None]]:
     """One JSON list, a task a line, and the labelling configuration."""
-    n = 0
     with (work / TASKS).open("wb") as file:
-        file.write(b"[\n")
-        for task in rows(snapshot, options, Counter()):
-            file.write((b"," if n else b"") + json_lines([task]))
-            n += 1
+        before = b"[\n"
+
+        def put(task: Row) -> None:
+            nonlocal before
+            file.write(before + json_lines([task]))
+            before = b","
+
+        yield put
         file.write(b"]\n")
     (work / CONFIG).write_text(LABEL_CONFIG, encoding="utf-8")
-    return {TASKS: n, CONFIG: 1}
 
 
 def look(at: Looking) -> Plan:
@@ -208,4 +212,5 @@ FORMAT = Format(
         "judgements of backtracks and corrections of the tree; the response after the steps but for its answer",
     ),
     save=save,
+    files=(TASKS, CONFIG),
 )

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 READ = (*READ_STEPS, "verdict", *SEARCHED)
 SIDES = ("chosen", "rejected")
 KEPT = ("trace_id", "problem_id", "prompt", "earlier", "model", "split", *SEARCHED)
+RATED, SILENT = "rated traces", "rated traces without a verdict"  # counted on the way, and taken out again by `look`
 AT_ONCE = 50_000_000  # characters of responses that are held in memory
 
 
@@ -108,6 +109,8 @@ def _pairs(snapshot: Snapshot, options: PreferenceOptions, histories: Histories,
                 sides = {"chosen_trace_id": trace_id, "rejected_trace_id": trace_id}
                 sides |= searched(first, "chosen_") | searched(first, "rejected_")
                 yield {**pair, **sides, "history": history, "chosen_model": model, "rejected_model": model}
+        left[RATED] += len(group)
+        left[SILENT] += sum(row["verdict"] is None for row in group)
         verdict = mean_votes(row["verdict"] for row in group)
         if verdict and verdict[1] >= options.min_raters and options.source in ("all", "verdict"):
             kept = {name: first.get(name) for name in KEPT}
@@ -232,6 +235,7 @@ def look(at: Looking) -> Plan:
         "token_counts": "estimated" if at.estimated else "by tokenizer",
     }
     plan.figures, plan.histogram = figures, counts
+    uncovered = _coverage(at, options)
     if not plan.rows:
         plan.warnings.append(
             "There is no pair to write: a pair needs two traces that were compared, two traces of one question with different "
@@ -239,7 +243,7 @@ def look(at: Looking) -> Plan:
         )
         return plan
     plan.warnings += alone_warning(at.left.pop(ALONE, 0))
-    plan.warnings += _coverage(at, options)
+    plan.warnings += uncovered
     if long:
         plan.warnings.append(long_pairs(long, plan.rows, options.max_length, longest, at.estimated))
     if bare:
@@ -250,14 +254,12 @@ def look(at: Looking) -> Plan:
 def _coverage(at: Looking, options: PreferenceOptions) -> list[str]:
     """What the ratings leave open: verdicts missing, branches rated on one side only."""
     found: list[str] = []
-    if options.source in ("all", "verdict"):
-        verdicts = [row["verdict"] for group in groups(at.snapshot, options, ("verdict",)) for row in group]
-        missing = sum(v is None for v in verdicts)
-        if missing:
-            found.append(f"{missing} of {len(verdicts)} rated traces have no verdict and make no pair of whole traces.")
+    rated, silent, unrated = at.left.pop(RATED, 0), at.left.pop(SILENT, 0), open_branches(at.left)
+    if silent and options.source in ("all", "verdict"):
+        found.append(f"{silent} of {rated} rated traces have no verdict and make no pair of whole traces.")
     if options.source in ("all", "branch"):
         found += beyond(at.left, options.max_pairs_per_branch)
-        found += open_branches(at)
+        found += unrated
         found += recut_warning(at.snapshot, at.options)
     return found
 

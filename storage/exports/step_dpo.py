@@ -34,6 +34,9 @@ READ = (
     "step_start", "step_end", "rating", "first_error", "parent", "better", "prelabel_visible", "split",
 )  # fmt: skip
 BEYOND = "pairs beyond the most of a branching point"
+# Counted on the way beside what is left out, and taken out again by `open_branches`: ratings of branching points, and of those
+# how many have a side without one.
+BRANCHING, OPEN = "branching points", "branching points with an unrated side"
 LEADS = (t.REASONING_START, t.PROCEED, t.BACKTRACK)
 
 
@@ -82,9 +85,13 @@ def branch_pairs(
     children: dict[int | None, list[int]] = {}
     for step, parent in enumerate(first["parent"]):
         children.setdefault(parent, []).append(step)
-    scores = [mean_votes(row["rating"][step] for row in group) for step in range(len(first["step_text"]))]
     for parent, siblings in children.items():
-        scored = [(i, score) for i in siblings if (score := scores[i]) is not None and score[1] >= min_raters]
+        if len(siblings) < 2:
+            continue
+        left[BRANCHING] += len(group)
+        left[OPEN] += sum(any(row["rating"][i] is None for i in siblings) for row in group)
+        scores = [(i, mean_votes(row["rating"][i] for row in group)) for i in siblings]
+        scored = [(i, score) for i, score in scores if score is not None and score[1] >= min_raters]
         bodies = {i: without_lead(first["step_text"][i]) for i, _ in scored}
         apart = [
             (abs(a[0] - b[0]), a[1] + b[1], *((i, j) if a[0] > b[0] else (j, i)))
@@ -199,6 +206,7 @@ def look(at: Looking) -> Plan:
         "longest_row_tokens": longest,
         "token_counts": "estimated" if at.estimated else "by tokenizer",
     }
+    unrated = open_branches(at.left)
     if not plan.rows:
         plan.warnings.append(
             "There is no pair to write: a pair needs two branches from one step with different ratings, or a bad step with a "
@@ -208,7 +216,7 @@ def look(at: Looking) -> Plan:
     plan.warnings += alone_warning(at.left.pop(ALONE, 0))
     if options.source != "better":
         plan.warnings += beyond(at.left, options.max_pairs_per_branch)
-        plan.warnings += open_branches(at)
+        plan.warnings += unrated
         plan.warnings += recut_warning(at.snapshot, at.options)
     if long:
         plan.warnings.append(long_pairs(long, plan.rows, options.max_length, longest, at.estimated))
@@ -225,18 +233,9 @@ def beyond(left: Counter[str], most: int) -> list[str]:
     ]
 
 
-def open_branches(at: Looking) -> list[str]:
+def open_branches(left: Counter[str]) -> list[str]:
     """Branching points where a side has no rating, as a sentence."""
-    branches = unrated = 0
-    for group in groups(at.snapshot, at.options, ("rating", "parent")):
-        for row in group:
-            children: dict[int | None, list[int]] = {}
-            for step, parent in enumerate(row["parent"]):
-                children.setdefault(parent, []).append(step)
-            for siblings in children.values():
-                if len(siblings) > 1:
-                    branches += 1
-                    unrated += any(row["rating"][step] is None for step in siblings)
+    branches, unrated = left.pop(BRANCHING, 0), left.pop(OPEN, 0)
     if not unrated:
         return []
     return [f"{unrated} of {branches} branching points have an unrated or unsure branch, which makes no pair."]

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +94,7 @@ class Format:
     `choices` the values that its own fields may have. rows: makes the rows of a snapshot (one by one, or as Arrow's batches
     where they are many and full of text) and counts what is left out.
     look: reads them as they pass for figures and warnings. cannot: what of a snapshot the format has no place for.
-    save: writes the files where they are not Parquet and JSONL of the rows; its answer is {file: rows}. configs: of the
+    save: writes `files` where they are not Parquet and JSONL of the rows; it is given the rows as they pass. configs: of the
     written files those that `load_dataset` reads, {configuration: {split: file}}; by default the first file.
     """
 
@@ -108,7 +108,8 @@ class Format:
     look: Callable[[Looking], Plan]
     columns: Mapping[str, str]
     cannot: tuple[str, ...] = ()
-    save: Callable[[Snapshot, Any, Path], dict[str, int]] | None = None
+    save: Callable[[Snapshot, Any, Path], AbstractContextManager[Callable[[Any], None]]] | None = None
+    files: tuple[str, ...] = (DATA_PARQUET, DATA_JSONL)
     configs: Callable[[list[str]], dict[str, dict[str, str]]] | None = None
 
 
@@ -210,22 +211,17 @@ def write(
     before = _refuse_foreign(out_dir)
     try:
         with cards.whole_folder(out_dir) as work:
+            with form.save(snapshot, options, work) if form.save else _table(form, options, work) as put:
+                plan = make_plan(snapshot, form, options, count_tokens, put)
+                if not plan.rows:
+                    raise ExportError(f"Nothing was written. {' '.join(plan.warnings)}")
             if form.save is None:
-                with _table(form, options, work) as put:
-                    plan = make_plan(snapshot, form, options, count_tokens, put)
-                if plan.rows:
-                    _lines(work)
-            else:
-                plan = make_plan(snapshot, form, options, count_tokens)
-            if not plan.rows:
-                raise ExportError(f"Nothing was written. {' '.join(plan.warnings)}")
-            if form.save is None:
-                written = {DATA_PARQUET: plan.rows, DATA_JSONL: plan.rows}
+                _lines(work)
                 check = _schema_check(form, options, work / DATA_PARQUET, plan.rows)
-            else:
-                written = form.save(snapshot, options, work)
-                check = f"written: {', '.join(f'{name} ({rows} rows)' for name, rows in written.items())}"
-            manifest = _manifest(snapshot, form, options, plan, check, work, list(written))
+            written = [name for name in form.files if (work / name).exists()]
+            if form.save is not None:
+                check = f"written: {', '.join(written)}"
+            manifest = _manifest(snapshot, form, options, plan, check, work, written)
             cards.write_json(work / cards.MANIFEST, manifest)
             (work / cards.CARD).write_text(_card(form, options, manifest), encoding="utf-8")
         files = [*written, cards.MANIFEST, cards.CARD]
@@ -309,13 +305,15 @@ def json_lines(rows: Sequence[Any]) -> bytes:
     import orjson
 
     lines = [orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows]
-    return b"".join([line if line.isascii() else _one_line(line) for line in lines])
+    return b"".join([_one_line(line) if _has_line_breaks(line) else line for line in lines])
 
 
 def _has_line_breaks(lines: bytes) -> bool:
     """Whether any of `_LINE_BREAKS` is in there: by their rarest byte, a third of the time of looking for one after the other."""
     import numpy as np
 
+    if lines.isascii():
+        return False
     read = np.frombuffer(lines, np.uint8)
     at = np.flatnonzero(read[1:-1] == 0x80)  # U+2028 and U+2029 are E2 80 A8 and E2 80 A9
     if np.any((read[at] == 0xE2) & (read[at + 2] & 0xFE == 0xA8)):
