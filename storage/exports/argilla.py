@@ -15,16 +15,18 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from storage.exports.history import ALONE, Histories, alone_warning, chat, told
 from storage.exports.labels import groups
 from storage.exports.policies import Policies
-from storage.exports.writing import Format, Looking, Plan, Row
+from storage.exports.writing import BATCH, Format, Looking, Plan, Row
 from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Columns = dict[str, list[Any]]
 
 WORDS = {1: "good", 0: "neutral", -1: "bad"}
 UNSURE = "unsure"
@@ -60,34 +62,57 @@ def schema(options: ArgillaOptions) -> pa.Schema:
     ])  # fmt: skip
 
 
-def rows(snapshot: Snapshot, options: ArgillaOptions, left: Counter[str]) -> Iterator[Row]:
+def rows(snapshot: Snapshot, options: ArgillaOptions, left: Counter[str]) -> Iterator[pa.RecordBatch]:
     """The records, trace by trace."""
-    histories = Histories.of(snapshot)
+    import pyarrow as pa
+
+    histories, form = Histories.of(snapshot), schema(options)
+    columns: Columns = {name: [] for name in form.names}
     for group in groups(snapshot, options, READ, left):
-        first = group[0]
-        n = len(first["step_text"])
-        about = {
-            **told({"history": histories.before(first.get("earlier"), first["prompt"])}, left),
-            "trace_id": first["trace_id"], "n_steps": n, "step_gap": "", "problem_id": first["problem_id"],
-            "model": first["model"], "split": first["split"], "snapshot_id": snapshot.snapshot_id,
-        }  # fmt: skip
-        if options.unit == "trace":
-            yield {
-                "id": first["trace_id"], "prompt": first["prompt"], "response": first["response"],
-                **_answers("verdict", [(r["rater_id"], WORDS.get(r["verdict"])) for r in group]),
-                **_answers("note", [(r["rater_id"], r["note"] or None) for r in group]), **about, "step_index": None,
-            }  # fmt: skip
-            continue
-        for i, text in enumerate(first["step_text"]):
-            context = first["response"][: first["step_start"][i]]
-            yield {
-                "id": f"{first['trace_id']}-{i}", "prompt": first["prompt"],
-                "context": context[-options.context_chars :], "step": text,
-                **_answers("correctness", [(r["rater_id"], _word(r, i)) for r in group]),
-                **_answers("rationale", [(r["rater_id"], _text(r, "rationale", i)) for r in group]),
-                **_answers("better", [(r["rater_id"], _text(r, "better", i)) for r in group]), **_suggestion(first, i),
-                **about, "step_index": i,
-            }  # fmt: skip
+        about = told({"history": histories.before(group[0].get("earlier"), group[0]["prompt"])}, left)
+        about |= {"snapshot_id": snapshot.snapshot_id, "step_gap": ""}
+        for name, cells in (_steps(group, options, about) if options.unit == "step" else _whole(group, about)).items():
+            columns[name] += cells
+        if len(columns["id"]) >= BATCH:
+            yield pa.RecordBatch.from_pydict(columns, schema=form)
+            columns = {name: [] for name in form.names}
+    if columns["id"]:
+        yield pa.RecordBatch.from_pydict(columns, schema=form)
+
+
+def _steps(group: Sequence[Row], options: ArgillaOptions, about: Row) -> Columns:
+    """A record for each step of a trace."""
+    first = group[0]
+    response, most, n = first["response"], options.context_chars, len(first["step_text"])
+    found = [suggested(first, i) for i in range(n)]
+    return {
+        **_about(first, about, n), "step_index": list(range(n)),
+        "id": [f"{first['trace_id']}-{i}" for i in range(n)],
+        "context": [response[max(0, start - most) : start] for start in first["step_start"]], "step": first["step_text"],
+        **_answers("correctness", n, [(r["rater_id"], [_word(r, i) for i in range(n)]) for r in group]),
+        **_answers("rationale", n, [(r["rater_id"], r.get("rationale")) for r in group]),
+        **_answers("better", n, [(r["rater_id"], r.get("better")) for r in group]),
+        "correctness.suggestion": [said and said[0] for said in found],
+        "correctness.suggestion.score": [said and said[1] for said in found],
+        "correctness.suggestion.agent": [said and agent(first) for said in found],
+    }  # fmt: skip
+
+
+def _whole(group: Sequence[Row], about: Row) -> Columns:
+    """One record for a trace."""
+    first = group[0]
+    return {
+        **_about(first, about, 1), "step_index": [None], "id": [first["trace_id"]], "response": [first["response"]],
+        **_answers("verdict", 1, [(r["rater_id"], [WORDS.get(r["verdict"])]) for r in group]),
+        **_answers("note", 1, [(r["rater_id"], [r["note"] or None]) for r in group]),
+    }  # fmt: skip
+
+
+def _about(row: Row, about: Row, n: int) -> Columns:
+    """What is the same in all `n` records of a trace."""
+    names = ("prompt", "trace_id", "problem_id", "model", "split")
+    same = {**about, **{name: row[name] for name in names}, "n_steps": len(row["step_text"])}
+    return {name: [value] * n for name, value in same.items()}
 
 
 def _word(row: Row, i: int) -> str | None:
@@ -95,18 +120,20 @@ def _word(row: Row, i: int) -> str | None:
     return WORDS[value] if value is not None else UNSURE if row["unsure"][i] else None
 
 
-def _text(row: Row, name: str, i: int) -> str | None:
-    said = row.get(name)
-    text: str | None = said[i] if said else None
-    return text
-
-
-def _answers(question: str, given: Sequence[tuple[str, str | None]]) -> dict[str, list[str]]:
-    said = [(rater, value) for rater, value in given if value is not None]
+def _answers(question: str, n: int, given: Sequence[tuple[str, Sequence[str | None] | None]]) -> Columns:
+    """Of each rater the answer to each of `n` records, None for none; no list: none at all."""
+    texts: list[list[str]] = [[] for _ in range(n)]
+    users: list[list[str]] = [[] for _ in range(n)]
+    for rater, said in given:
+        for i, answer in enumerate(said or ()):
+            if answer is not None:
+                texts[i].append(answer)
+                users[i].append(rater)
+    status = [["submitted"] * len(said) for said in texts]
     return {
-        f"{question}.responses": [value for _, value in said],
-        f"{question}.responses.users": [rater for rater, _ in said],
-        f"{question}.responses.status": ["submitted"] * len(said),
+        f"{question}.responses": texts,
+        f"{question}.responses.users": users,
+        f"{question}.responses.status": status,
     }
 
 
@@ -123,27 +150,21 @@ def agent(row: Row) -> str:
     return f"{row['scorer']} {row['scorer_version']}"
 
 
-def _suggestion(row: Row, i: int) -> Row:
-    found = suggested(row, i)
-    word, sure = found or (None, None)
-    return {
-        "correctness.suggestion": word, "correctness.suggestion.score": sure,
-        "correctness.suggestion.agent": agent(row) if found else None,
-    }  # fmt: skip
-
-
 def look(at: Looking) -> Plan:
     """How many records have how many answers."""
+    import numpy as np
+
     options: ArgillaOptions = at.options
     main = QUESTIONS[options.unit][0]
     plan = Plan(histogram=dict.fromkeys((*WORDS.values(), UNSURE), 0))
     answered = suggestions = 0
-    for row in at.made:
-        plan.rows += 1
-        answered += bool(row[f"{main}.responses"])
-        suggestions += row.get("correctness.suggestion") is not None
-        for word in row[f"{main}.responses"]:
-            plan.histogram[word] += 1
+    for batch in at.made:
+        plan.rows += batch.num_rows
+        answered += int(np.count_nonzero(batch[f"{main}.responses"].value_lengths()))
+        if options.unit == "step":
+            suggestions += batch.num_rows - batch["correctness.suggestion"].null_count
+        for word, n in Counter(batch[f"{main}.responses"].flatten().to_pylist()).items():
+            plan.histogram[word] += n
     plan.figures = {"answered_records": answered, "answers": sum(plan.histogram.values()), "suggestions": suggestions}
     plan.warnings += alone_warning(at.left.pop(ALONE, 0), "traces")
     if not plan.rows:
