@@ -2,9 +2,9 @@
 
     <|reasoning_start|> STEP ((<|reasoning_proceed|>|<|reasoning_backtrack|>) STEP)* <|reasoning_end|> answer
 
-It never raises and never loses a character: stray text belongs to the step it stands in, or leads into the next; a
-missing start or end, a step cut in the middle, a token out of place all give a valid list of steps. White space between tokens is tolerated
-(copies of the format in the wild have it). Grammar: see `steiner_tokens.py`.
+It never raises and never loses a character: stray text belongs to the step it stands in, or leads into the next; before the first
+step it is one of its own (`<|reasoning_start|>` is also the tag of models without steps). A missing start or end, a step cut in the
+middle, a token out of place all give a valid list of steps. White space between tokens is tolerated (copies of the format in the wild have it). Grammar: see `steiner_tokens.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from core.formats import steiner_tokens as t
 from core.formats.events import AnswerText, Decided, FieldText, ParserEvent, StepClosed, StepOpened
+from core.formats.naming import name_of
 from core.formats.tagged import begins_with
 from core.trace import Decision, Step
 
@@ -76,7 +77,9 @@ class SteinerParser:
         self._text(held, events)
         if self._open is not None:
             self._close_step(events, complete=False)
-        elif self.answer_start is None and self.steps and self.position > self.steps[-1].end:
+        elif self.answer_start is None and not self.steps:
+            self.answer_start = 0  # nothing but tokens and white space: the region of an empty answer
+        elif self.answer_start is None and self.position > self.steps[-1].end:
             # A decision without a step after it, or stray text: it stays with the last step, so that none is lost.
             self.steps[-1] = replace(self.steps[-1], end=self.position)
         return events
@@ -92,7 +95,11 @@ class SteinerParser:
         if self.answer_start is not None:
             self._answer.append(text)
             events.append(AnswerText(text))
-        elif self._open is not None:
+            return
+        if self._open is None and not self.steps and text.strip():
+            self._open_step(events)
+            text = text.lstrip()
+        if self._open is not None:
             name = self._field
             if (
                 name is None
@@ -115,10 +122,7 @@ class SteinerParser:
             if self._open is not None:
                 self._close_step(events, complete=False)
             self.position += len(token)
-            self._open = dict.fromkeys(t.FIELDS, "")
-            self._field = None
-            events.append(StepOpened(len(self.steps), self._entered_by))
-            self._entered_by = None
+            self._open_step(events)
             return
         if token in (t.REASONING_END, t.PROCEED, t.BACKTRACK) and self._open is not None:
             self._close_step(events, complete=False)
@@ -141,6 +145,12 @@ class SteinerParser:
         elif token == t.STEP_END and self._open is not None:
             self._close_step(events, complete=True)
 
+    def _open_step(self, events: list[ParserEvent]) -> None:
+        self._open = dict.fromkeys(t.FIELDS, "")
+        self._field = None
+        events.append(StepOpened(len(self.steps), self._entered_by))
+        self._entered_by = None
+
     def _decide(self, decision: Decision, events: list[ParserEvent]) -> None:
         self.steps[-1] = replace(self.steps[-1], decision=decision)
         events.append(Decided(len(self.steps) - 1, decision))
@@ -148,6 +158,9 @@ class SteinerParser:
     def _close_step(self, events: list[ParserEvent], *, complete: bool) -> None:
         assert self._open is not None
         fields = self._open
+        if fields["thought"] and not fields["name"]:
+            fields["name"] = name_of(fields["thought"])
+            events.append(FieldText(len(self.steps), "name", fields["name"]))
         step = Step(
             len(self.steps), self._start, self.position, fields["name"], fields["thought"], fields["summary"], fields["reflection"],
             complete=complete,

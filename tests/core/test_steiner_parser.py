@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -82,6 +83,8 @@ def test_any_soup_of_tokens_gives_contiguous_steps_and_loses_no_character(parts:
         assert step.start == position
         position = step.end
     covered = whole.answer_start if whole.answer_start is not None else position
+    begins = text[: text.find(t.REASONING_END)] if t.REASONING_END in text else text
+    assert whole.steps or not re.sub("|".join(map(re.escape, t.TOKENS)), "", begins).strip()
     if whole.steps:
         assert covered == (whole.steps[-1].end if whole.answer_start is not None else len(text))
     opened = [e for e in events if isinstance(e, StepOpened)]
@@ -90,6 +93,16 @@ def test_any_soup_of_tokens_gives_contiguous_steps_and_loses_no_character(parts:
     for step in whole.steps:
         shown = "".join(e.text for e in events if isinstance(e, FieldText) and e.index == step.index)
         assert sorted(shown) == sorted(step.name + step.thought + step.summary + step.reflection)
+
+
+def test_text_without_any_step_is_one() -> None:
+    text = "<|reasoning_start|>\nTwo and two. It is 4. <|reasoning_end|>4"
+    steps, _, answer, form = parse_response("2 + 2?", text)
+    assert [(s.start, s.end, s.name, s.thought, s.decision) for s in steps] == [
+        (0, text.index("<|reasoning_end|>"), "Two and two", "Two and two. It is 4.", "finish")
+    ]
+    assert (answer, form) == ("4", "steiner")
+    assert [s.thought for s in parse_response("2 + 2?", "It is 4.", format="steiner")[0]] == ["It is 4."]
 
 
 def test_white_space_between_tokens_is_tolerated() -> None:
