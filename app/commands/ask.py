@@ -261,12 +261,13 @@ def tree(
         if format is not None:
             known(format)
         keys = ("start", "end", "name", "decision")
+        placed = ("kind", "parent", "is_backtrack", "resumes", "replaces", "confidence")
         for row in _rows(file, "prompt", "response"):
             steps, nodes, answer, form = parse_response(
                 row["prompt"], row["response"], row.get("finish_reason", "stop"), format
             )
             out = [
-                {**{k: getattr(s, k) for k in keys}, "parent": n.parent, "resumes": n.resumes, "replaces": n.replaces, "confidence": n.confidence}
+                {k: getattr(s, k) for k in keys} | {k: getattr(n, k) for k in placed}
                 for s, n in zip(steps, nodes, strict=True)
-            ]  # fmt: skip
+            ]
             print(json.dumps({**row, "format": form, "answer": answer, "steps": out}, ensure_ascii=False))
