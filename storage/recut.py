@@ -88,7 +88,10 @@ def _place(row: Row, at: int, start: int, end: int, of: int | None, tail: Sequen
         turned = row["is_backtrack"][of] and (piece != before or inferred == (of - 1 if of else None))
     else:
         turned = piece != before
-    return Piece(start, end, piece, row["corrected_kind"][of] or row["kind"][of], turned, of)
+    kind = row["corrected_kind"][of]
+    if kind is not None:  # whoever names the kind says whether it turns back: a second way beside another does not
+        turned = kind == "backtrack" and piece != before
+    return Piece(start, end, piece, kind or row["kind"][of], turned, of)
 
 
 def agreed(rows: Sequence[Row]) -> Row:

@@ -48,8 +48,17 @@ export class Judgements {
 
   /** step -> the parent that the rater gave it (-1: the question). */
   get parents() {
+    return this.#given("parent", (held) => held.value);
+  }
+
+  /** step -> the kind that the rater gave it. */
+  get kinds() {
+    return this.#given("kind", (held) => held.text);
+  }
+
+  #given(dimension, value) {
     const out = new Map();
-    for (const [key, held] of this.now) if (key.startsWith("step|") && key.endsWith("|parent")) out.set(held.step, held.value);
+    for (const [key, held] of this.now) if (key.startsWith("step|") && key.endsWith(`|${dimension}`)) out.set(held.step, value(held));
     return out;
   }
 

@@ -86,7 +86,7 @@ export class Mending {
   /** Draw the tree as it is corrected now. */
   redrawTree() {
     const { work, list, overview } = this.room;
-    work.model.correct(work.judgements.parents);
+    work.model.correct(work.judgements.parents, work.judgements.kinds);
     list.update({ opened: null, changed: null, moved: true, other: false });
     overview.update();
   }

@@ -24,7 +24,8 @@ export class Work {
     this.response = trace.response;
     this.judgements = new Judgements(ratings, payload.comments ?? []);
     waiting.forEach((e) => this.judgements.replay(e));
-    if (this.judgements.parents.size) this.model.correct(this.judgements.parents);
+    const { parents, kinds } = this.judgements;
+    if (parents.size || kinds.size) this.model.correct(parents, kinds);
     this.lastSeq = Math.max(payload.events_seq ?? 0, ...ratings.map((r) => r.seq ?? 0), ...waiting.map((e) => e.seq), 0);
     this.marks = new Map(); // step (or "trace") -> {waiting: Set of event ids, saved}
     for (const r of ratings) this.marks.set(r.step_idx ?? "trace", { waiting: new Set(), saved: true });

@@ -246,7 +246,7 @@ export async function mount(root) {
       say(`Step ${where + 1}: ${work.judgements.choice("step", where, "correctness") ?? "not rated"} now`);
     }
     if (changes.some((c) => c.dimension === "first_error")) list.touchAll();
-    if (changes.some((c) => c.dimension === "parent")) mending.redrawTree();
+    if (changes.some((c) => c.dimension === "parent" || c.dimension === "kind")) mending.redrawTree();
     if (changes.some((c) => c.target === "trace")) {
       around.trace();
       at("note").value = work.judgements.get("trace", null, "note")?.text ?? "";

@@ -122,13 +122,18 @@ export class TraceModel {
     for (const step of this.steps) this.children[(step.parent ?? -1) + 1].push(step.index);
   }
 
-  /** Show the tree as a person corrected it: `parents` maps a step to the parent it was given (-1: the question). */
-  correct(parents) {
+  /**
+   * Show the tree as a person corrected it: `parents` maps a step to the parent it was given (-1: the question), `kinds` to its
+   * kind. Whoever names the kind says whether the step turns back (storage/recut.py has the same rule).
+   */
+  correct(parents, kinds) {
     for (const step of this.steps) {
       step.inferred ??= { parent: step.parent, is_backtrack: step.is_backtrack, resumes: step.resumes };
       const given = parents.get(step.index);
       const parent = given === undefined ? step.inferred.parent : given < 0 ? null : given;
-      const turned = given === undefined ? step.inferred.is_backtrack : (parent ?? -1) !== step.index - 1;
+      const elsewhere = (parent ?? -1) !== step.index - 1;
+      const kind = kinds.get(step.index);
+      const turned = kind ? kind === "backtrack" && elsewhere : given === undefined ? step.inferred.is_backtrack : elsewhere;
       Object.assign(step, { parent, is_backtrack: turned, resumes: given === undefined ? step.inferred.resumes : parent });
     }
     this.#link();

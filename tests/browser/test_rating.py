@@ -296,7 +296,10 @@ def test_a_wrong_parent_is_mended_drawn_anew_undone_and_kept_over_a_reload(
     before = follows.input_value()
     follows.fill("0")
     follows.press("Tab")
+    turn = page.locator(f"{LIST} .wl-row[data-row='3'] >> text=Gave up the branch before")
+    turn.wait_for()
     page.select_option(f"{LIST} select[data-mend=kind]", "aside")
+    turn.wait_for(state="detached")  # the kind that a person gives says that it is none
     settled(page)
     assert before != "0"
     assert judgement(bench, assignment, "parent") == {2: -1.0}

@@ -86,6 +86,16 @@ def test_without_a_correction_nothing_changes(row: Row) -> None:
     assert [p.of for p in found] == list(range(n))
 
 
+def test_a_kind_that_a_person_gave_says_whether_the_step_turns_back() -> None:
+    row = row_of([10, 10, 10, 10], parent=[None, 0, 1, 1], is_backtrack=[False, False, False, True])
+    row["corrected_parent"][2] = 0
+    assert [p.is_backtrack for p in pieces(row)] == [False, False, True, True]
+    row["corrected_kind"] = [None, None, "explore", "explore"]
+    assert [p.is_backtrack for p in pieces(row)] == [False, False, False, False]
+    row["corrected_kind"] = [None, "backtrack", "backtrack", "backtrack"]
+    assert [p.is_backtrack for p in pieces(row)] == [False, False, True, True]
+
+
 def test_the_first_piece_keeps_the_place_and_children_hang_from_the_last() -> None:
     """Step 1 is cut twice; 2 follows 1; 3 went back to 0 and is a check."""
     row = row_of([10, 10, 10, 10], parent=[None, 0, 1, 0], is_backtrack=[False, False, False, True])
