@@ -133,7 +133,7 @@ def _values(file: IO[bytes], name: str) -> Iterator[Found]:
     at = _after_space(text, 0)
     listed = text.startswith("[", at)
     at = _after_space(text, at + 1) if listed else at
-    line, counted, n = 1, 0, 0
+    line, counted, n = 1, 0, 1  # rows are counted from 1, like lines and the rows of Parquet
     while at < len(text) and not (listed and text[at] == "]"):
         line, counted = line + text.count("\n", counted, at), at
         where = f"{name}:{line}" + (f" (row {n})" if listed else "")
