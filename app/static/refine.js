@@ -19,6 +19,12 @@ export function refinedChip(step) {
   return h("span", { class: "wl-chip refined", title: `${change.by}: ${refinedWords(change).map(([what, old, now]) => `${what} ${old} → ${now}`).join(", ")}` }, `≠ ${word}`);
 }
 
+/** The chip of a folded run with steps that the model sees otherwise, or null. */
+export function refinedCount(steps) {
+  const count = steps.filter((step) => step.refined?.fields.length).length;
+  return count ? h("span", { class: "wl-chip refined", title: `${plural(count, "step")} changed by ${steps.find((step) => step.refined).refined.by}` }, `≠ ${count}`) : null;
+}
+
 /** [what, old, new] for each thing that a refinement says otherwise. */
 export function refinedWords({ fields, old, new: now }) {
   const back = (node) => (node.is_backtrack ? `turns back to ${stepWord(node.resumes)}` : `follows ${stepWord(node.parent)}`);

@@ -13,7 +13,7 @@ import { ListTools } from "./list-tools.js";
 import { Overview } from "./overview.js";
 import { setRaw, showsRaw } from "./reading.js";
 import { recentRuns } from "./recent.js";
-import { refinedChip, Refiner } from "./refine.js";
+import { refinedChip, refinedCount, Refiner } from "./refine.js";
 import { endingOf, RunStatus } from "./run-status.js";
 import { StrategyForm } from "./search-form.js";
 import { SearchView } from "./search-view.js";
@@ -52,6 +52,7 @@ export async function mount(root) {
       classes: family.traceId === model.traceId && step.index < family.shared ? "shared" : "",
       chips: [refinedChip(step), forkChip(step.index), scores?.values[step.index] !== undefined ? scoreChip(scores.values[step.index], scores.scorer) : null],
     }),
+    runChips: (steps) => [refinedCount(steps)],
     onSelect: (index, how) => {
       if (how !== "code") {
         pinned = true;

@@ -83,5 +83,5 @@ function foldedRow(list, step, common, selected) {
       foldButton({ first, last }, false),
       h("span", { class: "name" }, plural(last - first + 1, "step")),
       h("span", { class: "text" }, names),
-      h("span", { class: "wl-chips" }, kindCounts(steps), found ? h("span", { class: "wl-chip back" }, `${found} found`) : null, decisionChip(steps.at(-1))))));
+      h("span", { class: "wl-chips" }, kindCounts(steps), list.runChips(steps), found ? h("span", { class: "wl-chip back" }, `${found} found`) : null, decisionChip(steps.at(-1))))));
 }

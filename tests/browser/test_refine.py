@@ -100,6 +100,14 @@ def test_a_tree_is_refined_switched_and_marked_and_a_reload_shows_the_same(
     changed = [c["index"] for c in refined["changes"] if c["fields"]]
     assert page.locator(f"{LIST} .wl-chip.refined").count() == len(changed)
     page.screenshot(path=str(screenshots / "refined.png"))
+    page.keyboard.press("Escape")
+    page.click("button:has-text('Fold runs')")
+    folded = page.locator(f"{LIST} .wl-row.folded")
+    folded.first.wait_for()
+    first, last = int(folded.last.get_attribute("data-row")) - 1, int(folded.last.get_attribute("data-last"))
+    inside = len([index for index in changed if first <= index <= last])
+    assert inside and folded.last.locator(".wl-chip.refined").inner_text() == f"≠ {inside}"
+    page.click("button:has-text('Fold runs')")
 
     visit(page, page.url)
     row.locator(".wl-chip.refined").wait_for()
