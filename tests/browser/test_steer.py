@@ -228,3 +228,17 @@ def test_continuations_are_counted_by_their_answers_and_then_judged(
     assert "4 other world lines: 2 solved, 2 not solved." in told
     assert "Value by resampling 0.50 of 4" in told
     assert "✓ Solved" in page.inner_text("[data-id=verdict]")
+
+
+def test_the_ways_to_go_on_stay_in_sight_below_a_long_thought(open_tab: Any, bench: Any) -> None:
+    thought = " ".join(f"We take the value {i} and add it to the sum of the row." for i in range(30))
+    row = {"prompt": "A long thought", "response": f"<think>{thought}\n\nSo it is 3.</think>3"}
+    (trace_id,) = bench.post("/api/traces", [row])["trace_ids"]
+    page = open_tab(f"/ui/?trace={trace_id}&step=1").page
+    page.wait_for_selector(".wheel-card .acts")
+    bottom = "(e) => e.getBoundingClientRect().bottom"
+    column = page.locator(".under")
+    assert column.evaluate("(e) => e.scrollHeight > e.clientHeight")
+    assert page.locator(".wheel-card .acts").evaluate(bottom) <= column.evaluate(bottom)
+    page.click(".wheel-card button:has-text('Edit')")  # a form may be as high as the column: it scrolls
+    assert page.locator(".wheel-card").evaluate("(e) => getComputedStyle(e).position") == "static"
