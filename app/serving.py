@@ -69,6 +69,16 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def check_port(host: str, port: int) -> None:
+    """Raises CannotServe where somebody listens there: vLLM finds out late, and until then the other one answers for it."""
+    try:
+        # As servers bind, so that a port that was in use a moment ago is free.
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise CannotServe(f"vLLM cannot listen at {host}, port {port}: {why}. Name another with --port.") from None
+
+
 def find_python(given: str | None = None) -> tuple[str, bool]:
     """The Python that has vLLM, and whether that is a build for CPUs. Raises CannotServe with the mend."""
     named = given or os.environ.get(PYTHON_VARIABLE)

@@ -64,6 +64,7 @@ def serve(
                 for note in launch.notes:
                     typer.echo(note, err=True)
                 return
+            serving.check_port(host, port)
             marked = f"; thinking is marked by {launch.markers.start}" if launch.markers else ""
             typer.echo(f"Starting vLLM for {launch.name}{marked} …", err=True)
             for note in launch.notes:

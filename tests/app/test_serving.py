@@ -357,6 +357,10 @@ def test_serve_prints_the_endpoint_to_stdout_once_it_answers(fake_python: str) -
         line = process.stdout.readline()
         assert f"pocket is served at http://127.0.0.1:{port}/v1" in line
         assert list_models(f"http://127.0.0.1:{port}/v1") == ["pocket"]
+        # A second one on the same port must not take the first one's answers for its own.
+        again = CliRunner().invoke(app, ["serve", "pocket", "--python", fake_python, "--port", str(port)])
+        assert (again.exit_code, "is served at" in again.output) == (1, False)
+        assert f"port {port}: Address already in use. Name another with --port." in again.output
         process.terminate()
         process.wait(30)
         assert "Starting vLLM for pocket; thinking is marked by <|reasoning_start|>" in process.stderr.read()
