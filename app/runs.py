@@ -408,7 +408,7 @@ def _partial(
     reader.begin(prefix + raw, cuts)
     reader.close()
     stats = {
-        "steps": len(reader.tree.nodes), "backtracks": reader.backtracks, "prompt_tokens": prompt_tokens,
+        "steps": len(reader.tree.nodes), "backtracks": reader.backtracks, "prompt_tokens": prompt_tokens or None,
         "generated_tokens": tokens, "seconds": None, "first_token_s": None, "tokens_per_s": None,
         **({"notes": list(about["notes"])} if about.get("notes") else {}),
     }  # fmt: skip

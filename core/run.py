@@ -140,7 +140,7 @@ async def run_trace(
     Where the response came from (`Chunk.about`) is kept under `sampling["server"]`; a seed that the engine drew
     takes the place of none; what could not be applied is in `stats["notes"]`. `before` are earlier turns
     of the conversation: the trace names them, and `stats["saved_prompt_tokens"]` says what giving them as summaries saved, None
-    where the engine cannot count it. `format` is a name of `core.formats.FORMATS`;
+    where the engine cannot count it; so are `stats["prompt_tokens"]` where nobody told them. `format` is a name of `core.formats.FORMATS`;
     None reads the response as it begins. A name is kept under `sampling["format"]`.
     """
     reader = TraceReader(problem, engine.model, trace_id, format)
@@ -163,7 +163,7 @@ async def run_trace(
         # Speed counts from the first token: waiting for the prompt is its own figure.
         busy = now - (first or now)
         return {
-            "steps": len(reader.tree.nodes), "backtracks": reader.backtracks, "prompt_tokens": prompt_tokens,
+            "steps": len(reader.tree.nodes), "backtracks": reader.backtracks, "prompt_tokens": prompt_tokens or None,
             "generated_tokens": generated, "seconds": round(now - started, 3),
             "first_token_s": None if first is None else round(first - started, 3),
             "tokens_per_s": round((generated - at_first) / busy, 1) if generated > at_first and busy > 0 else None,

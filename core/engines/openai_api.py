@@ -41,6 +41,7 @@ KEEP_TOKENS = {"skip_special_tokens": False, "spaces_between_special_tokens": Fa
 # vLLM takes what a request leaves out from the model's generation_config.json: what a trace says of its sampling would not
 # be the whole truth.
 NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+PIECES = "This server told no token counts: each piece of text that it sent is counted as one token."
 SCHEMA_IN_WORDS = "This server takes no JSON schema: the form of the answer was asked for in words."
 
 
@@ -196,6 +197,8 @@ class OpenAIEngine:
                     yield replace(seen, text=swap.feed(seen.text)) if swap else seen
             if told := {name: value for name, value in part.told.items() if value != self._served_as}:
                 yield Chunk("", 0, about=told)
+            if part.counted and not part.usage:
+                yield Chunk("", 0, about={"notes": [PIECES]})
             if part.finish is None:
                 raise EngineDown(f"The server at {shown(self.base_url)} ended its answer without saying why.")
             if not waits or not info.markers or part.stopped_at != info.markers.end:
@@ -379,6 +382,7 @@ class _Part:
     told: dict[str, Any] = field(default_factory=dict)  # which build of which model answered, where the reply says so
     thinking: bool = False  # the newest text was reasoning
     counted: int = 0
+    usage: bool = False  # the server has said how many tokens there are
 
     def add(self, event: Any) -> tuple[str, int, int]:
         """Text, tokens and prompt tokens of one event. Raises EngineDown for an error that the server tells."""
@@ -408,6 +412,7 @@ class _Part:
             self.stopped_at = choice.get("stop_reason") or self.stopped_at
         tokens, prompt_tokens = (1 if text else 0), 0
         if usage is not None:
+            self.usage = True
             tokens = max(0, (usage.get("completion_tokens") or 0) - self.counted)
             prompt_tokens = usage.get("prompt_tokens") or 0
         self.counted += tokens

@@ -22,6 +22,7 @@ class Script:
     trouble: str = ""
     status: int = 200
     reason: str = "out of memory"  # what a refusal says
+    counts: bool = True  # tells token counts
     strict: int = 0  # the status with which unknown keys are refused
     refuses: tuple[str, ...] = ("skip_special_tokens",)  # which keys that are
     refusal: Callable[[dict[str, Any]], dict[str, Any] | None] | None = (
@@ -87,7 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
         if script.ending:
             self._event(json.dumps(_row([{"index": 0, "delta": {}, "finish_reason": script.ending}])))
         usage = {"prompt_tokens": 7, "completion_tokens": 30, "total_tokens": 37}
-        self._event(json.dumps({**_row([]), "usage": usage}))
+        if script.counts:
+            self._event(json.dumps({**_row([]), "usage": usage}))
         self._event("[DONE]")
         with contextlib.suppress(OSError):
             self.wfile.write(b"0\r\n\r\n")

@@ -9,7 +9,7 @@ import pytest
 
 from core.engines.base import Bounds, Chunk, EngineError, GenerateRequest, Sampling, Thinking, takes_schema
 from core.engines.local import LocalEngine
-from core.engines.openai_api import SCHEMA_IN_WORDS, OpenAIEngine, list_models
+from core.engines.openai_api import PIECES, SCHEMA_IN_WORDS, OpenAIEngine, list_models
 from core.engines.pool import EnginePool
 from core.engines.server_info import shown
 from core.run import run_trace
@@ -48,6 +48,16 @@ def test_reasoning_is_read_whatever_the_field_is_called(served, field: str) -> N
     assert (trace.stats["prompt_tokens"], trace.stats["generated_tokens"]) == (7, 30)
     assert script.bodies[0]["skip_special_tokens"] is False
     assert script.bodies[0]["seed"] == 3
+
+
+def test_a_server_without_token_counts_is_said(served) -> None:
+    url, script = served
+    script.deltas, script.counts = [{"content": "It "}, {"content": "is."}], False
+    trace = ask(url)
+    assert (trace.stats["prompt_tokens"], trace.stats["generated_tokens"]) == (None, 2)
+    assert PIECES in trace.stats["notes"]
+    script.counts = True
+    assert PIECES not in ask(url).stats["notes"]
 
 
 def test_one_delta_may_hold_reasoning_and_content(served) -> None:
@@ -115,6 +125,7 @@ def test_a_refusal_is_a_sentence(served, status: int) -> None:
     trace = ask(url)
     assert trace.finish_reason == "error"
     assert f"answered {status}: out of memory" in trace.error
+    assert trace.stats["prompt_tokens"] is None, "nobody counted them"
 
 
 def test_a_server_that_wants_a_key_says_where_to_put_it(served, monkeypatch: pytest.MonkeyPatch) -> None:
