@@ -200,7 +200,8 @@ def family(model: str) -> tuple[Markers | None, bool, tuple[str, ...]]:
                 False,
                 (f"How {model} marks its thinking is not known before its tokenizer is here, {no_budget}; {mend}.",),
             )
-        return found, bool(found.tokens), () if found.tokens else (f"{found.end} is plain text, {no_budget}.",)
+        counted = countable(found, lambda token: True)  # the name promises its tokens too
+        return found, counted, () if counted else (f"{found.end} is plain text, {no_budget}.",)
     vocabulary = read["tokenizer.json"] or ""
 
     def is_token(text: str) -> bool:
