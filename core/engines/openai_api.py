@@ -461,11 +461,12 @@ def _not_applied(request: GenerateRequest, info: ServerInfo) -> list[str]:
     """A sentence for each wish that this server cannot fulfil."""
     notes = []
     if not info.step_control and request.schema is None:
+        why = "this server has no step control. `worldline serve` starts vLLM with it; it bounds models that write Steiner's format."
+        if info.markers not in (None, STEINER):  # no server would
+            why = "they bound models that write Steiner's format, and this one does not."
+            why += " A thinking budget bounds it." if info.budget else ""
         bounds = request.bounds
-        notes.append(
-            f"The step limits ({bounds.min_steps} to {bounds.max_steps}) were not applied: this server has no step "
-            "control. `worldline serve` starts vLLM with it; it bounds models that write Steiner's format."
-        )
+        notes.append(f"The step limits ({bounds.min_steps} to {bounds.max_steps}) were not applied: {why}")
     if request.thinking != Thinking() and info.kind != "vllm":
         notes.append('Thinking budget and "Wait" were not applied: this server is not vLLM.')
     elif request.thinking != Thinking() and info.markers is None:

@@ -156,6 +156,10 @@ def test_what_a_server_cannot_do_is_said_and_not_pretended(served) -> None:
         "The step limits (0 to 60)", 'Thinking budget and "Wait"',
     ]  # fmt: skip
     assert "cannot go on from a given text" in ask(url, prefix="So far").error
+    # What no server could bound is not blamed on this one.
+    assert "`worldline serve` starts vLLM with it" in trace.stats["notes"][0]
+    script.owned_by, script.replies = "llamacpp", {"/props": {"chat_template": "<think>{{x}}"}}
+    assert "Steiner's format, and this one does not" in ask(url).stats["notes"][0]
 
 
 @pytest.mark.parametrize(
