@@ -156,7 +156,7 @@ async def make_forks(bench: Bench, trace_id: TraceId, asked: ForkIn) -> list[Sta
     responses=refusals(404),
 )
 async def family(bench: Bench, trace_id: TraceId) -> list[dict[str, Any]]:
-    """The trace, the one it was forked from, and every fork of the family, oldest first; runs under way included."""
+    """The trace, the one it was forked from, and every fork of the family: those that have ended, oldest first, then runs under way."""
     trace = await _trace_or_run(bench, trace_id)
     root = trace.origin.root if trace.origin else trace.trace_id
     # Those under way first: one that ends in between is then found in the store, and none is missed.
