@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Annotated, Any
 
@@ -17,10 +18,10 @@ from app.outcomes import outcomes
 from app.runs import TooManyRuns
 from app.token_limits import most_tokens
 from core.answers.outcome import Outcome
-from core.engines.base import Bounds, Sampling, Thinking
+from core.engines.base import Bounds, EngineError, GenerateRequest, Sampling, Thinking, opens_thinking
 from core.formats import FORMATS
-from core.steer import fork
-from core.trace import ACTIONS, Origin, Trace
+from core.steer import Fork, fork
+from core.trace import ACTIONS, CUT_OFF, Origin, Trace
 
 router = APIRouter(prefix="/traces", tags=["forks"])
 
@@ -109,7 +110,7 @@ async def make_forks(bench: Bench, trace_id: TraceId, asked: ForkIn) -> list[Sta
     if asked.action not in ACTIONS:
         raise Refused(422, f'"action" is "{asked.action[:40]}"; it must be one of {", ".join(ACTIONS)}.')
     try:
-        made = fork(trace, asked.step, asked.action, text=asked.text, fields=asked.fields)  # type: ignore[arg-type]
+        made = _forked(trace, asked)
         model = bench.models.get(asked.model or _model_id(bench, trace))
         if model.check is not None:
             model.check(trace.prompt)
@@ -120,6 +121,10 @@ async def make_forks(bench: Bench, trace_id: TraceId, asked: ForkIn) -> list[Sta
     if not model.ready:
         raise Refused(503, f"The weights of the model {model.name} are missing; install Worldline again.")
     before = await turns_of(bench, trace.earlier)
+    if asked.action == "answer" and trace.format == "plain" and trace.finish_reason in CUT_OFF:
+        with suppress(EngineError):  # the run will say so
+            if await opens_thinking(model.engine, GenerateRequest(trace.prompt, before=before)):
+                made = _forked(replace(trace, format="think"), asked)
     if asked.max_tokens is None:
         room = await most_tokens(model.engine, before.messages(trace.prompt), made.prefix)
         kept = trace.sampling.get("max_tokens")
@@ -189,6 +194,10 @@ def _line(
         "answer": ended.answer if ended else None, "solved": ended.right if ended else None,
         "n_steps": steps, "n_backtracks": backtracks,
     }  # fmt: skip
+
+
+def _forked(trace: Trace, asked: ForkIn) -> Fork:
+    return fork(trace, asked.step, asked.action, text=asked.text, fields=asked.fields)  # type: ignore[arg-type]
 
 
 async def _trace_or_run(bench: Bench, trace_id: str) -> Trace:

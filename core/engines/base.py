@@ -110,3 +110,9 @@ class Engine(Protocol):
 def takes_schema(engine: Engine) -> bool:
     """Whether an engine can be asked to answer by a JSON schema: those that speak to servers can."""
     return bool(getattr(engine, "takes_schema", False))
+
+
+async def opens_thinking(engine: object, request: GenerateRequest) -> bool:
+    """Whether the prompt opens the thinking in a `<think>` tag; False where the engine cannot say. Raises EngineError."""
+    asked = getattr(engine, "opens_thinking", None)
+    return bool(await asked(request)) if asked else False

@@ -147,6 +147,14 @@ class OpenAIEngine:
         info = await self.look()
         return await self._completions.marks(info) if info.takes_ids else Marks()
 
+    async def opens_thinking(self, request: GenerateRequest) -> bool:
+        """vLLM: whether the prompt ends in `<think>`, so that a response without any tag is a thought under way. Raises EngineError."""
+        info = await self.look()
+        if not info.takes_ids or info.markers is not THINK:
+            return False
+        prompt = await self._server.text_of((await self._server.prompt_ids(request.messages))[-8:])
+        return prompt.rstrip().endswith(THINK.start)
+
     async def size(self) -> ModelSize | None:
         return await self._completions.size()
 

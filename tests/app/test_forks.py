@@ -10,7 +10,7 @@ import pytest
 from app.server import create_app
 from core.engines.base import Bounds, Chunk, GenerateRequest, Thinking
 from core.formats import steiner_tokens as t
-from core.steer import STEINER_WAIT
+from core.steer import ANSWER_IN_WORDS, STEINER_WAIT
 from core.trace import Trace
 from tests.app.client import Bench, check_whole
 from tests.app.conftest import Opened
@@ -173,6 +173,29 @@ async def test_what_cannot_be_done_is_a_sentence(workbench: Opened, body: dict, 
         answer = await bench.post(f"/api/traces/{first}/forks", json=body)
         assert answer.status_code == 422, answer.text
         assert says in answer.json()["error"]
+
+
+class OpenedThinker(ScriptedEngine):
+    """Its chat template has opened the thinking: what it writes has no tag until the thought ends."""
+
+    def __init__(self, opened: bool) -> None:
+        super().__init__()
+        self.opened = opened
+
+    async def opens_thinking(self, request: GenerateRequest) -> bool:
+        return self.opened
+
+
+@pytest.mark.parametrize(("opened", "words"), [(True, "\n</think>\n\n"), (False, ANSWER_IN_WORDS)])
+async def test_a_thought_that_the_prompt_opened_is_ended_in_its_tag(
+    workbench: Opened, opened: bool, words: str
+) -> None:
+    async with workbench(engine=OpenedThinker(opened)) as bench:
+        row = {"prompt": "Why?", "response": "First this, and at some length.", "finish_reason": "length"}
+        (cut,) = (await bench.post("/api/traces", json=row)).json()["trace_ids"]
+        (made,) = (await bench.post(f"/api/traces/{cut}/forks", json={"step": 0, "action": "answer"})).json()
+        await bench.events(made["run_id"])
+        assert bench.engine.asked[-1].prefix == row["response"] + words
 
 
 async def test_more_forks_than_there_is_room_for_start_none(workbench: Opened) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from core.control.thinking import GEMMA, HARMONY, MAGISTRAL, THINK, Markers
-from core.engines.base import Bounds, GenerateRequest, Sampling, Thinking
+from core.engines.base import Bounds, GenerateRequest, Sampling, Thinking, opens_thinking
 from core.engines.openai_api import OpenAIEngine
+from core.engines.pool import EnginePool
 from core.engines.sse import Swap
 from core.pocket import model_dir
 from core.run import run_trace
@@ -161,6 +162,26 @@ def vllm(script: Script, markers: Markers, tail: str) -> None:
     script.replies = {
         "/tokenize": tokenize, "/detokenize": {"prompt": tail}, "/version": {"version": "0.32.0"}, "/v1/completions": {"choices": [{}]},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("markers", "tail", "opened"),
+    [(THINK, "<think>\n", True), (THINK, "<assistant>", False), (GEMMA, "<think>", False)],
+)
+def test_whether_a_prompt_opens_the_thinking_is_asked_of_its_server(
+    served, markers: Markers, tail: str, opened: bool
+) -> None:
+    url, script = served
+    vllm(script, markers, tail)
+
+    async def work() -> bool:
+        pool = EnginePool({url: OpenAIEngine(url, "served")})
+        try:
+            return await opens_thinking(pool, GenerateRequest("Why?"))
+        finally:
+            await pool.close()
+
+    assert asyncio.run(work()) is opened
 
 
 def given(script: Script) -> str:
