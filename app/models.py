@@ -56,8 +56,8 @@ class ModelEntry:
 
     @property
     def refines(self) -> bool:
-        """Whether it can label steps: served models can, but not the pocket model, wherever it is served."""
-        return takes_schema(self.engine) and self.engine.model != POCKET
+        """Whether it can label steps: served models can, but not the pocket model, wherever it is served, nor what was tuned from it."""
+        return takes_schema(self.engine) and self.judges
 
     @property
     def judges(self) -> bool:

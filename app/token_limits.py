@@ -53,10 +53,12 @@ async def _contexts_of(engine: Engine) -> dict[OpenAIEngine, int]:
 
 
 async def _context(server: OpenAIEngine) -> int | None:
-    """`max_model_len` in the list of models, as vLLM has it. Asked once; again where nobody answered."""
+    """`max_model_len` in the list of models, as vLLM has it; of low-rank pairs it says that of their base alone. Asked once;
+    again where nobody answered.
+    """
     import httpx
 
-    key, now = (server.base_url, server.model), time.monotonic()
+    key, now = (server.base_url, server.served_as), time.monotonic()
     asked, length = _contexts.get(key, (-AGAIN_S, None))
     if length is None and now - asked >= AGAIN_S:
         try:
@@ -64,7 +66,9 @@ async def _context(server: OpenAIEngine) -> int | None:
                 timeout=PATIENCE_S, headers=headers_for(server.api_key_env), verify=certificates()
             ) as client:
                 rows = (await client.get(f"{server.base_url.rstrip('/')}/models")).json()["data"]
-            said = next((row.get("max_model_len") for row in rows if row.get("id") == server.model), None)
+            listed = {row.get("id"): row for row in rows}
+            row = listed.get(server.served_as) or {}
+            said = row.get("max_model_len") or (listed.get(row.get("parent")) or {}).get("max_model_len")
             length = said if type(said) is int and said > 0 else None
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError, AttributeError) as error:
             log.info("%s did not say how long its context is: %s", server.base_url.rpartition("@")[2], error)
@@ -76,7 +80,7 @@ async def _used(server: OpenAIEngine, messages: Sequence[Message], prefix: str) 
     """Tokens of what the model is given, by the server's tokenizer; where it cannot be asked, by a guess."""
     import httpx
 
-    tokens = Server(server.base_url, server.model, server.api_key_env)
+    tokens = Server(server.base_url, server.served_as, server.api_key_env)
     try:
         return len(await tokens.prompt_ids(list(messages))) + len(await tokens.text_ids(prefix)) + SPARE
     except (EngineError, httpx.HTTPError):

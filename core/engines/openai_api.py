@@ -66,13 +66,13 @@ class OpenAIEngine:
         weights: str = OWN_WEIGHTS,
     ) -> None:
         self.model = model
-        self._served_as, self._weights = served_as or model, weights
+        self.served_as, self._weights = served_as or model, weights
         self.base_url = base_url
         self.api_key_env = api_key_env
         self._first_token_s, self._silence_s = first_token_s, silence_s
         self._client: Any = None
-        self._server = Server(base_url, self._served_as, api_key_env)
-        self._completions = Completions(base_url, self._served_as, self._server, api_key_env)
+        self._server = Server(base_url, self.served_as, api_key_env)
+        self._completions = Completions(base_url, self.served_as, self._server, api_key_env)
         self._info: ServerInfo | None = None
         self._looking = asyncio.Lock()
         self._refused = Refused()
@@ -203,7 +203,7 @@ class OpenAIEngine:
                     # A second request reads the answer so far as well; that is not the prompt.
                     seen = chunk if answer.requests == 1 else replace(chunk, prompt_tokens=0)
                     yield replace(seen, text=swap.feed(seen.text)) if swap else seen
-            if told := {name: value for name, value in part.told.items() if value != self._served_as}:
+            if told := {name: value for name, value in part.told.items() if value != self.served_as}:
                 yield Chunk("", 0, about=told)
             if part.counted and not part.usage:
                 yield Chunk("", 0, about={"notes": [PIECES]})
@@ -262,7 +262,7 @@ class OpenAIEngine:
         """A reply of the server, and what reads it."""
         sampling = request.sampling
         arguments: dict[str, Any] = {
-            "model": self._served_as, "stream": True, "temperature": sampling.temperature, "top_p": sampling.top_p,
+            "model": self.served_as, "stream": True, "temperature": sampling.temperature, "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens - answer.tokens, "stream_options": {"include_usage": True},
         }  # fmt: skip
         if sampling.seed is not None:

@@ -31,6 +31,21 @@ async def test_a_server_that_says_how_long_its_context_is_leaves_room_for_the_qu
         assert await most_tokens(EnginePool({"a": engine}), ASKED) == 1000 - 40 - SPARE
 
 
+async def test_a_tuned_model_has_the_context_of_the_server_whose_weights_or_pairs_it_is() -> None:
+    """vLLM lists weights that it was given under its own name, and pairs without a length, below their base."""
+    script = Script(context=1000, replies={"/tokenize": tokens})
+    with serving(script) as url:
+        engine = OpenAIEngine(url, "sft-a", served_as="served", weights="sft-a")
+        assert await default_tokens(engine) == 1000
+        assert await most_tokens(engine, ASKED) == 1000 - 40 - SPARE
+        assert {body["model"] for _, body in script.others} == {"served"}
+    pairs = {
+        "data": [{"id": "served", "max_model_len": 700}, {"id": "sft-b", "parent": "served", "max_model_len": None}]
+    }
+    with serving(Script(replies={"/v1/models": pairs})) as url:
+        assert await default_tokens(OpenAIEngine(url, "sft-b")) == 700
+
+
 async def test_where_there_is_room_for_every_text_of_this_length_nobody_counts() -> None:
     script = Script(context=40_000, replies={"/tokenize": tokens})
     with serving(script) as url:

@@ -49,7 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
     script: Script
 
     def do_GET(self) -> None:
-        if self.path == "/v1/models":
+        if self.path == "/v1/models" and self.path not in self.script.replies:
             if not self.script.lists:
                 return self._whole(500, {"error": {"message": "no cache"}})
             said = {} if self.script.context is None else {"max_model_len": self.script.context}
