@@ -85,6 +85,10 @@ class JobOut(BaseModel):
     figures: dict[str, Any] = Field(examples=[{"auc": 0.91, "base_rate": 0.62, "n_test_steps": 340}])
     resumable: bool
     in_use: bool = Field(description="Whether its model is the reward model in use, or can be chosen for runs.")
+    again: bool = Field(
+        description="Whether it is a language model in use that can be put to use once more: a server that was started anew, or was "
+        "given other weights, no longer has it."
+    )
 
 
 class MetricsOut(BaseModel):
@@ -231,7 +235,9 @@ async def _status(bench: Services, folder: Path) -> dict[str, Any]:
 
 def _json(bench: Services, status: training_jobs.JobStatus) -> dict[str, Any]:
     found: dict[str, Any] = finite(status.to_json())
-    return {**found, "in_use": in_use_now(bench, status.job_id)}
+    in_use = in_use_now(bench, status.job_id)
+    again = in_use and status.job_id != bench.models.scorer_job and bool(bench.models.addresses())
+    return {**found, "in_use": in_use, "again": again}
 
 
 def in_use_now(bench: Services, job_id: str) -> bool:

@@ -105,9 +105,13 @@ export async function mount(root) {
     const actions = [];
     if (["queued", "running"].includes(status.state)) actions.push(act("stop", "Stop", "danger"));
     if (["stopped", "failed"].includes(status.state) && status.resumable !== false) actions.push(act("resume", "Resume"));
-    if (status.state === "done" && kinds.get(status.kind)?.used_as !== "file") actions.push(status.in_use ? h("span", { class: "wl-chip good" }, "✓ in use") : act("use", "Use in workbench", "primary"));
+    if (status.state === "done" && kinds.get(status.kind)?.used_as !== "file") {
+      if (status.in_use) actions.push(h("span", { class: "wl-chip good" }, "✓ in use"));
+      if (!status.in_use) actions.push(act("use", "Use in workbench", "primary"));
+      else if (status.again) actions.push(act("use", "Put to use again")); // the server may have other weights by now
+    }
     // Buttons are remade only when something changed: a button that is replaced under the finger loses the click.
-    const key = `${status.state} ${status.in_use} ${status.resumable}`;
+    const key = `${status.state} ${status.in_use} ${status.again} ${status.resumable}`;
     if (job.drawn !== key) {
       job.drawn = key;
       at("head").replaceChildren(h("h2", {}, title(status)), stateChip(status.state), h("span", { class: "muted" }, status.snapshot_id ? `from snapshot ${status.snapshot_id}` : "without a snapshot"), h("div", { class: "actions" }, actions));

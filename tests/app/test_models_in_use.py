@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.engines.local import LocalEngine
+from core.engines.openai_api import OpenAIEngine
 from core.trace import utc_now
 from tests.app.client import Bench, check_whole
 from tests.app.conftest import Opened
@@ -124,6 +125,21 @@ async def test_a_tuned_model_can_be_asked_and_survives_a_restart(
         assert trace["model"] == "sft-a"
         assert trace["stats"]["generated_tokens"] >= 1
         check_whole(events, trace)
+
+
+async def test_where_there_are_servers_a_tuned_model_can_be_put_to_use_again(
+    workbench: Opened, models: Path, tmp_path: Path
+) -> None:
+    """A server that was started anew has its own weights again. Without servers, and of a reward model, once is enough."""
+    offered = {}
+    for job_id, engine in (("sft-a", OpenAIEngine("http://127.0.0.1:9/v1", "served")), ("sft-b", None)):
+        job(tmp_path / "data", job_id, models / "lm")
+        async with workbench(engine) as bench:
+            before = (await bench.get(f"/api/jobs/{job_id}")).json()
+            await bench.post(f"/api/jobs/{job_id}/use")
+            after = (await bench.get(f"/api/jobs/{job_id}")).json()
+            offered[job_id] = before["again"], after["in_use"], after["again"]
+    assert offered == {"sft-a": (False, True, True), "sft-b": (False, True, False)}
 
 
 async def test_a_model_that_was_tuned_from_another_takes_the_questions_that_one_takes(
