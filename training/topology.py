@@ -9,6 +9,7 @@ Why not accelerate: with `use_cpu` its FSDP2 configuration silently runs DDP, an
 
 from __future__ import annotations
 
+import inspect
 import os
 import socket
 import subprocess
@@ -168,7 +169,11 @@ def spread(model: Any, topology: Topology, recipe: Recipe) -> Any:
         return model
     if topology.parallel == "ddp":
         on = [topology.device] if topology.device.type == "cuda" else None
-        return torch.nn.parallel.DistributedDataParallel(model, device_ids=on, broadcast_buffers=False)
+        data_parallel = torch.nn.parallel.DistributedDataParallel
+        # The buffers never change, so no pass need send them. torch 2.13 renamed the option, and warns of the old name.
+        named = inspect.signature(data_parallel).parameters
+        option: Any = {"forward_sync_buffers" if "forward_sync_buffers" in named else "broadcast_buffers": False}
+        return data_parallel(model, device_ids=on, **option)
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
     from torch.distributed.tensor import DTensor
