@@ -16,4 +16,8 @@ def counter(folder: Path | None) -> tuple[Callable[[str], int], str]:
     if folder is None:
         return lambda text: -(-len(text) // PER_TOKEN), BY_CHARACTERS
     tokenizer = library().AutoTokenizer.from_pretrained(folder)
-    return lambda text: len(tokenizer(text, add_special_tokens=False).input_ids), f"the tokenizer of {folder.name}"
+
+    def count(text: str) -> int:  # verbose would warn of a text too long for the model, which is only counted here
+        return len(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
+
+    return count, f"the tokenizer of {folder.name}"
