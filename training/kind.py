@@ -6,7 +6,7 @@ no kind, no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,11 @@ from typing import Any, Literal
 from training.recipe import Recipe
 from training.rows import Rows
 from training.run_folder import Run
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    """For the log: "200 traces, 16 traces over max tokens"."""
+    return ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items())
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from storage.references import MOST_CHARS, add_references
 
 router = APIRouter(prefix="/imports", tags=["traces"], dependencies=[needs("researcher")])
 
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".txt")
 MOST_NAME_CHARS = 200
 
 
@@ -96,12 +95,11 @@ async def import_file(
     """
     from core.formats import known
     from storage.imports import known_family
+    from storage.imports.reading import known_ending
 
     shown = Path(name.replace("\\", "/")).name or "traces.jsonl"
-    suffix = Path(shown).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise Refused(422, f'"name" is "{shown[:60]}"; it must end in one of {", ".join(SUFFIXES)}.')
     try:
+        suffix = known_ending(shown)
         if family is not None:
             known_family(family)
         if format is not None:

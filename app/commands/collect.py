@@ -50,6 +50,7 @@ def import_(
         from core.formats import known
         from storage.imports import known_family
         from storage.imports.keeping import wanted
+        from storage.imports.reading import known_ending
         from storage.imports.report import Report, fresh
         from storage.traces import Held
 
@@ -59,6 +60,9 @@ def import_(
             known_family(family)
         if not file.exists():
             raise CannotDo(f"{file} does not exist")
+        known_ending(file.name)
+        if not file.stat().st_size:
+            raise CannotDo(f"{file} is empty; choose another file")
         folder = data_folder(data)
         # A dry run writes nothing: not even an empty data folder.
         empty = dry_run and not (folder / "worldline.duckdb").exists()
@@ -171,7 +175,7 @@ def export(
         if plan.warnings and strict:
             raise CannotDo("not exported, because of the warnings above and --strict")
         report = exports.export(chosen, format, directory, options)
-        typer.echo(f"{report.rows} rows in {report.folder}")
+        typer.echo(f"{plural(report.rows, 'row')} in {report.folder}")
 
 
 def _setting(text: str) -> tuple[str, str]:

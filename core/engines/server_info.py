@@ -118,8 +118,9 @@ def list_models(base_url: str, api_key_env: str = "OPENAI_API_KEY") -> list[str]
         if isinstance(error, httpx.HTTPStatusError) and error.response.status_code == 401:
             raise EngineError(f"The server at {shown(base_url)} answered 401. {key_hint(api_key_env)}", 401) from error
         kind = EngineDown if isinstance(error, httpx.TransportError) else EngineError
+        why = str(error).partition("\n")[0]  # the second line of httpx is a link for its authors
         raise kind(
-            f"The server at {shown(base_url)} did not list its models ({error}). Is it running, and does the address "
+            f"The server at {shown(base_url)} did not list its models ({why}). Is it running, and does the address "
             "end in /v1?"
         ) from error
 

@@ -19,6 +19,7 @@ from storage.errors import ImportProblem
 MAX_LINE_BYTES = 64 * 1024 * 1024  # a line is one trace; beyond this it is not one, and must not fill the memory
 MAX_JSON_BYTES = 512 * 1024 * 1024  # a .json file is read whole; larger ones belong into lines
 PARQUET_ROWS = 64  # rows in memory at a time: traces of a megabyte each stay bearable
+ENDINGS = (".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".txt")
 _SPACE = re.compile(r"[ \t\r\n,]*")
 _DECODER = json.JSONDecoder()
 
@@ -29,6 +30,14 @@ class Found(NamedTuple):
     where: str
     row: Any = None
     problem: ImportProblem | None = None
+
+
+def known_ending(name: str) -> str:
+    """How a file's name ends, which says how it is read. Raises ValueError with the list of those that there are."""
+    ending = Path(name).suffix.lower()
+    if ending not in ENDINGS:
+        raise ValueError(f'the name of the file is "{name[:60]}"; it must end in one of {", ".join(ENDINGS)}')
+    return ending
 
 
 def rows(path: Path, name: str | None = None) -> Iterator[Found]:

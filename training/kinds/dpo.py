@@ -18,7 +18,7 @@ from pydantic import Field
 
 from core.scoring.encoding import encode_messages
 from training.base_model import base_folder, fit_vocabulary, load_tokenizer, load_weights, save_model
-from training.kind import Card, Kind, Outcome
+from training.kind import Card, Kind, Outcome, in_words
 from training.kinds.rl import INSTALL
 from training.recipe import OneProcessRecipe
 from training.rows import RowsError
@@ -165,7 +165,7 @@ def train(snapshot: Path | None, recipe: DpoRecipe, run: Run) -> Outcome:
         pairs = pair_rows(exported(snapshot, recipe), tokenizer, recipe)
     except SnapshotError as error:
         raise RowsError(str(error)) from error
-    run.say(f"{len(pairs.train)} pairs to train on, {len(pairs.test)} held out: {pairs.counts}")
+    run.say(f"{len(pairs.train)} pairs to train on, {len(pairs.test)} held out ({in_words(pairs.counts)})")
     run.phase("loading the base model, twice: the reference stays as it is")
     model, reference = (load_weights("AutoModelForCausalLM", base) for _ in range(2))
     for one in (model, reference):

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal
 
 from core.pretrained import library
 from training.base_model import base_folder, fit_vocabulary, load_tokenizer, load_weights, save_model
-from training.kind import Card, Kind, Outcome
+from training.kind import Card, Kind, Outcome, in_words
 from training.loop import fit
 from training.metrics import ScoredTrace, auc, auc_interval, first_error_f1, judged
 from training.recipe import Recipe
@@ -161,7 +161,7 @@ def train(snapshot: Path | None, recipe: PrmRecipe, run: Run) -> Outcome:
 
 def train_scorer(rows: Rows, base: Path, tokenizer: Any, separator: int, recipe: Recipe, run: Run) -> Outcome:
     """Train a two-label head on rows, and measure it at the separators of the held-out ones."""
-    run.say(f"{len(rows.train)} traces to train on, {len(rows.test)} held out: {rows.counts}")
+    run.say(f"{len(rows.train)} traces to train on, {len(rows.test)} held out ({in_words(rows.counts)})")
     labels = [y for row in rows.train for y in row.labels if not math.isnan(y)]
     warnings = warn(rows, labels, tokenizer)
     for warning in warnings:

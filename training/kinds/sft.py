@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from training.base_model import base_folder, load_tokenizer, load_weights, save_model
 from training.conversations import GivenAs
-from training.kind import Card, Kind, Outcome
+from training.kind import Card, Kind, Outcome, in_words
 from training.loop import fit
 from training.lora import add_lora, merge, save_adapter
 from training.new_tokens import (
@@ -136,7 +136,7 @@ def rows_of(snapshot: Path | None, recipe: SftRecipe, most: int | None = None) -
 
 def train(snapshot: Path | None, recipe: SftRecipe, run: Run) -> Outcome:
     """Train on the train split, measure on the test split, save to the run's `model/`."""
-    run.phase("reading the snapshot")
+    run.phase("reading the traces" if recipe.traces else "reading the snapshot")
     rows, _ = rows_of(snapshot, recipe)
     return train_language_model(rows, recipe, run)
 
@@ -145,7 +145,7 @@ def train_language_model(rows: Rows, recipe: LanguageRecipe, run: Run) -> Outcom
     """Next-token training on rows; reports the held-out loss before and after, and proves which rows of the tables moved."""
     base = base_folder(recipe.base)
     tokenizer, new = language_tokenizer(recipe)
-    run.say(f"{len(rows.train)} rows to train on, {len(rows.test)} held out: {rows.counts}")
+    run.say(f"{len(rows.train)} rows to train on, {len(rows.test)} held out ({in_words(rows.counts)})")
     run.phase("loading the base model")
     model = load_weights("AutoModelForCausalLM", base)
     unsaid = place(model, tokenizer, new)
