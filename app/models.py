@@ -286,7 +286,9 @@ class Models:
             return None
         if not await load_adapter(engine.base_url, engine.api_key_env, job_id, adapter):
             return None
-        return AdapterEngine(engine.base_url, job_id, engine.api_key_env, adapter)
+        served = AdapterEngine(engine.base_url, job_id, engine.api_key_env, adapter)
+        await served.look()  # raises where the server has all weights of another job, which the pairs do not fit
+        return served
 
     async def _with_weights(self, engine: OpenAIEngine, job_id: str, put: bool) -> OpenAIEngine | None:
         """By all of its weights; None where the server does not serve its base (or has others, and they are not to be put there)."""

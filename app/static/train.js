@@ -85,6 +85,7 @@ export async function mount(root) {
       get(`/api/jobs/${encodeURIComponent(job.id)}/log?after=${from}`),
     ]);
     if (current !== job) return;
+    if (job.status?.state !== metrics.status.state) loadJobs().catch((e) => failed("jobs", e)); // the list says the same as the card
     job.status = metrics.status;
     const known = job.rows.at(-1)?.step ?? -1;
     job.rows.push(...metrics.rows.filter((r) => r.step > known));
