@@ -266,6 +266,9 @@ async def graph(
     bench: Bench,
     trace_id: str,
     download: Annotated[bool, Query(description="Save it as a file instead of showing it.")] = False,
+    theme: Annotated[
+        str | None, Query(description="light or dark, read by the page itself; absent: as the browser has it.")
+    ] = None,
 ) -> Response:
     """The search tree at fixed positions: an interactive page, or (`download=1`) one file that opens offline."""
     trace = await find_trace(bench, trace_id)
