@@ -55,7 +55,7 @@ export function mountImport(at, imported) {
     try {
       const made = await waiting(`Importing ${plural(report.traces, "trace")} from ${file.name}`, () => post(path(file, false), file, { raw: true }));
       const words = `${plural(made.traces, "trace")} ${made.judgements ? `and ${plural(made.judgements, "judgement")} ` : ""}imported from ${file.name}.`;
-      if (mine === turn) out.replaceChildren(h("p", { class: "result", role: "status" }, `✓ ${words}`), errors(made));
+      if (mine === turn) out.replaceChildren(h("p", { class: "result", role: "status" }, `✓ ${words}`), errors(made) ?? "");
       say(words);
     } catch (error) {
       if (mine === turn) fail(error);

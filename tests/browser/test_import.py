@@ -98,6 +98,7 @@ def test_a_text_is_pasted(open_tab: Any) -> None:
     page.click("[data-id=paste-look]")
     page.click("text=Import 1 trace")
     page.wait_for_selector("[data-id=traces] >> text=Pasted question?")
+    assert page.inner_text("[data-id=import-result]").endswith("imported from pasted.json.")  # and nothing below it
     page.fill("[data-id=paste-question]", "")
     page.fill("[data-id=paste-text]", json.dumps({"problem": "Pasted line", "solution": "x"}) + "\n{broken\n")
     page.click("[data-id=paste-look]")
