@@ -35,7 +35,7 @@ export class Mending {
     const change = (dimension, number, text) => ({ target: "step", step: index, dimension, value: number, text });
     let changes;
     if (what === "none") changes = work.judgements.inferredChanges(index);
-    else if (what === "kind") changes = [change("kind", null, value === step.kind ? null : value)];
+    else if (what === "kind") changes = [change("kind", null, value === (step.inferred ?? step).kind ? null : value)];
     else {
       const parent = Math.round(Number(value)) - 1;
       if (!(parent >= -1 && parent < index)) {

@@ -128,13 +128,13 @@ export class TraceModel {
    */
   correct(parents, kinds) {
     for (const step of this.steps) {
-      step.inferred ??= { parent: step.parent, is_backtrack: step.is_backtrack, resumes: step.resumes };
+      step.inferred ??= { parent: step.parent, is_backtrack: step.is_backtrack, resumes: step.resumes, kind: step.kind };
       const given = parents.get(step.index);
       const parent = given === undefined ? step.inferred.parent : given < 0 ? null : given;
       const elsewhere = (parent ?? -1) !== step.index - 1;
       const kind = kinds.get(step.index);
       const turned = kind ? kind === "backtrack" && elsewhere : given === undefined ? step.inferred.is_backtrack : elsewhere;
-      Object.assign(step, { parent, is_backtrack: turned, resumes: given === undefined ? step.inferred.resumes : parent });
+      Object.assign(step, { parent, is_backtrack: turned, resumes: given === undefined ? step.inferred.resumes : parent, kind: kind ?? step.inferred.kind });
     }
     this.#link();
   }

@@ -300,6 +300,7 @@ def test_a_wrong_parent_is_mended_drawn_anew_undone_and_kept_over_a_reload(
     turn.wait_for()
     page.select_option(f"{LIST} select[data-mend=kind]", "aside")
     turn.wait_for(state="detached")  # the kind that a person gives says that it is none
+    assert page.inner_text(f"{LIST} .wl-row[data-row='3'] .wl-chip.kind") == "aside"
     settled(page)
     assert before != "0"
     assert judgement(bench, assignment, "parent") == {2: -1.0}
