@@ -18,11 +18,11 @@ import os
 import secrets
 import shutil
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import duckdb
 
@@ -107,9 +107,9 @@ def _member(
     """The first `size` bytes of a file: what is appended meanwhile is not part of it."""
     digest, left = hashlib.sha256(), size
     yield _head(name, size)
-    with _opened(path, still) as file:
+    with _opened(path, still) as read:
         while left:
-            piece = file.read(min(PIECE, left))
+            piece = read(min(PIECE, left))
             if not piece:
                 raise BackupError(f"{path} became shorter while it was copied; begin the backup again.")
             _refuse_broken(still)
@@ -121,14 +121,35 @@ def _member(
 
 
 @contextmanager
-def _opened(path: Path, still: Still | None) -> Iterator[BinaryIO]:
+def _opened(path: Path, still: Still | None) -> Iterator[Callable[[int], bytes]]:
+    """What reads the next bytes of a file. The database file is never opened here: see Connections.still."""
+    if still is not None and path.name == DATABASE:
+        yield _reader(still)
+        return
     try:
         file = path.open("rb")
     except OSError as error:
         _refuse_broken(still)  # then it is no wonder that the log is gone
         raise BackupError(f"{path} cannot be copied: {error.strerror}.") from None
     with file:
-        yield file
+        yield file.read
+
+
+def _reader(still: Still) -> Callable[[int], bytes]:
+    at = 0
+
+    def read(most: int) -> bytes:
+        nonlocal at
+        _refuse_broken(still)
+        try:
+            piece = os.pread(still.file, most, at)
+        except OSError as error:
+            _refuse_broken(still)  # the store was closed, and the descriptor with it
+            raise BackupError(f"{DATABASE} cannot be copied: {error.strerror}.") from None
+        at += len(piece)
+        return piece
+
+    return read
 
 
 def _refuse_broken(still: Still | None) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 import threading
 import weakref
@@ -48,6 +49,7 @@ class Connections:
         self._generation = 0
         self._usable, self._closed = True, False
         self._stills: set[Still] = set()
+        self._file: int | None = None
         self._warned = False
 
     # ---- reading
@@ -179,7 +181,11 @@ class Connections:
         with self._gate:
             if self._closed:
                 raise StoreError("The store is closed.")
-            hold = Still()
+            if self._file is None:
+                # Closed with the store alone: closing any descriptor of a file ends every POSIX lock of the process on
+                # it, and DuckDB's own is what keeps a second process from writing into the file at the same time.
+                self._file = os.open(self.folder / database.DATABASE, os.O_RDONLY | os.O_CLOEXEC)
+            hold = Still(self._file)
             self._stills.add(hold)
         try:
             yield hold
@@ -206,10 +212,15 @@ class Connections:
             for cursor in list(self._cursors):
                 cursor.close()
             self._con.close()
+            if self._file is not None:
+                os.close(self._file)
 
 
 class Still:
-    """A time without checkpoints; `broken` says that it ended early (the store was closed)."""
+    """A time without checkpoints; `broken` says that it ended early (the store was closed). file: a descriptor of the
+    database file, to be read at given places and never to be closed.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, file: int) -> None:
+        self.file = file
         self.broken = False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -94,6 +96,15 @@ def test_a_backup_that_broke_off_or_was_changed_is_refused(store: Store, tmp_pat
     with pytest.raises(BackupError, match="outside"):
         backup.check(tmp_path / "backup")
     assert not (tmp_path / "restored").exists()
+
+
+def test_a_backup_leaves_the_folder_to_the_process_that_has_it(store: Store) -> None:
+    """POSIX: closing a descriptor of a file ends the process's locks on it, and a second process would write into it."""
+    for _ in range(2):
+        assert sum(len(piece) for piece in backup.stream(store))
+    opening = f"from storage.store import Store; Store.open({str(store.folder)!r})"
+    other = subprocess.run([sys.executable, "-c", opening], capture_output=True, text=True, check=False)
+    assert "FolderInUse" in other.stderr, other.stderr
 
 
 def test_closing_the_store_ends_a_backup_instead_of_waiting_for_it(store: Store) -> None:
