@@ -94,12 +94,7 @@ class Done:
 
 def remaining(con: duckdb.DuckDBPyConnection, rater_id: str, queue: Queue) -> int:
     """How many items this rater could still rate, the ones now leased to them included."""
-    now = utc_now()
-    return _not_begun(con, rater_id, queue, now) + _count(
-        con,
-        f"select count(*) from assignment where queue_id = $queue and rater_id = $rater and {IN_HAND}",
-        {"queue": queue.queue_id, "rater": rater_id, "now": now},
-    )
+    return mine(con, rater_id, queue).remaining
 
 
 def _not_begun(con: duckdb.DuckDBPyConnection, rater_id: str, queue: Queue, now: datetime) -> int:
@@ -118,13 +113,16 @@ def mine(con: duckdb.DuckDBPyConnection, rater_id: str, queue: Queue) -> Mine:
         f"""
 select count(*) filter (status = 'submitted'), count(*) filter (status = 'skipped'),
     count(*) filter (status = 'submitted' and submitted_at >= $midnight), count(*) filter ({IN_HAND}),
+    count(*) filter ({IN_HAND} and gold is null),
     list_median(max_by(epoch(submitted_at) - epoch(leased_at), submitted_at, {PACE_OF}) filter (status = 'submitted')) / 60
 from assignment where queue_id = $queue and rater_id = $rater""",
         {"midnight": now.replace(hour=0, minute=0, second=0, microsecond=0), "now": now, "queue": queue.queue_id, "rater": rater_id},
     ).fetchone()  # fmt: skip
     assert row is not None  # an aggregate without GROUP BY always has one row
-    submitted, skipped, today, in_hand, pace = row
-    return Mine(queue.queue_id, submitted, skipped, _not_begun(con, rater_id, queue, now) + in_hand, today, pace)
+    submitted, skipped, today, in_hand, plain, pace = row
+    # A gold item is not among those not begun: were it counted in hand, the sum would grow by one and tell it from the others.
+    left = max(_not_begun(con, rater_id, queue, now) + plain, min(in_hand, 1))
+    return Mine(queue.queue_id, submitted, skipped, left, today, pace)
 
 
 def queue_progress(con: duckdb.DuckDBPyConnection, queue: Queue) -> QueueProgress:

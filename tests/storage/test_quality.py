@@ -269,6 +269,34 @@ def test_screening_comes_first_gold_is_mixed_in_and_failing_it_pauses(store: Sto
     assert store.next_assignment("eve") is not None, "what was wrong before does not count again"
 
 
+def test_a_gold_item_in_hand_does_not_show_in_what_is_left(store: Store) -> None:
+    for n in range(3):
+        store.add_trace(make_trace(prompt=f"Reach {n} from 1, 2 and 3.")).result()
+    known = make_trace(prompt="Reach 9 from 1, 2 and 3.")
+    store.add_trace(known).result()
+    answer = (gold.Answer("step", 0, "correctness", 1.0),)
+    store.write(gold.add_gold, gold.Gold(DEFAULT_QUEUE, known.trace_id, "gold", answer, "", True, "boss")).result()
+    queue = store.read(lambda con: need_queue(con, DEFAULT_QUEUE))
+    store.write(save_queues, replace(queue, gold_share=1.0)).result()
+    assert store.remaining("ada") == 3
+    taken = store.next_assignment("ada")
+    assert taken is not None
+    assert (taken.trace_id, store.remaining("ada")) == (known.trace_id, 3)
+    Rater(store, taken).submit()
+    for left in (3, 2, 1):
+        assert work_in_hand(store, "ada") == left
+    assert store.remaining("ada") == 0
+
+
+def work_in_hand(store: Store, who: str) -> int:
+    """What is left while the next item is in hand; then it is submitted."""
+    found = store.next_assignment(who)
+    assert found is not None
+    left = store.remaining(who)
+    Rater(store, found).submit()
+    return left
+
+
 def test_a_pause_ends_though_the_clock_was_set_back_since(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     rate(store, make_trace(), "eve", (1, 0, -1))
     ahead = utc_now() + timedelta(days=400)
