@@ -109,9 +109,9 @@ def _pairs(snapshot: Snapshot, options: PreferenceOptions, histories: Histories,
                 sides = {"chosen_trace_id": trace_id, "rejected_trace_id": trace_id}
                 sides |= searched(first, "chosen_") | searched(first, "rejected_")
                 yield {**pair, **sides, "history": history, "chosen_model": model, "rejected_model": model}
-        left[RATED] += len(group)
-        left[SILENT] += sum(row["verdict"] is None for row in group)
         verdict = mean_votes(row["verdict"] for row in group)
+        left[RATED] += 1
+        left[SILENT] += verdict is None
         if verdict and verdict[1] >= options.min_raters and options.source in ("all", "verdict"):
             kept = {name: first.get(name) for name in KEPT}
             kept["prelabel_visible"] = any(row["prelabel_visible"] for row in group)

@@ -34,8 +34,8 @@ READ = (
     "step_start", "step_end", "rating", "first_error", "parent", "better", "prelabel_visible", "split",
 )  # fmt: skip
 BEYOND = "pairs beyond the most of a branching point"
-# Counted on the way beside what is left out, and taken out again by `open_branches`: ratings of branching points, and of those
-# how many have a side without one.
+# Counted on the way beside what is left out, and taken out again by `open_branches`: branching points, and of those how many have
+# a side that nobody has rated.
 BRANCHING, OPEN = "branching points", "branching points with an unrated side"
 LEADS = (t.REASONING_START, t.PROCEED, t.BACKTRACK)
 
@@ -88,9 +88,9 @@ def branch_pairs(
     for parent, siblings in children.items():
         if len(siblings) < 2:
             continue
-        left[BRANCHING] += len(group)
-        left[OPEN] += sum(any(row["rating"][i] is None for i in siblings) for row in group)
         scores = [(i, mean_votes(row["rating"][i] for row in group)) for i in siblings]
+        left[BRANCHING] += 1
+        left[OPEN] += any(score is None for _, score in scores)
         scored = [(i, score) for i, score in scores if score is not None and score[1] >= min_raters]
         bodies = {i: without_lead(first["step_text"][i]) for i, _ in scored}
         apart = [
@@ -238,7 +238,9 @@ def open_branches(left: Counter[str]) -> list[str]:
     branches, unrated = left.pop(BRANCHING, 0), left.pop(OPEN, 0)
     if not unrated:
         return []
-    return [f"{unrated} of {branches} branching points have an unrated or unsure branch, which makes no pair."]
+    return [
+        f"{unrated} of {branches} branching points have a branch that nobody rated, or only as unsure: it makes no pair."
+    ]
 
 
 def long_pairs(long: int, rows: int, max_length: int, longest: int, estimated: bool) -> str:

@@ -298,6 +298,19 @@ def test_ties_unsure_and_unrated_never_make_a_pair(store: Store, tmp_path: Path)
     assert "There is no pair to write" in preflight(snapshot, "preference")[0]
 
 
+def test_what_one_rater_left_open_and_another_said_is_not_called_open(store: Store, tmp_path: Path) -> None:
+    both, half = (make_trace((None, 0, 0), names=[n, f"{n} left", f"{n} right"]) for n in ("both", "half"))
+    rate(store, both, "ann", [1, -1, 1], verdict=1)
+    rate(store, both, "bob", [1, "unsure", 1])
+    rate(store, half, "ann", [1, 1, None])
+    rate(store, half, "bob", [1, -1, "unsure"])
+    snapshot = _freeze(store, tmp_path)
+    branches = "1 of 2 branching points have a branch that nobody rated"
+    for name, silent in (("preference", "1 of 2 rated traces have no verdict"), ("step_dpo", branches)):
+        said = " ".join(plan(snapshot, name).warnings)
+        assert silent in said and branches in said, said
+
+
 def test_an_export_has_a_manifest_that_leads_back_to_the_ratings(store: Store, tmp_path: Path) -> None:
     trace = make_trace((None, None))
     store.add_trace(trace).result()
