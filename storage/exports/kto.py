@@ -68,7 +68,7 @@ def _labelled(snapshot: Snapshot, options: KtoOptions, left: Counter[str]) -> It
             elif (label := _label([row["verdict"] for row in unit], options, left)) is not None:
                 seen.add(unit[0]["trace_id"])
                 row = unit[0]
-                common = _common(snapshot, unit, sum(r["verdict"] is not None for r in unit))
+                common = _common(snapshot, [r for r in unit if r["verdict"] is not None])
                 yield {"prompt": row["prompt"], "completion": row["response"], "label": label, "source": "verdict",
                        **common, "step": None}  # fmt: skip
     if options.source == "trace":
@@ -86,7 +86,7 @@ def _steps(snapshot: Snapshot, unit: Sequence[Row], options: KtoOptions, left: C
             yield {
                 "prompt": first["prompt"] + first["response"][: first["step_start"][step]] + lead,
                 "completion": text[len(lead) :], "label": label, "source": "step",
-                **_common(snapshot, unit, sum(v is not None for v in votes)), "step": step,
+                **_common(snapshot, [row for row in unit if row["rating"][step] is not None]), "step": step,
             }  # fmt: skip
 
 
@@ -104,12 +104,13 @@ def _label(votes: Sequence[int | None], options: KtoOptions, left: Counter[str])
     return value > 0 or (value == 0 and options.neutral_as == "positive")
 
 
-def _common(snapshot: Snapshot, unit: Sequence[Row], votes: int) -> dict[str, Any]:
-    first = unit[0]
+def _common(snapshot: Snapshot, voted: Sequence[Row]) -> dict[str, Any]:
+    """What a label is of, and whose: who said nothing of it is not named."""
+    first = voted[0]
     return {
-        "question": first["prompt"], "earlier": first.get("earlier"), "n_votes": votes,
+        "question": first["prompt"], "earlier": first.get("earlier"), "n_votes": len(voted),
         "problem_id": first["problem_id"], "trace_id": first["trace_id"], "model": first["model"],
-        "rater_id": "+".join(sorted(row["rater_id"] for row in unit)), "split": first["split"],
+        "rater_id": "+".join(sorted(row["rater_id"] for row in voted)), "split": first["split"],
         "snapshot_id": snapshot.snapshot_id, **searched(first),
     }  # fmt: skip
 

@@ -101,7 +101,7 @@ def _pairs(snapshot: Snapshot, options: PreferenceOptions, histories: Histories,
     for group in groups(snapshot, options, READ, left):
         first = group[0]
         asked = (first["prompt"], first.get("earlier"))
-        raters[first["trace_id"]] = "+".join(sorted(row["rater_id"] for row in group))
+        raters[first["trace_id"]] = "+".join(sorted(row["rater_id"] for row in group if row["verdict"] is not None))
         if options.source in ("all", "branch"):
             history = histories.before(first.get("earlier"), first["prompt"])
             for pair in branch_pairs(snapshot, group, options.min_raters, options.max_pairs_per_branch, left):

@@ -75,10 +75,11 @@ def rows(snapshot: Snapshot, options: SftOptions, left: Counter[str]) -> Iterato
             way = way_to_the_end(first["parent"]) if straight else list(range(len(first["step_text"])))
             text = straightened(first, way) if straight else first["response"]
             made += 1
+            liked = [row for row in group if (row["verdict"] or 0) > 0]
             yield _row(
                 snapshot,
                 options,
-                group,
+                liked if how == "approved" else group,
                 history or [],
                 text,
                 how,

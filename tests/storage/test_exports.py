@@ -311,6 +311,25 @@ def test_what_one_rater_left_open_and_another_said_is_not_called_open(store: Sto
         assert silent in said and branches in said, said
 
 
+def test_only_who_gave_a_verdict_is_named_with_it(store: Store, tmp_path: Path) -> None:
+    """An import makes a verdict of each name: nobody may come back as having said what they did not say."""
+    good, bad = (make_trace((None,), names=[name]) for name in ("good", "bad"))
+    for rater, verdict in (("ann", 1), ("bob", None), ("cyd", 1), ("dan", -1)):
+        rate(store, good, rater, [1], verdict=verdict)
+    rate(store, bad, "bob", [1])
+    rate(store, bad, "eve", [-1], verdict=-1)
+    snapshot = _freeze(store, tmp_path)
+    named = {}
+    for name, column in (("sft", "raters"), ("kto", "rater_id"), ("preference", "raters")):
+        export(snapshot, name, tmp_path / name)
+        named[name] = sorted((row[column], row.get("n_votes")) for row in _load(tmp_path / name, tmp_path))
+    assert named == {
+        "sft": [("ann+cyd", None)],
+        "kto": [("ann+cyd+dan", 3), ("eve", 1)],
+        "preference": [("ann+cyd+dan+eve", 4)],
+    }
+
+
 def test_an_export_has_a_manifest_that_leads_back_to_the_ratings(store: Store, tmp_path: Path) -> None:
     trace = make_trace((None, None))
     store.add_trace(trace).result()
