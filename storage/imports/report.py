@@ -111,7 +111,7 @@ class Report:
             ("rows read", f"{self.rows:,}"), *of(self.families),
             ("new traces", f"{self.traces:,}"), *of(self.formats),
             ("steps", f"{self.steps:,}"), ("backtracks", f"{self.backtracks:,}"),
-            ("judgements", f"{self.judgements:,}"), *of(self.raters),
+            ("judgements", f"{self.judgements:,}"), ("traces judged", f"{self.raters.total():,}"), *of(self.raters),
             ("reference answers", f"{self.references:,}"),
             ("already stored", f"{self.known:,}"), ("twice in the file", f"{self.repeated:,}"),
             ("errors", f"{self.n_errors:,}"),
