@@ -170,11 +170,14 @@ class Snapshot:
                 yield dict(zip(values, row, strict=True))
 
     def batches(self, columns: Sequence[str] | None, size: int) -> Iterator[pa.RecordBatch]:
-        """The rows as Arrow has them, at most `size` at a time."""
+        """The rows as Arrow has them, at most `size` at a time; the same types whoever wrote them."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(self.data_path) as file:
-            yield from file.iter_batches(batch_size=size, columns=list(columns) if columns else None)
+            for batch in file.iter_batches(batch_size=size, columns=list(columns) if columns else None):
+                kinds = [field.with_type(_small(field.type)) for field in batch.schema]
+                yield batch if kinds == list(batch.schema) else batch.cast(pa.schema(kinds))
 
     def pairs(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
         """The comparisons (optionally some columns), those of one pair together."""
@@ -184,6 +187,15 @@ class Snapshot:
             with pq.ParquetFile(self.pairs_path) as file:
                 for batch in file.iter_batches(batch_size=256, columns=list(columns) if columns else None):
                     yield from batch.to_pylist()
+
+
+def _small(kind: pa.DataType) -> pa.DataType:
+    """The type without 64-bit offsets, which the columns of label sets have and those of frozen ratings have not."""
+    import pyarrow as pa
+
+    if pa.types.is_large_list(kind) or pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_small(kind.value_type)))
+    return pa.string() if pa.types.is_large_string(kind) else kind
 
 
 def preview(con: duckdb.DuckDBPyConnection, spec: SnapshotSpec | Mapping[str, Any] | None = None) -> Preview:

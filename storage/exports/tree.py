@@ -69,6 +69,8 @@ def rows(snapshot: Snapshot, options: TreeOptions, left: Counter[str]) -> Iterat
     traces = groups(snapshot, options, READ, left)
     each = options.raters == "each"
     for group in ([row] for together in traces for row in together) if each else traces:
+        unsaid = [None] * len(group[0]["step_text"])
+        group = [{"corrected_parent": unsaid, "corrected_kind": unsaid, **row} for row in group]  # label sets have none
         row = agreed(group)
         if options.traces == "corrected" and not _corrected(row):
             left["without a correction"] += len(group)

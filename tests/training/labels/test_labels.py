@@ -177,6 +177,27 @@ def test_a_label_set_is_a_snapshot_that_says_it_is_no_person(tmp_path: Path) -> 
         label_set.write(tmp_path, [], source="x", settings={})
 
 
+def test_every_format_exports_a_label_set_or_says_what_is_missing(tmp_path: Path) -> None:
+    from storage.exports import FORMATS, ExportError, export
+    from storage.snapshots import load_snapshot
+
+    made = [label_set.Labelled(t, oracle.label(t)) for t, _ in countdown_traces()]
+    snapshot = load_snapshot(tmp_path, label_set.write(tmp_path, made, source="oracle:x", settings={}).name)
+    written, refused = set[str](), dict[str, str]()
+    for name in FORMATS:
+        try:
+            export(snapshot, name, tmp_path / name)
+            written.add(name)
+        except ExportError as error:
+            refused[name] = str(error)
+    assert all("no row to write" in said for said in refused.values()), refused
+    assert {"stepwise", "prm800k", "argilla", "label_studio", "hf_folder"} <= written
+    export(snapshot, "tree", tmp_path / "all", {"traces": "all"})
+    rows = [json.loads(line) for line in (tmp_path / "all" / "data.jsonl").read_text().splitlines()]
+    assert len(rows) == 12
+    assert all(set(row["corrected_parent"]) == {None} for row in rows)
+
+
 def test_the_split_of_a_label_set_is_that_of_a_snapshot() -> None:
     import duckdb
 
