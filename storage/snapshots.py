@@ -55,6 +55,8 @@ POLICIES = {
 }
 # Raters whose name begins so are programs, and a snapshot never passes their ratings off as people's.
 SIMULATED = "simulated:"
+# Also label sets (`worldline label`) that came back by an import: the methods that name themselves as raters.
+PROGRAMS = (SIMULATED, *(f"import:{method}:" for method in ("oracle", "rollouts", "binary-search", "prm", "simulated")))
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 
 
@@ -424,7 +426,7 @@ def _manifest(
 
 def _simulated(selection: Selection) -> int:
     """Rows by raters that are programs."""
-    return sum(count for rater, count in selection.by["rater"].items() if rater.startswith(SIMULATED))
+    return sum(count for rater, count in selection.by["rater"].items() if rater.startswith(PROGRAMS))
 
 
 def _corrections(n: Mapping[str, int]) -> dict[str, int]:
