@@ -355,7 +355,7 @@ def _train(folder: Path, recipe: Recipe, run: Run) -> None:
     base = base_folder(recipe.base)
     data = {"data.parquet": job["snapshot_sha256"]} if job["snapshot_sha256"] else {}
     made = Checkpoint(
-        job["job_id"], recipe.kind, kind.used_as, utc_now(), job["snapshot_id"], data | job.get("files", {}), recipe.base,
+        job["job_id"], recipe.kind, kind.used_as, utc_now(), job["snapshot_id"], data | job.get("files", {}) | outcome.files, recipe.base,
         weights_sha256(base), weights_sha256(folder / "model"), parent_of(recipe.base), run.status.total_steps,
         round(run.seconds(), 1), job["git_revision"], job["version"], outcome.figures,
     )  # fmt: skip

@@ -23,10 +23,13 @@ def in_words(counts: Mapping[str, int]) -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a kind's `train` returns: figures for people to judge by, and what became of the data."""
+    """What a kind's `train` returns: figures for people to judge by, what became of the data, and which files were read beside
+    the snapshot's `data.parquet`, with their sha256.
+    """
 
     figures: dict[str, Any]
     counts: dict[str, int] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

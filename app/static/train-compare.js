@@ -3,6 +3,7 @@
 import { get } from "./api.js";
 import { linesChart } from "./chart.js";
 import { h, interval } from "./dom.js";
+import { figureWord, placeOf } from "./train-figures.js";
 
 const WHAT = { loss: "Loss", grad_norm: "Norm of the gradient", lr: "Learning rate", tokens_per_s: "Tokens a second" };
 
@@ -18,10 +19,10 @@ export function comparison(host, name) {
 
   function draw() {
     linesChart(chart, shown.map((job) => ({ name: name(job), rows: rows.get(job.job_id) ?? [] })), { y: what, label: WHAT[what] });
-    const keys = [...new Set(shown.flatMap((job) => Object.entries(job.figures).filter(([, v]) => typeof v === "number" || interval(v)).map(([k]) => k)))];
+    const keys = [...new Set(shown.flatMap((job) => Object.entries(job.figures).filter(([, v]) => typeof v === "number" || interval(v)).map(([k]) => k)))].sort((a, b) => placeOf(a) - placeOf(b));
     table.replaceChildren(h("table", { class: "plain" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "figure"), shown.map((job) => h("th", { scope: "col" }, name(job))))),
-      h("tbody", {}, keys.map((key) => h("tr", {}, h("th", { scope: "row" }, key.replaceAll("_", " ")), shown.map((job) => h("td", {}, job.figures[key] === undefined ? "–" : interval(job.figures[key]) ?? String(job.figures[key]))))))));
+      h("tbody", {}, keys.map((key) => h("tr", {}, h("th", { scope: "row" }, figureWord(key)), shown.map((job) => h("td", {}, job.figures[key] === undefined ? "–" : interval(job.figures[key]) ?? String(job.figures[key]))))))));
   }
 
   return async function refresh(jobs) {

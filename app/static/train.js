@@ -8,19 +8,12 @@ import { failures } from "./failures.js";
 import { drawRuns, once, stateChip } from "./runs.js";
 import { comparison } from "./train-compare.js";
 import { startForm } from "./train-form.js";
+import { figureWord, placeOf } from "./train-figures.js";
 import { guardCharts } from "./train-guards.js";
 
 const JOBS_EVERY_MS = 2500;
 const METRICS_EVERY_MS = 1000;
 const LOG_KEPT = 200_000; // characters
-const FIGURES = {
-  auc: "AUC on held-out steps", auc_95: "95 % interval of the AUC", base_rate: "share of good steps (base rate)", first_error_f1: "F1 of the first error",
-  n_test_steps: "held-out steps", n_test_responses: "held-out responses", n_test_traces: "held-out traces", n_train_traces: "traces trained on", n_train_steps: "steps trained on", n_train_tokens: "tokens trained on",
-  train_base_rate: "share of good steps, training", loss_before: "held-out loss before", loss_after: "held-out loss after",
-  n_new_tokens: "new tokens", embedding_rows_moved: "rows of the embedding that moved", head_rows_moved: "rows of the output head that moved",
-  solved_before: "solved before, held out", solved_after: "solved after, held out", score_before: "mean score before, held out", score_after: "mean score after, held out", gain: "gain, held out", gain_95: "95 % interval of the gain", n_held_out: "held-out questions", n_rollouts: "rollouts",
-  pairs_right: "held-out pairs put right", chosen_log_ratio: "what the better side gained", n_train_pairs: "pairs trained on", n_test_pairs: "held-out pairs",
-};
 
 export async function mount(root) {
   const at = (id) => $(`[data-id="${id}"]`, root);
@@ -162,10 +155,8 @@ export async function mount(root) {
 function figures(found) {
   const numbers = [];
   const lines = [];
-  const order = Object.keys(FIGURES);
-  const place = (name) => (order.includes(name) ? order.indexOf(name) : order.length);
-  for (const [name, value] of Object.entries(found).sort((a, b) => place(a[0]) - place(b[0]))) {
-    const label = FIGURES[name] ?? name.replaceAll("_", " ");
+  for (const [name, value] of Object.entries(found).sort((a, b) => placeOf(a[0]) - placeOf(b[0]))) {
+    const label = figureWord(name);
     if (typeof value === "number") numbers.push(h("div", {}, h("b", {}, Number.isInteger(value) ? number(value) : value.toFixed(3)), h("span", {}, label)));
     else if (interval(value)) numbers.push(h("div", {}, h("b", {}, interval(value)), h("span", {}, label)));
     else if (Array.isArray(value)) lines.push(...value.map((v) => h("li", {}, `! ${v}`)));

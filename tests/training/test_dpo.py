@@ -72,7 +72,7 @@ def rows_of(rated: Path, tokenizer: Any, *overrides: str) -> dpo.Pairs:
 
 def test_a_pair_of_branches_shares_what_was_written_before_it(rated: Path, tokenizer: Any) -> None:
     pairs = rows_of(rated, tokenizer, "pairs=branch")
-    assert pairs.counts["pairs"] == pairs.counts["of_branch"] == 3
+    assert pairs.counts["pairs"] == pairs.counts["branch_pairs"] == 3
     for row in (*pairs.train, *pairs.test):
         prompt = tokenizer.decode(row.prompt)
         assert prompt.count(t.STEP_END) == 1, "the step that both follow"
@@ -97,7 +97,7 @@ def test_compared_traces_are_pairs_as_raters_preferred(rated: Path, tokenizer: A
     )
     assert [(row["source"], row["margin"]) for row in rows] == [("pair", 2.0)]
     assert "8 + 7" in rows[0]["chosen"] and "4 + 7" in rows[0]["rejected"]
-    assert rows_of(rated, tokenizer, "pairs=all").counts["of_pair"] == 1
+    assert rows_of(rated, tokenizer, "pairs=all").counts["compared_pairs"] == 1
 
 
 def test_a_pair_of_a_later_turn_is_asked_with_what_was_said_before(tokenizer: Any) -> None:

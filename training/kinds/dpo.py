@@ -56,6 +56,10 @@ class Pairs:
     counts: dict[str, int]
 
 
+# What the exports call a source, and what a job says of it.
+SOURCES = {"pair": "compared", "verdict": "verdict", "branch": "branch", "better": "better_step"}
+
+
 def exported(snapshot: Path, recipe: DpoRecipe) -> Iterator[dict[str, Any]]:
     """The pairs of a snapshot as the exports make them."""
     from storage.exports import preference, step_dpo
@@ -86,7 +90,7 @@ def pair_rows(rows: Iterator[dict[str, Any]], tokenizer: Any, recipe: DpoRecipe)
 
     for row in rows:
         counts["pairs"] += 1
-        counts[f"of_{row['source']}"] += 1
+        counts[f"{SOURCES[row['source']]}_pairs"] += 1
         whole = row["source"] in ("pair", "verdict")
         end = [tokenizer.eos_token_id] if whole and tokenizer.eos_token_id is not None else []
         asked = [*row["history"], {"role": "user", "content": row["question"]}]
@@ -192,7 +196,15 @@ def train(snapshot: Path | None, recipe: DpoRecipe, run: Run) -> Outcome:
         figures["pairs_right"] = "undefined: no pair is in the test split (a tenth of the questions)"
     run.phase("saving the model")
     save_model(model, tokenizer, run.folder.path / "model")
-    return Outcome(figures, pairs.counts)
+    return Outcome(figures, pairs.counts, _comparisons(snapshot, recipe))
+
+
+def _comparisons(snapshot: Path, recipe: DpoRecipe) -> dict[str, str]:
+    """The snapshot's file of comparisons, where pairs come from it, with its sha256."""
+    from storage.snapshots import PAIRS, load_snapshot
+
+    frozen = load_snapshot(snapshot.parent, snapshot.name, anew=False).manifest.get("pairs")
+    return {PAIRS: frozen["sha256"]} if frozen and recipe.pairs in ("all", "compared") else {}
 
 
 KIND = Kind(

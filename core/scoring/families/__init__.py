@@ -53,7 +53,11 @@ def read_config(folder: Path) -> Mapping[str, Any]:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         within = folder / "model"
-        mend = f"Its model is in {within}." if within.is_dir() else "Train one: worldline train prm."
+        mend = (
+            f"Its model is in {within}."
+            if within.is_dir()
+            else "Train one: worldline train prm. A model behind an endpoint that writes critiques is --family judge."
+        )
         raise FamilyError(f"{folder} holds no model (config.json is missing). {mend}") from None
     except (OSError, ValueError) as error:
         raise FamilyError(f"{folder / 'config.json'} cannot be read: {error}") from error
