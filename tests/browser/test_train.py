@@ -137,7 +137,7 @@ def test_jobs_that_are_ticked_are_compared_in_one_chart(
         of = {job: next(n for n in names if n.endswith(job[-5:])) for job in (PLAIN, OTHER, JOB)}
         loss = figures["held-out loss after"]
         assert (loss[of[PLAIN]], loss[of[OTHER]], loss[of[JOB]]) == ("0.25", "0.5", "–")
-        assert figures["gain 95"][of[JOB]] == "−0.014 to 0.074"
+        assert figures["95 % interval of the gain"][of[JOB]] == "−0.014 to 0.074"
         page.select_option("[aria-label='What the chart shows']", "grad_norm")
         page.wait_for_selector("[data-id=compare] svg[aria-label^='Norm of the gradient']")
         page.evaluate(axe)
