@@ -194,12 +194,13 @@ export class Disputes {
       const key = this.keys.label(`choice-${i + 1}`);
       return h("button", { type: "button", class: `secondary choice ${tone}`, "aria-keyshortcuts": this.keys.aria(`choice-${i + 1}`), "aria-pressed": this.choice === i, onclick: () => this.#choose(i) }, h("kbd", {}, key), `${glyph} ${word}`);
     });
-    const reason = h("textarea", { rows: 2, maxlength: 4000, dataset: { reason: "" }, placeholder: "Why, in a sentence: for the raters and for the guidelines", oninput: (e) => { this.reason = e.target.value; }, "aria-label": "The reason" });
+    const reason = h("textarea", { rows: 2, maxlength: 4000, dataset: { reason: "" }, placeholder: "Why, in a sentence: for the raters and for the guidelines", oninput: (e) => { this.reason = e.target.value; said.textContent = ""; }, "aria-label": "The reason" });
+    const said = h("p", { class: "said", role: "alert" }); // what stands in the way, until something is done about it
     reason.value = this.reason;
     return h("div", { class: "decide", "aria-label": "Decide", role: "group" }, h("div", { class: "choices" }, buttons), reason,
       h("div", { class: "actions" }, h("label", { class: "check" }, h("input", { type: "checkbox", checked: this.gap, dataset: { gap: "" }, onchange: (e) => { this.gap = e.target.checked; } }), "The guidelines have a gap here ", h("kbd", {}, this.keys.label("gap"))),
         h("button", { type: "button", class: "secondary", "aria-keyshortcuts": this.keys.aria("history"), onclick: () => this.#history() }, "History ", h("kbd", {}, this.keys.label("history"))),
-        h("button", { type: "button", class: "primary", "aria-keyshortcuts": this.keys.aria("decide"), onclick: () => this.#decide(), title: show(this.keys.label("decide")) }, "Decide")), h("p", { class: "said", role: "alert" }));
+        h("button", { type: "button", class: "primary", "aria-keyshortcuts": this.keys.aria("decide"), onclick: () => this.#decide(), title: show(this.keys.label("decide")) }, "Decide")), said);
   }
 
   #decisions(dimension) {
@@ -235,6 +236,7 @@ export class Disputes {
   #choose(i) {
     if (i >= this.#choices.length) return;
     this.choice = i;
+    this.at("dispute").querySelector(".said").textContent = "";
     this.at("dispute").querySelectorAll(".choice").forEach((b, at) => b.setAttribute("aria-pressed", String(at === i)));
     this.at("dispute").querySelector("[data-reason]").focus();
   }

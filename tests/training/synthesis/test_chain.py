@@ -23,7 +23,7 @@ def settings(*words: str) -> list[str]:
 def learned_whole(said: str, paths: int) -> bool:
     """What the job's log says of its rows: every path, none left out."""
     log = (Path(said.splitlines()[-1]).parent / "log.txt").read_text()
-    return f"'traces': {paths}, 'traces_not_chosen': 0, 'traces_over_max_tokens': 0" in log
+    return f"({paths:,} traces, 0 traces not chosen, 0 traces over max tokens)" in log
 
 
 def test_made_searches_are_learned_whole(tmp_path: Path, tiny_base: Path) -> None:
