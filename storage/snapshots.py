@@ -25,6 +25,7 @@ from core.trace import new_id, utc_now
 from storage import cards, frozen, frozen_rows
 from storage.errors import NothingRated, SnapshotError, StoreError
 from storage.frozen import Selection
+from storage.snapshot_card import card
 from storage.store import Store
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ def freeze(
                 frozen_rows.write_pairs(store, spec, selection, work / PAIRS)
                 manifest["pairs"] = {"rows": len(selection.pairs), "sha256": cards.sha256_of(work / PAIRS)}
             cards.write_json(work / cards.MANIFEST, manifest)
-            (work / cards.CARD).write_text(_card(manifest), encoding="utf-8")
+            (work / cards.CARD).write_text(card(manifest, DATA), encoding="utf-8")
     except OSError as error:
         raise StoreError(
             f"The snapshot could not be written to {folder_root}: {error.strerror or error}. Nothing was kept."
@@ -439,38 +440,6 @@ def _count(counted: Mapping[str, int], more: Iterable[str] = ()) -> dict[str, in
     counts = Counter(counted)
     counts.update(more)
     return dict(sorted(counts.items()))
-
-
-def _card(manifest: Mapping[str, Any]) -> str:
-    title = f"Worldline snapshot {manifest['name'] or manifest['snapshot_id']}"
-    lines = [
-        cards.front_matter(title, {"default": {"train": DATA}}, manifest["counts"]["rows"]),
-        f"# {title}\n",
-        f"Reasoning traces with ratings of their steps by {manifest['labels']}"
-        ", frozen by Worldline. One row is one trace as one rater judged it.\n",
-        cards.table(
-            {
-                key: manifest[key]
-                for key in ("snapshot_id", "created_at", "created_by", "worldline_version", "event_seq", "sha256")
-            }
-        ),
-        "\n## Counts\n",
-        cards.table(manifest["counts"]),
-        "\n## Class balance of steps\n",
-        cards.table(manifest["class_balance"]),
-        "\n## Corrections of what was inferred\n",
-        cards.table(manifest["corrections"]),
-        "\n## Raters, models, agreement\n",
-        cards.table({key: manifest[key] for key in ("by_rater", "by_model", "rubrics", "agreement")}),
-        "\n## What was asked for, what was left out\n",
-        cards.table({"spec": manifest["spec"], "excluded": manifest["excluded"]}),
-        "\n## Policies\n",
-        cards.table(manifest["policies"]),
-    ]
-    if manifest["warnings"]:
-        lines += ["\n## Warnings\n", *(f"- {w}" for w in manifest["warnings"])]
-    lines += ["\n## Read it\n", f'```python\nimport polars as pl\n\nrows = pl.read_parquet("{DATA}")\n```\n']
-    return "\n".join(lines)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
