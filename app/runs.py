@@ -24,7 +24,7 @@ from app.eventlog import Event, EventLog
 from app.journal import Journal, Recorded
 from app.replay import missing_events
 from core.answers.outcome import judged
-from core.engines.base import Bounds, Chunk, Engine, GenerateRequest, Sampling, Thinking
+from core.engines.base import OPENS_THINKING, Bounds, Chunk, Engine, GenerateRequest, Sampling, Thinking
 from core.run import TraceReader, run_trace, settings_of, with_about
 from core.trace import Earlier, Origin, Problem, Trace, new_id, utc_now
 from core.turns import Turns
@@ -65,6 +65,7 @@ class Run:
     origin: Origin | None = None
     cuts: tuple[int, ...] = ()  # where in it a step ends, whatever follows
     format: str | None = None  # None: whatever the text begins like
+    opened: bool = False  # the prefix was begun within a thought that its prompt had opened
     before: Turns = field(default_factory=Turns)  # earlier turns of the conversation
     log: EventLog = field(default_factory=EventLog)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -201,11 +202,11 @@ class RunManager:
     def start(
         self, engine: Engine, problem: Problem, sampling: Sampling, bounds: Bounds, *,
         thinking: Thinking = Thinking(), prefix: str = "", origin: Origin | None = None, cuts: Sequence[int] = (),
-        format: str | None = None, before: Turns = Turns(),
+        format: str | None = None, opened: bool = False, before: Turns = Turns(),
     ) -> Run:  # fmt: skip
         """Begin a run; with `prefix` it goes on from what was written before, `before` are earlier turns. Raises TooManyRuns.
 
-        `cuts` and `format`: see `core.run.run_trace`. With `problem.answer` the trace is judged by that reference answer.
+        `cuts`, `format` and `opened`: see `core.run.run_trace`. With `problem.answer` the trace is judged by that reference answer.
         """
         self.check_room()
         run_id, now = new_id(), utc_now()
@@ -218,7 +219,7 @@ class RunManager:
         }  # fmt: skip
         run = Run(
             run_id, problem.prompt, engine.model, sampling, bounds, now,
-            Journal(self._folder / f"{run_id}.jsonl", header), thinking, prefix, origin, tuple(cuts), format, before,
+            Journal(self._folder / f"{run_id}.jsonl", header), thinking, prefix, origin, tuple(cuts), format, opened, before,
         )  # fmt: skip
         self._runs[run_id] = run
         run.task = asyncio.create_task(self._drive(run, engine, problem), name=f"run-{run_id}")
@@ -277,7 +278,7 @@ class RunManager:
             trace = await run_trace(
                 _Overheard(engine, run.heard), problem, run.sampling, run.bounds, run.append,
                 trace_id=run.run_id, stop=run.stop, thinking=run.thinking, prefix=run.prefix, cuts=run.cuts,
-                format=run.format, before=run.before,
+                format=run.format, opened=run.opened, before=run.before,
             )  # fmt: skip
             trace = replace(trace, origin=run.origin)
         except Exception as failure:
@@ -404,7 +405,7 @@ def _partial(
     cuts: Sequence[int] = (), form: str | None = None,
 ) -> Trace:  # fmt: skip
     """A trace from the raw text and what the engine said of itself."""
-    reader = TraceReader(problem, model, trace_id, form)
+    reader = TraceReader(problem, model, trace_id, form, bool(about.get(OPENS_THINKING)))
     reader.begin(prefix + raw, cuts)
     reader.close()
     stats = {

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from core.engines.base import Bounds, Engine, EngineError, GenerateRequest, Sampling, Thinking
+from core.engines.base import OPENS_THINKING, Bounds, Engine, EngineError, GenerateRequest, Sampling, Thinking
 from core.formats import choose, known
 from core.formats.events import AnswerText, Decided, FieldText, ParserEvent, StepClosed, StepOpened, StreamParser
 from core.tasks import solved
@@ -28,9 +28,12 @@ Emit = Callable[[dict[str, Any]], None]
 class TraceReader:
     """Turns response text into run events and, at the end, into a `Trace`. Also rebuilds a run from a stored response."""
 
-    def __init__(self, problem: Problem, model: str, trace_id: str | None = None, format: str | None = None) -> None:
+    def __init__(
+        self, problem: Problem, model: str, trace_id: str | None = None, format: str | None = None, opened: bool = False
+    ) -> None:
         self.problem, self.model = problem, model
         self.format = format and known(format)  # a name of `core.formats.FORMATS`; None: whatever the text begins like
+        self.opened = opened  # the prompt has opened the thinking (`core.formats.choose`)
         self.trace_id = trace_id or new_id()
         self.created_at = utc_now()
         self.parser: StreamParser | None = None  # chosen by the first characters
@@ -56,7 +59,7 @@ class TraceReader:
         self._text.append(text)
         if self.parser is None:
             self._unread += text
-            self.parser = choose(self._unread, name=self.format)
+            self.parser = choose(self._unread, name=self.format, opened=self.opened)
             if self.parser is None:
                 return []
             text, self._unread = self._unread, ""
@@ -81,7 +84,7 @@ class TraceReader:
 
     def _decided_parser(self) -> StreamParser:
         if self.parser is None:
-            self.parser = choose(self._unread, ended=True, name=self.format)
+            self.parser = choose(self._unread, ended=True, name=self.format, opened=self.opened)
         assert self.parser is not None
         return self.parser
 
@@ -128,6 +131,7 @@ async def run_trace(
     prefix: str = "",
     cuts: Sequence[int] = (),
     format: str | None = None,
+    opened: bool = False,
     before: Turns = Turns(),
 ) -> Trace:
     """Ask, and emit `start`, `step_open`, `step_delta`, `step_close`, `decision`, `answer_delta`, `stats`.
@@ -141,9 +145,10 @@ async def run_trace(
     takes the place of none; what could not be applied is in `stats["notes"]`. `before` are earlier turns
     of the conversation: the trace names them, and `stats["saved_prompt_tokens"]` says what giving them as summaries saved, None
     where the engine cannot count it; so are `stats["prompt_tokens"]` where nobody told them. `format` is a name of `core.formats.FORMATS`;
-    None reads the response as it begins. A name is kept under `sampling["format"]`.
+    None reads the response as it begins. A name is kept under `sampling["format"]`. `opened`: `prefix` was begun within a thought
+    that its prompt had opened; of what is written anew the engine says so itself.
     """
-    reader = TraceReader(problem, engine.model, trace_id, format)
+    reader = TraceReader(problem, engine.model, trace_id, format, opened)
     settings = settings_of(sampling, bounds, thinking, prefix, format)
     notes: list[str] = []
     emit({
@@ -185,6 +190,7 @@ async def run_trace(
                 notes.extend(n for n in about.pop("notes", ()) if n not in notes)
                 settings["seed"] = about.pop("seed", settings["seed"])
                 saved = about.pop("saved_prompt_tokens", saved)
+                reader.opened = reader.opened or bool(about.get(OPENS_THINKING))
                 settings["server"] = {**settings.get("server", {}), **about}
             prompt_tokens = chunk.prompt_tokens or prompt_tokens
             generated += chunk.tokens

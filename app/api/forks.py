@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Annotated, Any
 
@@ -18,10 +17,10 @@ from app.outcomes import outcomes
 from app.runs import TooManyRuns
 from app.token_limits import most_tokens
 from core.answers.outcome import Outcome
-from core.engines.base import Bounds, EngineError, GenerateRequest, Sampling, Thinking, opens_thinking
+from core.engines.base import OPENS_THINKING, Bounds, Sampling, Thinking
 from core.formats import FORMATS
 from core.steer import Fork, fork
-from core.trace import ACTIONS, CUT_OFF, Origin, Trace
+from core.trace import ACTIONS, Origin, Trace
 
 router = APIRouter(prefix="/traces", tags=["forks"])
 
@@ -115,16 +114,12 @@ async def make_forks(bench: Bench, trace_id: TraceId, asked: ForkIn) -> list[Sta
         if model.check is not None:
             model.check(trace.prompt)
         sampling, bounds, thinking = _settings(trace, asked)
-        form = _format(trace)
+        form, opened = _format(trace), _opened(trace)
     except (UnknownModel, ValueError) as error:
         raise Refused(422, f"{str(error).removesuffix('.')}.") from None
     if not model.ready:
         raise Refused(503, f"The weights of the model {model.name} are missing; install Worldline again.")
     before = await turns_of(bench, trace.earlier)
-    if asked.action == "answer" and trace.format == "plain" and trace.finish_reason in CUT_OFF:
-        with suppress(EngineError):  # the run will say so
-            if await opens_thinking(model.engine, GenerateRequest(trace.prompt, before=before)):
-                made = _forked(replace(trace, format="think"), asked)
     if asked.max_tokens is None:
         room = await most_tokens(model.engine, before.messages(trace.prompt), made.prefix)
         kept = trace.sampling.get("max_tokens")
@@ -147,6 +142,7 @@ async def make_forks(bench: Bench, trace_id: TraceId, asked: ForkIn) -> list[Sta
             origin=made.origin,
             cuts=made.cuts,
             format=form,
+            opened=opened,
             before=before,
         )
         started.append(Started(run_id=run.run_id, trace_id=run.run_id, model=run.model))
@@ -252,3 +248,9 @@ def _format(trace: Trace) -> str | None:
     """The format that was asked for by name; what the text itself told is told by it again."""
     name = trace.sampling.get("format")
     return name if isinstance(name, str) and name in FORMATS else None
+
+
+def _opened(trace: Trace) -> bool:
+    """Whether the text began within a thought that its prompt had opened, as the server of then said."""
+    server = trace.sampling.get("server")
+    return isinstance(server, dict) and bool(server.get(OPENS_THINKING))

@@ -76,14 +76,17 @@ class GenerateRequest:
         return self.before.messages(self.prompt)
 
 
+OPENS_THINKING = "opens_thinking"  # in `Chunk.about`: true where the chat template ends a prompt in `<think>`
+
+
 @dataclass(frozen=True)
 class Chunk:
     """A piece of the response. The last one carries `finish_reason` (stop, length or step_limit) and may have no text.
 
     `about` says where the response comes from and is stored with the trace: `server`, `version`, `endpoint`,
     `chat_template` (a SHA-256), `seed` where the engine drew it, `saved_prompt_tokens` (what summaries of earlier
-    turns saved against full thoughts) where there are earlier turns and tokens can be counted, and `notes`: sentences on what
-    could not be applied. It travels with a chunk, not with the engine, because a pool answers from several servers.
+    turns saved against full thoughts) where there are earlier turns and tokens can be counted, `opens_thinking`, and `notes`:
+    sentences on what could not be applied. It travels with a chunk, not with the engine, because a pool answers from several servers.
     """
 
     text: str
@@ -110,9 +113,3 @@ class Engine(Protocol):
 def takes_schema(engine: Engine) -> bool:
     """Whether an engine can be asked to answer by a JSON schema: those that speak to servers can."""
     return bool(getattr(engine, "takes_schema", False))
-
-
-async def opens_thinking(engine: object, request: GenerateRequest) -> bool:
-    """Whether the prompt opens the thinking in a `<think>` tag; False where the engine cannot say. Raises EngineError."""
-    asked = getattr(engine, "opens_thinking", None)
-    return bool(await asked(request)) if asked else False

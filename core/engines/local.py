@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 from core.control.bounds import StepBounds, StepIds
 from core.control.thinking import ThinkingControl, ThinkingIds
-from core.engines.base import Chunk, EngineError, GenerateRequest
+from core.engines.base import OPENS_THINKING, Chunk, EngineError, GenerateRequest
 from core.engines.drawing import draw
 from core.engines.rows import Group, Piece, Row, Stream
 from core.engines.sampling import Marks, ModelSize, Sampled, SampleRequest, size_of
-from core.engines.server_info import PROBE_MESSAGES, rendered_hash
+from core.engines.server_info import PROBE_MESSAGES, opens_thinking, rendered_hash
 from core.pretrained import library, load_weights
 
 if TYPE_CHECKING:
@@ -217,9 +217,11 @@ class _Loop:
         vocabulary = self.tokenizer.get_vocab()
         self.step_ids = StepIds.of(vocabulary, self.eos)
         self.thinking_ids = ThinkingIds.of(vocabulary, self._encode)
-        self.about = {
+        probe = self._render(PROBE_MESSAGES)
+        self.about: dict[str, Any] = {
             "server": "transformers, in process", "version": library().__version__,
-            "chat_template": rendered_hash(self._render(PROBE_MESSAGES)),
+            "chat_template": rendered_hash(probe),
+            **({OPENS_THINKING: True} if opens_thinking(self.tokenizer.decode(probe[-8:])) else {}),
         }  # fmt: skip
         self.known_tokens = len(self.tokenizer)
 

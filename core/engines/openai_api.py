@@ -21,7 +21,7 @@ from typing import Any
 from core.control import xargs
 from core.control.bounds import STEP_END
 from core.control.thinking import STEINER, THINK, Markers, in_marks
-from core.engines.base import Chunk, EngineBusy, EngineDown, EngineError, GenerateRequest, Thinking
+from core.engines.base import OPENS_THINKING, Chunk, EngineBusy, EngineDown, EngineError, GenerateRequest, Thinking
 from core.engines.completions import Completions
 from core.engines.refused import Refused
 from core.engines.rendered import CHAT, OllamaEvents, going_on, without_opening
@@ -147,14 +147,6 @@ class OpenAIEngine:
         info = await self.look()
         return await self._completions.marks(info) if info.takes_ids else Marks()
 
-    async def opens_thinking(self, request: GenerateRequest) -> bool:
-        """vLLM: whether the prompt ends in `<think>`, so that a response without any tag is a thought under way. Raises EngineError."""
-        info = await self.look()
-        if not info.takes_ids or info.markers is not THINK:
-            return False
-        prompt = await self._server.text_of((await self._server.prompt_ids(request.messages))[-8:])
-        return prompt.rstrip().endswith(THINK.start)
-
     async def size(self) -> ModelSize | None:
         return await self._completions.size()
 
@@ -182,6 +174,7 @@ class OpenAIEngine:
             about |= {} if saved is None else {"saved_prompt_tokens": saved}
             notes += said
         about |= {"notes": notes} if notes else {}
+        about |= {OPENS_THINKING: True} if info.opens else {}
         yield Chunk("", 0, about=about)
         answer = _Answer(request, info)
         waits = request.thinking.waits if info.takes_ids and info.markers else 0

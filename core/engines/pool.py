@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 
-from core.engines.base import Chunk, Engine, EngineBusy, EngineDown, GenerateRequest, opens_thinking, takes_schema
+from core.engines.base import Chunk, Engine, EngineBusy, EngineDown, GenerateRequest, takes_schema
 from core.engines.sampling import Marks, ModelSize, Sampled, Sampler, SampleRequest, sampler_of
 from core.trace import problem_id_of
 
@@ -103,9 +103,6 @@ class EnginePool:
 
     async def size(self) -> ModelSize | None:
         return await self._first().size()
-
-    async def opens_thinking(self, request: GenerateRequest) -> bool:
-        return await opens_thinking(self._first(), request)
 
     def _first(self) -> Sampler:
         return sampler_of(self.members[self.order("")[0]])

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from core.control.bounds import STEP_END
-from core.control.thinking import FAMILIES, IM_START, Markers, countable, family_of, named
+from core.control.thinking import FAMILIES, IM_START, THINK, Markers, countable, family_of, named
 from core.control.xargs import PROBE, SIGNATURE
 from core.engines.base import EngineDown, EngineError
 from core.turns import Message
@@ -53,6 +53,7 @@ class ServerInfo:
     markers: Markers | None = None
     budget: bool = False
     renders: bool = False
+    opens: bool = False  # its chat template ends a prompt in `<think>`, so a response may begin within the thought
     reloads: bool = False  # takes other weights while it runs, and says whose it has
 
     @property
@@ -69,6 +70,11 @@ class ServerInfo:
 def rendered_hash(ids: list[int]) -> str:
     """The chat template's fingerprint from what it makes of `PROBE_MESSAGES`."""
     return hashlib.sha256(json.dumps(ids, separators=(",", ":")).encode()).hexdigest()
+
+
+def opens_thinking(prompt: str) -> bool:
+    """Whether a prompt, or its end, leaves the model within a thought."""
+    return prompt.rstrip().endswith(THINK.start)
 
 
 def root_of(base_url: str) -> str:
@@ -221,13 +227,14 @@ class Server:
             prompt = await self.text_of(rendered["tokens"])
             names = (self.model, root)
             markers = next(filter(None, (family_of(tokens.__contains__, prompt or " ", name) for name in names)), None)
+        opens = markers is THINK and opens_thinking(await self.text_of(rendered.get("tokens", [])[-8:]))
         body: dict[str, Any] = {"model": self.model, "prompt": "1", "max_tokens": 1}
         refused = json.dumps(await self.json("POST", "/v1/completions", {**body, "vllm_xargs": {PROBE: 1}}))
         within = await self.json("POST", "/v1/completions", {**body, "vllm_xargs": {}, "thinking_token_budget": 1})
         control = STEP_END in tokens and SIGNATURE in refused
         counts = markers is not None and countable(markers, tokens.__contains__) and "choices" in within
         reloads = "weight_version" in await self.json("GET", "/weight_info")
-        return ServerInfo("vllm", version, template, control, markers, counts, reloads=reloads)
+        return ServerInfo("vllm", version, template, control, markers, counts, opens=opens, reloads=reloads)
 
     def _text(self, text: str) -> dict[str, Any]:
         return {"model": self.model, "prompt": text, "add_special_tokens": False}

@@ -35,9 +35,10 @@ FORMATS: dict[str, Family] = {
 }
 
 
-def choose(beginning: str, ended: bool = False, name: str | None = None) -> StreamParser | None:
+def choose(beginning: str, ended: bool = False, name: str | None = None, opened: bool = False) -> StreamParser | None:
     """The parser for a response that begins so, None while its first characters do not tell; `name` overrides,
-    so that "plain" by name is plain whatever tags come.
+    so that "plain" by name is plain whatever tags come. `opened`: the prompt has opened a `<think>`, so that a
+    response without any tag is a thought under way.
 
     Raises ValueError for a name that is not in `FORMATS`.
     """
@@ -46,7 +47,7 @@ def choose(beginning: str, ended: bool = False, name: str | None = None) -> Stre
     for family in FORMATS.values():
         verdict = family.begins(beginning)
         if verdict:
-            return family.new()
+            return think.new() if opened and family.begins is plain.begins else family.new()
         if verdict is None and not ended:
             return None
     raise AssertionError("plain takes everything")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.server import create_app
-from core.engines.base import Bounds, Chunk, GenerateRequest, Thinking
+from core.engines.base import OPENS_THINKING, Bounds, Chunk, GenerateRequest, Thinking
 from core.formats import steiner_tokens as t
 from core.steer import ANSWER_IN_WORDS, STEINER_WAIT
 from core.trace import Trace
@@ -176,26 +176,44 @@ async def test_what_cannot_be_done_is_a_sentence(workbench: Opened, body: dict, 
 
 
 class OpenedThinker(ScriptedEngine):
-    """Its chat template has opened the thinking: what it writes has no tag until the thought ends."""
+    """Writes a thought that the token limit cuts off. `opened`: its chat template has opened it, so there is no tag."""
+
+    thought = "First this.\n\nWait, that is wrong, and at some length."
 
     def __init__(self, opened: bool) -> None:
         super().__init__()
         self.opened = opened
 
-    async def opens_thinking(self, request: GenerateRequest) -> bool:
-        return self.opened
+    async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+        self.asked.append(request)
+        yield Chunk(
+            "", 0, prompt_tokens=9, about={"server": "scripted", **({OPENS_THINKING: True} if self.opened else {})}
+        )
+        yield Chunk(" More." if request.prefix else self.thought, 3)
+        yield Chunk("", 0, finish_reason="length")
 
 
-@pytest.mark.parametrize(("opened", "words"), [(True, "\n</think>\n\n"), (False, ANSWER_IN_WORDS)])
-async def test_a_thought_that_the_prompt_opened_is_ended_in_its_tag(
-    workbench: Opened, opened: bool, words: str
+@pytest.mark.parametrize(
+    ("opened", "form", "words"), [(True, "think", "\n</think>\n\n"), (False, "plain", ANSWER_IN_WORDS)]
+)
+async def test_a_thought_that_the_prompt_opened_is_one_before_its_tag_comes(
+    workbench: Opened, opened: bool, form: str, words: str
 ) -> None:
     async with workbench(engine=OpenedThinker(opened)) as bench:
-        row = {"prompt": "Why?", "response": "First this, and at some length.", "finish_reason": "length"}
-        (cut,) = (await bench.post("/api/traces", json=row)).json()["trace_ids"]
-        (made,) = (await bench.post(f"/api/traces/{cut}/forks", json={"step": 0, "action": "answer"})).json()
+        cut = await bench.finished()
+        trace = (await bench.get(f"/api/traces/{cut}")).json()
+        assert trace["format"] == form
+        (more,) = (await bench.post(f"/api/traces/{cut}/forks", json={"action": "resume"})).json()
+        await bench.events(more["run_id"])
+        trace = (await bench.get(f"/api/traces/{more['trace_id']}")).json()
+        assert (trace["format"], trace["response"]) == (form, OpenedThinker.thought + " More.")
+        (made,) = (
+            await bench.post(f"/api/traces/{more['trace_id']}/forks", json={"step": 0, "action": "answer"})
+        ).json()
         await bench.events(made["run_id"])
-        assert bench.engine.asked[-1].prefix == row["response"] + words
+        assert bench.engine.asked[-1].prefix == trace["response"] + words
+        answered = (await bench.get(f"/api/traces/{made['trace_id']}")).json()
+        assert answered["answer"] == ("More." if opened else "")
 
 
 async def test_more_forks_than_there_is_room_for_start_none(workbench: Opened) -> None:

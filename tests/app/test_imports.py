@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from app import guard
 from app.cli import app as cli
+from core.formats import parse_response
 from storage.store import Store
 from tests.app.conftest import Opened
 from tests.app.scripted import WALK
@@ -120,6 +121,22 @@ async def test_a_trace_of_a_million_characters(workbench: Opened) -> None:
 
 
 # ---- the terminal
+
+
+def test_what_tree_prints_says_where_it_turned_back_and_can_be_imported(tmp_path: Path) -> None:
+    path = tmp_path / "some.jsonl"
+    path.write_bytes(as_lines(ROWS[:1]))
+    done = CliRunner().invoke(cli, ["tree", str(path)])
+    assert done.exit_code == 0, done.output
+    (row,) = map(json.loads, done.stdout.splitlines())
+    _, nodes, _, _ = parse_response(WALK.prompt, WALK.response)
+    placed = [(s["kind"], s["parent"], s["is_backtrack"], s["resumes"], s["replaces"]) for s in row["steps"]]
+    assert placed == [(n.kind, n.parent, n.is_backtrack, n.resumes, n.replaces) for n in nodes]
+    assert any(n.is_backtrack for n in nodes)
+    trees = tmp_path / "trees.jsonl"
+    trees.write_text(done.stdout, encoding="utf-8")
+    done = CliRunner().invoke(cli, ["import", str(trees), "--data", str(tmp_path / "data")])
+    assert (done.exit_code, done.stdout) == (0, "1 trace imported from trees.jsonl\n")
 
 
 def test_dry_run_prints_a_table_and_writes_nothing(tmp_path: Path) -> None:

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from core.control.thinking import GEMMA, HARMONY, MAGISTRAL, THINK, Markers
-from core.engines.base import Bounds, GenerateRequest, Sampling, Thinking, opens_thinking
+from core.engines.base import OPENS_THINKING, Bounds, GenerateRequest, Sampling, Thinking
 from core.engines.openai_api import OpenAIEngine
-from core.engines.pool import EnginePool
 from core.engines.sse import Swap
 from core.pocket import model_dir
 from core.run import run_trace
@@ -168,20 +167,17 @@ def vllm(script: Script, markers: Markers, tail: str) -> None:
     ("markers", "tail", "opened"),
     [(THINK, "<think>\n", True), (THINK, "<assistant>", False), (GEMMA, "<think>", False)],
 )
-def test_whether_a_prompt_opens_the_thinking_is_asked_of_its_server(
+def test_a_response_without_tags_is_a_thought_where_the_prompt_opened_one(
     served, markers: Markers, tail: str, opened: bool
 ) -> None:
     url, script = served
     vllm(script, markers, tail)
-
-    async def work() -> bool:
-        pool = EnginePool({url: OpenAIEngine(url, "served")})
-        try:
-            return await opens_thinking(pool, GenerateRequest("Why?"))
-        finally:
-            await pool.close()
-
-    assert asyncio.run(work()) is opened
+    script.deltas = [{"content": "First, this. Then"}]
+    script.ending = "length"
+    trace = ask(url)
+    assert trace.response == "First, this. Then"
+    assert trace.format == ("think" if opened else "plain")
+    assert trace.sampling["server"].get(OPENS_THINKING, False) is opened
 
 
 def given(script: Script) -> str:

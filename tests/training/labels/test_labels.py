@@ -198,6 +198,29 @@ def test_every_format_exports_a_label_set_or_says_what_is_missing(tmp_path: Path
     assert all(set(row["corrected_parent"]) == {None} for row in rows)
 
 
+@pytest.mark.parametrize("method", ["oracle", "rollouts", "binary-search", "prm"])
+def test_a_label_set_that_comes_back_by_an_import_is_not_passed_off_as_peoples(tmp_path: Path, method: str) -> None:
+    from typer.testing import CliRunner
+
+    from app.cli import app as cli
+    from storage.exports import export
+    from storage.snapshots import freeze, load_snapshot
+    from storage.store import Store
+
+    made = [label_set.Labelled(t, oracle.label(t)) for t, _ in countdown_traces(3)]
+    labels = load_snapshot(tmp_path, label_set.write(tmp_path, made, source=f"{method}:x", settings={}).name)
+    export(labels, "prm800k", tmp_path / "out")
+    (file,) = (tmp_path / "out").glob("*.jsonl")
+    done = CliRunner().invoke(cli, ["import", str(file), "--data", str(tmp_path / "data")])
+    assert done.exit_code == 0, done.output
+    assert "3 traces and " in done.stdout and " by 1 rater imported from " in done.stdout
+    with Store.open(tmp_path / "data") as store:
+        info = freeze(store, tmp_path / "frozen")
+        manifest = load_snapshot(tmp_path / "frozen", info.snapshot_id).manifest
+    assert manifest["labels"] == "simulated raters"
+    assert any("by simulated raters, not by people" in said for said in manifest["warnings"])
+
+
 def test_the_split_of_a_label_set_is_that_of_a_snapshot() -> None:
     import duckdb
 
