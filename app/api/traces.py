@@ -167,12 +167,17 @@ async def one_trace(
         trace = await find_trace(bench, trace_id)
 
     def written() -> bytes:
+        import orjson
+
         row = judged_now(bench.store, trace).to_json()
         if lean:
             del row["response"]
         else:
             row["layout"] = layout.to_json(trace.nodes)
-        return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
+        try:
+            return orjson.dumps(row)
+        except TypeError:  # a whole number beyond 64 bits, in the settings of an import
+            return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
 
     # Written here and in a thread: checking 5,000 steps against the model of the answer takes as long as all the rest.
     return Response(await blocking(written), media_type="application/json")

@@ -7,6 +7,7 @@ passes through Gradio: gr.HTML evaluates its templates. Knows nothing about trac
 
 from __future__ import annotations
 
+import warnings
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -63,17 +64,20 @@ def mount_ui(app: FastAPI) -> FastAPI:
     from app.pages.shell import HEAD, theme
 
     demo = build_ui()
-    mounted = gr.mount_gradio_app(
-        app,
-        demo,
-        path=UI_PATH,
-        run_history=False,
-        footer_links=[],
-        theme=theme(gr),
-        head=HEAD,
-        show_error=False,
-        ssr_mode=False,
-    )
+    with warnings.catch_warnings():
+        # It warns that it switches off what `ssr_mode` has switched off; that would be the first line a user reads.
+        warnings.filterwarnings("ignore", message="SSR mode is not supported")
+        mounted = gr.mount_gradio_app(
+            app,
+            demo,
+            path=UI_PATH,
+            run_history=False,
+            footer_links=[],
+            theme=theme(gr),
+            head=HEAD,
+            show_error=False,
+            ssr_mode=False,
+        )
     queue: Any = demo._queue
     queue.sleep_when_free = queue.progress_update_sleep_when_free = QUEUE_LOOKS_S
     return mounted

@@ -120,6 +120,13 @@ async def test_a_trace_of_a_million_characters(workbench: Opened) -> None:
         assert (await bench.get(f"/api/traces/{report['trace_ids'][0]}")).json()["response"] == text
 
 
+async def test_numbers_of_any_size_come_back_as_they_were(workbench: Opened) -> None:
+    row = {"prompt": "q", "response": "r", "sampling": {"seed": 2**70}}
+    async with workbench() as bench:
+        (added,) = (await bench.post("/api/traces", json=row)).json()["trace_ids"]
+        assert (await bench.get(f"/api/traces/{added}")).json()["sampling"] == {"seed": 2**70}
+
+
 # ---- the terminal
 
 

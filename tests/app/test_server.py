@@ -92,11 +92,15 @@ async def test_the_pages_are_mounted_behind_the_same_gate(tmp_path: Path) -> Non
 
 def test_the_pages_do_not_keep_an_idle_processor_awake() -> None:
     """Gradio's own pace is a thousand looks a second for events that our pages do not have."""
+    import warnings
+
     from fastapi import FastAPI
 
     from app.pages import mount_ui
 
-    mounted = mount_ui(FastAPI())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # what it warns of would be the first line in a user's terminal
+        mounted = mount_ui(FastAPI())
     (gradio,) = [route.app for route in mounted.routes if getattr(route, "path", "") == "/ui"]
     queue = gradio.get_blocks()._queue
     assert queue.sleep_when_free >= 0.5 and queue.progress_update_sleep_when_free >= 0.5
