@@ -22,7 +22,7 @@ from app.paths import active_file
 from core.engines.base import Engine, EngineDown, EngineError, takes_schema
 from core.engines.openai_api import OpenAIEngine, list_models
 from core.engines.pool import EnginePool
-from core.engines.server_info import shown
+from core.engines.server_info import OWN_WEIGHTS, shown
 
 if TYPE_CHECKING:
     from core.scoring.prm import PrmScorer
@@ -139,9 +139,10 @@ class Models:
         _model_dir(self._data_dir, job_id)
         served, said = await self._served_tuned(job_id, put=True)
         entry = self._add_tuned(job_id, served)
+        said += [self._move_out(other, entry.engine) for other in list(self._tuned) if other != job_id]
         self._write_active()
         where = "It runs in this process." if isinstance(entry.engine, LocalEngine) else _served_note(entry.engine)
-        return entry, " ".join([*said, where])
+        return entry, " ".join(filter(None, [*said, where]))
 
     async def connect(self) -> None:
         """Have the servers that are there offer what is in use, where they take it; the rest runs in this process."""
@@ -303,16 +304,28 @@ class Models:
         await reload_weights(*where, job_id, folder, root)
         return OpenAIEngine(engine.base_url, job_id, engine.api_key_env, served_as=name, weights=job_id)
 
-    def _add_tuned(self, job_id: str, served: Mapping[str, Engine] | None = None) -> ModelEntry:
-        """What a server offered under that name when the workbench was started is there already."""
+    def _move_out(self, job_id: str, newcomer: Engine) -> str:
+        """A fine-tuned model whose server took all the weights of another goes on with its other servers, or in this process; a
+        sentence where it had to.
+        """
+        taken = {e.base_url for e in _openai(newcomer) if e.weights != OWN_WEIGHTS}
+        before = self._entries[job_id].engine
+        left: dict[str, Engine] = {shown(e.base_url): e for e in _openai(before) if e.base_url not in taken}
+        if len(left) == len(_openai(before)):
+            return ""
+        self._add_tuned(job_id, left, moved=True)
+        return f"{job_id}, which was there, runs {'at ' + ', '.join(left) if left else 'in this process'} now."
+
+    def _add_tuned(self, job_id: str, served: Mapping[str, Engine] | None = None, moved: bool = False) -> ModelEntry:
+        """What a server offered under that name when the workbench was started is there already. moved: and is there no more."""
         from core.engines.local import LocalEngine
 
         folder = _model_dir(self._data_dir, job_id)
         self._tuned[job_id] = None
         before = self._entries.get(job_id)
-        if before is not None and served:
+        if before is not None and (served or moved):
             self._replaced.append(before.engine)  # runs may go on with it
-        if before is None or served:
+        if before is None or served or moved:
             base = _base_of(self._data_dir, job_id)
             engine = _as_one(served) if served else LocalEngine(folder, name=job_id)
             self._entries[job_id] = ModelEntry(

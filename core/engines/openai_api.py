@@ -66,7 +66,7 @@ class OpenAIEngine:
         weights: str = OWN_WEIGHTS,
     ) -> None:
         self.model = model
-        self.served_as, self._weights = served_as or model, weights
+        self.served_as, self.weights = served_as or model, weights
         self.base_url = base_url
         self.api_key_env = api_key_env
         self._first_token_s, self._silence_s = first_token_s, silence_s
@@ -86,8 +86,8 @@ class OpenAIEngine:
                 self._info = await self._server.look()
             info = self._info
         now = await self._server.weights() if info.reloads else OWN_WEIGHTS
-        if now != self._weights:
-            mend = f"put {self.model} to use again" if self._weights != OWN_WEIGHTS else "start it anew"
+        if now != self.weights:
+            mend = f"put {self.model} to use again" if self.weights != OWN_WEIGHTS else "start it anew"
             raise EngineError(
                 f"The server at {shown(self.base_url)} has "
                 + ("its own weights again" if now == OWN_WEIGHTS else f"the weights of {now} now")

@@ -122,6 +122,39 @@ def test_a_server_gets_the_weights_once_or_says_how_to_start_one_that_takes_them
         assert script.others[2][1]["kwargs"] == {"weights_path": str((tmp_path / "jobs/sft-a/model").resolve())}
 
 
+def test_a_job_whose_server_took_another_goes_on_in_this_process(tmp_path: Path) -> None:
+    whole_job(tmp_path)
+    shutil.copytree(tmp_path / "jobs" / "sft-a", tmp_path / "jobs" / "sft-b")
+    at = {"version": "default"}
+
+    def versioned(body: dict[str, str]) -> dict[str, str]:
+        at["version"] = body["new_version"]
+        return {"done": "yes"}
+
+    script = Script(models=(str(model_dir()),), replies={
+        "/weight_info": lambda _: {"weight_version": at["version"]}, "/update_weight_version": versioned,
+        "/pause?mode=wait": {"ok": 1}, "/collective_rpc": {"ok": 1}, "/reset_prefix_cache": {"ok": 1}, "/resume": {"ok": 1},
+    })  # fmt: skip
+
+    async def work(url: str) -> None:
+        models = Models(tmp_path, {"served": OpenAIEngine(url, str(model_dir()), "NO_KEY")})
+        try:
+            for newcomer, other in (("sft-a", ""), ("sft-b", "sft-a"), ("sft-a", "sft-b")):
+                entry, note = await models.use_tuned(newcomer)
+                assert at["version"] == newcomer and isinstance(entry.engine, OpenAIEngine)
+                assert [m.id for m in models.all()].count(newcomer) == 1
+                if other:
+                    assert isinstance(models.get(other).engine, LocalEngine) and models.get(other).ready
+                    assert f"{other}, which was there, runs in this process now." in note
+                else:
+                    assert "which was there" not in note
+        finally:
+            await models.close()
+
+    with fake_server(script) as url:
+        asyncio.run(work(url))
+
+
 def test_weights_that_failed_half_way_are_nobodys_and_the_server_goes_on(tmp_path: Path) -> None:
     whole_job(tmp_path)
     versions: list[str] = []
