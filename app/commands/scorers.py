@@ -22,18 +22,20 @@ def reward_model(
 ) -> tuple[Any, str]:
     """What scores steps, with `score_many` and `close`, and a title for it. Raises CannotDo, ScorerError, EngineError."""
     name = served_as or model.resolve().name
+    # Every job's model is a folder called "model"; its title is the job.
+    title = served_as or (name if name != "model" else model.resolve().parent.name)
     if family == "judge":
         from app.commands.label import an_engine
         from core.scoring.judge import GenerativeJudge
 
         engine = an_engine(name if endpoint else str(model), endpoint, key_env)
-        return GenerativeJudge(engine, samples=samples), f"{name} as judge"
+        return GenerativeJudge(engine, samples=samples), f"{title} as judge"
     if endpoint is not None:
         from core.scoring.served import ServedPrm
 
         served = ServedPrm(endpoint, name, model, family=family, key=os.environ.get(key_env))
-        return served, f"{name} ({served.family.title}, served)"
+        return served, f"{title} ({served.family.title}, served)"
     from core.scoring.prm import PrmScorer
 
     scorer = PrmScorer(model, family=family)
-    return scorer, f"{name} ({scorer.family.title})"
+    return scorer, f"{title} ({scorer.family.title})"

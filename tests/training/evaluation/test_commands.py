@@ -32,9 +32,10 @@ def test_from_synthesis_over_labels_to_a_report(tmp_path: Path) -> None:
     assert all(set(path["nodes"]) <= nodes_of[path["problem_id"]] for path in sampled)
     snapshot, said = run("label", "oracle", tmp_path / "p.jsonl", "--data", tmp_path)
     assert "kept apart from people's ratings" in said
-    tiny.token_classifier(tmp_path / "prm")
+    tiny.token_classifier(tmp_path / "jobs" / "prm-a" / "model")
     on = (snapshot.strip(), "--data", tmp_path, "--split", "all")
-    text, _ = run("evaluate-prm", tmp_path / "prm", *on, "--out", tmp_path / "report")
+    text, _ = run("evaluate-prm", tmp_path / "jobs" / "prm-a" / "model", *on, "--out", tmp_path / "report")
+    assert "prm-a (" in text.splitlines()[0]  # every job's folder is called "model"
     assert "| AUC (95 % over problems) |" in text and "## Best of k" in text
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["solutions"] == made["paths"] and 0 < report["base_rate"] < 1
