@@ -174,7 +174,7 @@ async def next_assignment(bench: Bench, me: Me, asked: NextIn | None = None) -> 
     elif queue.queue_id == DEFAULT_QUEUE:
         reason = "You have rated or skipped every trace there is."
     else:
-        reason = f"Nothing is left for you in the queue “{queue.title}”. Choose another, or look again later."
+        reason = f"Nothing is left for you in the queue “{queue.title}”. Look again later."
     if me.may("researcher") and (not any_trace or queue.queue_id == DEFAULT_QUEUE):
         reason += " Run one on the Solve page, or import some."
     return {"assignment": None, "reason": reason}

@@ -117,6 +117,21 @@ export class Desk {
     this.at("empty-actions").replaceChildren(...(again ? [button("Try again", "primary")] : MAKERS.includes(me.role) ? [h("a", { class: "button primary", href: "/ui/" }, "Make a trace"), button("Look again", "secondary")] : [button("Look again", "primary")]));
     setParams({ assignment: null, step: null, trace: null });
     this.shown(null);
+    if (!again) this.#offerOthers();
+  }
+
+  /** Where there is something left to rate, one click away: the choice of a queue stands beside a trace. */
+  async #offerOthers() {
+    const { queue } = this.head;
+    try {
+      const others = await this.head.others(this.rater);
+      if (this.work || this.head.queue !== queue) return;
+      const go = (id) => () => (this.head.choose(id), this.next());
+      this.at("empty-actions").prepend(...others.map((q) => h("button", { type: "button", class: "primary", onclick: go(q.queue_id) }, `${q.title} (${q.remaining})`)));
+      if (others.length) this.at("empty-actions").querySelectorAll("button.primary").forEach((one, i) => i >= others.length && one.classList.replace("primary", "secondary"));
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error; // the page works without
+    }
   }
 
   // ---------------------------------------------------------------- leaving and coming back

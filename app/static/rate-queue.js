@@ -15,7 +15,7 @@ export class QueueHead {
     Object.assign(this, { at, rater: null, queues: [] });
     this.queue = param("queue") ?? sessionStorage.getItem(QUEUE) ?? "default";
     at("queue").addEventListener("change", () => {
-      this.#choose(at("queue").value);
+      this.choose(at("queue").value);
       chosen();
     });
     at("guidelines-button").addEventListener("click", () => this.#open(at("guidelines").hidden));
@@ -29,12 +29,20 @@ export class QueueHead {
   /** The queues there are; one that is gone is left for the first of them. */
   async load() {
     this.queues = (await get("/api/queues")).filter((q) => q.unit === "trace" && !q.archived);
-    if (this.queues.length && !this.queues.some((q) => q.queue_id === this.queue)) this.#choose(this.queues[0].queue_id);
+    if (this.queues.length && !this.queues.some((q) => q.queue_id === this.queue)) this.choose(this.queues[0].queue_id);
     this.at("queue-pick").hidden = this.queues.length < 2;
     this.#drawQueues(this.queue);
   }
 
-  #choose(queue) {
+  /** Queues that have something left for a rater, beside the chosen one: [{queue_id, title, remaining}]. Raises ApiError. */
+  async others(rater_id) {
+    const others = this.queues.filter((q) => q.queue_id !== this.queue);
+    const mine = await Promise.all(others.map(({ queue_id }) => readMine({ queue_id, rater_id })));
+    return others.map((q, i) => ({ ...q, remaining: mine[i].remaining })).filter((q) => q.remaining);
+  }
+
+  /** From now on the next trace comes from here. */
+  choose(queue) {
     this.queue = queue;
     sessionStorage.setItem(QUEUE, queue);
     if (param("queue")) setParams({ queue });
@@ -48,7 +56,7 @@ export class QueueHead {
   shown(payload) {
     const { assignment, rubric, reference, progress, note } = payload;
     this.assignment = assignment;
-    if (this.queues.some((q) => q.queue_id === assignment.queue_id)) this.#choose(assignment.queue_id); // the next comes from where this one is
+    if (this.queues.some((q) => q.queue_id === assignment.queue_id)) this.choose(assignment.queue_id); // the next comes from where this one is
     this.#drawQueues(assignment.queue_id);
     this.#drawGuidelines(rubric);
     this.#drawReference(reference);

@@ -92,3 +92,17 @@ def test_what_is_shown_is_not_fetched_ahead_once_more(open_tab: Any, bench: Any)
     seen.append(page.inner_text("[data-id=prompt]"))
     assert sorted(seen) == sorted(row["prompt"] for row in rows)
     page.unroute_all(behavior="wait")
+
+
+@pytest.mark.slow
+def test_an_empty_queue_leads_to_the_others_that_have_something_left(open_tab: Any, bench: Any) -> None:
+    bench.post("/api/traces", [{**long_one(2), "prompt": "Question of the other queue: reach 24."}])
+    other = bench.post("/api/queues", {"title": "<i>Other</i> one", "config": {"text": "Question of the other queue"}})
+    none = bench.post("/api/queues", {"title": "Empty one", "config": {"text": "no trace has these words"}})["queue_id"]
+    page = open_tab().page
+    visit(page, f"{bench.url}/ui/rate?queue={none}")
+    page.wait_for_selector("[data-id=empty-text] >> text=Nothing is left for you in the queue “Empty one”")
+    page.click("[data-id=empty-actions] >> text=<i>Other</i> one (1)")
+    page.wait_for_selector(f"{LIST} .wl-row >> nth=1")
+    assert page.inner_text("[data-id=prompt]") == "Question of the other queue: reach 24."
+    assert page.locator("[data-id=queue]").input_value() == other["queue_id"]
