@@ -165,10 +165,10 @@ def look(at: Looking) -> Plan:
             'or choose the source "step".'
         )
     elif not wanted or not unwanted:
-        plan.warnings.append(f"All {plan.rows} rows are {'wanted' if wanted else 'unwanted'}: KTO needs some of both.")
+        plan.warnings.append(f"Every row is {'wanted' if wanted else 'unwanted'} ({plan.rows}): KTO needs some of both.")
     elif (desirable, undesirable) != (1.0, 1.0):
         plan.warnings.append(
-            f"{wanted} rows are wanted and {unwanted} are not: give the trainer desirable_weight={desirable} and "
+            f"Wanted rows {wanted}, unwanted {unwanted}: give the trainer desirable_weight={desirable} and "
             f"undesirable_weight={undesirable}, which brings both sides between 1:1 and 4:3."
         )
     return plan
