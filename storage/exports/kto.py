@@ -165,7 +165,9 @@ def look(at: Looking) -> Plan:
             'or choose the source "step".'
         )
     elif not wanted or not unwanted:
-        plan.warnings.append(f"Every row is {'wanted' if wanted else 'unwanted'} ({plan.rows}): KTO needs some of both.")
+        plan.warnings.append(
+            f"Every row is {'wanted' if wanted else 'unwanted'} ({plan.rows}): KTO needs some of both."
+        )
     elif (desirable, undesirable) != (1.0, 1.0):
         plan.warnings.append(
             f"Wanted rows {wanted}, unwanted {unwanted}: give the trainer desirable_weight={desirable} and "

@@ -229,3 +229,18 @@ def test_a_thumb_reaches_everything(browser: Any, bench: Any) -> None:
         assert dock["y"] > 740 / 2
     finally:
         context.close()
+
+
+@pytest.mark.slow
+def test_every_choice_at_a_turn_back_is_whole_on_a_narrow_touch_screen(browser: Any, bench: Any, trace_id: str) -> None:
+    context = browser.new_context(viewport={"width": NARROW, "height": 640}, has_touch=True, is_mobile=True)
+    try:
+        page = context.new_page()
+        visit(page, f"{bench.url}/ui/rate?trace={trace_id}")
+        page.wait_for_selector(f"{LIST} .questions .verdicts")
+        choices = page.locator(f"{LIST} .questions .verdicts")
+        cut = "(all) => all.filter((e) => e.scrollWidth > e.clientWidth || e.getBoundingClientRect().right > innerWidth).length"
+        assert choices.count() >= 3
+        assert choices.evaluate_all(cut) == 0
+    finally:
+        context.close()
