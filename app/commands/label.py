@@ -52,6 +52,7 @@ def label(
         from core.scoring.prm import ScorerError
         from training import trace_files
         from training.labels import label_set
+        from training.labels.binary_search import CAVEAT
         from training.labels.counts import summary
 
         if method not in METHODS:
@@ -71,7 +72,12 @@ def label(
                 made = asyncio.run(_rollouts(method, engine, given, rollouts, max_steps, max_tokens, settings))
         except ScorerError as error:
             raise CannotDo(str(error)) from error
-        folder = label_set.write(data_folder(data) / "snapshots", made, source=source, settings=settings, name=name)
+        caveat = CAVEAT if method == "binary-search" else ""
+        folder = label_set.write(
+            data_folder(data) / "snapshots", made, source=source, settings=settings, name=name, caveat=caveat
+        )
+        if caveat:
+            typer.echo(f"worldline: {caveat}", err=True)
         if said := summary([c for one in made for c in one.counts]):
             typer.echo(f"worldline: {said}", err=True)
         typer.echo(f"worldline: {len(made)} traces labelled by {source}, kept apart from people's ratings", err=True)

@@ -14,6 +14,11 @@ from core.trace import Trace
 from training.labels.counts import Count
 from training.labels.rollouts import Check, Completer, N
 
+CAVEAT = (
+    "Binary search takes for granted that what is lost stays lost. A model that turns back recovers, so the step that was found "
+    "may not be the first bad one; a row's `note` says where the counts contradict it."
+)
+
 
 @dataclass(frozen=True)
 class FirstError:

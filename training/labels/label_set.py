@@ -67,8 +67,13 @@ def row(one: Labelled, source: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write(root: Path, labelled: Sequence[Labelled], *, source: str, settings: dict[str, Any], name: str = "") -> Path:
-    """Write a label set under `root` (whole or not at all) and return its folder. Raises ValueError when it is empty."""
+def write(
+    root: Path, labelled: Sequence[Labelled], *, source: str, settings: dict[str, Any], name: str = "", caveat: str = ""
+) -> Path:
+    """Write a label set under `root` (whole or not at all) and return its folder. Raises ValueError when it is empty.
+
+    caveat: what the method takes for granted, for whoever reads the labels.
+    """
     import polars as pl
 
     if not labelled:
@@ -105,13 +110,13 @@ def write(root: Path, labelled: Sequence[Labelled], *, source: str, settings: di
                 "positive_share": round(good / (good + bad), 4) if good + bad else None,
             },
             "by_rater": {source: len(rows)}, "agreement": "undefined: no rater", "policies": POLICIES, "excluded": {},
-            "warnings": [f"Labels by {source}, not by people."],
+            "warnings": [f"Labels by {source}, not by people.", *filter(None, [caveat])],
         }  # fmt: skip
         (work / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         (work / "README.md").write_text(
             f"# Step labels by {source}\n\nNo person judged these {len(rows)} traces. {good} steps good, {bad} bad; settings: "
             f"`{json.dumps(settings)}`. `soft` is the label as a share, `right` and `total` the rollouts behind it, `low` and `high` the 95 % "
-            "Wilson interval of that share.\n",
+            "Wilson interval of that share.\n" + (f"\n{caveat}\n" if caveat else ""),
             encoding="utf-8",
         )
     return folder

@@ -42,6 +42,19 @@ def test_from_synthesis_over_labels_to_a_report(tmp_path: Path) -> None:
     assert (tmp_path / "report" / "reliability.svg").is_file()
 
 
+def test_binary_search_says_what_it_takes_for_granted(tmp_path: Path) -> None:
+    run("synthesize", "countdown", tmp_path / "p.jsonl", "--dags", 2, "--paths", 1, "--workers", 1)
+    words = (tmp_path / "p.jsonl", "--rollouts", 1, "--max-tokens", 40, "--data", tmp_path)
+    for method, warned in (("binary-search", True), ("rollouts", False)):
+        snapshot, said = run("label", method, *words)
+        folder = tmp_path / "snapshots" / snapshot.strip()
+        manifest = json.loads((folder / "manifest.json").read_text())
+        caveat = "takes for granted that what is lost stays lost"
+        for text in (said, " ".join(manifest["warnings"]), (folder / "README.md").read_text()):
+            assert (caveat in text) is warned
+        assert manifest["source"] == f"{method}:pocket@1"
+
+
 def test_a_graph_of_answers_that_only_their_reference_judges(tmp_path: Path) -> None:
     """Outside the numbers game nothing but "reference" says which ends are right; without any there is no path."""
     from core.pocket import model_dir
