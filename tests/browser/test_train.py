@@ -83,6 +83,9 @@ def test_the_guards_of_a_reinforcement_job_are_curves_and_a_click_puts_it_to_use
             )
             assert max(drawn) >= STEPS, f"{key}: every step is a point of its curve, not {drawn}"
         said = page.inner_text("[data-id=job]")
+        registry = page.locator("[data-id=checkpoints] .table-scroll")
+        assert "solved after, held out 0.245" in registry.inner_text()
+        assert registry.evaluate("e => e.scrollWidth <= e.clientWidth"), "no figure runs off the card"
         assert "0.245" in said and "−0.014 to 0.074" in said, (
             "what was measured on held-out questions, with its interval"
         )
