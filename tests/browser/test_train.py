@@ -12,6 +12,7 @@ import pytest
 from tests.browser.conftest import visit, workbench
 from tests.browser.test_access import AXE, BEYOND, NARROW, RULES
 from tests.browser.test_access import axe as axe
+from training.checkpoints import Checkpoint, record
 
 JOB, PLAIN, OTHER = (
     f"{kind}-01kaexr0v7m3p9d2k4c6h8n5q{end}" for kind, end in (("rl", "a"), ("sft", "b"), ("sft", "c"))
@@ -47,6 +48,8 @@ def kept(data: Path, job_id: str, guards: dict[str, float], figures: dict[str, A
     (folder / "job.json").write_text(
         json.dumps({"job_id": job_id, "kind": kind, "snapshot_id": "", "snapshot_sha256": ""})
     )
+    entry = Checkpoint(job_id, kind, "model", times["ended_at"], "01kaexr0v7m3p9d2k4c6h8n5qs", {}, "pocket", "", "", None, STEPS, 600.0, None, "1", figures)  # fmt: skip
+    record(folder, entry)
     (folder / "log.txt").write_text("12:10:00  done\n")
     rows = [
         {"step": i, "loss": 1 / i, **MORE, **{k: v * (1 + draw.uniform(-0.1, 0.1)) for k, v in guards.items()}}
