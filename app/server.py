@@ -49,7 +49,6 @@ STATIC = Path(__file__).parent / "static"
 GRACE_S = 2
 # A rater reads for longer than uvicorn's 5 s between two answers: with those, every other rating would open a
 # connection anew, and a request sent in the moment the server closes is lost on its way.
-COLLECT_AFTER = (10_000, 10, 10)  # new objects, collections of these, collections of those
 KEEP_ALIVE_S = 75
 # Threads that wait for the disk or for the writer. Of Python's own number (cores + 4) six raters who were waiting for their next item
 # held all, and nobody could read anything.
@@ -269,9 +268,6 @@ class _Server:
                     # up every answer and every stream whenever the collector looks at all that is alive.
                     gc.collect()
                     gc.freeze()
-                    # What a request leaves is let go of without the collector: on a busy server it looked at everything alive
-                    # (0.1 to 0.2 s with the model's libraries) every half second, and found some dozens of objects.
-                    gc.set_threshold(*COLLECT_AFTER)
                     print(f"Worldline is at {url} (Ctrl-C stops it)", flush=True)
                     if open_browser:
                         threading.Thread(target=_open, args=(url,), daemon=True).start()
