@@ -132,7 +132,7 @@ def _engines(
 ) -> Iterator[Mapping[str, Engine] | None]:
     """The models to choose from; None for the shipped one alone. Raises EngineError, ValueError."""
     if endpoints:
-        from app.models import served_engines
+        from app.served import served_engines
 
         served = served_engines(endpoints, model, api_key_env, lambda line: typer.echo(f"worldline: {line}", err=True))
         if served.away:

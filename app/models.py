@@ -13,29 +13,33 @@ import logging
 import os
 import threading
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.paths import active_file
+from app.served import Served, addresses_of, as_one, pocket_engine, served_id, served_note, servers_of
 from core.engines.base import Engine, EngineDown, EngineError, takes_schema
 from core.engines.openai_api import OpenAIEngine, list_models
 from core.engines.pool import EnginePool
 from core.engines.server_info import OWN_WEIGHTS, shown
+from core.pocket import POCKET
 
 if TYPE_CHECKING:
     from core.scoring.prm import PrmScorer
 
 log = logging.getLogger("worldline.models")
 
-POCKET = "pocket"
 POCKET_NOTE = (
     "A small model that plays the numbers game only: reach a target from 3 or 4 numbers (1 to 13, target 10 to 99). "
     "It runs in this process, without a network or a GPU, and was trained on single questions: a second turn is seldom sense. "
     "To ask a real model, start the workbench beside its server: "
     "worldline --endpoint http://127.0.0.1:8000/v1"
 )
+
+
+LOOK_AGAIN_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -65,19 +69,6 @@ class ModelEntry:
         return self.check is None and self.engine.model != POCKET
 
 
-LOOK_AGAIN_S = 15.0
-
-
-class Served(dict[str, Engine]):
-    """Engines by the model's name, and the servers that did not answer yet: they are looked for again while the workbench is open."""
-
-    def __init__(
-        self, engines: Mapping[str, Engine], away: Sequence[str] = (), model: str | None = None, api_key_env: str = ""
-    ) -> None:
-        super().__init__(engines)
-        self.away, self.model, self.api_key_env = list(away), model, api_key_env
-
-
 class UnknownModel(ValueError):
     """There is no such model; a sentence that lists those there are."""
 
@@ -96,7 +87,7 @@ class Models:
         self._scorer_job: str | None = None
         self._scorer: PrmScorer | None = None
         self._scorer_lock = threading.Lock()
-        for model_id, engine in (engines if engines is not None else {POCKET: _pocket_engine()}).items():
+        for model_id, engine in (engines if engines is not None else {POCKET: pocket_engine()}).items():
             self._entries[model_id] = _entry(model_id, engine, shipped=engines is None)
         self._read_active()
 
@@ -115,7 +106,7 @@ class Models:
 
     def addresses(self) -> set[str]:
         """Of the servers that the workbench was connected with when it was started."""
-        return {address for entry in self.all() for address in _addresses(entry.engine)}
+        return {address for entry in self.all() for address in addresses_of(entry.engine)}
 
     def warm(self) -> None:
         """In the background: load the first model, so that the first question does not wait for it, give servers the fine-tuned
@@ -138,10 +129,10 @@ class Models:
 
         _model_dir(self._data_dir, job_id)
         served, said = await self._served_tuned(job_id, put=True)
-        entry = self._add_tuned(job_id, served)
+        entry = self._add_tuned(job_id, served or None)
         said += [self._move_out(other, entry.engine) for other in list(self._tuned) if other != job_id]
         self._write_active()
-        where = "It runs in this process." if isinstance(entry.engine, LocalEngine) else _served_note(entry.engine)
+        where = "It runs in this process." if isinstance(entry.engine, LocalEngine) else served_note(entry.engine)
         return entry, " ".join(filter(None, [*said, where]))
 
     async def connect(self) -> None:
@@ -241,15 +232,15 @@ class Models:
             before.engine.add(address, engine)
             joined: Engine = before.engine
         elif before is not None and isinstance(before.engine, OpenAIEngine):
-            joined = _as_one({shown(before.engine.base_url): before.engine, address: engine})
+            joined = as_one({shown(before.engine.base_url): before.engine, address: engine})
         else:
             joined = engine
-        entry = ModelEntry(model_id, model_id, _served_note(joined), joined)
+        entry = ModelEntry(model_id, model_id, served_note(joined), joined)
         rest = {key: kept for key, kept in self._entries.items() if key != model_id}
         if before is not None:
             self._entries[model_id] = entry
         else:  # behind the served ones, before our own
-            served = {key: kept for key, kept in rest.items() if _addresses(kept.engine) and key not in self._tuned}
+            served = {key: kept for key, kept in rest.items() if addresses_of(kept.engine) and key not in self._tuned}
             self._entries = {**served, model_id: entry, **{k: kept for k, kept in rest.items() if k not in served}}
 
     async def _served_tuned(self, job_id: str, *, put: bool) -> tuple[dict[str, Engine], list[str]]:
@@ -257,7 +248,7 @@ class Models:
         takes weights while it runs gets these in the place of its own; otherwise only one that has them offers it.
         """
         served, said = dict[str, Engine](), list[str]()
-        for engine in {e.base_url: e for entry in self.all() for e in _openai(entry.engine)}.values():
+        for engine in {e.base_url: e for entry in self.all() for e in servers_of(entry.engine)}.values():
             found, failed = None, list[str]()
             try:
                 found = await self._with_adapter(engine, job_id)
@@ -308,26 +299,28 @@ class Models:
         """A fine-tuned model whose server took all the weights of another goes on with its other servers, or in this process; a
         sentence where it had to.
         """
-        taken = {e.base_url for e in _openai(newcomer) if e.weights != OWN_WEIGHTS}
+        taken = {e.base_url for e in servers_of(newcomer) if e.weights != OWN_WEIGHTS}
         before = self._entries[job_id].engine
-        left: dict[str, Engine] = {shown(e.base_url): e for e in _openai(before) if e.base_url not in taken}
-        if len(left) == len(_openai(before)):
+        left: dict[str, Engine] = {shown(e.base_url): e for e in servers_of(before) if e.base_url not in taken}
+        if len(left) == len(servers_of(before)):
             return ""
-        self._add_tuned(job_id, left, moved=True)
+        self._add_tuned(job_id, left)
         return f"{job_id}, which was there, runs {'at ' + ', '.join(left) if left else 'in this process'} now."
 
-    def _add_tuned(self, job_id: str, served: Mapping[str, Engine] | None = None, moved: bool = False) -> ModelEntry:
-        """What a server offered under that name when the workbench was started is there already. moved: and is there no more."""
+    def _add_tuned(self, job_id: str, served: Mapping[str, Engine] | None = None) -> ModelEntry:
+        """served: engines by address where it is offered from now on, {}: in this process from now on; None: as it was, if it was there
+        (a server may have offered it under that name when the workbench was started).
+        """
         from core.engines.local import LocalEngine
 
         folder = _model_dir(self._data_dir, job_id)
         self._tuned[job_id] = None
         before = self._entries.get(job_id)
-        if before is not None and (served or moved):
+        if before is not None and served is not None:
             self._replaced.append(before.engine)  # runs may go on with it
-        if before is None or served or moved:
+        if before is None or served is not None:
             base = _base_of(self._data_dir, job_id)
-            engine = _as_one(served) if served else LocalEngine(folder, name=job_id)
+            engine = as_one(served) if served else LocalEngine(folder, name=job_id)
             self._entries[job_id] = ModelEntry(
                 job_id, f"{base}, fine-tuned ({job_id})",
                 f"The {base} model after the job {job_id}." + (" It plays the numbers game only." if base == POCKET else ""),
@@ -369,90 +362,8 @@ class Models:
 
 def _entry(model_id: str, engine: Engine, *, shipped: bool) -> ModelEntry:
     if model_id != POCKET:
-        return ModelEntry(model_id, model_id, _served_note(engine), engine)
+        return ModelEntry(model_id, model_id, served_note(engine), engine)
     return ModelEntry(POCKET, "pocket", POCKET_NOTE, engine, _countdown_only, _shipped_dir() if shipped else None)
-
-
-def _served_note(engine: Engine) -> str:
-    addresses = _addresses(engine)
-    if not addresses:
-        return ""
-    return (
-        f"Served at {', '.join(addresses)}. What a server cannot apply (step limits need one started with "
-        "`worldline serve`) is said in the notes of each trace."
-    )
-
-
-def _addresses(engine: Engine) -> list[str]:
-    """Where a model is served, [] for one of this process."""
-    if isinstance(engine, OpenAIEngine):
-        return [shown(engine.base_url)]
-    return list(engine.members) if isinstance(engine, EnginePool) else []
-
-
-def _openai(engine: Engine) -> list[OpenAIEngine]:
-    """The servers behind an engine."""
-    members = engine.members.values() if isinstance(engine, EnginePool) else [engine]
-    return [member for member in members if isinstance(member, OpenAIEngine)]
-
-
-def _as_one(members: Mapping[str, Engine]) -> Engine:
-    for member in members.values():
-        if isinstance(member, OpenAIEngine):
-            member.alone = len(members) == 1
-    return next(iter(members.values())) if len(members) == 1 else EnginePool(members)
-
-
-def served_id(model: str) -> str:
-    """The shipped model keeps its id: what is served under the same name is another engine."""
-    return "pocket (served)" if model == POCKET else model
-
-
-def served_engines(
-    endpoints: Sequence[str], model: str | None, api_key_env: str, warn: Callable[[str], None]
-) -> Served:
-    """Every model that the servers offer, those that several serve as a pool, then the pocket model.
-
-    `model` takes that one alone. A server that does not answer is warned of and looked for again; with `model` given it is used
-    at once when it comes back. One that answers but lists nothing (`transformers serve` without a cache) is believed to have
-    `model`. Raises EngineError when none answers, ValueError when none offers `model`.
-    """
-    offered: dict[str, dict[str, Engine]] = {}
-    away: list[str] = []
-    failed: list[EngineError] = []
-    for endpoint in dict.fromkeys(endpoints):
-        try:
-            names = list_models(endpoint, api_key_env)
-        except EngineError as error:
-            if model is not None and not isinstance(error, EngineDown):
-                warn(f"{error} Going on with {model}, as asked.")
-                offered.setdefault(model, {})[shown(endpoint)] = OpenAIEngine(endpoint, model, api_key_env)
-                continue
-            away.append(endpoint)
-            failed.append(error)
-            continue
-        for name in names if model is None else [n for n in names if n == model]:
-            offered.setdefault(name, {})[shown(endpoint)] = OpenAIEngine(endpoint, name, api_key_env)
-    nobody = bool(failed) and len(away) == len(set(endpoints))
-    for told in failed[:-1] if nobody else failed:  # the last is said by whoever catches it
-        warn(str(told))
-    if nobody:
-        raise failed[-1]
-    if not offered:
-        where = ", ".join(shown(e) for e in endpoints)
-        raise ValueError(f"no model to use at {where}: {model or 'none'} is not offered there")
-    if model is not None:
-        offered[model].update({shown(e): OpenAIEngine(e, model, api_key_env) for e in away})
-    engines: dict[str, Engine] = {}
-    for name, members in offered.items():
-        engines[served_id(name)] = _as_one(members)
-    return Served({**engines, POCKET: _pocket_engine()}, [] if model is not None else away, model, api_key_env)
-
-
-def _pocket_engine() -> Engine:
-    from core.engines.local import LocalEngine
-
-    return LocalEngine(None, name=POCKET)
 
 
 def _shipped_dir() -> Path:

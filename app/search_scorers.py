@@ -12,10 +12,11 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from app.models import POCKET, Models
+from app.models import Models
 from core.engines.base import Engine
 from core.engines.sampling import Sampler
 from core.engines.server_info import shown
+from core.pocket import POCKET
 from core.scoring.prm import ScorerError
 from core.search.scorer_choice import ScorerChoice, ServedSettings
 from core.search.scorers import CountdownOracle, PrmSearch, Scorer

@@ -254,7 +254,7 @@ def laid_out(keep: bool = False) -> Iterator[Path]:
 @contextlib.contextmanager
 def started(model: str, log: Path, say: Callable[[str], None]) -> Iterator[dict[str, Engine]]:
     """vLLM for one model, beside the shipped one, for as long as the workbench is open. Raises CannotServe."""
-    from app.models import served_engines
+    from app.served import served_engines
 
     python, cpu = find_python()
     log.parent.mkdir(parents=True, exist_ok=True)

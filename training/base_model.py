@@ -9,12 +9,11 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from core.pocket import POCKET
 from core.pretrained import WeightsError, library
 from core.pretrained import load_weights as read_weights
 from core.scoring.encoding import SEPARATOR
 from training.run_folder import JobError
-
-POCKET = "pocket"
 
 
 def base_folder(base: str) -> Path:

@@ -12,9 +12,10 @@ from app.api.common import Bench, In, blocking, find_trace, needs, refusals
 from app.api.errors import Refused
 from app.api.runs import MOST_STEPS, MOST_TOKENS, Started, with_reference
 from app.api.turns import turns_of
-from app.models import UnknownModel, served_id
+from app.models import UnknownModel
 from app.outcomes import outcomes
 from app.runs import TooManyRuns
+from app.served import served_id
 from app.token_limits import most_tokens
 from core.answers.outcome import Outcome
 from core.engines.base import OPENS_THINKING, Bounds, Sampling, Thinking

@@ -69,7 +69,8 @@ def local(model: str, prompts: Sequence[str], data: Path | None = None) -> Engin
 
 def served(endpoints: Sequence[str], model: str | None, key_env: str) -> Engine:
     """The one model that is asked for, or that there is. Raises CannotDo, EngineError, ValueError."""
-    from app.models import POCKET, served_engines
+    from app.served import served_engines
+    from core.pocket import POCKET
 
     engines = dict(served_engines(endpoints, model, key_env, lambda line: typer.echo(f"worldline: {line}", err=True)))
     del engines[POCKET]  # the one of this process, which is always beside them

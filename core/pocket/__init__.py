@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+POCKET = "pocket"  # its name, and its id where models are chosen
+
 
 def model_dir() -> Path:
     """The folder of the shipped model. Raises FileNotFoundError with the mend when it is not there."""

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from app import models, serving
 from app.cli import app
-from app.models import Models, served_engines
+from app.models import Models
+from app.served import served_engines
 from core.control.thinking import STEINER, THINK
 from core.engines.base import Engine, EngineError, GenerateRequest
 from core.engines.local import LocalEngine

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.models import Models, served_engines
+from app.models import Models
+from app.served import served_engines
 from core.engines.base import Engine, EngineError
 from core.engines.local import LocalEngine
 from core.engines.openai_api import OpenAIEngine
