@@ -111,7 +111,8 @@ def alone_warning(n: int, what: str = "rows") -> list[str]:
     """What has a question that stands alone although something came before it, as a sentence."""
     if not n:
         return []
+    many = f"{n} {what} are later turns" if n > 1 else f"1 {what.removesuffix('s')} is a later turn"
     return [
-        f"{n} {what} are later turns of a conversation whose earlier turns are not all in this snapshot: their question stands "
+        f"{many} of a conversation whose earlier turns are not all in this snapshot: {'their' if n > 1 else 'its'} question stands "
         "alone. Rate the earlier turns too, so that they are frozen with it."
     ]

@@ -413,7 +413,7 @@ def test_a_later_turn_is_exported_with_what_was_said_before(store: Store, tmp_pa
         else:
             assert rows[later.trace_id]["history"] == before
             assert rows[first.trace_id]["history"] == rows[lost.trace_id]["history"] == []
-        assert any("1 rows are later turns of a conversation whose earlier turns" in w for w in report.warnings)
+        assert any("1 row is a later turn of a conversation whose earlier turns" in w for w in report.warnings)
 
 
 def test_a_branching_point_gives_its_widest_pairs(store: Store, tmp_path: Path) -> None:
