@@ -85,7 +85,7 @@ class Recipe(BaseModel):
 
     def to_toml(self) -> str:
         """The resolved recipe as TOML that `read_recipe` reads back to an equal recipe."""
-        lines = [f"# Resolved recipe of a {self.kind} job: every key as it was used.", f'kind = "{self.kind}"']
+        lines = [f"# The resolved recipe ({self.kind}): every key as it was used.", f'kind = "{self.kind}"']
         lines += [f"{key} = {_toml_value(value)}" for key, value in self.model_dump().items()]
         return "\n".join(lines) + "\n"
 

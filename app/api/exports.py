@@ -86,7 +86,7 @@ async def formats() -> list[FormatOut]:
                     choices=list(allowed),
                     means={
                         str(value).lower(): said
-                        for value in (allowed or (True, False))
+                        for value in (allowed or ((True, False) if isinstance(default, bool) else (default,)))
                         if (said := sentence(name, value))
                     },
                 )

@@ -35,6 +35,8 @@ READ = (
     *SEARCHED,
 )  # fmt: skip
 
+NOT_CHOSEN = {"approved": "not approved", "solved": "not solved", "either": "neither approved nor solved"}
+
 
 @dataclass(frozen=True)
 class SftOptions(Policies):
@@ -88,7 +90,7 @@ def rows(snapshot: Snapshot, options: SftOptions, left: Counter[str]) -> Iterato
                 len(way),
             )
         elif options.repaired == "leave_out":
-            left["neither approved nor solved as asked"] += len(group)
+            left[_why_not(group, options)] += len(group)
         if options.repaired == "keep":
             for step, text in _repairs(group):
                 made += 1
@@ -101,10 +103,20 @@ def _how(group: Sequence[Row], options: SftOptions) -> str:
     """Why a trace is worth imitating; empty when it is not."""
     verdict = mean_votes(row["verdict"] for row in group)
     approved = verdict is not None and verdict[0] > 0 and verdict[1] >= options.min_raters
-    solved = group[0]["solved"] is True and all(value != -1 for row in group for value in row["rating"])
+    solved = group[0]["solved"] is True and not _has_bad(group)
     if approved and options.choose in ("approved", "either"):
         return "approved"
     return "solved" if solved and options.choose in ("solved", "either") else ""
+
+
+def _has_bad(group: Sequence[Row]) -> bool:
+    return any(value == -1 for row in group for value in row["rating"])
+
+
+def _why_not(group: Sequence[Row], options: SftOptions) -> str:
+    if options.choose != "approved" and group[0]["solved"] is True:
+        return "solved, with a step called bad"
+    return NOT_CHOSEN[options.choose]
 
 
 def straightened(row: Row, way: Sequence[int]) -> str:
@@ -177,7 +189,8 @@ def look(at: Looking) -> Plan:
     plan.warnings += alone_warning(at.left.pop(ALONE, 0))
     if not plan.rows:
         plan.warnings.append(
-            'There is no row to write: no trace was approved or solved as asked. Give verdicts on the Rate page, or choose "either".'
+            f"There is no row to write: {', '.join(f'{n} {why}' for why, n in sorted(at.left.items())) or 'nothing was rated'}. Give verdicts on the Rate "
+            'page, or choose other traces (choose = "solved" takes those that were solved without a step called bad).'
         )
     if options.backtracks == "linearise" and plan.rows:
         others = sum(row["format"] != "steiner" for row in at.snapshot.rows(("format",)))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from app import exporting
+from app.api.exports import formats
 from app.exporting import Exports
 from storage.errors import ExportError, SnapshotError
 from storage.exports import export, plan
@@ -97,3 +98,12 @@ def test_a_checksum_is_taken_again_once_a_file_was_touched(large: Snapshot) -> N
     with pytest.raises(SnapshotError, match="was changed"):
         load_snapshot(root, large.snapshot_id, anew=False)
     assert json.loads((large.folder / "manifest.json").read_text())["sha256"] == large.info.sha256
+
+
+async def test_what_a_choice_means_is_said_of_values_that_it_may_have() -> None:
+    for form in await formats():
+        for option in form.options:
+            if isinstance(option.default, bool):
+                assert set(option.means) <= {"true", "false"}
+            else:
+                assert set(option.means) <= set(option.choices or [str(option.default)]), (form.format, option.name)

@@ -185,6 +185,16 @@ def test_an_export_without_rows_is_refused(store: Store, tmp_path: Path) -> None
     assert not (tmp_path / "out").exists()
 
 
+def test_fine_tuning_says_why_nothing_was_chosen(store: Store, tmp_path: Path) -> None:
+    rate(store, make_trace(solved=True), "ann", [1, -1, 1])
+    rate(store, make_trace(prompt="q", solved=False), "ann", [1, 1, 1], verdict=-1)
+    snapshot = _freeze(store, tmp_path)
+    found = plan(snapshot, "sft", {"choose": "solved"})
+    assert found.rows == 0 and found.left_out == {"not solved": 1, "solved, with a step called bad": 1}
+    assert "1 not solved, 1 solved, with a step called bad" in found.warnings[0]
+    assert plan(snapshot, "sft").left_out == {"not approved": 2}
+
+
 def test_an_export_never_overwrites_what_is_not_an_export(store: Store, tmp_path: Path) -> None:
     rate(store, make_trace(), "ann", [1, 1, -1])
     snapshot = _freeze(store, tmp_path)
