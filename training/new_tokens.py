@@ -40,21 +40,24 @@ def shipped() -> list[str]:
 
 
 def token_files(sources: Sequence[str]) -> list[Path]:
-    """The files of a recipe's `new_tokens` that are not shipped."""
-    return [Path(source).expanduser() for source in sources if source not in shipped()]
+    """The files of a recipe's `new_tokens` that are not shipped. Raises RecipeError for one that is not there."""
+    return [_file(source) for source in sources if source not in shipped()]
+
+
+def _file(source: str) -> Path:
+    path = SHIPPED / f"{source}.toml" if source in shipped() else Path(source).expanduser()
+    if not path.is_file():
+        raise RecipeError(f'new_tokens: "{source}" is neither a shipped list ({", ".join(shipped())}) nor a file.')
+    return path
 
 
 def read_descriptions(sources: Sequence[str]) -> dict[str, str]:
     """Token → description from TOML files (or shipped ones by name). Raises RecipeError naming file, token and mend."""
     found: dict[str, str] = {}
     for source in sources:
-        path = SHIPPED / f"{source}.toml" if source in shipped() else Path(source).expanduser()
+        path = _file(source)
         try:
             read = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise RecipeError(
-                f'new_tokens: "{source}" is neither a shipped list ({", ".join(shipped())}) nor a file.'
-            ) from None
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RecipeError(f"{path} cannot be read as TOML: {error}.") from error
         for token, description in read.items():

@@ -18,6 +18,7 @@ from training.new_tokens import (
     prove,
     read_descriptions,
     shipped,
+    token_files,
 )
 from training.recipe import RecipeError, resolve_recipe
 from training.rows import TokenRow
@@ -182,6 +183,8 @@ def test_what_is_wrong_with_a_list_of_tokens_is_named(tmp_path: Path) -> None:
         read_descriptions(["pause", str(path)])
     with pytest.raises(RecipeError, match=r"neither a shipped list \(pause, steiner\) nor a file"):
         read_descriptions(["stainer"])
+    with pytest.raises(RecipeError, match=r'"stainer" is neither a shipped list'):  # said when the job is made
+        token_files(["pause", "stainer"])
     with pytest.raises(RecipeError, match="weight_decay would move the rows of old tokens"):
         resolve_recipe("sft", ["lora_rank=4", 'new_tokens=["pause"]', "weight_decay=0.1"])
     with pytest.raises(RecipeError, match="are not sharded"):
