@@ -44,7 +44,7 @@ class RowOut(BaseModel):
 
 
 class RowsOut(BaseModel):
-    """The first rows, and what became of the traces that were looked at for them."""
+    """Some rows, and what became of the traces that were looked at for them."""
 
     rows: list[RowOut]
     examined: int = Field(description="At most so many rows of the snapshot, or documents, were looked at.")
@@ -55,7 +55,7 @@ class RowsOut(BaseModel):
 
 @router.post("/rows", summary="Show what is learned", response_model=RowsOut, responses=refusals(403, 409, 422))
 async def rows(bench: Bench, me: Me, asked: JobIn) -> RowsOut:
-    """The first rows as the job would train on them; nothing is started."""
+    """Some rows, from all over what was looked at, as the job would train on them; nothing is started."""
     try:
         return await asyncio.to_thread(_rows, bench.data_dir, me, asked)
     except (RecipeError, RowsError) as error:
@@ -92,7 +92,9 @@ def _rows(data_dir: Path, me: Person, asked: JobIn) -> RowsOut:
             pieces=[PieceOut(text=p.text, label=p.label, value=p.value) for p in parts],
         )  # fmt: skip
 
-    some = [*((r, "train") for r in found.train), *((r, "test") for r in found.test)][:SHOWN]
+    made = [*((r, "train") for r in found.train), *((r, "test") for r in found.test)]
+    n = min(SHOWN, len(made))
+    some = [made[i * (len(made) - 1) // max(1, n - 1)] for i in range(n)]  # later turns and held-out rows among them
     return RowsOut(
         rows=[shown(row, split) for row, split in some], examined=EXAMINED, n_train=len(found.train),
         n_test=len(found.test), counts=found.counts,

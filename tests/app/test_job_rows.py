@@ -35,6 +35,7 @@ def test_rows_are_shown_whole_and_what_cannot_be_is_a_sentence(tmp_path: Path) -
         assert read["text"].endswith("<|pause|>" * 3)
         assert learned["text"] == f"{source['response']}<|end|>"
         assert found["rows"][0]["n_labels"] < found["rows"][0]["n_tokens"]
+        assert found["n_test"] and {row["split"] for row in found["rows"]} == {"train", "test"}, "from all over"
         scored = [p for row in ask("prm")["rows"] for p in row["pieces"] if p["label"] != "read"]
         assert {p["text"] for p in scored} == {"<|step_score|>"}
         assert {p["label"] for p in scored} == {"good", "bad"}
