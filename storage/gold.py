@@ -15,7 +15,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -257,13 +257,14 @@ def gold_for(
     if not items:
         return None
     had = _had(con, rater_id, queue.queue_id, now)
-    screening = [item for item in items if item.kind == "screening"]
+    # What a rater had before it became a screening item says nothing of them, and cannot be handed out to them again.
+    screening = [i for i in items if i.kind == "screening" and (i.item_id not in had or had[i.item_id].known)]
     # Who was let in by an admin, or passed, is not screened again when a screening item is added later.
     if screening and standing is None:
         for item in screening:
-            if had.get(item.item_id) is None:
+            if item.item_id not in had:
                 return _item(con, queue, item, rater_id)
-        if any(had[item.item_id] in ("leased", "offered") for item in screening):
+        if any(had[item.item_id].status in ("leased", "offered") for item in screening):
             raise OnHold("Your first traces of this queue are looked at before you go on; submit the one in hand.")
         _judge(con, rater_id, queue, "screening", 1)
     _judge(con, rater_id, queue, "gold", queue.config.pause_after)
@@ -309,14 +310,21 @@ def accuracy(con: duckdb.DuckDBPyConnection, queue: Queue, rater_id: str, kind: 
     return found if kind == "screening" else found[-queue.config.pause_after :]
 
 
-def _had(con: duckdb.DuckDBPyConnection, rater_id: str, queue_id: str, now: datetime) -> dict[str, str]:
-    """{item: status} of what a rater has or had; not what was fetched ahead and lapsed unseen."""
+class _Had(NamedTuple):
+    """What became of an item; `known`: it was handed out as one whose answer is known."""
+
+    status: str
+    known: bool
+
+
+def _had(con: duckdb.DuckDBPyConnection, rater_id: str, queue_id: str, now: datetime) -> dict[str, _Had]:
+    """What a rater has or had, by item; not what was fetched ahead and lapsed unseen."""
     rows = con.execute(
-        "select coalesce(pair_id, trace_id), status from assignment where queue_id = ? and rater_id = ? "
+        "select coalesce(pair_id, trace_id), status, gold is not null from assignment where queue_id = ? and rater_id = ? "
         "and (status <> 'offered' or lease_expires_at > ?)",
         [queue_id, rater_id, now],
     ).fetchall()
-    return dict(rows)
+    return {item_id: _Had(status, known) for item_id, status, known in rows}
 
 
 def _item(con: duckdb.DuckDBPyConnection, queue: Queue, gold: Gold, rater_id: str) -> Item:

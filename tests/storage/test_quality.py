@@ -350,3 +350,19 @@ def test_a_failed_screening_stops_before_any_work_and_a_mended_answer_changes_no
         store.next_assignment("eve")
     (score,) = store.read(lambda con: gold.scores(con, DEFAULT_QUEUE, "eve"))
     assert [(c.step_idx, c.expected, c.given) for c in score.compared] == [(0, 1, 1), (1, 0, 1), (2, -1, 1)]
+
+
+def test_who_had_an_item_before_it_was_a_screening_item_is_not_judged_by_it(store: Store) -> None:
+    traces = [make_trace(prompt=f"Reach {n} from 1, 2 and 3.") for n in range(3)]
+    for trace in traces:
+        store.add_trace(trace).result()
+    queue = store.read(lambda con: need_queue(con, DEFAULT_QUEUE))
+    store.write(save_queues, replace(queue, config=replace(queue.config, pause_below=0.9))).result()
+    assert work_on(store, "ann", (1, 1, 1)) == ""
+    ((had,),) = store.query("select trace_id from assignment where rater_id = 'ann'")
+    hand = rate(store, make_trace(prompt="Reach 9 from 1, 2 and 3."), "boss", (1, 0, -1))
+    answers = store.read(lambda con: gold.answers_of_assignment(con, hand.assignment.assignment_id))
+    store.write(gold.add_gold, gold.Gold(DEFAULT_QUEUE, had, "screening", answers, "", True, "boss")).result()
+    assert work_on(store, "ann", (1, 1, 1)) == "", "ann goes on; nothing was asked of her"
+    assert not [s for s in store.read(lambda con: gold.standings(con, DEFAULT_QUEUE)) if s.rater_id == "ann"]
+    assert work_on(store, "eve", (1, 0, -1)) == "screening", "of who comes new it is asked"
