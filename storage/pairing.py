@@ -20,7 +20,7 @@ POLICIES = {
     "outcome": "a.solved is not null and b.solved is not null and a.solved <> b.solved",
     "models": "a.model <> b.model",
     # World lines of one family that both wrote on from a step they share. A fork shares what it kept.
-    "siblings": "a.origin_root = b.origin_root",
+    "siblings": "a.origin_root = b.origin_root and a.begins = b.begins",
 }
 ABOUT = {
     "any": "every two traces of a question",
@@ -80,7 +80,13 @@ def under_policy(
         raise PairError(f'"policy" is {policy!r}; it must be one of {", ".join(POLICIES)}.')
     if not 1 <= most_a_problem <= MOST_A_PROBLEM:
         raise PairError(f'"most_a_problem" is {most_a_problem}; it must be from 1 to {MOST_A_PROBLEM}.')
-    forks = "and t.origin_root is not null" if policy == "siblings" else ""
+    forks, begins = "", "null"
+    if policy == "siblings":
+        forks = "and t.origin_root is not null"
+        begins = (
+            "(select any_value(char_end || text_sha256) from step join segmentation g using (segmentation_id) "
+            "where g.trace_id = t.trace_id and step_idx = 0)"
+        )
     rows = con.execute(
         f"""
         with roots as (select distinct origin_root from trace where origin_root is not null),
@@ -90,7 +96,7 @@ def under_policy(
             from trace t left join roots r on r.origin_root = t.trace_id
             where $problem::varchar is null or t.problem_id = $problem),
         looked_at as (
-            select * from known t where true {forks}
+            select *, {begins} as begins from known t where true {forks}
             qualify row_number() over (
                 partition by problem_id, origin_root, model, solved order by md5(trace_id), trace_id) <= {_LOOKED_AT}),
         couples as (
@@ -104,8 +110,7 @@ def under_policy(
         """,
         {"problem": problem_id, "most": most_a_problem},
     ).fetchall()
-    pairs = _made(con, queue_id, policy, rows)
-    return [p for p in pairs if p.shared_steps > 0] if policy == "siblings" else pairs
+    return _made(con, queue_id, policy, rows)
 
 
 def _made(con: duckdb.DuckDBPyConnection, queue_id: str, source: str, couples: Sequence[tuple[str, str]]) -> list[Pair]:

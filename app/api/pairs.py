@@ -269,7 +269,7 @@ async def make_pairs(bench: Bench, asked: MakeIn) -> Made:
     if (asked.policy == BY_HAND) != bool(asked.pairs):
         raise Refused(422, '"pairs" lists the traces of the policy "by_hand", and of no other.')
     store = bench.store
-    if asked.queue_id == DEFAULT_PAIR_QUEUE:
+    if asked.queue_id == DEFAULT_PAIR_QUEUE and not asked.dry_run:
         await asyncio.wrap_future(store.write(set_up_pairs, None))
     try:
         pairs = await blocking(lambda: _found(store, asked))
@@ -283,7 +283,9 @@ async def make_pairs(bench: Bench, asked: MakeIn) -> Made:
 
 
 def _found(store: Store, asked: MakeIn) -> list[Pair]:
-    queue_id = _pair_queue(store, asked.queue_id).queue_id
+    queue_id = asked.queue_id
+    if not (asked.dry_run and queue_id == DEFAULT_PAIR_QUEUE):  # counting does not make that one
+        _pair_queue(store, queue_id)
     if asked.policy == BY_HAND:
         return store.read(lambda con: by_hand(con, queue_id, asked.pairs))
     return store.read(

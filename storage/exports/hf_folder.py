@@ -51,25 +51,28 @@ def rows(snapshot: Snapshot, options: HfFolderOptions, left: Counter[str]) -> It
 
 
 def _ratings(snapshot: Snapshot, options: HfFolderOptions) -> duckdb.DuckDBPyConnection:
-    """A database in memory with the view `kept`."""
+    """A database in memory with the views `kept` and, where there are comparisons, `compared`: what the policies leave."""
     import duckdb
 
     con = duckdb.connect()
     con.execute("set enable_progress_bar = false")
-    con.execute(f"create view ratings as select * from read_parquet('{_quoted(snapshot.data_path)}')")
-    columns = {name for (name, *_) in con.execute("describe ratings").fetchall()}
+    _view(con, "kept", snapshot.data_path, options, "segmentation_id")
+    if snapshot.pairs_path is not None:
+        _view(con, "compared", snapshot.pairs_path, options, "pair_id")
+    return con
+
+
+def _view(con: duckdb.DuckDBPyConnection, name: str, path: Path, options: HfFolderOptions, rated: str) -> None:
+    """rated: the column that names what several raters may have judged."""
+    source = f"read_parquet('{_quoted(path)}')"
+    columns = {column for (column, *_) in con.execute(f"describe select * from {source}").fetchall()}
     where = ["true"]
     if options.split != "all":
         where.append(f"split = '{options.split}'")  # one of three words
     if options.gold == "leave_out" and "gold" in columns:
         where.append("gold is null")
-    few = (
-        f"qualify count(*) over (partition by segmentation_id) >= {options.min_raters}"
-        if options.min_raters > 1
-        else ""
-    )
-    con.execute(f"create view kept as select * from ratings where {' and '.join(where)} {few}")
-    return con
+    few = f"qualify count(*) over (partition by {rated}) >= {options.min_raters}" if options.min_raters > 1 else ""
+    con.execute(f"create view {name} as select * from {source} where {' and '.join(where)} {few}")
 
 
 def _quoted(path: Path) -> str:
@@ -91,9 +94,14 @@ def save(snapshot: Snapshot, options: HfFolderOptions, work: Path) -> Iterator[C
             target = f"'{_quoted(work / file)}' {_parquet(snapshot.data_path)}"
             if con.execute("select count(*) from kept where split = ?", [split]).fetchall()[0][0]:
                 con.execute(f"copy (select * from kept where split = '{split}') to {target}")
-        if snapshot.pairs_path is not None:
-            target = f"'{_quoted(work / COMPARISONS)}' {_parquet(snapshot.pairs_path)}"
-            con.execute(f"copy (select * from read_parquet('{_quoted(snapshot.pairs_path)}')) to {target}")
+        if _compared(con, snapshot):
+            assert snapshot.pairs_path is not None
+            con.execute(f"copy compared to '{_quoted(work / COMPARISONS)}' {_parquet(snapshot.pairs_path)}")
+
+
+def _compared(con: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> int:
+    """How many comparisons the policies leave."""
+    return int(con.execute("select count(*) from compared").fetchall()[0][0]) if snapshot.pairs_path else 0
 
 
 def configs(files: list[str]) -> dict[str, dict[str, str]]:
@@ -111,20 +119,20 @@ def look(at: Looking) -> Plan:
         n, traces, train, test = con.execute(
             "select count(*), count(distinct trace_id), count(*) filter (split = 'train'), count(*) filter (split = 'test') from kept"
         ).fetchall()[0]
-        all_rows = con.execute("select count(*) from ratings").fetchall()[0][0]
+        compared = _compared(con, at.snapshot)
         votes = dict(
             con.execute("select r, count(*) from (select unnest(rating) as r from kept) group by r").fetchall()
         )
-    plan.rows = n + at.snapshot.info.n_pairs
+    plan.rows = n + compared
     plan.histogram = {
         "good": votes.get(1, 0),
         "neutral": votes.get(0, 0),
         "bad": votes.get(-1, 0),
         "no rating": votes.get(None, 0),
     }
-    plan.figures = {"traces": traces, "train_rows": train, "test_rows": test, "comparisons": at.snapshot.info.n_pairs}
-    if all_rows - n:
-        at.left["by the policies"] += all_rows - n
+    plan.figures = {"traces": traces, "train_rows": train, "test_rows": test, "comparisons": compared}
+    if left := at.snapshot.info.n_rows + at.snapshot.info.n_pairs - plan.rows:
+        at.left["by the policies"] += left
     if not plan.rows:
         plan.warnings.append("There is no row to write: nothing of this snapshot is left by the policies above.")
     elif n and not (train and test):

@@ -46,6 +46,9 @@ async def test_two_raters_compare_a_pair_blind(workbench: Opened) -> None:
         asked = {"policy": "outcome"}
         counted = (await bench.post("/api/pairs", json={**asked, "dry_run": True})).json()
         assert counted == {"found": 1, "new": 1, "sharing": 1}
+        assert not [q for q in (await bench.get("/api/queues")).json() if q["unit"] == "pair"], (
+            "counting makes no queue"
+        )
         assert (await bench.post("/api/pairs", json=asked)).json() == counted
         assert (await bench.post("/api/pairs", json=asked)).json()["new"] == 0
         sides = []

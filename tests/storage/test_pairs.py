@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.trace import Origin
+from storage.errors import ExportError
+from storage.exports import export, plan
 from storage.gold import Answer, Gold, add_gold, scores
 from storage.pairing import PairError, by_hand, under_policy
 from storage.pairs import Pair, add_pairs, canonical, flipped, read_pairs
@@ -18,6 +22,7 @@ from storage.queues import claims
 from storage.queues.assignments import has_had
 from storage.queues.claims import Claim
 from storage.queues.settings import Config, Queue, SettingError, read_queue, save_queues
+from storage.snapshots import PAIRS, freeze, load_snapshot
 from storage.store import Store
 from storage.verdicts import pair_rows, position_bias
 from tests.storage.helpers import Rater, make_trace
@@ -248,3 +253,47 @@ def test_a_known_pair_comes_as_one_of_the_share_and_never_among_the_others(store
     after = store.next_assignment("ann", "pairs")
     assert after is not None
     assert after.pair_id == plain.pair_id
+
+
+def test_the_bound_of_siblings_counts_those_that_share_a_beginning(store: Store) -> None:
+    """Forks that changed the first step share none: they must not take the places of those that do."""
+    base = make_trace((None, 0, 1))
+    end = base.steps[1].end
+    forks = [
+        make_trace(
+            (None, 0, 1),
+            names=["step 0", "step 1", f"on {i}"],
+            origin=Origin(base.trace_id, base.trace_id, 1, end, "continue"),
+        )
+        for i in range(2)
+    ]
+    edits = [
+        make_trace((None, 0), names=[f"edited {i}", "b"], origin=Origin(base.trace_id, base.trace_id, 0, 0, "edit"))
+        for i in range(8)
+    ]
+    for trace in (base, *forks, *edits):
+        store.add_trace(trace).result()
+    queue(store)
+    for most in (1, 2, 3, 50):
+        found = store.read(lambda con, most=most: under_policy(con, "pairs", "siblings", most_a_problem=most))
+        assert len(found) == min(most, 3)
+        assert all(p.shared_steps >= 2 for p in found)
+
+
+def test_a_data_set_folder_keeps_the_comparisons_that_the_policies_keep(store: Store, tmp_path: Path) -> None:
+    two(store, overlap=None)
+    vote(store, "ann", 2.0)
+    vote(store, "bob", 1.0)
+    snapshot = load_snapshot(tmp_path, freeze(store, tmp_path).snapshot_id)
+    side = pl.read_parquet(tmp_path / snapshot.snapshot_id / PAIRS)["split"][0]
+    other = "test" if side == "train" else "train"
+    kept = {
+        str(options): plan(snapshot, "hf_folder", options).figures["comparisons"]
+        for options in ({}, {"split": side}, {"split": other}, {"min_raters": 2}, {"min_raters": 3})
+    }
+    assert list(kept.values()) == [2, 2, 0, 2, 0]
+    export(snapshot, "hf_folder", tmp_path / "out", {"split": side})
+    assert pl.read_parquet(tmp_path / "out" / "comparisons.parquet").height == 2
+    with pytest.raises(ExportError, match="Nothing was written"):
+        export(snapshot, "hf_folder", tmp_path / "none", {"split": other})
+    assert plan(snapshot, "hf_folder", {"split": other}).left_out == {"by the policies": 2}
