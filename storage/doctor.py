@@ -14,9 +14,9 @@ from typing import Any
 
 import duckdb
 
-from storage import cards, log_file, settled, snapshots
+from storage import log_file, settled, snapshots
 from storage.database import DATABASE
-from storage.errors import CorruptFolder, StoreError
+from storage.errors import CorruptFolder, SnapshotError, StoreError
 from storage.store import Store
 
 BACKUP = "Restore a backup (`worldline restore`) from before this happened."
@@ -261,7 +261,12 @@ def _snapshots(store: Store) -> Iterator[str]:
         data = root / snapshot_id / snapshots.DATA
         if not data.is_file():
             yield f"The snapshot {snapshot_id} is gone from {root}. Restore its folder from a backup, or freeze a new one."
-        elif cards.sha256_of(data) != sha256:
+            continue
+        try:
+            right = snapshots.load_snapshot(root, snapshot_id).info.sha256 == sha256  # its comparisons too
+        except SnapshotError:
+            right = False
+        if not right:
             yield f"The snapshot {snapshot_id} was changed after it was frozen. Restore its folder from a backup, or freeze a new one."
 
 

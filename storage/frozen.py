@@ -115,8 +115,11 @@ status as (
     select assignment_id, action, value_text from rating_event where action in ('submit', 'reopen', 'skip')
     qualify row_number() over (partition by assignment_id order by seq desc, server_seq desc) = 1),
 decisions as (
-    select segmentation_id, count(distinct step_idx) as n from adjudication
-    where created_at <= $as_of and dimension in ('correctness', 'verdict') and target = 'step' group by segmentation_id),
+    select segmentation_id, count(value) as n from (
+        select segmentation_id, value from adjudication
+        where created_at <= $as_of and dimension = 'correctness' and target = 'step'
+        qualify row_number() over (partition by segmentation_id, step_idx order by created_at desc, rowid desc) = 1)
+    group by segmentation_id),
 counts as (
     select assignment_id,
         max(value) filter (dimension = 'verdict') as verdict, bool_or(prelabel_visible) as prelabel_visible,

@@ -290,7 +290,7 @@ def test_a_clock_that_is_set_loses_doubles_and_reorders_nothing(store: Store, mo
 
 def test_what_is_decided_after_the_clock_was_set_back_counts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     from storage import adjudication, clock
-    from storage.snapshots import SnapshotSpec, freeze
+    from storage.snapshots import SnapshotSpec, freeze, load_snapshot
 
     trace = make_trace()
     rate(store, trace, "ann", (1, 0, -1))
@@ -314,3 +314,10 @@ def test_what_is_decided_after_the_clock_was_set_back_counts(store: Store, monke
         store.folder / "snapshots" / info.snapshot_id / "data.parquet", columns=["adjudicated"]
     ).to_pylist()
     assert [row["adjudicated"][0] for row in rows] == [-1]
+    assert load_snapshot(store.folder / "snapshots", info.snapshot_id).manifest["counts"]["adjudicated_steps"] == 1
+    unsure = adjudication.Decision(
+        DEFAULT_QUEUE, trace.trace_id, "correctness", 0, None, "unsure", "boss", "Nobody can tell.", False
+    )
+    store.write(adjudication.decide, unsure).result()
+    later = freeze(store, store.folder / "snapshots", SnapshotSpec(), "boss")
+    assert load_snapshot(store.folder / "snapshots", later.snapshot_id).manifest["counts"]["adjudicated_steps"] == 0

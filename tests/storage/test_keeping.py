@@ -153,6 +153,14 @@ def test_the_doctor_finds_every_kind_of_damage_and_makes_anew_what_follows_from_
     }
     for sql in damages:
         _damaged(store, sql)
+    manifest = store.folder / "snapshots" / snapshot.snapshot_id / "manifest.json"
+    said = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**said, "pairs": {"rows": 1, "sha256": "0" * 64}}))
+    (manifest.parent / "pairs.parquet").write_bytes(b"x")
+    assert any(f"{snapshot.snapshot_id} was changed" in s for s in doctor.examine(store).findings), (
+        "its comparisons too"
+    )
+    manifest.write_text(json.dumps(said))
     (store.folder / "snapshots" / snapshot.snapshot_id / "data.parquet").write_bytes(b"x")
     found = doctor.examine(store).findings
     for says in (*damages.values(), "numbers have a gap", f"{snapshot.snapshot_id} was changed"):
