@@ -125,14 +125,16 @@ class Fit:
 
 
 def through(engine: Engine, *, max_tokens: int = 3500, temperature: float = 1.0) -> Ask:
-    """Ask an engine as a reader would; its tokens are those of the server's usage, thinking included."""
+    """Ask an engine as a reader would; its tokens are those of the server's usage, thinking included (0: it tells none)."""
+    from core.engines.openai_api import PIECES
 
     async def ask(question: str, seed: int) -> Reply:
         request = GenerateRequest(question, Sampling(temperature, 1.0, seed, max_tokens), Bounds(0, 10_000))
-        began, tokens = time.perf_counter(), 0
+        began, tokens, counted = time.perf_counter(), 0, True
         async for chunk in engine.stream(request):
             tokens += chunk.tokens
-        return Reply(tokens, time.perf_counter() - began)
+            counted = counted and PIECES not in (chunk.about or {}).get("notes", ())  # pieces of text are not tokens
+        return Reply(tokens if counted else 0, time.perf_counter() - began)
 
     return ask
 

@@ -166,11 +166,11 @@ def passed(program: str, tests: Sequence[Case], limits: Limits = Limits(), *, st
     """Which tests a program passes. stop: none is run after the first failure. A program that has run out of time once, is not
     run again: the rest are failed too."""
     out: list[bool] = []
+    given_up = False
     for test in tests:
-        if out and ((stop and not out[-1]) or _known(program, tests[len(out) - 1], limits) == "time"):
-            out.append(False)
-            continue
-        out.append(_verdict(program, test, limits) == "passed")
+        verdict = "failed" if given_up else _verdict(program, test, limits)
+        given_up = given_up or verdict == "time" or (stop and verdict != "passed")
+        out.append(verdict == "passed")
     return out
 
 

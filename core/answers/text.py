@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from core.answers.extract import answer_text
 from core.trace import Problem
-
-
-def after_thinking(response: str) -> str:
-    """What stands after the thinking, in whichever format the response is written."""
-    from core.run import TraceReader
-
-    reader = TraceReader(Problem.ask("-"), "", "-")
-    reader.feed(response)
-    reader.close()
-    return reader.trace("stop", sampling={}, stats={}).answer
 
 
 class TextAnswers:
@@ -26,7 +17,7 @@ class TextAnswers:
         self.problem = problem
 
     def canonical(self, response: str) -> str:
-        lines = [line for line in (after_thinking(response) or response).splitlines() if line.strip()]
+        lines = [line for line in answer_text(response).splitlines() if line.strip()]
         return " ".join(lines[-1].split()).casefold() if lines else ""
 
     def right(self, response: str) -> bool | None:

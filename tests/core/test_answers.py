@@ -10,11 +10,12 @@ import time
 
 import pytest
 
-from core.answers import answers_for, kind_of, math_process, sandbox
+from core.answers import answers_for, code, kind_of, math_process, sandbox
 from core.answers.choice import ChoiceAnswers, options
 from core.answers.code import Case, CodeAnswers, passed, program_of, same
 from core.answers.extract import boxed, claimed
 from core.answers.math import HANGS, MathAnswers, looks_mathematical, number, tidy
+from core.answers.text import TextAnswers
 from core.trace import Problem
 
 
@@ -353,3 +354,23 @@ def test_the_sandbox_lets_honest_programs_work_and_leaves_nothing_behind() -> No
     assert ran.code == 0 and said[0] == "one" and said[1].startswith("2 3")
     assert not any(secret in said[1] for secret in ("TOKEN", "KEY", "PYTHONPATH"))
     assert not os.path.exists(said[2])
+
+
+def test_a_text_that_ended_in_its_thinking_has_no_answer() -> None:
+    answers = TextAnswers(Problem.ask("Who wrote it?", "text", "Ada"))
+    assert [answers.canonical(r) for r in ("<think>\nso it is Ada", "<think>\nAda\n</think>\n")] == ["", ""]
+    assert answers.right("<think>\nmaybe Bob\n</think>\nIt was\n Ada ") is True
+    assert answers.right("It was\nAda") is True, "without marks of thinking all is answer"
+
+
+def test_a_program_that_ran_out_of_time_once_is_not_run_again(monkeypatch) -> None:
+    asked = []
+
+    def verdict(program: str, test: Case, limits: object) -> str:
+        asked.append(test)
+        return "time" if len(asked) == 2 else "passed"
+
+    monkeypatch.setattr(code, "_verdict", verdict)
+    tests = [Case(check=f"assert {n}") for n in range(6)]
+    assert passed("x", tests) == [True, False, False, False, False, False]
+    assert len(asked) == 2

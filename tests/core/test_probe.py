@@ -16,6 +16,7 @@ import pytest
 from core import probe
 from core.engines.base import Chunk, EngineError, GenerateRequest
 from core.engines.local import LocalEngine
+from core.engines.openai_api import PIECES
 from core.probe import Point, Reply, fit
 from tests.core.search.chance import Chance
 
@@ -137,6 +138,7 @@ class Paced:
 
     def __init__(self, seconds, told: bool = True) -> None:
         self.seconds, self.told, self.asked = seconds, told, list[str]()
+        self.about: dict[str, list[str]] | None = None
 
     async def stream(self, request: GenerateRequest):
         self.asked.append(request.prompt)
@@ -144,7 +146,7 @@ class Paced:
         for _ in range(4):
             await asyncio.sleep(self.seconds(n) / 4)
             yield Chunk("x", n // 4 if self.told else 0)
-        yield Chunk("", 0, "stop")
+        yield Chunk("", 0, "stop", about=self.about)
 
     async def close(self) -> None: ...
 
@@ -174,6 +176,10 @@ def test_an_engine_of_known_pace_is_seen_through(seconds, verdict: str) -> None:
 def test_a_service_that_does_not_tell_its_tokens_is_refused_in_a_sentence() -> None:
     with pytest.raises(EngineError, match="did not say how many tokens"):
         measured(probe.through(Paced(lambda n: 0.0, told=False)))
+    pieces = Paced(lambda n: 0.0)
+    pieces.about = {"notes": [PIECES]}  # what it counts are not tokens
+    with pytest.raises(EngineError, match="did not say how many tokens"):
+        measured(probe.through(pieces))
 
 
 def test_the_positive_control_charges_for_all_that_is_written_behind_the_answer() -> None:
