@@ -130,7 +130,11 @@ def read_traces(snapshot: Path, most: int | None = None) -> list[JudgedTrace]:
         raise RowsError(f'{snapshot / "data.parquet"} has no column "{missing[0]}". Was it written by another version?')
     groups: dict[str, list[dict[str, Any]]] = {}
     # Turns only people's ratings have, shares only labels made without people.
-    later = [c for c in ("earlier", "soft", "right", "total") if c in table.columns]
+    later = [
+        c
+        for c in ("earlier", "gold", "adjudicated", "adjudicated_verdict", "soft", "right", "total")
+        if c in table.columns
+    ]
     for row in table.select(*COLUMNS, *later).iter_rows(named=True):
         groups.setdefault(row["segmentation_id"], []).append(row)
     traces = [_join(groups[key]) for key in sorted(groups)]
@@ -144,22 +148,30 @@ def read_traces(snapshot: Path, most: int | None = None) -> list[JudgedTrace]:
 
 
 def _join(rows: list[dict[str, Any]]) -> JudgedTrace:
+    """As exports have it unless they are told otherwise: ratings of items whose answer was known (gold, screening) are no
+    judgements, and what an adjudicator settled stands in the place of every rater's word.
+    """
     first = rows[0]
     n = len(first["step_text"])
     judgements = []
-    for row in sorted(rows, key=lambda r: r["rater_id"]):
+    for row in sorted((r for r in rows if r.get("gold") is None), key=lambda r: r["rater_id"]):
         ratings, unsure = row["rating"] or [None] * n, row["unsure"] or [False] * n
-        if not n == len(row["step_text"]) == len(ratings) == len(unsure):
+        decided, verdict = row.get("adjudicated") or [None] * n, row.get("adjudicated_verdict")
+        if not n == len(row["step_text"]) == len(ratings) == len(unsure) == len(decided):
             raise RowsError(
                 f"Trace {row['trace_id']}, rater {row['rater_id']}: {len(ratings)} ratings for {n} steps. Freeze again."
             )
-        known = tuple(None if u else r for r, u in zip(ratings, unsure, strict=True))
+        known = tuple((None if u else r) if d is None else d for r, u, d in zip(ratings, unsure, decided, strict=True))
+        marked = row["first_error"]
+        if marked is not None and decided[marked] not in (None, -1):
+            marked = None
         soft = None if row.get("soft") is None else tuple(row["soft"])
         counts = tuple(
             None if right is None or not total else (right, total)
             for right, total in zip(row.get("right") or (), row.get("total") or (), strict=True)
         )
-        judgements.append(Judgement(row["rater_id"], known, row["first_error"], row["verdict"], soft, counts))
+        verdict = row["verdict"] if verdict is None else verdict
+        judgements.append(Judgement(row["rater_id"], known, marked, verdict, soft, counts))
     return JudgedTrace(
         first["trace_id"], first["problem_id"], first["prompt"], first["response"], first["finish_reason"],
         first["format"], first["solved"], first["split"], tuple(first["step_text"]),
@@ -325,6 +337,8 @@ def sft_rows(traces: Sequence[JudgedTrace], tokenizer: Any, recipe: SftRecipe) -
             continue
         if turns.turns:
             counts["later_turns"] = counts.get("later_turns", 0) + 1
+        if recipe.backtracks != "keep" and trace.format != "steiner":
+            counts["traces_learned_whole_by_their_format"] = counts.get("traces_learned_whole_by_their_format", 0) + 1
         ids = [*encode_messages(tokenizer, turns.messages(trace.prompt)), *pauses]
         labels: list[float] = [IGNORE] * len(ids)
         for text, learn in response_pieces(trace, recipe.backtracks):

@@ -223,6 +223,12 @@ def test_a_job_learns_stops_and_resumes_to_the_same_weights(tmp_path: Path, lear
     assert all(guards <= set(row) for row in rows)
     assert {"solved_before", "solved_after", "gain_95", "backtracks_before", "backtracks_after"} <= set(status.figures)
 
+    reused = jobs.create_job(tmp_path / "c", "rl", "", [*SMALL, "reuse=2", "held_out=0", f"base={learned_base}"])
+    assert jobs.run_job(reused).state == "done"
+    tried = [jobs.read_status(folder).figures["n_rollouts"] for folder in (whole, reused)]
+    assert tried[0] == tried[1], "every question is tried as often, with two steps on each batch"
+    assert jobs.read_status(reused).step == 8
+
     broken = jobs.create_job(tmp_path / "b", "rl", "", [*SMALL, f"base={learned_base}"])
 
     def stop_at_two(now: JobStatus) -> None:

@@ -321,3 +321,46 @@ def test_cut_searches_are_shorter_and_still_true(tmp_path: Path, tokenizer: Any)
         sft_rows(traces, tokenizer, sft("choose=either", "backtracks=cut")),
     )
     assert sum(len(r.ids) for r in cut.train) < sum(len(r.ids) for r in whole.train)
+
+
+def test_known_items_are_no_judgements_and_what_was_settled_stands(tmp_path: Path) -> None:
+    """As in exports: a rater's answer to a gold item says something of the rater; an adjudicator's word ends a dispute."""
+    one, two = examples(2, longest=6)
+    n = len(one.ratings)
+    rows = [
+        {
+            **row,
+            "gold": gold,
+            "adjudicated": decided,
+            "adjudicated_verdict": verdict,
+            "first_error": error,
+            "rater_id": who,
+        }
+        for row, gold, decided, verdict, error, who in (
+            (snapshot_rows([one])[0], None, [-1 if i == 1 else None for i in range(n)], 1, None, "ann"),
+            (snapshot_rows([one])[0], None, [-1 if i == 1 else None for i in range(n)], 1, 0, "bob"),
+            (snapshot_rows([one])[0], "gold", [None] * n, None, None, "cyd"),
+            ({**snapshot_rows([one, two])[1]}, "screening", [None] * len(two.ratings), None, None, "ann"),
+        )
+    ]
+    first, second = read_traces(write_snapshot(tmp_path, rows))
+    assert [j.rater_id for j in first.judgements] == ["ann", "bob"]
+    assert [j.ratings[1] for j in first.judgements] == [-1, -1]
+    assert [j.verdict for j in first.judgements] == [1, 1]
+    assert first.judgements[1].first_error == 0, "nothing was settled of that step"
+    assert second.judgements == ()
+    rows[1]["adjudicated"] = [1] * n
+    rows[0]["adjudicated"] = [1] * n
+    first, _ = read_traces(write_snapshot(tmp_path / "again", rows))
+    assert first.judgements[1].first_error is None, "the step that bob marked was settled to be good"
+    assert set(first.judgements[1].ratings) == {1}
+
+
+def test_only_searches_in_steiners_format_can_be_masked_and_others_are_counted(tmp_path: Path, tokenizer: Any) -> None:
+    rows = snapshot_rows(examples(8, longest=6))
+    for row in rows[:3]:
+        row["format"] = "plain"
+    traces = read_traces(write_snapshot(tmp_path, rows))
+    for backtracks, whole in (("keep", None), ("mask", 3)):
+        recipe = resolve_recipe("sft", ["choose=all", f"backtracks={backtracks}"])
+        assert sft_rows(traces, tokenizer, recipe).counts.get("traces_learned_whole_by_their_format") == whole

@@ -368,7 +368,7 @@ def train(snapshot: Path | None, recipe: RlRecipe, run: Run) -> Outcome:
     if held_out and not kept.exists():
         run.phase(f"measuring the base model on {len(held_out)} held-out questions")
         write_atomically(kept, json.dumps(tried()))
-    steps = recipe.passes(len(prompts) * recipe.group) * len(prompts) * recipe.group // a_step
+    steps = recipe.passes(len(prompts) * recipe.group) * len(prompts) * recipe.group // a_step * recipe.reuse
     # A rollout waits for keys and values to be read: in half the bytes it waits for less. Copied before the trainer wraps it.
     player = deepcopy(model).to(torch.bfloat16) if recipe.dtype == "bfloat16" else None
     settings = trl.GRPOConfig(
