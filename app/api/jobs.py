@@ -212,7 +212,7 @@ async def use(bench: Bench, job_id: str) -> UseOut:
         raise Refused(
             409,
             f"The model of {job_id} judges whole responses, not steps, so it cannot score traces step by step. A search takes it as its "
-            f"scorer: choose the job there, or orm:{folder / 'model'} with `worldline search` and `worldline eval`.",
+            f"scorer: choose the job there, give its id to `worldline search`, or orm:{folder / 'model'} to `worldline eval`.",
         )
     if used_as == "scorer":
         bench.models.use_scorer(job_id)

@@ -17,6 +17,7 @@ from app.api.errors import Refused
 from app.api.runs import EXAMPLE, MOST_STEPS, MOST_TOKENS, QUESTION_LIMIT
 from app.models import UnknownModel
 from app.searches import BrokenLog, Live, TooManySearches, Wanted
+from app.token_limits import most_tokens
 from core.answers.code import tests_of
 from core.scoring.prm import AGGREGATIONS, Aggregation, ScorerError
 from core.search import strategies
@@ -105,7 +106,12 @@ class SearchIn(In):
     )
     temperature: float = Field(1.0, ge=0, le=5, description="0 always takes the likeliest token.")
     top_p: float = Field(1.0, gt=0, le=1, description="Share of probability to draw from.")
-    max_tokens: int = Field(3500, ge=1, le=MOST_TOKENS, description="For one response.")
+    max_tokens: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_TOKENS,
+        description="For one response. Absent: what suits the model (`max_tokens` in GET /api/models), less the question.",
+    )
     step_tokens: int = Field(512, ge=1, le=MOST_TOKENS, description="For one step.")
     max_steps: int = Field(60, ge=1, le=MOST_STEPS, description="A response is made to finish after this many steps.")
     budget_tokens: int | None = Field(
@@ -254,7 +260,6 @@ async def start(bench: Bench, me: Me, asked: SearchIn) -> SearchStarted:
         raise Refused(422, f"The question is empty. Ask, for example: {EXAMPLE}")
     if size > QUESTION_LIMIT:
         raise Refused(413, "The question is too large; at most 64 KB are accepted.")
-    limits = Limits(asked.temperature, asked.top_p, asked.max_tokens, asked.step_tokens, asked.max_steps)
     budget = Budget(asked.budget_tokens, asked.budget_flops, asked.budget_seconds)
     try:
         scorer = str(
@@ -265,6 +270,9 @@ async def start(bench: Bench, me: Me, asked: SearchIn) -> SearchStarted:
         if not (me.alone or me.may("admin")):
             bench.searches.scorers.check_mine(scorer)
         tests = tests_of(asked.tests) if isinstance(asked.tests, str) else asked.tests
+        engine = bench.models.get(asked.model).engine
+        most = asked.max_tokens or await most_tokens(engine, [{"role": "user", "content": asked.prompt}])
+        limits = Limits(asked.temperature, asked.top_p, most, asked.step_tokens, asked.max_steps)
         live = await bench.searches.start(
             Wanted(
                 asked.prompt, asked.strategy, asked.params, asked.model, asked.executor, scorer, asked.aggregation,

@@ -42,7 +42,8 @@ def synthesize(
         ),
     ] = "pocket",
     endpoint: Annotated[
-        str | None, typer.Option(help="The model is served at this OpenAI-compatible address.", show_default=False)
+        str | None,
+        typer.Option(help="With turn-back: the model is served at this OpenAI-compatible address.", show_default=False),
     ] = None,
     api_key_env: KeyOption = "OPENAI_API_KEY",
     same: Annotated[
@@ -68,6 +69,12 @@ def synthesize(
     with failing_softly():
         if how not in HOW:
             raise CannotDo(f"{how} is not a way to synthesize; there are: {', '.join(HOW)}")
+        if endpoint is not None and how != "turn-back":
+            raise CannotDo(
+                f"--endpoint is for turn-back: {how} asks no server. For dag, --model FOLDER embeds the steps."
+            )
+        if tokenizer is not None and how == "countdown":
+            raise CannotDo("--tokenizer is for dag and turn-back: countdown counts by the pocket model's tokenizer.")
         if how == "countdown":
             from training.synthesis.countdown_dags import write
 
@@ -116,7 +123,7 @@ def _dag(
     by_question: dict[str, list[Trace]] = {}
     for trace in traces:
         by_question.setdefault(clusters.question(trace), []).append(trace)
-    lengths, embed = Lengths(), None
+    lengths, embed, noted = Lengths(), None, {}
     counts = {"questions": len(by_question), "nodes": 0, "edges": 0, "edges_cut": 0, "without_a_right_end": 0}
     folder = _folder(str(model))
     tokens, counted_by = counter(tokenizer or folder)
@@ -127,6 +134,10 @@ def _dag(
                 keys = clusters.exact(group)
             except ValueError:
                 embed = embed or clusters.model_embedder(folder)
+                if str(model) == "pocket":
+                    noted = {
+                        "note": "The pocket model embedded the steps, and it knows few words: better with --model FOLDER."
+                    }
                 keys = clusters.by_embedding(group, embed, same)
             found = dag.build(group[0].prompt, list(zip(group, keys, strict=True)))
             counts["nodes"] += len(found.nodes)
@@ -143,7 +154,7 @@ def _dag(
                         "format": "steiner", "nodes": path.nodes,
                     }  # fmt: skip
                     file.write(_line(row))
-    return {**counts, "graphs": str(graphs), "counted_by": counted_by, "lengths": lengths.report()}
+    return {**counts, "graphs": str(graphs), "counted_by": counted_by, **noted, "lengths": lengths.report()}
 
 
 async def _turn_back(

@@ -201,6 +201,7 @@ function glyph(node) {
   if (node.end === "root") return "Q";
   if (node.end === "eos") return node.right === true ? "✓" : node.right === false ? "✗" : "■";
   if (node.end === "empty") return "∅";
+  if (node.end === "length") return "✂";
   if (node.score !== null) return node.score >= 0.995 ? "1.0" : `.${String(Math.round(node.score * 100)).padStart(2, "0")}`;
-  return node.end === "length" ? "✂" : node.visits ? String(node.visits) : "";
+  return node.visits ? String(node.visits) : "";
 }

@@ -238,6 +238,7 @@ export async function mount(root) {
     const { model: asked, temperature, top_p, seed, max_tokens, max_steps } = form.settings();
     try {
       const { search_id } = await post("/api/searches", { prompt, model: asked, temperature, top_p, seed, max_tokens, max_steps, ...strategy.chosen() });
+      form.untouch();
       notice(notices, "form", "error", null);
       setParams({ search: search_id, run: null, trace: null, step: null, node: null }, { push: true });
       route();

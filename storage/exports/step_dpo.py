@@ -73,7 +73,7 @@ def rows(snapshot: Snapshot, options: StepDpoOptions, left: Counter[str]) -> Ite
         if options.source in ("both", "branch"):
             pairs.append(branch_pairs(snapshot, group, options.min_raters, options.max_pairs_per_branch, left))
         if options.source in ("both", "better"):
-            pairs.append(_better_pairs(snapshot, group))
+            pairs.append(_better_pairs(snapshot, group, options.min_raters))
         yield from (told({**pair, "history": history}, left) for pair in chain(*pairs))
 
 
@@ -113,8 +113,10 @@ def branch_pairs(
             }  # fmt: skip
 
 
-def _better_pairs(snapshot: Snapshot, group: Sequence[Row]) -> Iterator[Row]:
-    """What raters would have written in the place of a step they called bad. Equal texts of several raters are one pair."""
+def _better_pairs(snapshot: Snapshot, group: Sequence[Row], min_raters: int) -> Iterator[Row]:
+    """What raters would have written in the place of a step they called bad. Equal texts of several raters are one pair, and so
+    many must have written it.
+    """
     first = group[0]
     written: dict[tuple[int, str], list[Row]] = {}
     for row in group:
@@ -124,7 +126,7 @@ def _better_pairs(snapshot: Snapshot, group: Sequence[Row]) -> Iterator[Row]:
     for (step, text), by in written.items():
         body = without_lead(first["step_text"][step])
         chosen = as_step(text, first["step_text"][step])
-        if chosen == body:
+        if chosen == body or len(by) < min_raters:
             continue
         prefix = first["response"][: first["step_start"][step]] + lead_of(first["step_text"][step])
         assert first["response"].startswith(prefix + body), (

@@ -463,3 +463,16 @@ async def test_a_beam_of_the_pocket_model_under_the_oracle(workbench: Opened, tm
         assert all(step["name"] for step in node["trace"]["steps"])
         trace = (await bench.get(f"/api/traces/{done['trace_id']}")).json()
         assert trace["solved"] is True and len(trace["steps"]) == len(node["owners"])
+
+
+async def test_a_response_may_be_as_long_as_suits_the_model_unless_somebody_says(
+    workbench: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def most(engine: Any, messages: Any, prefix: str = "") -> int:
+        assert [m["content"] for m in messages] == [PROMPT]
+        return 777
+
+    monkeypatch.setattr("app.api.searches.most_tokens", most)
+    async with workbench(Writer()) as bench:
+        left, said = await begin(bench, strategy="linear"), await begin(bench, strategy="linear", max_tokens=50)
+        assert [(await summary(bench, s))["limits"]["max_tokens"] for s in (left, said)] == [777, 50]

@@ -504,3 +504,17 @@ def test_whole_traces_say_how_a_search_found_them_and_what_it_cost(store: Store,
 @given(st.text(st.sampled_from("a\n\u2027\u2028\u2029\u202a\u2030\x84\x85\x86Åé—𝛼\u0a28"), max_size=6))
 def test_characters_that_break_lines_for_some_readers_are_found_wherever_they_stand(text: str) -> None:
     assert has_line_breaks(text.encode()) == any(c in text for c in "\x85\u2028\u2029")
+
+
+def test_a_better_step_is_a_pair_once_enough_raters_wrote_it(store: Store, tmp_path: Path) -> None:
+    trace = make_trace((None, 0))
+    store.add_trace(trace).result()
+    for rater, text in (("ann", "the same"), ("bob", "the same"), ("cyd", "another")):
+        hand = Rater(store, store.open_assignment(rater, trace.trace_id))
+        hand.step(0, 1)
+        hand.step(1, -1)
+        hand.send("set", target="step", step_idx=1, dimension="better", value_text=text)
+        hand.submit()
+    snapshot = _freeze(store, tmp_path)
+    found = {n: plan(snapshot, "step_dpo", {"source": "better", "min_raters": n}).rows for n in (1, 2, 3)}
+    assert found == {1: 2, 2: 1, 3: 0}

@@ -82,3 +82,11 @@ def test_turns_back_are_written_as_they_come_within_the_limits(
     assert learned_whole(printed, 2)
     given.write_text(json.dumps({**right[1].to_json(), "reference": "right"}) + "\n")
     assert "The server is gone." in run("synthesize", "turn-back", out, "--from", given, fails=True)[1]
+
+
+def test_an_option_of_another_way_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "p.jsonl"
+    said = run("synthesize", "dag", out, "--from", out, "--endpoint", "http://127.0.0.1:9/v1", fails=True)[1]
+    assert "--endpoint is for turn-back: dag asks no server" in said
+    said = run("synthesize", "countdown", out, "--tokenizer", tmp_path, fails=True)[1]
+    assert "countdown counts by the pocket model's tokenizer" in said
