@@ -16,8 +16,8 @@ export async function mount(root) {
   const notices = at("notices");
   const tell = failures(notices);
   const failed = (error) => tell("quality", error);
-  const queues = await get("/api/queues");
-  at("queue").replaceChildren(...queues.map((q) => h("option", { value: q.queue_id }, q.title || q.queue_id)));
+  const queues = await get("/api/queues?archived=true"); // ratings that came from elsewhere are in closed ones
+  at("queue").replaceChildren(...queues.map((q) => h("option", { value: q.queue_id }, `${q.title || q.queue_id}${q.archived ? " (closed)" : ""}`)));
   if (queues.some((q) => q.queue_id === param("queue"))) at("queue").value = param("queue");
   const unit = () => queues.find((q) => q.queue_id === at("queue").value)?.unit ?? "trace";
   const chosen = () => ({ queue: at("queue").value, dimension: at("dimension").value });
