@@ -345,8 +345,8 @@ def _warnings(spec: SnapshotSpec, selection: Selection) -> list[str]:
     if later:
         found.append(
             f"{later} of {rows} rows are later turns of a conversation: reward models take their question alone; "
-            "fine-tuning and the stepwise, preference, step_dpo, kto and sft exports give what came before it too, where those "
-            "traces are in the snapshot."
+            "fine-tuning and the stepwise, preference, step_dpo, kto, sft, argilla and label_studio exports give what came before "
+            "it too, where those traces are in the snapshot."
         )
     if _simulated(selection):
         found.append(f"{_simulated(selection)} of {rows} rows are by simulated raters, not by people.")

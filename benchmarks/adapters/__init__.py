@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 
 class Library(NamedTuple):
-    """adapter: module:class. environment: the folder beside the repository whose Python loads it; "" is the one that runs the
+    """adapter: module:class. environment: the folder in the repository whose Python loads it; "" is the one that runs the
     benchmark. in_process: it loads the model itself instead of asking the server."""
 
     adapter: str

@@ -12,7 +12,8 @@ Steiner (Ji 2024) names these four and publishes no formula. **This formula is o
     r(step) = Φ(where the search goes on) − Φ(where the step began) − cost − repeat · [the same step was taken before]
 
 E and D are the question's own out-degree and depth. "Where the search goes on" is the state that a backtrack returns to,
-so turning back from a dead end is paid, and paid the more the earlier it comes. A step that breaks a rule is worth −1. A
+so turning back from a dead end is paid, and paid the more the earlier it comes. A step that breaks a rule has −1 in the place of
+the difference, one that cannot be read −1, one that the budget cut 0. A
 weight of 0 leaves its part out (an ablation). The numbers game gives the DAG exactly. Knows no trainer.
 """
 

@@ -2,7 +2,7 @@
 
 The explorer is a depth-first searcher that is sometimes lucky: with probability `insight` it picks a move the oracle
 knows to be alive, otherwise it picks among the untried moves, likelier ones first. After a failed move it goes on from the same state,
-or gives it up and returns to the question. A state that is dead it may leave early, a live one it leaves late. So the
+or gives it up and returns to the question. A state that is dead it may leave early, a live one never. So the
 written trace holds what a reasoner needs: hunches, checks, dead ends, returns. Idea: Steiner's second stage (sample many
 paths with backtracks from a DAG); the explorer is ours.
 
