@@ -116,7 +116,7 @@ _CHECKS: tuple[tuple[str, str, str], ...] = (
         "{n} rating events are of steps beyond the end of their trace.", BACKUP,
     ),
     (
-        "select count(*) - count(distinct event_id) from rating_event",
+        "select count(*) - count(distinct (assignment_id, event_id)) from rating_event",
         "{n} rating events are here twice.", BACKUP,
     ),
     (

@@ -92,10 +92,14 @@ by_assignment as (
     from counted group by assignment_id),
 spent as (select assignment_id, sum(dwell_ms)::bigint as spent_ms from ev group by assignment_id),
 settled as (
-    select segmentation_id, target, step_idx, value::tinyint as value from adjudication
-    where created_at <= $as_of and dimension in ('correctness', 'verdict')
+    select segmentation_id, target, step_idx, value::tinyint as value from (
+        select *, rowid as place from adjudication
+        where created_at <= $as_of and dimension in ('correctness', 'verdict')
+        qualify row_number() over (
+            partition by queue_id, segmentation_id, target, step_idx, dimension order by created_at desc, rowid desc) = 1)
+    where value is not null  -- what was taken back in one queue says nothing of a decision in another
     qualify row_number() over (
-        partition by segmentation_id, target, step_idx, dimension order by created_at desc, rowid desc) = 1),
+        partition by segmentation_id, target, step_idx, dimension order by created_at desc, place desc) = 1),
 decided as (
     select pair_id, value::tinyint as value from adjudication
     where created_at <= $as_of and pair_id is not null and dimension = 'preference'
@@ -115,10 +119,11 @@ status as (
     select assignment_id, action, value_text from rating_event where action in ('submit', 'reopen', 'skip')
     qualify row_number() over (partition by assignment_id order by seq desc, server_seq desc) = 1),
 decisions as (
-    select segmentation_id, count(value) as n from (
-        select segmentation_id, value from adjudication
+    select segmentation_id, count(distinct step_idx) filter (value is not null) as n from (
+        select segmentation_id, step_idx, value from adjudication
         where created_at <= $as_of and dimension = 'correctness' and target = 'step'
-        qualify row_number() over (partition by segmentation_id, step_idx order by created_at desc, rowid desc) = 1)
+        qualify row_number() over (
+            partition by queue_id, segmentation_id, step_idx order by created_at desc, rowid desc) = 1)
     group by segmentation_id),
 counts as (
     select assignment_id,

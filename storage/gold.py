@@ -258,7 +258,9 @@ def gold_for(
         return None
     had = _had(con, rater_id, queue.queue_id, now)
     # What a rater had before it became a screening item says nothing of them, and cannot be handed out to them again.
-    screening = [i for i in items if i.kind == "screening" and (i.item_id not in had or had[i.item_id].known)]
+    screening = [
+        i for i in items if i.kind == "screening" and (i.item_id not in had or had[i.item_id].kind == "screening")
+    ]
     # Who was let in by an admin, or passed, is not screened again when a screening item is added later.
     if screening and standing is None:
         for item in screening:
@@ -311,20 +313,20 @@ def accuracy(con: duckdb.DuckDBPyConnection, queue: Queue, rater_id: str, kind: 
 
 
 class _Had(NamedTuple):
-    """What became of an item; `known`: it was handed out as one whose answer is known."""
+    """What became of an item, and as what it was handed out: gold, screening or "" (as any other)."""
 
     status: str
-    known: bool
+    kind: str
 
 
 def _had(con: duckdb.DuckDBPyConnection, rater_id: str, queue_id: str, now: datetime) -> dict[str, _Had]:
     """What a rater has or had, by item; not what was fetched ahead and lapsed unseen."""
     rows = con.execute(
-        "select coalesce(pair_id, trace_id), status, gold is not null from assignment where queue_id = ? and rater_id = ? "
+        "select coalesce(pair_id, trace_id), status, coalesce(gold, '') from assignment where queue_id = ? and rater_id = ? "
         "and (status <> 'offered' or lease_expires_at > ?)",
         [queue_id, rater_id, now],
     ).fetchall()
-    return {item_id: _Had(status, known) for item_id, status, known in rows}
+    return {item_id: _Had(status, kind) for item_id, status, kind in rows}
 
 
 def _item(con: duckdb.DuckDBPyConnection, queue: Queue, gold: Gold, rater_id: str) -> Item:

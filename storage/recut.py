@@ -19,6 +19,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from storage.rater_names import raters_of
+
 Row = Mapping[str, Any]
 T = TypeVar("T")
 
@@ -115,7 +117,7 @@ def agreed(rows: Sequence[Row]) -> Row:
         parents.append(_most([rows[n]["corrected_parent"][i] for n in here]))
         kinds.append(_most([rows[n]["corrected_kind"][i] for n in here]))
     merged = {"cuts": cuts, "joined": joined, "corrected_parent": parents, "corrected_kind": kinds}
-    names = {key: "+".join(sorted(row[key] for row in rows)) for key in ("rater_id", "assignment_id")}
+    names = {"rater_id": raters_of(rows), "assignment_id": "+".join(sorted(row["assignment_id"] for row in rows))}
     return {**first, **merged, **names}
 
 

@@ -226,7 +226,11 @@ async def open_assignment(bench: Bench, asked: OpenIn, me: Me) -> dict[str, Any]
     trace = await find_trace(bench, asked.trace_id)
     if not trace.steps:
         raise Refused(422, "This trace has no steps, so there is nothing to rate in it.")
-    await find_queue(bench, asked.queue)
+    queue = await find_queue(bench, asked.queue)
+    if queue.unit != "trace":
+        raise Refused(422, f'"{queue.title}" is a queue of pairs; its work is at /api/pairs.')
+    if queue.archived and not given:
+        raise Refused(409, f'The queue "{queue.title}" is closed; nothing more is handed out in it.')
     return await _work(bench, await blocking(lambda: bench.store.open_assignment(rater, asked.trace_id, asked.queue)))
 
 
@@ -309,7 +313,7 @@ def _blinded(trace: dict[str, Any], queue: Queue, assignment: Assignment) -> dic
         return trace
     hidden: dict[str, Any] = {}
     if queue.blind:
-        hidden = {"model": "", "sampling": {}, "stats": {}}
+        hidden = {"model": "", "sampling": {}, "stats": {}, "error": ""}  # an error names the model that failed
     if queue.config.reference != "shown":
         hidden["solved"] = None
     return trace | hidden

@@ -18,6 +18,7 @@ from core.formats import parse_response
 from core.tasks import solved
 from core.trace import Trace, new_id, problem_id_of
 from storage.errors import StoreError
+from storage.imports.whole import check_contiguous
 from storage.traces import check_storable
 
 router = APIRouter(prefix="/traces", tags=["traces"])
@@ -247,6 +248,7 @@ def _read(row: Any, place: int | None) -> Trace:
 
 def _storable(row: dict[str, Any]) -> Trace:
     trace = Trace.from_json(row)
+    check_contiguous(trace)
     check_storable(trace)
     return trace
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from storage.exports.labels import CUTS, Row
+from storage.exports.labels import AGAIN, CUTS, Row
 from storage.exports.policies import Policies
 
 if TYPE_CHECKING:
@@ -48,8 +48,10 @@ class Labels:
     good: npt.NDArray[np.bool_]
 
 
-def kept(batch: pa.RecordBatch, policies: Policies, left: Counter[str]) -> Ints:
-    """Which rows of a batch the policies of split and gold keep, counting the others by reason."""
+def kept(batch: pa.RecordBatch, policies: Policies, left: Counter[str], again: frozenset[str] = frozenset()) -> Ints:
+    """Which rows of a batch the policies of split and gold keep, counting the others by reason; again: assignments whose
+    trace the same rater rated anew.
+    """
     import numpy as np
 
     keep = np.ones(batch.num_rows, bool)
@@ -60,6 +62,10 @@ def kept(batch: pa.RecordBatch, policies: Policies, left: Counter[str]) -> Ints:
         known = batch["gold"].is_valid().to_numpy(zero_copy_only=False) & keep
         _count(left, "of gold or screening items", known)
         keep &= ~known
+    if again:
+        twice = np.array([one in again for one in batch["assignment_id"].to_pylist()]) & keep
+        _count(left, AGAIN, twice)
+        keep &= ~twice
     return np.flatnonzero(keep)
 
 

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Histories:
-    """The earlier turns that later turns of a snapshot name, by trace id."""
+    """The earlier turns that later turns of a snapshot name, by trace id, and which of them are held out."""
 
     turns: dict[str, Turn]
+    held_out: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Histories:
@@ -40,18 +41,23 @@ class Histories:
             for trace_id in Earlier.from_json(json.loads(text)).trace_ids
         }
         turns: dict[str, Turn] = {}
+        held_out = set[str]()
         if named:
-            for row in snapshot.rows(("trace_id", "prompt", "response", "format", "finish_reason")):
+            for row in snapshot.rows(("trace_id", "prompt", "response", "format", "finish_reason", "split")):
                 if row["trace_id"] in named and row["trace_id"] not in turns:
                     turns[row["trace_id"]] = _turn(row)
-        return cls(turns)
+                    held_out |= {row["trace_id"]} if row["split"] == "test" else set()
+        return cls(turns, frozenset(held_out))
 
-    def before(self, earlier: str | None, prompt: str) -> list[Message] | None:
-        """The messages before a question: none for a first turn; None where one of the turns is not in the snapshot."""
+    def before(self, earlier: str | None, prompt: str, split: str = "") -> list[Message] | None:
+        """The messages before a question: none for a first turn; None where one of the turns is not in the snapshot, or is of a
+        problem that is held out while the question is trained on (split "train").
+        """
         if not earlier:
             return []
         asked = Earlier.from_json(json.loads(earlier))
-        found = [self.turns[i] for i in asked.trace_ids if i in self.turns]
+        hidden = self.held_out if split == "train" else frozenset()
+        found = [self.turns[i] for i in asked.trace_ids if i in self.turns and i not in hidden]
         if len(found) < len(asked.trace_ids):
             return None
         return Turns(tuple(found), asked.given_as).messages(prompt)[:-1]
@@ -96,7 +102,7 @@ def length_of(row: Row, answers: Sequence[str], count_tokens: Callable[[str], in
     return tokens(row.get("history", [])) + tokens(row["prompt"]) + max(tokens(row[name]) for name in answers)
 
 
-ALONE = "later turns whose earlier turns are not in the snapshot"
+ALONE = "later turns whose earlier turns are not in the snapshot, or held out"
 
 
 def told(row: Row, left: Counter[str]) -> Row:
@@ -113,6 +119,6 @@ def alone_warning(n: int, what: str = "rows") -> list[str]:
         return []
     many = f"{n} {what} are later turns" if n > 1 else f"1 {what.removesuffix('s')} is a later turn"
     return [
-        f"{many} of a conversation whose earlier turns are not all in this snapshot: {'their' if n > 1 else 'its'} question stands "
-        "alone. Rate the earlier turns too, so that they are frozen with it."
+        f"{many} of a conversation whose earlier turns are not all in this snapshot, or are held out while it is trained "
+        f"on: {'their' if n > 1 else 'its'} question stands alone. Rate the earlier turns too, so that they are frozen with it."
     ]

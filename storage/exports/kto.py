@@ -19,6 +19,7 @@ from storage.exports.preference import compared
 from storage.exports.step_dpo import READ as READ_STEPS
 from storage.exports.step_dpo import lead_of
 from storage.exports.writing import Format, Looking, Plan, Row
+from storage.rater_names import raters_of
 from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def rows(snapshot: Snapshot, options: KtoOptions, left: Counter[str]) -> Iterato
     histories = Histories.of(snapshot)
     for row in _labelled(snapshot, options, left):
         question, earlier = row.pop("question"), row.pop("earlier")
-        made = told({**row, "history": histories.before(earlier, question)}, left)
+        made = told({**row, "history": histories.before(earlier, question, row["split"])}, left)
         yield made if options.shape == "text" else as_chat(made, question, ("completion",))
 
 
@@ -110,7 +111,7 @@ def _common(snapshot: Snapshot, voted: Sequence[Row]) -> dict[str, Any]:
     return {
         "question": first["prompt"], "earlier": first.get("earlier"), "n_votes": len(voted),
         "problem_id": first["problem_id"], "trace_id": first["trace_id"], "model": first["model"],
-        "rater_id": "+".join(sorted(row["rater_id"] for row in voted)), "split": first["split"],
+        "rater_id": raters_of(voted), "split": first["split"],
         "snapshot_id": snapshot.snapshot_id, **searched(first),
     }  # fmt: skip
 
@@ -128,7 +129,7 @@ def _both_bad(snapshot: Snapshot, rows: Sequence[Row], seen: set[str]) -> Iterat
                 "prompt": first["prompt"], "completion": first[f"{side}_response"], "label": False, "source": "both_bad",
                 "question": first["prompt"], "earlier": first.get("earlier"),
                 "n_votes": bad, "problem_id": first["problem_id"], "trace_id": trace_id, "step": None,
-                "model": first[f"{side}_model"], "rater_id": "+".join(sorted(row["rater_id"] for row in rows)),
+                "model": first[f"{side}_model"], "rater_id": raters_of(rows),
                 "split": first["split"], "snapshot_id": snapshot.snapshot_id, **searched({}),
             }  # fmt: skip
 

@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from storage.exports.policies import ESTIMATES, Policies
+from storage.rater_names import raters_of
 from storage.recut import n_recut
 from storage.snapshots import Snapshot
 
@@ -25,6 +26,7 @@ NEEDED = (
     "segmentation_id", "rater_id", "assignment_id", "rating", "unsure", "first_error", "recovered", "adjudicated",
     "adjudicated_verdict", "verdict", "gold", "split", "prelabel_visible",
 )  # fmt: skip
+AGAIN = "of traces that the same rater rated again"
 
 
 def by_trace(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -47,6 +49,7 @@ def groups(
 ) -> Iterator[list[Row]]:
     """The rows of each trace, with `rating` and `verdict` as the policies have them. `left` counts rows left out, by reason."""
     left = Counter() if left is None else left
+    again = overtaken(snapshot)
     for rows in by_trace(_numbered(snapshot.rows(needed(snapshot, policies, columns)))):
         kept = []
         for row in rows:
@@ -54,12 +57,27 @@ def groups(
                 left[f"not in the {policies.split} split"] += 1
             elif policies.gold == "leave_out" and row.get("gold") is not None:
                 left["of gold or screening items"] += 1
+            elif row["assignment_id"] in again:
+                left[AGAIN] += 1
             else:
                 kept.append(row)
         if kept and len(kept) < policies.min_raters:
             left[f"of traces with fewer than {policies.min_raters} raters"] += len(kept)
         elif kept:
             yield [settled(row, policies) for row in kept]
+
+
+def overtaken(snapshot: Snapshot) -> frozenset[str]:
+    """Assignments of a trace that the same rater rated anew, in another queue: what they said last is their one vote."""
+    import duckdb
+
+    with duckdb.connect() as con:
+        found = con.execute(
+            "select assignment_id from read_parquet(?) qualify row_number() over "
+            "(partition by segmentation_id, rater_id order by assignment_id desc) > 1",
+            [str(snapshot.data_path)],
+        ).fetchall()
+    return frozenset(assignment_id for (assignment_id,) in found)
 
 
 def _numbered(rows: Iterable[Row]) -> Iterator[Row]:
@@ -163,7 +181,7 @@ def together(rows: Sequence[Row], policies: Policies, labels: Estimates | None =
                 tied.add(i)
         ratings.append(value)
     unsure = [all(votes) for votes in zip(*(row["unsure"] for row in rows), strict=True)]
-    names = "+".join(sorted(row["rater_id"] for row in rows))
+    names = raters_of(rows)
     ids = "+".join(sorted(row["assignment_id"] for row in rows))
     seen = any(row["prelabel_visible"] for row in rows)
     return {

@@ -28,6 +28,7 @@ from storage.exports.policies import Policies
 from storage.exports.step_dpo import READ as READ_STEPS
 from storage.exports.step_dpo import beyond, branch_pairs, long_pairs, open_branches
 from storage.exports.writing import Format, Looking, Plan, Row
+from storage.rater_names import joined, raters_of, several
 from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -101,9 +102,9 @@ def _pairs(snapshot: Snapshot, options: PreferenceOptions, histories: Histories,
     for group in groups(snapshot, options, READ, left):
         first = group[0]
         asked = (first["prompt"], first.get("earlier"))
-        raters[first["trace_id"]] = "+".join(sorted(row["rater_id"] for row in group if row["verdict"] is not None))
+        raters[first["trace_id"]] = raters_of(row for row in group if row["verdict"] is not None)
         if options.source in ("all", "branch"):
-            history = histories.before(first.get("earlier"), first["prompt"])
+            history = histories.before(first.get("earlier"), first["prompt"], first["split"])
             for pair in branch_pairs(snapshot, group, options.min_raters, options.max_pairs_per_branch, left):
                 trace_id, model = pair.pop("trace_id"), pair.pop("model")
                 sides = {"chosen_trace_id": trace_id, "rejected_trace_id": trace_id}
@@ -155,12 +156,12 @@ def _compared(
             good, bad = ("left", "right") if liked[0] < 0 else ("right", "left")
             yield {
                 "prompt": first["prompt"], "chosen": first[f"{good}_response"], "rejected": first[f"{bad}_response"],
-                "source": "pair", "history": histories.before(first.get("earlier"), first["prompt"]),
+                "source": "pair", "history": histories.before(first.get("earlier"), first["prompt"], first["split"]),
                 "margin": round(abs(liked[0]), 4), "n_votes": liked[1], "question": first["prompt"],
                 "problem_id": first["problem_id"], "chosen_trace_id": first[f"{good}_trace_id"],
                 "rejected_trace_id": first[f"{bad}_trace_id"], "chosen_step": None, "rejected_step": None,
                 "chosen_model": first[f"{good}_model"], "rejected_model": first[f"{bad}_model"],
-                "raters": "+".join(sorted(row["rater_id"] for row in group)), "prelabel_visible": False,
+                "raters": raters_of(group), "prelabel_visible": False,
                 "split": first["split"], "snapshot_id": snapshot.snapshot_id, **searched({}, "chosen_"), **searched({}, "rejected_"),
             }  # fmt: skip
 
@@ -201,14 +202,14 @@ def _with_texts(
     texts = {row["trace_id"]: row["response"] for row in read if row["trace_id"] in wanted}
     for better, worse in pairs:
         good, bad = better.row, worse.row
-        both = {*raters[good["trace_id"]].split("+"), *raters[bad["trace_id"]].split("+")}
+        both = {*several(raters[good["trace_id"]]), *several(raters[bad["trace_id"]])}
         yield {
             "prompt": good["prompt"], "chosen": texts[good["trace_id"]], "rejected": texts[bad["trace_id"]],
-            "source": "verdict", "history": histories.before(good["earlier"], good["prompt"]),
+            "source": "verdict", "history": histories.before(good["earlier"], good["prompt"], good["split"]),
             "margin": round(better.score - worse.score, 4), "n_votes": better.votes + worse.votes,
             "question": good["prompt"], "problem_id": good["problem_id"], "chosen_trace_id": good["trace_id"],
             "rejected_trace_id": bad["trace_id"], "chosen_step": None, "rejected_step": None,
-            "chosen_model": good["model"], "rejected_model": bad["model"], "raters": "+".join(sorted(both)),
+            "chosen_model": good["model"], "rejected_model": bad["model"], "raters": joined(both),
             "prelabel_visible": good["prelabel_visible"] or bad["prelabel_visible"],
             "split": good["split"], "snapshot_id": snapshot.snapshot_id, **searched(good, "chosen_"), **searched(bad, "rejected_"),
         }  # fmt: skip

@@ -24,6 +24,7 @@ from storage.exports.policies import Policies
 from storage.exports.prm800k import way_to_the_end
 from storage.exports.step_dpo import as_step, lead_of, without_lead
 from storage.exports.writing import Format, Looking, Plan, Row
+from storage.rater_names import raters_of
 from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def rows(snapshot: Snapshot, options: SftOptions, left: Counter[str]) -> Iterato
     histories = Histories.of(snapshot)
     for group in groups(snapshot, options, READ, left):
         first = group[0]
-        history = histories.before(first.get("earlier"), first["prompt"])
+        history = histories.before(first.get("earlier"), first["prompt"], first["split"])
         made = 0
         how = _how(group, options)
         if how:
@@ -162,7 +163,7 @@ def _row(
     return {
         **pair, "how": how, "complete": complete, "straightened": straight, "n_steps": n,
         "problem_id": first["problem_id"], "trace_id": first["trace_id"], "model": first["model"],
-        "raters": "+".join(sorted(row["rater_id"] for row in group)), "split": first["split"],
+        "raters": raters_of(group), "split": first["split"],
         "snapshot_id": snapshot.snapshot_id, **searched(first),
     }  # fmt: skip
 

@@ -24,6 +24,7 @@ from storage.exports.history import ALONE, Histories, alone_warning, chat, lengt
 from storage.exports.labels import groups, mean_votes, recut_warning
 from storage.exports.policies import Policies
 from storage.exports.writing import Format, Looking, Plan, Row
+from storage.rater_names import raters_of
 from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def rows(snapshot: Snapshot, options: StepDpoOptions, left: Counter[str]) -> Ite
     """The pairs, trace by trace."""
     histories = Histories.of(snapshot)
     for group in groups(snapshot, options, READ, left):
-        history = histories.before(group[0].get("earlier"), "")
+        history = histories.before(group[0].get("earlier"), "", group[0]["split"])
         pairs: list[Iterator[Row]] = []
         if options.source in ("both", "branch"):
             pairs.append(branch_pairs(snapshot, group, options.min_raters, options.max_pairs_per_branch, left))
@@ -105,12 +106,20 @@ def branch_pairs(
             apart = sorted(apart, key=lambda pair: -pair[0])[:most]
         prefix = shared_prefix(first["response"], first["step_end"], first["step_text"], parent, siblings[0])
         _assert_prefix(first, prefix, parent, siblings[0])
-        common = _common(snapshot, group, prefix)
         for margin, votes, better, worse in apart:
             yield {
-                **common, "chosen": bodies[better], "rejected": bodies[worse], "source": "branch",
+                **_common(snapshot, _who_rated(group, better, worse), prefix), "chosen": bodies[better], "rejected": bodies[worse], "source": "branch",
                 "margin": round(margin, 4), "n_votes": votes, "chosen_step": better, "rejected_step": worse,
             }  # fmt: skip
+
+
+def _who_rated(group: Sequence[Row], *steps: int) -> list[Row]:
+    """Those who rated all of the steps, or, where nobody did, any: an import makes ratings of each name."""
+    for enough in (all, any):
+        found = [row for row in group if enough(row["rating"][i] is not None for i in steps)]
+        if found:
+            return found
+    return list(group)
 
 
 def _better_pairs(snapshot: Snapshot, group: Sequence[Row], min_raters: int) -> Iterator[Row]:
@@ -143,7 +152,7 @@ def _common(snapshot: Snapshot, group: Sequence[Row], prefix: str) -> dict[str, 
     return {
         "prompt": first["prompt"] + prefix, "question": first["prompt"],
         "problem_id": first["problem_id"], "trace_id": first["trace_id"], "model": first["model"],
-        "raters": "+".join(sorted(row["rater_id"] for row in group)),
+        "raters": raters_of(group),
         "prelabel_visible": any(row["prelabel_visible"] for row in group), "split": first["split"],
         "snapshot_id": snapshot.snapshot_id,
     }  # fmt: skip

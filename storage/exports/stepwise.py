@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from storage.exports import bulk
 from storage.exports.columns import BATCH, ahead, beside, column, occurrences, token_counts
 from storage.exports.history import ALONE, Histories, alone_warning, chat
-from storage.exports.labels import CUTS, needed, recut_warning, sources
+from storage.exports.labels import CUTS, needed, overtaken, recut_warning, sources
 from storage.exports.policies import Policies
 from storage.exports.writing import Format, Looking, Plan
 from storage.snapshots import Snapshot
@@ -75,8 +75,9 @@ def _each(
     snapshot: Snapshot, options: StepwiseOptions, left: Counter[str]
 ) -> Iterator[tuple[pa.RecordBatch, bulk.Ratings]]:
     """A row for each rater: the snapshot's rows as they are."""
+    again = overtaken(snapshot)
     for batch in ahead(snapshot.batches(needed(snapshot, options, (*READ, *_TEXTS)), BATCH)):
-        source = batch.take(bulk.kept(batch, options, left))
+        source = batch.take(bulk.kept(batch, options, left, again))
         if source.num_rows:
             yield source, bulk.settled(source, options)
 
@@ -130,7 +131,8 @@ def _batch(
     offsets = pa.array(ends, pa.int32())
     kept = source.take(pa.array(at))
     earlier = kept["earlier"].to_pylist() if "earlier" in kept.schema.names else [None] * len(at)
-    history = [histories.before(said, "") for said in earlier]
+    sides = kept["split"].to_pylist()
+    history = [histories.before(said, "", side) for said, side in zip(earlier, sides, strict=True)]
     left[ALONE] += history.count(None)
     columns = {
         **{name: kept[name] for name in ("prompt", *_KEPT, "prelabel_visible", "split")},

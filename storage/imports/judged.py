@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.trace import Trace
+from storage import rater_names
 from storage.events import UNSURE
 
 PREFIX = "import:"  # before the name of everybody who rated elsewhere: a name in a file is no account here
@@ -89,7 +90,7 @@ def texts(row: Mapping[str, Any], *names: str) -> str:
 
 def several(row: Mapping[str, Any], name: str) -> list[str]:
     """The raters that exports of rows made from several name with a + between; one without a name where there is none."""
-    return texts(row, name).split("+")
+    return rater_names.several(texts(row, name))
 
 
 def labels(values: list[Any]) -> Iterator[tuple[int, int]]:

@@ -36,15 +36,20 @@ def to_traces(row: Row) -> list[Trace]:
             trace, steps=tuple(steps), nodes=tuple(nodes), answer=trace.answer or answer, format=form,
             solved=solved(trace.prompt, steps) if trace.solved is None else trace.solved,
         )]  # fmt: skip
+    check_contiguous(trace)
+    return [trace]
+
+
+def check_contiguous(trace: Trace) -> None:
+    """Steps must follow each other without a hole, from the first character on. Raises Unusable."""
     expected = 0
-    for step in trace.steps:  # they must follow each other without a hole, from the first character on
+    for step in trace.steps:
         if step.start != expected:
             raise Unusable(
                 f'"steps[{step.index}].start" is {step.start}, but the step before ends at {expected}; '
                 'make them contiguous, or leave "steps" out and the response is cut again.'
             )
         expected = step.end
-    return [trace]
 
 
 def _prepared(row: Row) -> dict[str, Any]:

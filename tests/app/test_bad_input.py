@@ -134,6 +134,18 @@ async def test_hostile_text_is_kept_as_it_is(workbench: Opened) -> None:
         ({"prompt": "p", "response": "r", "finish_reason": "tired"}, 422, ['"finish_reason"', "tired"]),
         ({"prompt": "p", "response": "r", "steps": [{"start": 0, "end": 9}]}, 422, ['"steps[0]"']),
         ({"prompt": "p", "response": "r", "steps": 5}, 422, ['"steps"']),
+        (
+            {
+                "prompt": "p",
+                "response": "a b",
+                "steps": [
+                    {"start": 0, "end": 1, "thought": "a", "summary": "", "reflection": ""},
+                    {"start": 2, "end": 3, "thought": "b", "summary": "", "reflection": ""},
+                ],
+            },
+            422,
+            ['"steps[1].start" is 2, but the step before ends at 1'],
+        ),
         ({"prompt": "p", "response": "r", "created_at": "yesterday"}, 422, ['"created_at"']),
     ],
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.app.conftest import Opened
 from tests.app.test_rating import event
+from tests.storage.helpers import make_trace
 
 pytestmark = pytest.mark.anyio
 
@@ -92,3 +95,22 @@ async def test_what_cannot_be_is_refused_in_a_sentence(workbench: Opened) -> Non
         assert len((await bench.get("/api/queues")).json()) == 1, "a queue that was refused left nothing behind"
         assert (await bench.get("/api/queues/default/guidelines?version=7")).status_code == 404
         assert "convincing_wrong" in [s["name"] for s in (await bench.get("/api/sampling")).json()]
+
+
+async def test_single_traces_are_not_opened_in_queues_of_pairs_or_closed_ones(workbench: Opened) -> None:
+    async with workbench() as bench:
+        trace_id = await bench.finished()
+        pairs = (await bench.post("/api/queues", json={"title": "Pairs", "unit": "pair"})).json()["queue_id"]
+        closed = (await bench.post("/api/queues", json={"title": "Over", "archived": True})).json()["queue_id"]
+        for queue, status, words in ((pairs, 422, "is a queue of pairs"), (closed, 409, "is closed")):
+            answer = await bench.post("/api/assignments", json={"trace_id": trace_id, "queue": queue})
+            assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
+
+
+async def test_a_blind_queue_does_not_tell_the_model_by_its_error(workbench: Opened) -> None:
+    async with workbench() as bench:
+        broken = make_trace((None, 0), finish_reason="error", error="The model Qwen/Qwen3-8B failed: no memory")
+        await asyncio.wrap_future(bench.services.store.add_trace(broken))
+        answer = await bench.post("/api/assignments/next", json={"rater": "ann"})
+        assert answer.json()["trace"]["trace_id"] == broken.trace_id
+        assert "Qwen" not in answer.text

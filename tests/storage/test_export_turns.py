@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 
-from core.trace import Earlier, Trace
+from core.trace import Earlier, Trace, problem_id_of
 from core.turns import Message, Turns
 from storage.exports import export
+from storage.frozen import split_of
 from storage.imports import read
 from storage.imports.judged import Judgement, Rated
 from storage.imports.keeping import keep, wanted
 from storage.snapshots import Snapshot, freeze, load_snapshot
 from storage.store import Store
 from tests.storage.helpers import make_trace, rate
+from training.conversations import turns_before
+from training.rows import read_traces
 
 ALONE = "later turns of a conversation whose earlier turns"
 
@@ -171,3 +174,27 @@ def test_rows_of_later_turns_can_be_imported(store: Store, talk: Talk, tmp_path:
             assert trace.prompt.endswith(asked)
             known = {t.response for t in (talk.first, talk.good, talk.bad, talk.lost, talk.lost_bad)}
             assert trace.response in known
+
+
+def test_what_is_held_out_is_not_read_before_what_is_trained_on(store: Store, tmp_path: Path) -> None:
+    """A follow-up is another problem, so it may be trained on while the first question is held out."""
+    held, trained = (
+        next(n for n in range(200) if split_of(problem_id_of(f"{what} {n}?")) == side)
+        for what, side in (("first", "test"), ("second", "train"))
+    )
+    first = make_trace(prompt=f"first {held}?")
+    after = Earlier((first.trace_id,), "full")
+    good, bad = (
+        make_trace((None, 0, 0), names=[n, "b", "c"], prompt=f"second {trained}?", earlier=after)
+        for n in ("good", "bad")
+    )
+    for trace, values, verdict in ((first, [1, 1, 1], 1), (good, [1, 1, -1], 1), (bad, [1, 1, 1], -1)):
+        rate(store, trace, "ann", values, verdict=verdict)
+    snapshot = frozen(store, tmp_path / "s")
+    for form in ("sft", "kto", "preference", "step_dpo", "stepwise"):
+        rows, warnings = written(snapshot, form, tmp_path / form)
+        assert not [r for r in rows if r["split"] == "train" and f"first {held}" in json.dumps(r)], form
+        assert "held out while it is trained on" in warnings, form
+    by_id = {trace.trace_id: trace for trace in read_traces(snapshot.data_path.parent)}
+    assert turns_before(by_id[good.trace_id], by_id, "as_given") is None
+    assert turns_before(by_id[good.trace_id], by_id, "alone") is not None

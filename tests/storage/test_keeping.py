@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -207,3 +208,12 @@ def test_a_restored_folder_has_nobody_logged_in(store: Store, tmp_path: Path) ->
     with Store.open(tmp_path / "restored") as found:
         assert found.query("select count(*) from login") == [(0,)]
         assert found.read(people.accounts_exist)
+
+
+def test_one_id_in_two_assignments_is_no_damage(store: Store) -> None:
+    """A script may choose its ids badly; nothing is lost by it, and a backup would lose what came since."""
+    hands = [rate(store, make_trace(prompt=f"Question {i}."), "ann", [1, -1, 0]) for i in range(2)]
+    for hand in hands:
+        event = hand.event("comment", target="step", step_idx=0, value_text="odd")
+        store.add_rating_events([replace(event, event_id="the same")]).result()
+    assert not [s for s in doctor.examine(store).findings if "twice" in s]

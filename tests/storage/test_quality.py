@@ -366,3 +366,19 @@ def test_who_had_an_item_before_it_was_a_screening_item_is_not_judged_by_it(stor
     assert work_on(store, "ann", (1, 1, 1)) == "", "ann goes on; nothing was asked of her"
     assert not [s for s in store.read(lambda con: gold.standings(con, DEFAULT_QUEUE)) if s.rater_id == "ann"]
     assert work_on(store, "eve", (1, 0, -1)) == "screening", "of who comes new it is asked"
+
+
+def test_who_had_an_item_as_gold_is_not_judged_when_it_becomes_a_screening_item(store: Store) -> None:
+    traces = [make_trace(prompt=f"Reach {n} from 1, 2 and 3.") for n in range(3)]
+    for trace in traces:
+        store.add_trace(trace).result()
+    hand = rate(store, make_trace(prompt="Reach 9 from 1, 2 and 3."), "boss", (1, 0, -1))
+    item = hand.assignment.trace_id
+    answers = store.read(lambda con: gold.answers_of_assignment(con, hand.assignment.assignment_id))
+    queue = store.read(lambda con: need_queue(con, DEFAULT_QUEUE))
+    store.write(save_queues, replace(queue, gold_share=1.0, config=replace(queue.config, pause_below=0.9))).result()
+    store.write(gold.add_gold, gold.Gold(DEFAULT_QUEUE, item, "gold", answers, "", True, "boss")).result()
+    assert work_on(store, "eve", (1, 0, -1)) == "gold"
+    store.write(gold.add_gold, gold.Gold(DEFAULT_QUEUE, item, "screening", answers, "", True, "boss")).result()
+    assert work_on(store, "eve", (1, 1, 1)) == ""
+    assert not [s for s in store.read(lambda con: gold.standings(con, DEFAULT_QUEUE)) if s.rater_id == "eve"]
