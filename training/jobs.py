@@ -288,7 +288,8 @@ def run_job(folder: Path, progress: Callable[[JobStatus], None] | None = None) -
             return status
         began = replace(
             status, state="running", pid=os.getpid(), phase="starting", error="", ended_at=None,
-            started_at=status.started_at or utc_now(), kills=memory.noted(),
+            # A job that was not handed over is begun now: it stands behind those that wait.
+            started_at=(inherited and status.started_at) or utc_now(), kills=memory.noted(),
         )  # fmt: skip
         run = Run(run_folder, began, progress)
         run.publish(began)
@@ -372,6 +373,9 @@ def _train(folder: Path, recipe: Recipe, run: Run) -> None:
 def run_peer(folder: Path) -> int:
     """A further process of a job (`topology.py`): computes its share and writes nothing. Returns an exit code."""
     run_folder = RunFolder(folder)
+    from training.topology import end_with_leader
+
+    end_with_leader()
     run = Run(run_folder, replace(run_folder.read_status(), state="running"), leads=False)
     # The first process decides when to stop, and says so to all in the same step.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -20,6 +20,8 @@ from core.scoring.encoding import EncodingError, encode_messages, encode_steps
 from core.trace import Earlier
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from training.kinds.prm import PrmRecipe
     from training.kinds.sft import SftRecipe
 
@@ -128,6 +130,7 @@ def read_traces(snapshot: Path, most: int | None = None) -> list[JudgedTrace]:
     missing = [c for c in COLUMNS if c not in table.columns]
     if missing:
         raise RowsError(f'{snapshot / "data.parquet"} has no column "{missing[0]}". Was it written by another version?')
+    table = newest(table)
     groups: dict[str, list[dict[str, Any]]] = {}
     # Turns only people's ratings have, shares only labels made without people.
     later = [
@@ -147,31 +150,52 @@ def read_traces(snapshot: Path, most: int | None = None) -> list[JudgedTrace]:
     return traces
 
 
-def _join(rows: list[dict[str, Any]]) -> JudgedTrace:
-    """As exports have it unless they are told otherwise: ratings of items whose answer was known (gold, screening) are no
-    judgements, and what an adjudicator settled stands in the place of every rater's word.
+def newest(table: pl.DataFrame) -> pl.DataFrame:
+    """Of a rater who rated a trace twice, in two queues, what they said last: one vote."""
+    return table.sort("assignment_id").unique(("segmentation_id", "rater_id"), keep="last", maintain_order=True)
+
+
+def judging(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As exports have it unless they are told otherwise: ratings of items whose answer was known (gold, screening) are no judgements."""
+    return [row for row in rows if row.get("gold") is None]
+
+
+def settled_steps(row: dict[str, Any]) -> tuple[tuple[int | None, ...], int | None]:
+    """(what a rater said of each step: +1, 0, −1 or None; the first error that they marked). What an adjudicator settled stands in
+    the place of every rater's word. Raises RowsError.
     """
+    n = len(row["step_text"])
+    ratings, unsure = row["rating"] or [None] * n, row["unsure"] or [False] * n
+    decided = row.get("adjudicated") or [None] * n
+    if not n == len(ratings) == len(unsure) == len(decided):
+        raise RowsError(
+            f"Trace {row['trace_id']}, rater {row['rater_id']}: {len(ratings)} ratings for {n} steps. Freeze again."
+        )
+    marked = row["first_error"]
+    if marked is not None and decided[marked] not in (None, -1):
+        marked = None
+    return tuple(
+        (None if u else r) if d is None else d for r, u, d in zip(ratings, unsure, decided, strict=True)
+    ), marked
+
+
+def _join(rows: list[dict[str, Any]]) -> JudgedTrace:
     first = rows[0]
     n = len(first["step_text"])
     judgements = []
-    for row in sorted((r for r in rows if r.get("gold") is None), key=lambda r: r["rater_id"]):
-        ratings, unsure = row["rating"] or [None] * n, row["unsure"] or [False] * n
-        decided, verdict = row.get("adjudicated") or [None] * n, row.get("adjudicated_verdict")
-        if not n == len(row["step_text"]) == len(ratings) == len(unsure) == len(decided):
-            raise RowsError(
-                f"Trace {row['trace_id']}, rater {row['rater_id']}: {len(ratings)} ratings for {n} steps. Freeze again."
-            )
-        known = tuple((None if u else r) if d is None else d for r, u, d in zip(ratings, unsure, decided, strict=True))
-        marked = row["first_error"]
-        if marked is not None and decided[marked] not in (None, -1):
-            marked = None
+    for row in sorted(judging(rows), key=lambda r: r["rater_id"]):
+        if n != len(row["step_text"]):
+            raise RowsError(f"Trace {row['trace_id']} has {n} and {len(row['step_text'])} steps. Freeze again.")
+        known, marked = settled_steps(row)
+        verdict = row.get("adjudicated_verdict")
         soft = None if row.get("soft") is None else tuple(row["soft"])
         counts = tuple(
             None if right is None or not total else (right, total)
             for right, total in zip(row.get("right") or (), row.get("total") or (), strict=True)
         )
-        verdict = row["verdict"] if verdict is None else verdict
-        judgements.append(Judgement(row["rater_id"], known, marked, verdict, soft, counts))
+        judgements.append(
+            Judgement(row["rater_id"], known, marked, row["verdict"] if verdict is None else verdict, soft, counts)
+        )
     return JudgedTrace(
         first["trace_id"], first["problem_id"], first["prompt"], first["response"], first["finish_reason"],
         first["format"], first["solved"], first["split"], tuple(first["step_text"]),

@@ -14,14 +14,20 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from training.recipe import Recipe
 from training.run_folder import JobError
+
+LEADER = "WORLDLINE_LEADER"  # the process that started a peer
+JOINING = timedelta(days=2)  # so long the others wait for the first one, which measures before it joins them
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,11 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def local_rank() -> int:
+    """This process's number on its machine."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
 @contextmanager
 def peers(folder: Path, recipe: Recipe, lock: int | None) -> Iterator[None]:
     """The other processes of a job on this machine, where nobody (torchrun) has started them. They hold its lock too."""
@@ -76,7 +87,7 @@ def peers(folder: Path, recipe: Recipe, lock: int | None) -> Iterator[None]:
             [sys.executable, "-m", "training.jobs", "run", str(folder.resolve())],
             stdin=subprocess.DEVNULL, pass_fds=() if lock is None else (lock,),
             env={**os.environ, **shared, "RANK": str(r), "LOCAL_RANK": str(r), "PYTHONPATH": search,
-                 "OMP_NUM_THREADS": str(recipe.threads)},
+                 "OMP_NUM_THREADS": str(recipe.threads), LEADER: str(os.getpid())},
         )
         for r in range(1, recipe.processes)
     ]  # fmt: skip
@@ -106,19 +117,36 @@ def started(recipe: Recipe) -> int:
     return world
 
 
+def end_with_leader() -> None:
+    """Where `peers` started this process: end when the first one is gone, even if it was killed before the others had joined it."""
+    leader = os.environ.get(LEADER)
+    if leader:
+        threading.Thread(target=_watch, args=(int(leader),), daemon=True).start()
+
+
+def _watch(leader: int) -> None:
+    while os.getppid() == leader:
+        time.sleep(1)
+    os._exit(1)
+
+
 @contextmanager
 def joined(recipe: Recipe) -> Iterator[Topology]:
     """Join the other processes. Raises JobError when they are not as many as the recipe says."""
     import torch
 
     world = started(recipe)
-    device = device_of(recipe, int(os.environ.get("LOCAL_RANK", "0")))
+    device = device_of(recipe, local_rank())
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if world == 1:
         yield Topology(0, 1, "single", device)
         return
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # The first process comes when it has measured the base model, which may take hours; from then on nobody waits for so long.
+    store, number, _ = next(torch.distributed.rendezvous("env://", timeout=JOINING))
+    torch.distributed.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo", store=store, rank=number, world_size=world
+    )
     try:
         found = torch.distributed.get_world_size()
         assert found == world, f"{found} of {world} processes"

@@ -50,7 +50,8 @@ def read(path: Path) -> Iterator[tuple[Trace, str | None]]:
             trace = Trace.from_json(row)
         except ValueError as error:
             raise RowsError(f"{at}: {error}") from None
-        yield trace if trace.steps else _cut(trace, row), row.get("reference")
+        reference = row.get("reference")
+        yield trace if trace.steps else _cut(trace, row), None if reference is None else str(reference)
 
 
 def _cut(trace: Trace, row: dict[str, Any]) -> Trace:

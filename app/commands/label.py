@@ -125,32 +125,48 @@ def _prm(
 async def _rollouts(
     method: str, engine: Any, given: Sequence[tuple[Trace, str | None]], n: int, max_steps: int, max_tokens: int, settings: dict[str, Any]
 ) -> list[Labelled]:  # fmt: skip
-    from core.engines.base import Bounds, Sampling
+    from core.answers import answers_for
+    from core.engines.base import Bounds, EngineError, Sampling
+    from core.trace import Problem
     from training.labels import binary_search
     from training.labels.label_set import Labelled
-    from training.labels.rollouts import Completer, answer_is, by_rules, count_all
+    from training.labels.rollouts import Check, Completer, answer_is, by_rules, count_all
 
     completer = Completer(engine, Sampling(max_tokens=max_tokens), Bounds(0, max_steps))
+    for trace, reference in given:  # before the first rollout is paid for
+        try:
+            if answers_for(Problem.ask(trace.prompt, answer=reference)).right("") is None:
+                raise CannotDo(f'trace {trace.trace_id} has no "reference" to check an answer to its question by')
+        except ValueError as error:
+            raise CannotDo(f"trace {trace.trace_id}: {error}") from error
     bar, at = progress_bar("traces", len(given))
-    made = []
+    made: list[Labelled] = []
+    failed = list[str]()
+
+    async def label(trace: Trace, check: Check) -> Labelled:
+        if method == "rollouts":
+            counts = await count_all(completer, trace, check, n)
+            return Labelled(trace, [c.soft for c in counts], counts)
+        found = await binary_search.find(completer, trace, check, n)
+        held = [found.counts.get(s.index) for s in trace.steps]
+        note = "" if found.monotone else "the model recovered later: the search may have missed the first error"
+        return Labelled(trace, found.labels(len(trace.steps)), held, note)
+
     try:
         with bar:
             for number, (trace, reference) in enumerate(given, 1):
-                check = by_rules if reference is None else answer_is(reference)
-                if trace.steps and method == "rollouts":
-                    counts = await count_all(completer, trace, check, n)
-                    made.append(Labelled(trace, [c.soft for c in counts], counts))
-                elif trace.steps:
-                    found = await binary_search.find(completer, trace, check, n)
-                    held = [found.counts.get(s.index) for s in trace.steps]
-                    note = (
-                        ""
-                        if found.monotone
-                        else "the model recovered later: the search may have missed the first error"
-                    )
-                    made.append(Labelled(trace, found.labels(len(trace.steps)), held, note))
+                if trace.steps:
+                    try:
+                        made.append(await label(trace, by_rules if reference is None else answer_is(reference)))
+                    except EngineError as error:  # what is labelled already was paid for
+                        failed.append(str(error))
                 at(number)
     finally:
         await engine.close()
     settings["spent"] = completer.spent
+    if failed:
+        if not made:
+            raise CannotDo(failed[-1])
+        settings["could_not_be_asked"] = len(failed)
+        typer.echo(f"worldline: {len(failed)} traces could not be labelled; the last because: {failed[-1]}", err=True)
     return made

@@ -116,3 +116,11 @@ def test_pre_training_needs_no_snapshot_and_remembers_its_file(tmp_path: Path, t
         jobs.create_job(tmp_path, "cpt", "", [f"base={tiny_base}"])
     with pytest.raises(RowsError, match=r"nowhere\.txt cannot be read"):
         jobs.create_job(tmp_path, "cpt", "", ["texts=nowhere.txt"])
+
+
+def test_a_file_of_texts_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    from training.kinds.cpt import documents
+
+    for path in (tmp_path / "none.txt", tmp_path):
+        with pytest.raises(RowsError, match="cannot be read"):
+            list(documents(path))

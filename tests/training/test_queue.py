@@ -142,3 +142,12 @@ def test_overlays_are_laid_over_in_order_and_keys_win(tmp_path: Path) -> None:
         RecipeError, match=r"neither a TOML file nor a shipped overlay \(ddp, fsdp2, large, nodes, small, tiny\)"
     ):
         resolve_recipe("prm", [], "", ["huge"])
+
+
+def test_a_job_that_is_resumed_in_a_terminal_stands_behind_those_that_wait(data_dir: Path, tiny_base: Path) -> None:
+    folder = make(data_dir, tiny_base, "device=cpu", "epochs=1", "min_steps=1")
+    run_folder = jobs.RunFolder(folder)
+    long_ago = "2026-01-01T00:00:00.000Z"
+    run_folder.write_status(replace(run_folder.read_status(), state="stopped", started_at=long_ago))
+    assert jobs.run_job(folder).state == "done"
+    assert (jobs.read_status(folder).started_at or "") > long_ago

@@ -279,3 +279,13 @@ def test_bfloat16_needs_no_gpu(tmp_path: Path) -> None:
     run = Run(RunFolder(tmp_path), JobStatus("job", "rl", "running", ""))
     settings = trl.GRPOConfig(**arguments(recipe, run, torch.device("cpu")), max_steps=1, num_generations=2)
     assert settings.bf16
+
+
+def test_too_few_questions_for_a_step_are_said_before_anything_is_measured(tmp_path: Path, tiny_base: Path) -> None:
+    pytest.importorskip("trl")
+    folder = jobs.create_job(tmp_path, "rl", "", [*SMALL, "questions=1", f"base={tiny_base}"])
+    status = jobs.run_job(folder)
+    assert (status.state, status.error.split(".")[0]) == (
+        "failed", "There are 1 questions, and a step takes 2 (batch × accumulate / group)",
+    )  # fmt: skip
+    assert not (folder / "before.json").exists()

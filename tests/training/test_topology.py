@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from training import jobs
+from training.jobs import PACKAGE_ROOT
 from training.recipe import RecipeError, resolve_recipe
 
 
@@ -75,3 +80,30 @@ def test_shards_need_somebody_to_share_with() -> None:
 def test_a_step_must_be_shared_evenly() -> None:
     with pytest.raises(RecipeError, match="make accumulate a multiple of processes"):
         resolve_recipe("prm", ["processes=2", "accumulate=3"])
+
+
+def test_a_peer_ends_with_the_process_that_started_it() -> None:
+    """Also before they have joined: it would hold the job's lock, and wait for days."""
+    leader = "\n".join([
+        "import os, subprocess, sys",
+        "wait = 'import time; from training.topology import end_with_leader; end_with_leader(); print(1, flush=True); time.sleep(600)'",
+        "env = {**os.environ, 'WORLDLINE_LEADER': str(os.getpid())}",
+        "with subprocess.Popen([sys.executable, '-c', wait], env=env, stdout=subprocess.PIPE) as peer:",
+        "    peer.stdout.readline(); print(peer.pid, flush=True); peer.wait()",
+    ])  # fmt: skip
+    with subprocess.Popen([sys.executable, "-c", leader], stdout=subprocess.PIPE, cwd=PACKAGE_ROOT) as process:
+        assert process.stdout is not None
+        peer = int(process.stdout.readline())
+        os.kill(peer, 0)
+        process.kill()
+    until = time.monotonic() + 30
+    while _alive(peer) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not _alive(peer)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

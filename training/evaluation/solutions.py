@@ -117,25 +117,26 @@ def read_snapshot(folder: Path, *, split: str = "test") -> list[Solution]:
     """
     import polars as pl
 
-    from training.rows import data_sha256
+    from training.rows import data_sha256, judging, newest
 
     data_sha256(folder)
-    table = pl.read_parquet(folder / "data.parquet")
+    table = newest(pl.read_parquet(folder / "data.parquet"))
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in table.iter_rows(named=True):
         if split in ("all", row["split"]):
             groups.setdefault(row["segmentation_id"], []).append(row)
-    return [_of_rows(rows) for _, rows in sorted(groups.items())]
+    judged = [judging(rows) for _, rows in sorted(groups.items())]
+    return [_of_rows(rows) for rows in judged if rows]
 
 
 def _of_rows(rows: list[dict[str, Any]]) -> Solution:
     first, n = rows[0], len(rows[0]["step_text"])
+    from training.rows import settled_steps
+
     votes: list[list[float]] = [[] for _ in range(n)]
     for row in rows:
-        ratings: list[int | None] = list(row["rating"] or [None] * n)
-        unsure = row["unsure"] or [False] * n
+        ratings, error = settled_steps(row)
         soft = row.get("soft") or [None] * n  # label sets without people carry a share instead of a vote
-        error = row["first_error"]
         for i in range(n):
             if error is not None and i > error:
                 break
@@ -143,8 +144,8 @@ def _of_rows(rows: list[dict[str, Any]]) -> Solution:
                 votes[i].append(0.0)
             elif soft[i] is not None:
                 votes[i].append(float(soft[i]))
-            elif ratings[i] is not None and not unsure[i]:
-                votes[i].append(float(ratings[i] >= 0))  # type: ignore[operator]
+            elif (rating := ratings[i]) is not None:
+                votes[i].append(float(rating >= 0))
     labels = tuple(sum(v) / len(v) if v else NAN for v in votes)
     return Solution(
         first["problem_id"], first["prompt"], tuple(first["step_text"]), labels, first["solved"],

@@ -57,6 +57,8 @@ def documents(path: Path) -> Iterator[str]:
                     yield text
     except UnicodeDecodeError as error:
         raise RowsError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}.") from error
+    except OSError as error:
+        raise RowsError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def cpt_rows(

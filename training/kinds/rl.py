@@ -237,9 +237,17 @@ def trainer_class() -> Any:
             folder = Path(args.output_dir) / f"checkpoint-{self.state.global_step}"
             torch.save((self._step, self._buffered_inputs if midway else None), folder / ROLLOUTS)
 
+        def _get_train_sampler(self, dataset: Any = None) -> Any:
+            self.order: Any = super()._get_train_sampler(dataset)
+            return self.order
+
         def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-            """Where the trainer takes up a checkpoint."""
+            """Where the trainer takes up a checkpoint. Each pass has an order of its own: those that are over are drawn again, so
+            that those to come are as in an unbroken run.
+            """
             super()._load_optimizer_and_scheduler(checkpoint)
+            for _ in range(int((self.state.epoch or 0) + 1e-6) if checkpoint is not None else 0):
+                torch.randperm(self.order.num_samples, generator=self.order.generator)
             if checkpoint is not None and (Path(checkpoint) / ROLLOUTS).exists():
                 kept = torch.load(Path(checkpoint) / ROLLOUTS, map_location=self.accelerator.device, weights_only=True)
                 self._step, self._buffered_inputs = kept
@@ -346,6 +354,11 @@ def train(snapshot: Path | None, recipe: RlRecipe, run: Run) -> Outcome:
         raise JobError('prm_reward needs "prm", the folder of a process reward model: --set prm=DATA/jobs/ID/model.')
     run.phase("reading the questions")
     prompts = questions_of(snapshot, recipe)
+    if len(prompts) < a_step // recipe.group:
+        raise JobError(
+            f"There are {len(prompts)} questions, and a step takes {a_step // recipe.group} (batch × accumulate / group). Lower "
+            "batch or accumulate, or freeze a snapshot of more questions."
+        )
     base = base_folder(recipe.base)
     tokenizer = load_tokenizer(base)
     model = load_weights("AutoModelForCausalLM", base).to(device)

@@ -9,6 +9,7 @@ tokens of a forward pass are there at once, so with a large vocabulary `batch` i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,8 @@ from training.new_tokens import (
 from training.packing import batch_of, outputs
 from training.recipe import Recipe
 from training.rows import IGNORE, Rows, TokenRow, read_traces, sft_rows
-from training.run_folder import Run
+from training.run_folder import Run, write_atomically
+from training.topology import device_of, local_rank
 
 EVAL_TRACES = 4
 
@@ -158,8 +160,12 @@ def train_language_model(rows: Rows, recipe: LanguageRecipe, run: Run) -> Outcom
         train_rows_alone(model, new)
     before = None
     if run.leads:
-        run.phase("measuring the base model on held-out rows")
-        before = held_out_loss(model, rows.test, run)
+        kept = run.folder.path / "before.json"  # so that a resumed job does not measure the base model again
+        if not kept.exists():
+            run.phase("measuring the base model on held-out rows")
+            model.to(device_of(recipe, local_rank()))
+            write_atomically(kept, json.dumps(held_out_loss(model, rows.test, run)))
+        before = json.loads(kept.read_text(encoding="utf-8"))
     model = fit(model, rows.train, NextToken(), recipe, run)
     run.phase("measuring on held-out rows")
     after = held_out_loss(model, rows.test, run)

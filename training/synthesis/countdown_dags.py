@@ -17,6 +17,8 @@ from typing import Any
 
 from core.formats import steiner_tokens as t
 from core.tasks import countdown as game
+from core.tasks import countdown_text as words
+from core.trace import problem_id_of
 from core.workers import processes
 from training.synthesis.countdown import SHARE_OF_THREE, STEP_LIMIT, Walk, step_text, walk
 from training.synthesis.lengths import Lengths
@@ -116,7 +118,8 @@ def _chunk(problems: list[game.Countdown], first: int, paths: int, seed: int) ->
 def _row(one: Walk) -> dict[str, Any]:
     response = one.response
     assert response.startswith(t.REASONING_START)
-    return {"prompt": one.prompt, "response": response, "answer": one.answer, "solved": True, "finish_reason": "stop",
+    # A question has one id, in whichever words it is put: else it would stand on both sides of a split.
+    return {"problem_id": problem_id_of(words.ask(one.problem)), "prompt": one.prompt, "response": response, "answer": one.answer, "solved": True, "finish_reason": "stop",
             "model": "synthesis", "format": "steiner"}  # fmt: skip
 
 

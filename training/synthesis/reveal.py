@@ -110,6 +110,8 @@ async def _turn_back(engine: Engine, task: Task, rng: random.Random) -> Trace | 
     astray = await _go_on(engine, path, kept, short, rng, path.prompt)
     if await asyncio.to_thread(check, astray) is True:
         return "right without the answer"
+    if how.lost is None and astray.finish_reason != "stop":
+        return "did not end without the answer"  # cut off: its steps may all be right
     end = min(len(astray.steps), cut + 1 + how.astray_steps) - 1
     complete = [s for s in astray.steps[: end + 1] if s.complete]
     if len(complete) <= cut + 1:

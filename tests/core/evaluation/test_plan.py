@@ -119,6 +119,8 @@ def test_problems_of_the_usual_files_are_read_with_what_is_right() -> None:
         {"question": "Write f.", "tests": [{"input": "1", "output": "1"}]},
     ]  # fmt: skip
     found = read_lines("\n\n".join(map(json.dumps, rows)), "x.jsonl")
+    odd = json.dumps({"question": "one\u2028two\x85three?", "answer": "a"}, ensure_ascii=False)
+    assert [p.prompt for p in read_lines(f"{odd}\n{odd}\n", "x.jsonl")] == ["one\u2028two\x85three?"] * 2
     assert [p.answer for p in found] == ["1", "1,007", r"\frac{3}{4}", "no", "42", None]
     assert found[0].meta == {"level": 2} and found[5].task == "code"
     assert answers_for(found[0]).right(r"\boxed{1.0}") and answers_for(found[2]).right(r"It is $\boxed{\frac{3}{4}}$")

@@ -278,3 +278,29 @@ def test_what_the_counts_know_is_said() -> None:
     width = (0.3244 + (0.7848 - 0.2152) + (1 - 0.6756)) / 3
     assert f"{width:.2f} wide" in said
     assert summary([]) == summary([None]) == ""
+
+
+def test_known_items_are_no_votes_and_what_was_settled_counts_in_the_evaluation(tmp_path: Path) -> None:
+    from tests.training.synthetic import snapshot_rows, write_snapshot
+    from training.evaluation.solutions import read_snapshot
+
+    one, two = examples(2, longest=6)
+    n = len(one.ratings)
+
+    def row(who: str, value: int, gold: str | None = None, of: int = 0, error: int | None = None) -> dict:
+        found = snapshot_rows([one, two])[of]
+        size = len(found["step_text"])
+        settled = [1 if i == 1 and not of else None for i in range(size)]
+        return {
+            **found,
+            "rater_id": who,
+            "rating": [value] * size,
+            "gold": gold,
+            "adjudicated": settled,
+            "first_error": error,
+        }
+
+    rows = [row("ann", 1), row("bob", -1, error=1), row("cyd", -1, "screening"), row("cyd", -1, "gold", of=1)]
+    (found,) = read_snapshot(write_snapshot(tmp_path, rows), split="all")
+    assert found.labels[:2] == (0.5, 1.0), "ann and bob differ; of the second step it was settled"
+    assert len(found.labels) == n

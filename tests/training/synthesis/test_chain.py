@@ -10,7 +10,7 @@ import pytest
 from core.engines.base import EngineError
 from core.formats import steiner_tokens as t
 from tests.training.evaluation.test_commands import run
-from tests.training.rigged import trace_of
+from tests.training.rigged import RiggedEngine, trace_of
 from tests.training.synthesis.test_dag import Strong
 
 SMALL = ("epochs=1", "min_steps=1", "threads=1", "batch=4")
@@ -90,3 +90,44 @@ def test_an_option_of_another_way_is_refused(tmp_path: Path) -> None:
     assert "--endpoint is for turn-back: dag asks no server" in said
     said = run("synthesize", "countdown", out, "--tokenizer", tmp_path, fails=True)[1]
     assert "countdown counts by the pocket model's tokenizer" in said
+
+
+def test_rollouts_that_fail_lose_nothing_and_what_cannot_be_checked_is_said_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import app.commands.label as command
+
+    class Failing(RiggedEngine):
+        async def stream(self, request):  # type: ignore[no-untyped-def]
+            if "unlucky" in request.prefix:
+                raise EngineError("The server is gone.")
+            async for chunk in super().stream(request):
+                yield chunk
+
+    engines: list[Failing] = []
+
+    def engine(*_: object) -> Failing:
+        engines.append(Failing(lambda k: 1.0))
+        return engines[-1]
+
+    monkeypatch.setattr(command, "an_engine", engine)
+    given = tmp_path / "given.jsonl"
+    rows = [
+        {**trace_of(x, "two", answer="right", trace_id=x).to_json(), "reference": "right"}
+        for x in ("one", "unlucky", "three")
+    ]
+
+    def label(fails: bool = False) -> tuple[str, str]:
+        given.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return run("label", "rollouts", given, "--data", tmp_path, "--rollouts", 2, fails=fails)
+
+    snapshot, said = label()
+    assert "1 traces could not be labelled; the last because: The server is gone." in said
+    manifest = json.loads((tmp_path / "snapshots" / snapshot.strip() / "manifest.json").read_text())
+    assert (manifest["settings"]["could_not_be_asked"], manifest["counts"]["traces"]) == (1, 2)
+    rows[2]["reference"] = 42  # a number is as good as its text
+    assert "2 traces labelled" in label()[1]
+    del rows[2]["reference"]
+    before = len(engines)
+    assert 'trace three has no "reference"' in label(fails=True)[1]
+    assert not [e for e in engines[before:] if e.asked], "nothing was paid for"

@@ -11,7 +11,7 @@ from typing import Any
 import networkx as nx
 import pytest
 
-from core.engines.base import EngineError
+from core.engines.base import Chunk, EngineError
 from core.formats import parse_response
 from core.formats import steiner_tokens as t
 from core.tasks import countdown as game
@@ -171,6 +171,16 @@ def test_written_paths_solve_their_question_whatever_the_number_of_processes(tmp
         assert not problem.held_out
         reasoning.append(len(tokenizer(row["response"].removesuffix(row["answer"])).input_ids))
     assert one["lengths"]["reasoning_tokens"] == quantiles(reasoning)
+    # However a question is put, it is one question: on one side of a split, and one of those that an interval is over.
+    questions = {
+        (tuple(sorted(p.numbers)), p.target): r["problem_id"] for r in rows for p in [words.understand(r["prompt"])]
+    }
+    assert (
+        len(set(questions.values()))
+        == len(questions)
+        == len({r["problem_id"] for r in rows})
+        < len({r["prompt"] for r in rows})
+    )
 
 
 def test_the_limits_are_steiners_and_what_they_drop_is_counted() -> None:
@@ -259,6 +269,14 @@ def test_what_cannot_be_used_is_counted() -> None:
     assert made_by(wrong, path) == {"not right in 2 attempts with the answer": 1}
     assert made_by(RiggedEngine(lambda k: 0.0), path) == {"no step was written without the answer": 1}
     assert made_by(wrong, trace_of("one")) == {"fewer than two steps": 1}
+
+    class Long(RiggedEngine):
+        async def stream(self, request):  # type: ignore[no-untyped-def]
+            self.asked.append(request)
+            yield Chunk(t.PROCEED + step("perhaps right") + t.PROCEED + "and so on", 3)
+            yield Chunk("", 0, finish_reason="length")
+
+    assert made_by(Long(lambda k: 0.0), path) == {"did not end without the answer": 1}
 
 
 def test_the_pocket_model_as_the_strong_one() -> None:
