@@ -42,7 +42,8 @@ class Mcts:
     def ask(self, state: State) -> list[Expand]:
         tree, memo = state.tree, state.memo
         memo.setdefault("sums", {})
-        memo.setdefault("closed", set())
+        if "closed" not in memo:  # of another strategy's probes some were cut off: nobody goes on from these
+            memo["closed"] = {c for c in tree[ROOT].children if tree[c].end not in ("step", "eos")}
         if memo.get("over"):
             return []
         most = 0 if memo.get("short") else self.simulations
@@ -113,6 +114,8 @@ class Mcts:
                 q = (child.value or 0.0) * child.visits / visits if visits else 0.0
                 if (puct := q + wide * prior / (1 + visits)) > most:
                     best, most = child, puct
+            if best is at:  # all below is in flight or closed
+                return None
             at = best
         return at
 

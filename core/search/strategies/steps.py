@@ -88,7 +88,7 @@ def to_the_end(nodes: Iterable[int]) -> list[Expand]:
 
 def softmax(values: Sequence[float], temperature: float = 1.0) -> list[float]:
     """exp(v / temperature), in shares that sum to 1."""
-    top = max(values)
+    top = max(values, default=0.0)
     raised = [math.exp((v - top) / temperature) for v in values]
     total = sum(raised)
     return [r / total for r in raised]

@@ -365,6 +365,31 @@ def test_answers_that_were_there_before_do_not_keep_mcts_from_growing_steps() ->
     assert (asked.node, asked.unit) == (ROOT, "step")
 
 
+@pytest.mark.parametrize("grown", ["= 1", "b@.5"])
+def test_mcts_does_not_go_round_where_a_probe_was_cut_off(grown: str) -> None:
+    def says(prompt: str, written: str) -> Any:  # of two probes one ends and one is too long; a step is `grown`
+        first = len(model.requests) == 1
+        return ("= 1", "a@.9") if first and not written else ("a@.9",) if first else (grown, "= 2")
+
+    model = Scripted(says)
+    policy = "1 any: mcts simulations=4 branch=1 parallel=2"
+    one = run(search("compute-optimal", probes=2, policy=policy), model)
+    assert one.state.memo["rule"] == policy
+    assert [n.end for n in one.state.tree.nodes[1:3]] == ["eos", "length"]
+    assert one.reason == "finished" and not one.state.tree[2].visits
+
+
+def test_mcts_without_anything_to_go_on_from_writes_one_answer() -> None:
+    one, cut = search("mcts"), Sample("too long", (1,), "length", 1)
+    one.state.waiting.clear()
+    one.state.memo.clear()
+    one.state.tree.grow(ROOT, (cut,))
+    (asked,) = Mcts().ask(one.state)
+    Mcts().tell(one.state, replace(asked, k=1), one.state.tree.grow(ROOT, (replace(cut, text="also"),)))
+    (asked,) = Mcts().ask(one.state)
+    assert (asked.node, asked.label) == (ROOT, ENDING)
+
+
 def test_simulations_in_flight_look_at_different_texts() -> None:
     ways = {"": ["a@.5", "b@.5", "c@.5"], **{x: ["d@.5", "e@.5"] for x in ("a@.5", "b@.5", "c@.5")}}
     model = Scripted(ways)
