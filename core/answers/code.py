@@ -131,6 +131,7 @@ class CodeAnswers:
         self.hidden = read_tests(problem, "hidden_tests")
         self.limits = _limits(problem)
         self._programs: dict[bytes, str] = {}
+        self._rights: dict[bytes, bool] = {}  # by response: the memo of verdicts is everybody's, and forgets
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CodeAnswers) and self.problem == other.problem
@@ -147,8 +148,11 @@ class CodeAnswers:
         tests = self.hidden or self.public
         if not tests:
             return None
-        program = self.canonical(response)
-        return bool(program) and all(passed(program, tests, self.limits, stop=True))
+        key = key_of(response)
+        if key not in self._rights:
+            program = program_of(response)  # as it was written: a blank line may stand in a text
+            self._rights[key] = bool(program.strip()) and all(passed(program, tests, self.limits, stop=True))
+        return self._rights[key]
 
     def prepare(self, response: str) -> None:
         """Run the tests that judge."""
@@ -156,10 +160,10 @@ class CodeAnswers:
 
     def share_of_public(self, response: str) -> float | None:
         """The share of public tests that pass; None where there are none."""
-        program = self.canonical(response)
         if not self.public:
             return None
-        return sum(passed(program, self.public, self.limits)) / len(self.public) if program else 0.0
+        program = program_of(response)
+        return sum(passed(program, self.public, self.limits)) / len(self.public) if program.strip() else 0.0
 
 
 def passed(program: str, tests: Sequence[Case], limits: Limits = Limits(), *, stop: bool = False) -> list[bool]:

@@ -21,15 +21,22 @@ MOST_KNOWN = 64  # different answers of one problem that a new one is compared w
 
 _INTEGER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d{1,60})")
 _DECIMAL = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d{0,40})\.\d{1,40}|[+-]?\d{1,40}\.")
+_MIXED = re.compile(r"([+-]?)(\d{1,40}) (\d{1,40}/\d{1,40})")  # 3 1/2
 _FRACTION = re.compile(r"([+-]?)\\frac(?:\{([+-]?\d{1,40})\}|(\d))(?:\{(\d{1,40})\}|(\d))|([+-]?\d{1,40})/(\d{1,40})")
-_ONE_NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d{1,40})(?:\.\d{1,40})?(?:/\d{1,40})?")
+_ONE_NUMBER = re.compile(
+    r"[+-]?\d{1,40} \d{1,40}/\d{1,40}|[+-]?(?:\d{1,3}(?:,\d{3})+|\d{1,40})(?:\.\d{1,40})?(?:/\d{1,40})?"
+)
 _WORD = re.compile(r"[^\W\d_]{2,}")
 # Letters that stand side by side are a product to a computer algebra system, so that "evil" would be "live": words are compared as such.
+# So are numbers: "1 2 3" would be 6.
 _WORDS = re.compile(
-    r"(?<![\\a-zA-Z])(?!(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|arcsin|arccos|arctan)(?![^\W\d_]))[^\W\d_]{3,}"
+    r"\d \d|(?<![\\a-zA-Z])(?!(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|arcsin|arccos|arctan)(?![^\W\d_]))[^\W\d_]{3,}"
 )
 _NAMES_ONLY = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox|mathbf)\{([^{}\\]*)\}")
-_SPACES = re.compile(r"\\[,;:! ]|\\(?:left|right|displaystyle|limits)(?![a-zA-Z])|\s+|~")
+_SPACES = re.compile(r"(?:\\[,;:! ]|\\(?:left|right|displaystyle|limits)(?![a-zA-Z])|\s|~)+")
+_GROUPED = re.compile(r"(?<![\d.,/])(?<!\d )\d{1,3}(?: \d{3})+(?! ?[\d/])")  # thousands with spaces between: 12 000
+# A formula in a line, by Pandoc's rule: no space within its dollar signs, no digit after them. "$12 and $4" is money.
+_DOLLARS = re.compile(r"(?<!\\)\$(?!\s)((?:\\.|[^$\\])+)(?<!\s)\$(?!\d)", re.S)
 
 
 def looks_mathematical(answer: str) -> bool:
@@ -46,6 +53,12 @@ def number(text: str) -> Fraction | None:
         return Fraction(int(text.replace(",", "")))
     if _DECIMAL.fullmatch(text):
         return Fraction(text.replace(",", "").rstrip("."))
+    mixed = _MIXED.fullmatch(text)
+    if mixed:
+        part = number(mixed[3])
+        if part is None or not 0 < part < 1:
+            return None
+        return (int(mixed[2]) + part) * (-1 if mixed[1] == "-" else 1)
     found = _FRACTION.fullmatch(text)
     if found is None:
         return None
@@ -93,8 +106,11 @@ class MathAnswers:
     def prepare(self, response: str) -> None:
         """Math-verify reads the answer once, so that what hangs does so here."""
         text = tidy(claimed(response))
-        if text and text not in self._of_text and number(text) is None and not _is_words(text) and self._hangs < HANGS:
-            self._hangs += math_process.compare(text, ()).hung
+        if not text or text in self._of_text or number(text) is not None or _is_words(text) or self._hangs >= HANGS:
+            return
+        if math_process.compare(text, ()).hung:
+            self._hangs += 1
+            self._of_text[text] = _as_text(text)  # and is not tried again
 
     def _name(self, text: str) -> str:
         if not text:
@@ -127,7 +143,7 @@ class MathAnswers:
         if value is not None:
             self._numbers[value] = shown(value)
             return shown(value)
-        return text if any(c in text for c in "\\^_{}=") else text.casefold()
+        return _as_text(text)
 
 
 def tidy(answer: str) -> str:
@@ -153,22 +169,35 @@ def _plain(text: str) -> str:
     whole = _NAMES_ONLY.fullmatch(text.strip())
     if whole:
         return " ".join(whole[1].split())
-    return _SPACES.sub(lambda m: " " if m[0].isspace() and _between_words(m) else "", text).strip()
+    text = _SPACES.sub(lambda m: " " if _keeps_apart(m) else "", text).strip()
+    return _GROUPED.sub(lambda m: m[0].replace(" ", ""), text)
 
 
 def _is_words(text: str) -> bool:
     return "\\" not in text and _WORDS.search(text) is not None
 
 
-def _between_words(match: re.Match[str]) -> bool:
-    """Whether a space keeps two letters apart that would become one command or word: `\\sqrt x`."""
+def _as_text(text: str) -> str:
+    """The name of an answer that is compared by its text."""
+    return text if any(c in text for c in "\\^_{}=") else text.casefold()
+
+
+def _keeps_apart(match: re.Match[str]) -> bool:
+    """Whether a space stands between what would become one: a command or word and what follows it (`\\sqrt x`), or two numbers
+    (`3 1/2`, `2, 100`). `1,\\!000` is one number."""
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
-    return before.isalpha() and after.isalnum()
+    if after.isdigit() and (before.isdigit() or before == ","):
+        return "\\!" not in match[0]
+    return match[0].isspace() and before.isalpha() and after.isalnum()
 
 
 def _last_math(text: str) -> str | None:
     """What the last pair of dollar signs or `\\(…\\)` encloses; None where there is none."""
-    for begin, end in (("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
+    formulas = list(_DOLLARS.finditer(text))
+    if formulas:
+        # An amount of money after it: which of the two is the answer is not known.
+        return None if "$" in text[formulas[-1].end() :].lstrip("$") else formulas[-1][1]
+    for begin, end in (("\\(", "\\)"), ("\\[", "\\]")):
         at = text.rfind(end)
         start = text.rfind(begin, 0, at) if at > 0 else -1
         if start >= 0 and text[at - 1 : at] != "\\":

@@ -73,6 +73,14 @@ def test_a_response_of_nothing_but_open_boxes_is_read_in_no_time() -> None:
         ("90^\\circ", ["90", "90^{\\circ}"], ["9"]),
         ("\\text{Evelyn}", ["Evelyn", "evelyn"], ["Eve", "nylevE"]),
         ("live", ["live", "\\text{Live}"], ["evil"]),
+        ("3 1/2", ["3.5", "7/2", "\\frac72", "3\\frac{1}{2}", "3\\,1/2", "3 \\frac12", "3 1/2 cups"], ["31/2", "15.5", "3", "1/2"]),
+        ("31/2", ["15.5"], ["3 1/2", "3\\ 1/2", "3~1/2", "3 \\, 1/2"]),
+        ("2100", ["2,100", "2,\\!100", "2 100", "2\\,100", "2\u2009100"], ["2, 100", "2,\\ 100", "(2, 100)"]),
+        ("2, 100", ["2, 100", "2,\\; 100"], ["2100", "2,100"]),
+        ("12000000", ["12 000 000", "12,000,000"], ["12 000, 000", "12"]),
+        ("123", ["123"], ["1 2 3", "12 3"]),
+        ("6", ["6"], ["1 2 3"]),
+        ("(2,100)", ["(2, 100)", "\\left(2,\\,100\\right)"], ["2100", "(2100)"]),
     ],
 )  # fmt: skip
 def test_equal_answers_have_one_name_and_others_another(reference: str, right: list[str], wrong: list[str]) -> None:
@@ -83,6 +91,39 @@ def test_equal_answers_have_one_name_and_others_another(reference: str, right: l
     for answer in wrong:
         assert answers.canonical(box(answer)) != name
         assert answers.right(box(answer)) is False
+
+
+@pytest.mark.parametrize(
+    ("line", "right", "wrong"),
+    [
+        ("He started with $12 and has $4 left.", "", "12"),
+        ("He paid $20, so $8 is left.", "", "20"),
+        ("With $n=3$ friends each has $12 left.", "", "3"),
+        ("It costs $12.", "12", "1"),
+        ("It costs $12$.", "12", "1"),
+        ("He has $12 and so $x = 4$", "4", "12"),
+        ("From $a = 3$ follows $b = 4$.", "4", "3"),
+        ("It is $$5$$", "5", "6"),
+        ("It is $\\$5$.", "5", "6"),
+    ],
+)
+def test_money_is_no_formula(line: str, right: str, wrong: str) -> None:
+    assert not right or math(right).right(line) is True
+    assert math(wrong).right(line) is False
+
+
+def test_what_hangs_beforehand_is_not_tried_again_where_nobody_may_wait(monkeypatch) -> None:
+    answers, asked = math("\\sqrt{5}"), []
+
+    def hangs(new: str, known: object) -> math_process.Compared:
+        asked.append(new)
+        return math_process.Compared(hung=True)
+
+    monkeypatch.setattr(math_process, "compare", hangs)
+    response = box("9^{9^{9}}")
+    answers.prepare(response)
+    assert (answers.canonical(response), answers.right(response)) == ("9^{9^{9}}", False)
+    assert asked == ["9^{9^{9}}"]
 
 
 def test_the_vote_joins_equal_answers_without_a_reference_and_in_any_order() -> None:
@@ -264,6 +305,27 @@ def test_a_program_is_judged_by_the_hidden_tests_and_shows_its_share_of_the_publ
     assert answers.canonical(fenced(ADD)) == answers.canonical("```\n" + ADD.replace("\n", "   \n\n") + "\n```") == ADD
     assert answers.right("no program here") is False
     assert pickle.loads(pickle.dumps(answers)) == answers
+
+
+def test_a_program_runs_as_it_was_written() -> None:
+    told = 'print("""a  \n\n  b""")'
+    answers = CodeAnswers(coded([{"input": "", "output": "a\n\n  b\n"}]))
+    assert answers.right(fenced(told)) is True
+    assert answers.share_of_public(fenced(told)) == 1.0
+    assert answers.right(fenced("  \n")) is False
+
+
+def test_a_judged_program_stays_judged_when_its_verdict_was_forgotten(monkeypatch) -> None:
+    monkeypatch.setattr(code, "REMEMBERED", 1)
+    monkeypatch.setattr(code, "_verdicts", code.OrderedDict())
+    problem = coded(["assert add(1, 2) == 3", "assert add(2, 2) == 4"])
+    answers, ran = CodeAnswers(problem), []
+    monkeypatch.setattr(code, "_judge", lambda *job: ran.append(job) or "passed")
+    answers.prepare(fenced(ADD))
+    answers.prepare(fenced(ADD + " + 0"))
+    assert len(ran) == 4
+    assert answers.right(fenced(ADD)) is True
+    assert len(ran) == 4
 
 
 def test_standard_input_and_output_are_compared_by_line() -> None:
