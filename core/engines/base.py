@@ -25,6 +25,10 @@ class EngineDown(EngineError):
     """It cannot be reached, broke off or failed by itself: another server might have answered the same request."""
 
 
+class EngineCut(EngineError):
+    """The server keeps back the rest of this answer by rules of its own; another answer to the question may come whole."""
+
+
 class EngineBusy(EngineDown):
     """It takes no more requests now. `wait_s` is for how long, where the server said so."""
 

@@ -23,6 +23,7 @@ from core.pretrained import library
 KEPT_PROMPTS = 4096
 # A search asks for short pieces; a server that is this long silent has a queue that no search should wait in.
 TIMEOUT_S = 600.0
+TOKEN_S = 0.5  # and so long for each token: a whole answer comes when all of it is written
 # The server lets go of a silent connection after 5 s; on a busy machine one must not count on it for so long.
 KEPT_S = 2.0
 
@@ -101,7 +102,7 @@ class Completions:
         # A model that marks its thinking may do so with tokens that stand for no text, and a grammar would forbid them.
         if request.form and info.markers is None:
             body["structured_outputs"] = {"regex": request.form}
-        answer = await self._post("/completions", body)
+        answer = await self._post("/completions", body, max(TIMEOUT_S, sampling.max_tokens * TOKEN_S))
         usage = answer["usage"]
         details = usage.get("prompt_tokens_details") or {}
         samples = [
@@ -147,11 +148,14 @@ class Completions:
         except Exception:  # whatever a server says here, a search can do without
             return None
 
-    async def _post(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def _post(self, route: str, body: dict[str, Any], wait: float) -> dict[str, Any]:
         import httpx
         import orjson
 
-        sent = {"content": orjson.dumps(body), "headers": {"content-type": "application/json"}}
+        sent: dict[str, Any] = {
+            "content": orjson.dumps(body), "headers": {"content-type": "application/json"},
+            "timeout": httpx.Timeout(TIMEOUT_S, read=wait),
+        }  # fmt: skip
         try:
             async with self._connection() as client:
                 answer = await client.post(self.base_url + route, **sent)
@@ -187,9 +191,10 @@ def _sample(choice: dict[str, Any], request: SampleRequest, insert: tuple[int, .
     ids = choice.get("token_ids")
     if ids is None:
         raise ValueError("it has no token ids; vLLM 0.32 or newer sends them")
-    return vllm_rules.piece(
-        request, choice["text"] or "", ids, choice["finish_reason"], choice.get("stop_reason"), marks, insert
-    )
+    reason = choice["finish_reason"]
+    if reason not in ("length", "stop"):
+        raise EngineDown(f"vLLM ended a request as {reason!r}, without an answer")
+    return vllm_rules.piece(request, choice["text"] or "", ids, reason, choice.get("stop_reason"), marks, insert)
 
 
 def _reason(text: str) -> str:

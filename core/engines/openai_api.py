@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,16 @@ from typing import Any
 from core.control import xargs
 from core.control.bounds import STEP_END
 from core.control.thinking import STEINER, THINK, Markers, in_marks
-from core.engines.base import OPENS_THINKING, Chunk, EngineBusy, EngineDown, EngineError, GenerateRequest, Thinking
+from core.engines.base import (
+    OPENS_THINKING,
+    Chunk,
+    EngineBusy,
+    EngineCut,
+    EngineDown,
+    EngineError,
+    GenerateRequest,
+    Thinking,
+)
 from core.engines.completions import Completions
 from core.engines.refused import Refused
 from core.engines.rendered import CHAT, OllamaEvents, going_on, without_opening
@@ -35,6 +45,7 @@ CONNECT_S = 10.0
 # A busy server queues a request before its first token; once a response flows, such a silence is a stall.
 FIRST_TOKEN_S, SILENCE_S = 600.0, 120.0
 DRAIN_S = 1.0  # the end of a reply, after its last event
+BROKEN_OFF = ("abort", "error")  # finish reasons of a server that gave up
 # vLLM strips special tokens and puts blanks between them unless told otherwise; servers that do not know the keys and say
 # so are asked again without them.
 KEEP_TOKENS = {"skip_special_tokens": False, "spaces_between_special_tokens": False}
@@ -75,15 +86,25 @@ class OpenAIEngine:
         self._completions = Completions(base_url, self.served_as, self._server, api_key_env)
         self._info: ServerInfo | None = None
         self._looking = asyncio.Lock()
+        self._failed: tuple[float, EngineDown] | None = None  # the last look that found nobody, and when it ended
         self._refused = Refused()
         self._knows_schemas = True
         self.alone = True  # in a pool another server is asked sooner than this one again
 
     async def look(self) -> ServerInfo:
         """What the server is; asked once, and again after it was lost. Raises EngineDown, and EngineError where it has other weights now."""
+        asked = time.monotonic()
         async with self._looking:
             if self._info is None:
-                self._info = await self._server.look()
+                if (
+                    self._failed and self._failed[0] >= asked
+                ):  # while this waited: another look would be as long in vain
+                    raise EngineDown(str(self._failed[1])) from self._failed[1]
+                try:
+                    self._info = await self._server.look()
+                except EngineDown as failure:
+                    self._failed = time.monotonic(), failure
+                    raise
             info = self._info
         now = await self._server.weights() if info.reloads else OWN_WEIGHTS
         if now != self.weights:
@@ -144,8 +165,17 @@ class OpenAIEngine:
 
     async def marks(self) -> Marks:
         """What this model's writing is cut at."""
+        import httpx
+
         info = await self.look()
-        return await self._completions.marks(info) if info.takes_ids else Marks()
+        if not info.takes_ids:
+            return Marks()
+        try:
+            return await self._completions.marks(info)
+        except httpx.HTTPError as error:
+            self._info = None
+            why = str(error) or type(error).__name__
+            raise EngineDown(f"The server at {shown(self.base_url)} does not answer: {why}") from error
 
     async def size(self) -> ModelSize | None:
         return await self._completions.size()
@@ -202,6 +232,11 @@ class OpenAIEngine:
                 yield Chunk("", 0, about={"notes": [PIECES]})
             if part.finish is None:
                 raise EngineDown(f"The server at {shown(self.base_url)} ended its answer without saying why.")
+            if part.finish in BROKEN_OFF or part.finish == "content_filter":
+                if swap:
+                    yield Chunk(swap.close(), 0)
+                kind = EngineDown if part.finish in BROKEN_OFF else EngineCut
+                raise kind(f'The server at {shown(self.base_url)} cut its answer off with the reason "{part.finish}".')
             if not waits or not info.markers or part.stopped_at != info.markers.end:
                 break
             # The end of thinking was reached and left out by the server: take it back, or put it down for good.

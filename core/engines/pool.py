@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from core.engines.base import Chunk, Engine, EngineBusy, EngineDown, GenerateRequest, takes_schema
 from core.engines.sampling import Marks, ModelSize, Sampled, Sampler, SampleRequest, sampler_of
 from core.trace import problem_id_of
 
+T = TypeVar("T")
 # A server that fails is left alone for so long, twice as long after each further failure.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
 MOST_ASKED_S = 3600.0  # a server that asks to be left alone is, but not for ever
@@ -86,26 +88,26 @@ class EnginePool:
 
     async def sample(self, request: SampleRequest) -> Sampled:
         """Continuations for a search, from the server that has the question's others."""
+        name, found = await self._asked(request.prompt, lambda member: member.sample(request))
+        self._out.pop(name, None)
+        return found
+
+    async def marks(self) -> Marks:
+        return (await self._asked("", lambda member: member.marks()))[1]
+
+    async def size(self) -> ModelSize | None:
+        return (await self._asked("", lambda member: member.size()))[1]
+
+    async def _asked(self, prompt: str, ask: Callable[[Sampler], Awaitable[T]]) -> tuple[str, T]:
+        """What the best server for a question says that is up, and its name."""
         failures: list[str] = []
-        for name in self.order(request.prompt):
+        for name in self.order(prompt):
             try:
-                found = await sampler_of(self.members[name]).sample(request)
+                return name, await ask(sampler_of(self.members[name]))
             except EngineDown as failure:
                 self._take_out(name, failure)
                 failures.append(str(failure))
-            else:
-                self._out.pop(name, None)
-                return found
         raise EngineDown(f"None of the {len(self.members)} servers of {self.model} answered. " + " ".join(failures))
-
-    async def marks(self) -> Marks:
-        return await self._first().marks()
-
-    async def size(self) -> ModelSize | None:
-        return await self._first().size()
-
-    def _first(self) -> Sampler:
-        return sampler_of(self.members[self.order("")[0]])
 
     async def close(self) -> None:
         for member in self.members.values():

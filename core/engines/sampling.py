@@ -10,14 +10,17 @@ import asyncio
 import hashlib
 import json
 import math
-from collections.abc import Container
+from collections.abc import Container, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from core.control.bounds import STEP_END
 from core.control.thinking import FAMILIES
-from core.engines.base import Bounds, Engine, EngineError, GenerateRequest, Sampling
+from core.engines.base import Bounds, Engine, EngineCut, EngineError, GenerateRequest, Sampling
+
+T = TypeVar("T")
 
 # A step ends in one of three ways that must never be taken for each other: at its delimiter, where the model ended its
 # answer, or where the tokens it might use were used up.
@@ -200,6 +203,17 @@ class WholeAnswers:
         return None
 
 
+async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What each comes to. One that fails, or a cancelled call, ends the others too: they have ended when this does."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def whole_answers(engine: Engine, request: SampleRequest) -> Sampled:
     """`n` answers by `n` streams. Raises EngineError where the request goes on from something or stops at steps."""
     if request.written or request.stop or request.insert:
@@ -214,18 +228,19 @@ async def whole_answers(engine: Engine, request: SampleRequest) -> Sampled:
         seed = None if request.sampling.seed is None else request.sampling.seed + i
         sampling = Sampling(request.sampling.temperature, request.sampling.top_p, seed, request.sampling.max_tokens)
         text, tokens, prompt, reason = "", 0, 0, None
-        async for chunk in engine.stream(GenerateRequest(request.prompt, sampling, request.bounds)):
-            text += chunk.text
-            tokens += chunk.tokens
-            prompt = chunk.prompt_tokens or prompt
-            reason = chunk.finish_reason or reason
-            heard[i] = Sample(text, (), "length" if reason in ("length", None) else "eos", tokens), prompt
+        with suppress(EngineCut):  # it stays as unfinished as one that is too long
+            async for chunk in engine.stream(GenerateRequest(request.prompt, sampling, request.bounds)):
+                text += chunk.text
+                tokens += chunk.tokens
+                prompt = chunk.prompt_tokens or prompt
+                reason = chunk.finish_reason or reason
+                heard[i] = Sample(text, (), "length" if reason in ("length", None) else "eos", tokens), prompt
 
     def all_of_them() -> Sampled:
         return Sampled(tuple(sample for sample, _ in heard), sum(prompt for _, prompt in heard), readings=request.n)
 
     try:
-        await asyncio.gather(*(one(i) for i in range(request.n)))
+        await together(one(i) for i in range(request.n))
     except asyncio.CancelledError:
         request.report.sampled = all_of_them()  # as far as was heard: a server may have written some tokens more
         raise

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from core.control.thinking import after_thinking
 from core.engines.base import Engine, GenerateRequest, Sampling
+from core.engines.sampling import together
 from core.scoring.prm import ScorerError
 
 T = TypeVar("T")
@@ -91,7 +92,7 @@ class GenerativeJudge:
         question = self.question(prompt, step_texts)
         tokens = [] if heard is None else heard
         tokens[:] = [0] * self.samples
-        texts = await asyncio.gather(*(self._one(question, seed + i, tokens, i) for i in range(self.samples)))
+        texts = await together(self._one(question, seed + i, tokens, i) for i in range(self.samples))
         said = [v for v in (verdicts(text, len(step_texts)) for text in texts) if v is not None]
         values = [sum(v[i] for v in said) / len(said) for i in range(len(step_texts))] if said else None
         return values, tokens
@@ -100,7 +101,7 @@ class GenerativeJudge:
         """The same for many solutions, all in flight; for a thread without an event loop."""
 
         async def every() -> list[list[float]]:
-            return await asyncio.gather(*(self.score(prompt, texts) for prompt, texts in traces))
+            return await together(self.score(prompt, texts) for prompt, texts in traces)
 
         return self._in_one_loop(every())
 

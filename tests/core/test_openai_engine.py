@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.engines.base import Bounds, Chunk, EngineError, GenerateRequest, Sampling, Thinking, takes_schema
+from core.engines.base import Bounds, Chunk, EngineDown, EngineError, GenerateRequest, Sampling, Thinking, takes_schema
 from core.engines.local import LocalEngine
 from core.engines.openai_api import PIECES, SCHEMA_IN_WORDS, OpenAIEngine, list_models
 from core.engines.pool import EnginePool
-from core.engines.server_info import shown
+from core.engines.sampling import Sampled, SampleRequest
+from core.engines.server_info import Server, ServerInfo, shown
 from core.run import run_trace
 from core.trace import Problem, Trace
 from tests.core.served import Script, serving
@@ -116,6 +117,50 @@ def test_an_answer_without_an_end_is_not_taken_for_a_whole_one(served) -> None:
     trace = ask(url)
     assert (trace.response, trace.finish_reason) == ("half", "error")
     assert "ended its answer without saying why" in trace.error
+
+
+@pytest.mark.parametrize("reason", ["content_filter", "abort", "error"])
+def test_an_answer_that_the_server_cut_off_is_not_taken_for_a_whole_one(served, reason: str) -> None:
+    url, script = served
+    script.deltas, script.ending = [{"content": "half"}], reason
+    trace = ask(url)
+    assert (trace.response, trace.finish_reason) == ("half", "error")
+    assert f'"{reason}"' in trace.error
+
+    async def work() -> Sampled:
+        engine = OpenAIEngine(url, "served")
+        try:
+            return await engine.sample(SampleRequest("Why?", n=2))
+        finally:
+            await engine.close()
+
+    if reason == "content_filter":  # of one answer, not of the server
+        assert [(s.text, s.end) for s in asyncio.run(work()).samples] == [("half", "length")] * 2
+    else:
+        with pytest.raises(EngineDown, match=reason):
+            asyncio.run(work())
+
+
+def test_looks_that_wait_for_one_that_fails_fail_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+
+    async def nobody(_: Server) -> ServerInfo:
+        looks.append(1)
+        await asyncio.sleep(0.05)
+        raise EngineDown("The server does not answer.")
+
+    monkeypatch.setattr(Server, "look", nobody)
+
+    async def work() -> None:
+        engine = OpenAIEngine("http://127.0.0.1:9/v1", "served")
+        told = await asyncio.gather(*(engine.look() for _ in range(16)), return_exceptions=True)
+        assert {(type(t), str(t)) for t in told} == {(EngineDown, "The server does not answer.")}
+        assert len(looks) == 1
+        with pytest.raises(EngineDown):
+            await engine.look()
+        assert len(looks) == 2, "who comes later looks anew"
+
+    asyncio.run(work())
 
 
 @pytest.mark.parametrize("status", [401, 404, 429, 500, 503])

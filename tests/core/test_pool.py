@@ -11,6 +11,7 @@ import pytest
 from core.engines.base import EngineDown, EngineError, GenerateRequest
 from core.engines.openai_api import OpenAIEngine
 from core.engines.pool import FIRST_PAUSE_S, EnginePool
+from core.engines.sampling import Marks, ModelSize, Sampled, SampleRequest
 from tests.core.served import Script, serving
 
 QUESTIONS = [f"Question {i}" for i in range(40)]
@@ -145,6 +146,41 @@ def test_an_answer_that_broke_off_is_not_begun_anew_elsewhere(servers) -> None:
         return [s.bodies for s in others]
 
     assert with_pool(servers, work) == [[], []]
+
+
+class Asked:
+    """A server for searches that is up or down."""
+
+    model = "served"
+
+    def __init__(self, down: bool) -> None:
+        self.down = down
+
+    def _said(self) -> None:
+        if self.down:
+            raise EngineDown("It does not answer.")
+
+    async def sample(self, request: SampleRequest) -> Sampled:
+        raise AssertionError("nobody asks for text here")
+
+    async def marks(self) -> Marks:
+        self._said()
+        return Marks("|")
+
+    async def size(self) -> ModelSize | None:
+        self._said()
+        return ModelSize(7, 1, 1)
+
+
+@pytest.mark.parametrize("down", [0, 1])
+@pytest.mark.parametrize(("question", "said"), [("marks", Marks("|")), ("size", ModelSize(7, 1, 1))])
+def test_what_a_search_asks_first_is_told_by_any_server_that_is_up(down: int, question: str, said: object) -> None:
+    pool = EnginePool({str(i): Asked(i == down) for i in range(2)})
+    assert asyncio.run(getattr(pool, question)()) == said
+    assert pool.order("")[-1] == str(down) or not pool._out
+    pool = EnginePool({str(i): Asked(True) for i in range(2)})
+    with pytest.raises(EngineDown, match="None of the 2 servers"):
+        asyncio.run(getattr(pool, question)())
 
 
 def test_with_all_servers_gone_every_reason_is_told() -> None:
