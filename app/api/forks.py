@@ -109,6 +109,10 @@ async def make_forks(bench: Bench, trace_id: TraceId, asked: ForkIn) -> list[Sta
     trace = await _trace_or_run(bench, trace_id)
     if asked.action not in ACTIONS:
         raise Refused(422, f'"action" is "{asked.action[:40]}"; it must be one of {", ".join(ACTIONS)}.')
+    if asked.seed is not None and asked.seed + asked.n > 2**63:
+        raise Refused(
+            422, f'"seed" is {asked.seed}; with {asked.n} continuations it must be at most {2**63 - asked.n}.'
+        )
     try:
         made = _forked(trace, asked)
         model = bench.models.get(asked.model or _model_id(bench, trace))

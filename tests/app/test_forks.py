@@ -85,6 +85,18 @@ async def test_many_continuations_of_one_step_are_a_family(workbench: Opened) ->
             assert all(line["solved"] is True and line["state"] == "done" for line in family)
 
 
+async def test_seeds_that_would_count_past_the_largest_are_refused_before_anything_starts(workbench: Opened) -> None:
+    async with workbench() as bench:
+        first = await bench.finished()
+        asked = len(bench.engine.asked)
+        answer = await bench.post(f"/api/traces/{first}/forks", json={"step": 2, "n": 2, "seed": 2**63 - 1})
+        assert answer.status_code == 422 and f"at most {2**63 - 2}" in answer.text, answer.text
+        assert len((await bench.get(f"/api/traces/{first}/family")).json()) == 1
+        assert len(bench.engine.asked) == asked
+        made = await bench.post(f"/api/traces/{first}/forks", json={"step": 2, "n": 2, "seed": 2**63 - 2})
+        assert made.status_code == 201
+
+
 @pytest.mark.parametrize(
     ("action", "added"),
     [("backtrack", t.BACKTRACK), ("proceed", t.PROCEED), ("answer", t.REASONING_END), ("wait", STEINER_WAIT)],
