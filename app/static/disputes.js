@@ -33,7 +33,12 @@ export class Disputes {
     this.state = "open";
     this.rows = [];
     this.shown = PAGE;
+    this.drawn = null; // what the list was made of: the same again is not made anew
     this.forget();
+    this.states = STATES.map(([state, words]) => h("button", { type: "button", dataset: { state }, onclick: () => this.#show(state) }, words));
+    at("states").replaceChildren(...this.states);
+    this.more = h("button", { type: "button", class: "secondary", hidden: true, onclick: () => { this.shown += PAGE; this.load().catch(this.failed); } }, "More");
+    at("more").replaceChildren(this.more); // beside the listbox, which holds options alone
     this.keys = new Keys(root, TABLE, (action) => this.#act(action));
     at("keys").addEventListener("click", () => this.keys.openSheet("Keys for deciding"));
     at("list").addEventListener("click", (event) => {
@@ -69,7 +74,7 @@ export class Disputes {
   }
 
   #drawHead(found) {
-    this.at("states").replaceChildren(...STATES.map(([state, words]) => h("button", { type: "button", "aria-pressed": this.state === state, onclick: () => this.#show(state) }, words)));
+    for (const button of this.states) button.setAttribute("aria-pressed", String(this.state === button.dataset.state));
     const agreed = found.n_units - found.n;
     this.at("disputes-count").textContent = found.n_units ? `${number(found.n)} disputed of ${number(found.n_units)} judged by two or more (${number(agreed)} agreed on); ${number(found.n_settled)} decided` : "";
   }
@@ -83,10 +88,12 @@ export class Disputes {
 
   #drawList(found) {
     const list = this.at("list");
-    const more = found.matching > this.rows.length && this.shown < MOST_SHOWN; // beside the listbox, which holds options alone
-    this.at("more").replaceChildren(more ? h("button", { type: "button", class: "secondary", onclick: () => { this.shown += PAGE; this.load().catch(this.failed); } }, "More") : "");
-    if (!this.rows.length) {
-      const words = !found.computed_at ? "Being computed …" : found.n_units === 0 ? "Nothing was judged by two raters yet. Set the queue's overlap to two or more." : this.state === "open" ? "Nothing is left to decide: raters agree, or it is decided." : "Nothing here.";
+    this.more.hidden = !(found.matching > this.rows.length && this.shown < MOST_SHOWN);
+    const words = this.rows.length ? null : !found.computed_at ? "Being computed …" : found.n_units === 0 ? "Nothing was judged by two raters yet. Set the queue's overlap to two or more." : this.state === "open" ? "Nothing is left to decide: raters agree, or it is decided." : "Nothing here.";
+    const drawn = JSON.stringify([this.chosen().dimension, this.scale, this.rows, words]);
+    if (drawn === this.drawn) return;
+    this.drawn = drawn;
+    if (words) {
       list.setAttribute("role", "group"); // a listbox holds options, not a sentence
       list.replaceChildren(h("p", { class: "muted pad" }, words));
       return;
@@ -110,7 +117,6 @@ export class Disputes {
     list.querySelectorAll("[role=option]").forEach((row, i) => row.setAttribute("aria-selected", String(i === at)));
     if (at >= 0) {
       list.setAttribute("aria-activedescendant", `dispute-${at}`);
-      list.querySelector(`#dispute-${at}`).scrollIntoView({ block: "nearest" });
     } else list.removeAttribute("aria-activedescendant");
   }
 
@@ -123,7 +129,11 @@ export class Disputes {
     this.forget();
     this.selected = row && keyOf(row);
     this.#mark();
-    if (focus) this.at("list").focus({ preventScroll: true });
+    if (!focus) this.at("list").scrollTop = 0; // the first one, which nobody asked for: the page stays where it is
+    else {
+      this.at("list").focus({ preventScroll: true });
+      this.at("list").querySelector(`#dispute-${at}`)?.scrollIntoView({ block: "nearest" });
+    }
     if (!row) {
       this.at("dispute").replaceChildren();
       return;

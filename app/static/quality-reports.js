@@ -15,6 +15,7 @@ export class Reports {
   constructor(at, { chosen, failed, mayPause }) {
     Object.assign(this, { at, chosen, failed, mayPause });
     this.method = "dawid_skene";
+    this.drawn = {}; // what each part was made of
   }
 
   async load() {
@@ -26,13 +27,27 @@ export class Reports {
     ]);
     if (this.chosen().queue !== queue) return;
     if (agreement.judged) {
-      this.at("agreement").replaceChildren(this.#agreement(agreement.judged));
-      this.at("kappa").replaceChildren(kappas(agreement.judged[dimension].pairwise));
-      this.at("first-errors").replaceChildren(firstErrors(agreement.first_errors));
-    } else for (const id of ["agreement", "kappa", "first-errors"]) this.at(id).replaceChildren(h("p", { class: "muted" }, "Being computed …"));
-    if (!this.at("raters").contains(document.activeElement)) this.at("raters").replaceChildren(this.#raters(raters.rows ?? [], competence));
-    this.at("minds").replaceChildren(changesOfMind(minds));
-    if (!this.at("gold").contains(document.activeElement)) this.at("gold").replaceChildren(this.#gold(gold));
+      this.#draw("agreement", agreement.judged, () => this.#agreement(agreement.judged));
+      this.#draw("kappa", agreement.judged[dimension].pairwise, () => kappas(agreement.judged[dimension].pairwise));
+      this.#draw("first-errors", agreement.first_errors, () => firstErrors(agreement.first_errors));
+    } else for (const id of ["agreement", "kappa", "first-errors"]) this.#draw(id, null, () => h("p", { class: "muted" }, "Being computed …"));
+    if (!this.at("raters").contains(document.activeElement)) this.#draw("raters", [raters.rows, competence], () => this.#raters(raters.rows ?? [], competence));
+    this.#draw("minds", minds, () => changesOfMind(minds));
+    if (!this.at("gold").contains(document.activeElement)) this.#draw("gold", [queue, gold], () => this.#gold(gold));
+  }
+
+  /** Made anew only of other data than it was made of; whoever reads its table stays where they are in it. */
+  #draw(id, data, make) {
+    const drawn = JSON.stringify(data);
+    if (this.drawn[id] === drawn) return;
+    this.drawn[id] = drawn;
+    const table = () => this.at(id).querySelector(".table");
+    const { scrollTop = 0, scrollLeft = 0 } = table() ?? {};
+    const focused = table() !== null && table() === document.activeElement;
+    this.at(id).replaceChildren(make());
+    if (!table()) return;
+    Object.assign(table(), { scrollTop, scrollLeft });
+    if (focused) table().focus({ preventScroll: true });
   }
 
   #agreement(judged) {

@@ -8,6 +8,7 @@ const SHOWN = 12;
 
 /** Returns load(): ask the server and draw. */
 export function recentRuns(host, { open, current }) {
+  let drawn = null; // what the list was made of: asked for all the time, it is made anew only when something has changed
   const row = (item) => {
     const query = item.link.search ? `?search=${encodeURIComponent(item.link.search)}` : item.link.run ? `?run=${encodeURIComponent(item.link.run)}` : `?trace=${encodeURIComponent(item.link.trace)}`;
     const clicked = (event) => {
@@ -33,6 +34,11 @@ export function recentRuns(host, { open, current }) {
       rows.set(s.search_id, { trace_id: s.search_id, prompt: s.prompt, model: s.model, state: s.state, strategy: s.strategy, nodes: s.nodes, solved: s.right, started_at: s.created_at, link: { search: s.search_id } });
     }
     const newest = [...rows.values()].sort((a, b) => (a.started_at < b.started_at ? 1 : -1)).slice(0, SHOWN);
+    const now = JSON.stringify([newest, current()]);
+    if (now === drawn) return;
+    drawn = now;
+    const focused = host.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     host.replaceChildren(newest.length ? h("ul", { class: "recent" }, newest.map(row)) : h("p", { class: "muted" }, "Nothing has run yet."));
+    if (focused) [...host.querySelectorAll("a")].find((a) => a.getAttribute("href") === focused)?.focus({ preventScroll: true });
   };
 }
