@@ -16,7 +16,7 @@ export async function mount(root) {
   let strategies = [];
   let current = null; // the queue that is shown; null: a new one is being made
   let form = null;
-  let guide = null;
+  let guide = null; // the guidelines on screen: those of `current`; null: none yet
 
   /** Run it; what it refuses is said above the page, or in `place`. */
   async function attempt(work, place = null) {
@@ -36,14 +36,26 @@ export async function mount(root) {
     }
   }
 
-  async function load(wanted) {
-    queues = await get(`/api/queues?archived=${at("archived").checked}`);
-    drawList();
-    show(queues.find((q) => q.queue_id === wanted) ?? queues[0] ?? null);
+  const listed = () => get(`/api/queues?archived=${at("archived").checked}`);
+  const isShown = (queue) => (queue?.queue_id ?? null) === (current?.queue_id ?? null);
+  /** Whether `queue` may take the page: guidelines that somebody is writing are not thrown away unasked. */
+  const mayShow = async (queue) => isShown(queue) || guide === null || guide.mayLeave();
+
+  /** Closed queues are listed too, or no longer; what is on screen stays where it is still listed. */
+  async function relist() {
+    const found = await listed();
+    if (current === null || found.some(isShown)) {
+      queues = found;
+      return drawList();
+    }
+    if (await mayShow(found[0])) {
+      queues = found;
+      show(queues[0] ?? null);
+    } else at("archived").checked = !at("archived").checked;
   }
 
   function drawList() {
-    at("list").replaceChildren(...queues.map((q) => h("li", {}, h("button", { type: "button", "aria-current": String(q.queue_id === current?.queue_id), onclick: () => show(q) }, q.title,
+    at("list").replaceChildren(...queues.map((q) => h("li", {}, h("button", { type: "button", "aria-current": String(q.queue_id === current?.queue_id), onclick: async () => (await mayShow(q)) && show(q) }, q.title,
       h("small", {}, `${q.unit === "pair" ? "pairs" : "traces"}, ${q.overlap === null ? "any number of raters" : plural(q.overlap, "rater")}, ${titleOf(q.sampling)}${q.archived ? ", closed" : ""}`)))));
     at("new").setAttribute("aria-current", String(current === null));
   }
@@ -51,10 +63,12 @@ export async function mount(root) {
   const titleOf = (name) => strategies.find((s) => s.name === name)?.title.toLowerCase() ?? name;
 
   function show(queue, words = "") {
+    if (!isShown(queue)) guide = null;
     current = queue;
     setParams({ queue: queue?.queue_id ?? null });
     drawList();
-    for (const id of ["progress-card", "leases-card", "guidelines-card"]) at(id).hidden = true;
+    for (const id of ["progress-card", "leases-card"]) at(id).hidden = true;
+    at("guidelines-card").hidden = guide === null;
     at("settings-title").textContent = queue ? "Settings" : "New queue";
     drawSettings(words);
     if (!queue) return at("settings").elements.title.focus();
@@ -63,7 +77,7 @@ export async function mount(root) {
     at("rate").textContent = queue.unit === "pair" ? "Compare from it" : "Rate from it";
     at("rate").href = `/ui/${queue.unit === "pair" ? "compare" : "rate"}?queue=${encodeURIComponent(queue.queue_id)}`;
     drawProgress();
-    drawGuidelines();
+    if (guide === null) drawGuidelines();
   }
 
   // ---------------------------------------------------------------- settings
@@ -80,7 +94,7 @@ export async function mount(root) {
         const changed = form.read();
         const saved = current ? await patch(path(current), changed) : await post("/api/queues", changed);
         const made = current === null;
-        queues = await get(`/api/queues?archived=${at("archived").checked}`);
+        queues = await listed();
         show(queues.find((q) => q.queue_id === saved.queue_id) ?? saved, made ? "The queue is made. Raters see it now." : "Saved.");
       }, said);
       button.disabled = false;
@@ -98,8 +112,9 @@ export async function mount(root) {
       versions, version: queue.rubric_version, unit: queue.unit, said,
       save: (body) => attempt(async () => {
         const added = await post(`${path(queue)}/guidelines`, body);
-        queue.rubric_version = added.version;
-        if (current === queue) await drawGuidelines(`Version ${added.version} is in force now.`);
+        const shown = isShown(queue); // its settings may have been saved since: then `current` is what came back
+        (shown ? current : queue).rubric_version = added.version;
+        if (shown) await drawGuidelines(`Version ${added.version} is in force now.`);
       }, said),
     });
     at("guidelines").replaceChildren(...guide.nodes);
@@ -151,11 +166,12 @@ export async function mount(root) {
     });
   }
 
-  at("new").addEventListener("click", () => show(null));
-  at("archived").addEventListener("change", () => attempt(() => load(current?.queue_id)));
+  at("new").addEventListener("click", async () => (await mayShow(null)) && show(null));
+  at("archived").addEventListener("change", () => attempt(relist));
   await attempt(async () => {
     strategies = await get("/api/sampling");
-    await load(param("queue"));
+    queues = await listed();
+    show(queues.find((q) => q.queue_id === param("queue")) ?? queues[0] ?? null);
   });
   setInterval(() => {
     if (current && !document.hidden && !at("leases").contains(document.activeElement)) drawProgress();
