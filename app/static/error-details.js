@@ -178,6 +178,12 @@ function readable(raw) {
   return { text, toRaw: (from, to) => [rawOf(from), rawOf(to)], toShown: (from, to) => [shownOf(from), shownOf(to)] };
 }
 
+/** The text of a part of the page, its formulas as they were written: on the page the text of each stands up to three times. */
+function written(part) {
+  for (const formula of part.querySelectorAll(".formula")) formula.replaceWith(formula.dataset.source);
+  return part.textContent;
+}
+
 /** What is selected on the page, as a place in the text of the row it lies in: {step, span} in units, or null. */
 export function selectedPlace(list, textOf) {
   const selection = getSelection();
@@ -187,16 +193,23 @@ export function selectedPlace(list, textOf) {
   const row = element(range.startContainer)?.closest?.(".wl-row");
   if (!row || !list.contains(row) || row !== element(range.endContainer)?.closest?.(".wl-row")) return null;
   const fields = row.querySelector(".wl-fields");
-  const wanted = String(selection).trim();
+  // A formula is one thing: whoever selects a part of it means all of it.
+  const formulaOf = (node) => element(node)?.closest?.(".formula");
+  const place = range.cloneRange();
+  if (formulaOf(range.startContainer)) place.setStartBefore(formulaOf(range.startContainer));
+  if (formulaOf(range.endContainer)) place.setEndAfter(formulaOf(range.endContainer));
+  const copy = place.cloneContents();
+  const wanted = (copy.querySelector(".formula") ? written(copy) : String(selection)).trim();
   if (!fields?.contains(range.startContainer) || !wanted) return null;
   const step = Number(row.dataset.row) - 1;
   const text = textOf(step);
   // Which of several: as many as stand before it in the row stand before it in the text, where the name comes first.
   const before = document.createRange();
   before.setStart(fields, 0);
-  before.setEnd(range.startContainer, range.startOffset);
-  let nth = String(before).split(wanted).length - 1;
-  const first = fields.querySelector("p, div")?.textContent.trim().slice(0, 20) ?? "";
+  before.setEnd(place.startContainer, place.startOffset);
+  let nth = written(before.cloneContents()).split(wanted).length - 1;
+  const beginning = fields.querySelector("p, div");
+  const first = beginning ? written(beginning.cloneNode(true)).trim().slice(0, 20) : "";
   let at = text.indexOf(wanted, Math.max(0, text.indexOf(first)));
   for (; nth > 0 && at >= 0; nth -= 1) {
     const next = text.indexOf(wanted, at + wanted.length);

@@ -9,7 +9,7 @@ export class Mending {
     const list = room.at("list");
     list.addEventListener("change", (event) => {
       const { mend: what, step } = event.target.dataset;
-      if (what && this.#mayChange) this.mend(Number(step), what, event.target.value);
+      if (what && this.#mayChange) this.mend(Number(step), what, event.target.validity.badInput ? "no number" : event.target.value);
     });
     list.addEventListener("click", (event) => {
       const button = event.target.closest("button[data-mend], button[data-recut], button[data-uncut]");
@@ -37,13 +37,14 @@ export class Mending {
     if (what === "none") changes = work.judgements.inferredChanges(index);
     else if (what === "kind") changes = [change("kind", null, value === (step.inferred ?? step).kind ? null : value)];
     else {
-      const parent = Math.round(Number(value)) - 1;
+      const inferred = (step.inferred ?? step).parent ?? -1;
+      const parent = value.trim() === "" ? inferred : Math.round(Number(value)) - 1; // emptied: as inferred
       if (!(parent >= -1 && parent < index)) {
         say(`Step ${index + 1} can follow the question (0) or a step before it.`);
         list.touch(index);
         return;
       }
-      const inferred = (step.inferred ?? step).parent ?? -1;
+      if (parent === (step.parent ?? -1)) return list.touch(index); // so it is already: the number is shown again
       changes = [change("parent", parent === inferred ? null : parent, null)];
     }
     if (changes.length) apply(work.judgements.change(changes), "mouse");
