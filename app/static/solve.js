@@ -38,6 +38,7 @@ export async function mount(root) {
   let model = new TraceModel();
   let runId = null;
   let stopFollowing = null;
+  let visit = 0; // counts what was opened: a trace that arrives after something later was opened is not shown
   let pinned = false; // the reader chose a step: leave the selection alone while new ones come
   let scores = null; // {scorer, values}
   const family = new Family();
@@ -303,6 +304,7 @@ export async function mount(root) {
   }
 
   function watch(id) {
+    visit += 1;
     begin();
     runId = id;
     model.state = "running";
@@ -316,7 +318,10 @@ export async function mount(root) {
         const change = model.apply(event);
         list.update(change);
         if (event.type !== "step_delta" && event.type !== "stats") drawOverview();
-        if (event.type === "start") loadFamily();
+        if (event.type === "start") {
+          putPrompt();
+          loadFamily();
+        }
         if (change.opened !== null && !pinned) list.select(change.opened);
         else if (change.changed !== null && change.changed === list.selected) drawDetail();
         restoreStep(change.opened);
@@ -364,7 +369,11 @@ export async function mount(root) {
   }
 
   async function showTrace(traceId) {
-    const trace = await get(`/api/traces/${encodeURIComponent(traceId)}?lean=true`);
+    const mine = visit;
+    const trace = await get(`/api/traces/${encodeURIComponent(traceId)}?lean=true`).catch((error) => {
+      if (mine === visit) throw error;
+    });
+    if (mine !== visit) return; // something else was opened meanwhile
     begin();
     model = TraceModel.fromTrace(trace);
     list.show(model);
@@ -373,6 +382,7 @@ export async function mount(root) {
     const wanted = Number(param("step") ?? 1) - 1;
     list.select(model.steps[wanted] ? wanted : model.steps.length ? 0 : -1);
     list.reveal(list.selected);
+    putPrompt();
     drawStatus();
     loadFamily();
     loadScores(trace.trace_id);
@@ -415,9 +425,12 @@ export async function mount(root) {
     drawDetail();
   }
 
-  function drawStatus() {
-    // A run opened by its link shows what was asked; a question that is being typed stays.
+  /** A run opened by its link shows what was asked; a question that is being typed stays. Once a run: who empties the box means it. */
+  function putPrompt() {
     if (model.prompt && !model.earlier) form.put(model.prompt);
+  }
+
+  function drawStatus() {
     bar.draw(model, { scored: scores !== null });
     notice(notices, "run", "error", model.error || (model.finishReason === "error" ? "The run failed without saying why; the log of the server may tell." : null));
     notice(notices, "notes", "info", model.stats.notes?.length ? model.stats.notes.join(" ") : null);
@@ -468,6 +481,7 @@ export async function mount(root) {
   // ---------------------------------------------------------------- start
 
   function route() {
+    visit += 1;
     if (param("search")) {
       clear();
       at("empty").hidden = true;

@@ -12,6 +12,7 @@ const GROWING_MOST = 4;
 export class Family {
   constructor() {
     this.traceId = null;
+    this.asked = 0; // how often was asked: an answer that a later question has overtaken is dropped
     this.lines = []; // rows of GET /api/traces/{id}/family
     this.steps = new Map(); // trace id -> steps of a line
     this.growing = new Set(); // trace ids of those whose steps are not all there yet
@@ -19,7 +20,9 @@ export class Family {
 
   /** Ask the server; true when something has changed. */
   async load(traceId) {
+    const asked = ++this.asked;
     const lines = await get(`/api/traces/${encodeURIComponent(traceId)}/family`);
+    if (asked !== this.asked) return false;
     const changed = traceId !== this.traceId || JSON.stringify(lines) !== JSON.stringify(this.lines);
     if (traceId !== this.traceId) [this.steps, this.growing] = [new Map(), new Set()];
     this.traceId = traceId;
