@@ -14,9 +14,12 @@ from tests.storage.helpers import make_trace
 HOSTILE = "<img src=x onerror=alert(1)> ${7*7}"
 
 
-def rated(bench: Bench, trace_id: str, rater: str, values: tuple[int, ...], reason: str = "") -> str:
-    """Rate a trace as somebody and submit; the assignment's id."""
-    work = bench.post("/api/assignments", {"trace_id": trace_id, "rater": rater})
+def rated(
+    bench: Bench, trace_id: str, rater: str, values: tuple[int, ...], reason: str = "", queue: str | None = None
+) -> str:
+    """Rate a trace as somebody and submit; the assignment's id. queue: another one than that of all traces."""
+    asked = {"trace_id": trace_id, "rater": rater, **({"queue": queue} if queue else {})}
+    work = bench.post("/api/assignments", asked)
     start = {
         "assignment_id": work["assignment"]["assignment_id"],
         "rater_id": rater,
