@@ -15,6 +15,7 @@ const UNREACHABLE = "The server does not answer. Is Worldline still running?";
 
 async function request(method, path, body, { signal, raw = false, keepalive = false } = {}) {
   let response;
+  let text;
   try {
     response = await fetch(path, {
       method,
@@ -23,11 +24,11 @@ async function request(method, path, body, { signal, raw = false, keepalive = fa
       headers: body === undefined ? { accept: "application/json" } : { accept: "application/json", "content-type": "application/json" },
       body: body === undefined ? undefined : raw ? body : JSON.stringify(body),
     });
+    text = await response.text(); // a connection can break within an answer, too
   } catch (cause) {
     if (cause?.name === "AbortError") throw cause;
     throw new ApiError(UNREACHABLE, 0);
   }
-  const text = await response.text();
   let json = null;
   try {
     json = text ? JSON.parse(text) : null;
