@@ -14,8 +14,8 @@ export const QUESTIONS = [
   { dimension: "right_return", action: "place", short: "Right place?", words: "Did it return to the right place?" },
 ];
 
-// What is said of an error; it goes when the step is bad no more.
-export const DETAILS = ["span", "error_type", "severity", "rationale", "recovered"];
+// What is said of an error, that it is the first one too; it goes when the step is bad no more.
+export const DETAILS = ["first_error", "span", "error_type", "severity", "rationale", "recovered"];
 
 export const COMMENT = "comment"; // a remark on a step: undone like a judgement, sent as an action of its own
 
