@@ -2,6 +2,7 @@
 // Judgements are kept and sent in the pair's own order; `shown` and `meant` are the way from there to the screen and back.
 // No DOM.
 
+import { me } from "./account.js";
 import { presentMs } from "./idle.js";
 import { Judgements } from "./judgements.js";
 import { eventsOf } from "./sending.js";
@@ -19,9 +20,10 @@ export class PairWork {
     const { assignment, ratings, sides } = payload;
     const waiting = outbox.waitingFor(assignment.assignment_id);
     Object.assign(this, {
-      payload, outbox, assignment, sides, id: assignment.assignment_id, readOnly: !["leased", "offered"].includes(assignment.status), prompt: payload.prompt,
+      payload, outbox, assignment, sides, id: assignment.assignment_id, prompt: payload.prompt,
       criteria: payload.criteria ?? [], shared: payload.shared_steps, remaining: payload.remaining ?? null, names: payload.names_visible,
     });
+    this.readOnly = !["leased", "offered"].includes(assignment.status) || (me.accounts && assignment.rater_id !== me.rater_id); // another's is only looked at
     // Whoever has seen the names once judges with them in mind, in this page or in an earlier one.
     this.sawNames = payload.names_seen;
     this.models = sides.map((side) => TraceModel.fromTrace({ ...side, trace_id: side.trace_id ?? null, prompt: payload.prompt }));

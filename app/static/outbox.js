@@ -105,7 +105,7 @@ export class Outbox {
         if (batch.length > 1) this.oneByOne = false;
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
-        const refused = REFUSED.includes(error.status);
+        const refused = refuses(error.status, batch);
         if (refused && batch.length === 1) {
           this.#drop(batch[0], () => this.callbacks.rejected(batch[0], error.message));
           continue;
@@ -134,6 +134,11 @@ export class Outbox {
     }
     then();
   }
+}
+
+/** 403 is about the events where they are of another than who is here; of our own it says that another has logged in since, and they wait. */
+function refuses(status, batch) {
+  return REFUSED.includes(status) || (status === 403 && me.accounts && batch.some((e) => e.rater_id !== me.rater_id));
 }
 
 function key(event) {

@@ -1,5 +1,6 @@
 // One assignment while it is rated: the trace, what is judged in it, what was sent and what the server has. No DOM.
 
+import { me } from "./account.js";
 import { CodePoints } from "./code-points.js";
 import { param } from "./dom.js";
 import { presentMs } from "./idle.js";
@@ -17,7 +18,8 @@ export class Work {
     this.outbox = outbox;
     this.assignment = assignment;
     this.id = assignment.assignment_id;
-    this.readOnly = assignment.status !== "leased";
+    this.others = me.accounts && assignment.rater_id !== me.rater_id; // another's work is looked at: only they may change it
+    this.readOnly = this.others || assignment.status !== "leased";
     this.asked = payload.rubric?.questions ?? {}; // what the rubric asks: kinds of error, tags
     this.remaining = payload.remaining ?? null;
     this.model = TraceModel.fromTrace(trace);
