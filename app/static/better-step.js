@@ -37,6 +37,7 @@ export function betterStep({ step, raw, held, change }) {
   const boxes = partsOf(written).map(({ name, from, to }, i) => h("textarea", {
     rows: Math.min(8, Math.max(2, Math.ceil((to - from) / 80))), value: written.slice(from, to), "aria-label": `Step ${step + 1}, ${name || "text"}, as it should be`, oninput: check, dataset: { part: i },
   }));
+  let drawn = boxes.map((box) => box.value);
   const sentence = h("p", { class: "bad-input", role: "status" });
   const back = h("button", { type: "button", class: "secondary", onclick: () => { boxes.forEach((box, i) => (box.value = originals[i] ?? "")); check(); boxes[0].focus(); } }, "As the model wrote it");
 
@@ -72,8 +73,9 @@ export function betterStep({ step, raw, held, change }) {
     keep,
     redraw() {
       const now = held() ?? raw;
-      if (boxes.includes(document.activeElement)) return;
+      if (boxes.some((box, i) => box.value !== drawn[i])) return; // what is not kept yet stays
       partsOf(now).forEach(({ from, to }, i) => boxes[i] && (boxes[i].value = now.slice(from, to)));
+      drawn = boxes.map((box) => box.value);
     },
     focus: () => (boxes.find((box) => box.value.trim()) ?? boxes[0]).focus({ preventScroll: true }),
   };
