@@ -12,9 +12,9 @@ const RATER = "worldline.rater";
 const QUEUE = "worldline.pair-queue";
 
 export class CompareDesk {
-  /** at(id): an element of the page; shown(work): another pair is there, or null; leaving(): its last event is on the way, or was refused. */
-  constructor(at, outbox, { shown, leaving }) {
-    Object.assign(this, { at, outbox, shown, leaving });
+  /** at(id): an element of the page; shown(work): another pair is there, or null; leaving(): its last event is on the way, or was refused; beforeLeaving(): keeps what is written. */
+  constructor(at, outbox, { shown, leaving, beforeLeaving }) {
+    Object.assign(this, { at, outbox, shown, leaving, beforeLeaving });
     this.notices = at("notices");
     this.work = null;
     this.ahead = null; // the payload of the next pair
@@ -68,6 +68,7 @@ export class CompareDesk {
 
   /** begun: what was fetched ahead is becoming work in hand meanwhile; until it is, it is what the server has ahead. */
   #begin(payload, begun = null) {
+    this.beforeLeaving();
     this.work = new PairWork(payload, this.outbox);
     for (const key of ["open", "submit", "readonly"]) notice(this.notices, key, "warn", null);
     this.at("empty").hidden = true;
@@ -83,6 +84,7 @@ export class CompareDesk {
   }
 
   #showEmpty(title, text) {
+    this.beforeLeaving();
     this.work = null;
     this.at("work").hidden = true;
     this.at("empty").hidden = false;
@@ -146,6 +148,7 @@ export class CompareDesk {
   }
 
   async #leave(changes, action) {
+    this.beforeLeaving();
     const { work } = this;
     const [event] = work.send(changes, "key", action);
     work.readOnly = true;

@@ -64,7 +64,7 @@ export async function mount(root) {
     },
     changed: drawSaveState,
   });
-  const desk = new CompareDesk(at, outbox, { shown, leaving: drawAll });
+  const desk = new CompareDesk(at, outbox, { shown, leaving: drawAll, beforeLeaving: keepWritten });
   const undoing = new History({ notices, outbox, desk, thing: "comparison", told: "left", get work() { return work; }, apply });
   const keys = new Keys(root, TABLE, act);
   const panel = new Panel(at("panel"), (focus) => focus && sides[active].focus());
@@ -190,7 +190,7 @@ export async function mount(root) {
     }
     if (move(action)) return;
     if (action === "undo" || action === "redo") return desk.owns(work) ? undoing[action](method, event?.repeat) : say(`This is the work of ${work.assignment.rater_id}.`);
-    if (work.readOnly) return say(`This comparison is submitted. ${show(keys.label("undo"))} takes that back.`);
+    if (work.readOnly) return say(desk.owns(work) ? `This comparison is submitted. ${show(keys.label("undo"))} takes that back.` : `This is the work of ${work.assignment.rater_id}.`);
     const criterion = event?.target.closest?.("[data-criterion]")?.dataset.criterion || null;
     switch (action) {
       case "comment": return editNote();
@@ -334,6 +334,11 @@ export async function mount(root) {
     if (!work.readOnly && text !== work.note) apply(work.judgements.change(work.noted(text)), "key");
   }
 
+  /** What is written in the panel and not kept yet. */
+  function keepWritten() {
+    panel.close(false);
+  }
+
   /** Leave without a judgement: a reason is asked for, a remark is kept as the pair's note. */
   async function leave() {
     if (!panel.close(false)) return;
@@ -381,6 +386,7 @@ export async function mount(root) {
   at("shared").addEventListener("click", () => foldShared(!sides[0].folded));
   at("difference").addEventListener("click", () => toDifference(true));
   at("submit").addEventListener("click", submit);
+  addEventListener("pagehide", keepWritten);
   root.addEventListener("keyschanged", () => work && (drawTools(), drawScales(), drawSubmit()));
 
   const me = await get("/api/me");

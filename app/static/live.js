@@ -1,16 +1,17 @@
 // Rating a run that is still being written. What is judged is kept in this browser (the store knows no trace yet) and shown as
 // in any other trace; when the server has stored the trace, an assignment is taken and the judgements are handed to the outbox
 // as they are, with their ids and times. A page that was closed in between hands them over when it is opened again.
-// `room` is the page: {at, list, overview, outbox, desk, notices}; see rate.js.
+// `room` is the page: {at, list, overview, outbox, desk, notices, keepWritten}; see rate.js.
 
 import { ApiError, get, post } from "./api.js";
-import { h, notice, setParams } from "./dom.js";
+import { h, isTyping, notice, setParams } from "./dom.js";
 import { show } from "./keys.js";
 import { Work } from "./rate-work.js";
 import { follow } from "./stream.js";
 import { TraceModel } from "./trace-model.js";
 
 const PREFIX = "worldline.live.";
+const LOOK_MS = 50; // how often is looked whether somebody still writes
 
 /** Judgements of a run, kept until there is an assignment for them. Looks like the outbox to the work. */
 export class Kept {
@@ -136,17 +137,31 @@ export class Live {
   }
 
   async #done({ error }) {
-    const { desk, outbox, notices } = this.room;
+    const { desk, outbox, notices, keepWritten } = this.room;
     notice(notices, "stop", "info", null);
     if (error) notice(notices, "live", "warn", error);
-    const { cursor } = this.work;
+    await this.#written();
     await desk.open(async () => {
       const payload = await post("/api/assignments", { trace_id: this.run, rater: this.work.assignment.rater_id });
-      sessionStorage.setItem("worldline.cursor", JSON.stringify({ id: payload.assignment.assignment_id, step: cursor }));
+      await this.#written(); // or has begun since
+      const here = this.room.work === this.work; // else they went on to another trace meanwhile
+      if (here) {
+        keepWritten();
+        sessionStorage.setItem("worldline.cursor", JSON.stringify({ id: payload.assignment.assignment_id, step: this.work.cursor }));
+      }
       this.kept.handOver(outbox, payload.assignment);
       setParams({ run: null });
-      return payload;
+      return here ? payload : null;
     });
+  }
+
+  /** Resolves when nobody writes on the page: another trace would take the text from under their hands, and the rest of it for ratings. */
+  async #written() {
+    const { at, notices } = this.room;
+    const writes = () => isTyping(document.activeElement) || at("panel").contains(document.activeElement);
+    if (writes()) notice(notices, "stop", "info", "The model has ended. The stored trace is shown when you have finished writing.");
+    while (writes()) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    notice(notices, "stop", "info", null);
   }
 
   #gone() {

@@ -40,7 +40,7 @@ export class Around {
     at("submit").setAttribute("aria-keyshortcuts", this.room.keys.aria("submit") ?? "");
   }
 
-  /** The verdict and the tags. */
+  /** The verdict and the tags. keepTag(): a tag that was typed and not entered. */
   trace() {
     const { work, at, keys, apply } = this.room;
     const held = work.judgements.choice("trace", null, "verdict");
@@ -50,7 +50,7 @@ export class Around {
     host.replaceChildren(choiceGroup({ label: "Verdict on the trace", act: "verdict", checked: held, tabbable: true, disabled: work.readOnly }), h("span", { class: `save-mark ${saved}` }, { waiting: " saving …", kept: " kept", saved: " saved", none: "" }[saved]));
     if (focused) host.querySelector("[tabindex='0']")?.focus();
     this.verdictKeys.forEach((k) => (k.textContent = show(keys.label("verdict"))));
-    drawTags(at("tags"), {
+    this.keepTag = drawTags(at("tags"), {
       offered: work.asked.tags?.length ? work.asked.tags : TAGS,
       text: work.judgements.get("trace", null, "tags")?.text ?? null,
       readOnly: work.readOnly,

@@ -15,7 +15,7 @@ import { shortId } from "./step-detail.js";
 const MAKERS = ["researcher", "admin"]; // to others the Solve page is closed
 
 export class Desk {
-  /** at(id): an element of the page; shown(work): another trace is there; leaving(true): its last event is on the way, (false): it was answered. */
+  /** at(id): an element of the page; shown(work): another trace is there; leaving(true): its last event is on the way, (false): it was answered; beforeLeaving(): keeps what is written, false: it cannot be. */
   constructor(at, outbox, { shown, leaving, beforeLeaving, keepNote }) {
     Object.assign(this, { at, outbox, shown, leaving, beforeLeaving, keepNote });
     this.notices = at("notices");
@@ -51,6 +51,7 @@ export class Desk {
 
   /** Another queue was chosen, or another name given. */
   #another() {
+    if (!this.beforeLeaving()) return null; // the panel says why
     this.left = null;
     return this.next();
   }
@@ -59,6 +60,7 @@ export class Desk {
     this.at("work").setAttribute("aria-busy", "true");
     try {
       const payload = await load();
+      if (payload === null) return; // not wanted any more
       if (!payload.assignment) this.#showEmpty("Nothing to rate now", payload.reason || "There is no trace left to rate for you.");
       else this.#begin(payload);
     } catch (error) {
@@ -72,6 +74,7 @@ export class Desk {
 
   /** begun: what was fetched ahead is becoming work in hand meanwhile; until it is, it is what the server has ahead. */
   #begin(payload, begun = null) {
+    this.beforeLeaving();
     this.work = new Work(payload, this.outbox);
     const { id, cursor } = this.work;
     notice(this.notices, "submit", "warn", null);
@@ -108,6 +111,7 @@ export class Desk {
   }
 
   #showEmpty(title, text, again = false) {
+    this.beforeLeaving();
     this.work = null;
     const button = (words, kind) => h("button", { type: "button", class: kind, onclick: () => this.next() }, words);
     this.at("work").hidden = true;
@@ -137,7 +141,7 @@ export class Desk {
   // ---------------------------------------------------------------- leaving and coming back
 
   submit() {
-    return this.#leave([{ target: "trace", step: null, dimension: "", value: null, text: null }], "submit", "Submitted and saved.");
+    return this.beforeLeaving() && this.#leave([{ target: "trace", step: null, dimension: "", value: null, text: null }], "submit", "Submitted and saved.");
   }
 
   async #leave(changes, action, words) {
@@ -172,6 +176,7 @@ export class Desk {
 
   /** Take a submission or an exit back: of the trace on screen, or of the one that was left last. */
   async reopen(work = this.work, method = "mouse") {
+    if (!this.beforeLeaving()) return;
     this.left = null;
     work.send([{ target: "trace", step: null, dimension: "", value: null, text: null }], method, "reopen");
     await this.outbox.drained(work.id);
@@ -180,12 +185,12 @@ export class Desk {
   }
 
   #drawReadOnly() {
-    const { assignment, readOnly, scores } = this.work;
+    const { assignment, readOnly, others, scores } = this.work;
     for (const button of this.at("exits").querySelectorAll("button")) button.disabled = readOnly;
-    notice(this.notices, "readonly", "info", !readOnly ? null : assignment.status === "submitted"
+    notice(this.notices, "readonly", "info", !readOnly ? null : others ? `This is the work of ${assignment.rater_id}.` : assignment.status === "submitted"
       ? `You have submitted this trace.${scores ? ` The scores of ${shortId(scores.scorer)} are shown now.` : " No reward model has scored it yet."}`
       : `This trace was left with “${assignment.status}”.`,
-    h("button", { type: "button", class: "secondary", onclick: () => this.reopen() }, "Reopen to change"), h("button", { type: "button", class: "secondary", onclick: () => this.next() }, "Next trace"));
+    others ? "" : h("button", { type: "button", class: "secondary", onclick: () => this.reopen() }, "Reopen to change"), h("button", { type: "button", class: "secondary", onclick: () => this.next() }, "Next trace"));
   }
 
   // ---------------------------------------------------------------- who rates, what was rated, the ways out
@@ -208,7 +213,7 @@ export class Desk {
   async exit(asked = null) {
     const { work } = this;
     if (!work || work.readOnly) return;
-    this.beforeLeaving();
+    if (!this.beforeLeaving()) return;
     const chosen = await askExit(asked, work.judgements.get("trace", null, "note")?.text ?? "");
     if (!chosen || this.work !== work) return;
     this.keepNote(chosen.remark);

@@ -37,7 +37,7 @@ export async function mount(root) {
   let work = null;
   let sure = false; // the rater was told what is missing and submits nevertheless
 
-  const room = { root, at, notices, thing: "trace", told: "submitted", act, apply, drawTexts, get work() { return work; } };
+  const room = { root, at, notices, thing: "trace", told: "submitted", act, apply, drawTexts, keepWritten, get work() { return work; } };
   room.outbox = new Outbox({
     committed: (event) => settle(event, true),
     rejected: (event, sentence) => {
@@ -130,6 +130,7 @@ export async function mount(root) {
     list.show(model);
     overview.show(model);
     list.select(cursor);
+    at("tags").replaceChildren(); // what stands in their box was typed for the trace before
     around.trace();
     prelabels.begin();
     focusList();
@@ -189,6 +190,7 @@ export async function mount(root) {
     }
     if (list.navigate(action)) return;
     if (action in LOOKS) return LOOKS[action](method);
+    if (work.others) return say(`This is the work of ${work.assignment.rater_id}.`);
     if (action === "undo") return history.undo(method, event?.repeat);
     if (action === "redo") return history.redo(method);
     if (work.readOnly) return say(`This trace is submitted. ${show(keys.label("undo"))} takes that back.`);
@@ -301,11 +303,13 @@ export async function mount(root) {
     say(`The trace: ${choice.word}`);
   }
 
-  /** What is written and not kept yet: in the panel, in the note. */
+  /** What is written and not kept yet: in the panel, in the note, in the box for a tag. False: what is in the panel cannot be kept. */
   function keepWritten() {
-    if (!work || work.readOnly) return;
-    panel.close(false);
+    if (!work || work.readOnly) return true;
+    const kept = panel.close(false);
     keepNote();
+    around.keepTag();
+    return kept;
   }
 
   function keepNote() {
@@ -320,8 +324,8 @@ export async function mount(root) {
 
   function submit() {
     if (work.readOnly) return desk.next();
-    if (!panel.close(false)) return;
-    keepNote();
+    if (!keepWritten()) return;
+    if (work.live && work.model.state === "done") return focusList(); // the stored trace is shown once nobody writes
     if (work.live) return say(`The model is still writing: what you rate is kept here and sent when it has ended. ${show(keys.label("stop"))} stops it.`);
     if (work.judgements.count === 0 && !work.judgements.get("trace", null, "verdict")) {
       notice(notices, "submit", "warn", "Nothing is rated yet. Rate at least one step or the trace, or take one of the exits (skip, give up …).");

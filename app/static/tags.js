@@ -10,7 +10,7 @@ export function tagsOf(text) {
   return text ? text.split("\n") : [];
 }
 
-/** Draw into `host`. offered: the rubric's tags; text: what is kept; change(text or null, method). */
+/** Draw into `host`. offered: the rubric's tags; text: what is kept; change(text or null, method). Returns what takes the tag that is typed in the box. */
 export function drawTags(host, { offered, text, readOnly, change }) {
   const now = tagsOf(text);
   const focused = host.contains(document.activeElement) ? document.activeElement.dataset.focusKey : null;
@@ -21,14 +21,18 @@ export function drawTags(host, { offered, text, readOnly, change }) {
   box.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.ctrlKey || event.metaKey || event.isComposing) return;
     event.preventDefault();
+    take();
+  });
+  const take = () => {
     const tag = box.value.replace(/\s+/g, " ").trim();
     box.value = "";
     if (tag && !now.includes(tag)) toggle(tag, "key");
-  });
+  };
   host.replaceChildren(
     ...[...new Set([...offered, ...now])].map((tag) => h("button", {
       type: "button", class: "pick-one", "aria-pressed": now.includes(tag), disabled: readOnly, dataset: { focusKey: `tag-${tag}` },
       onclick: (event) => toggle(tag, event.detail ? "mouse" : "key"),
     }, tag)), box);
   if (focused) [...host.children].find((e) => e.dataset.focusKey === focused)?.focus({ preventScroll: true });
+  return take;
 }
