@@ -47,7 +47,6 @@ form.addEventListener("submit", async (event) => {
   }
 });
 
-if (form.dataset.door === "join" && location.hash.length < 2) {
-  say("This address has no invitation in it; open the whole link that you were sent.");
-  button.disabled = true;
-}
+// Until here nothing can be sent: the browser would send it by itself, and not as it is meant to be.
+button.disabled = form.dataset.door === "join" && location.hash.length < 2;
+if (button.disabled) say("This address has no invitation in it; open the whole link that you were sent.");

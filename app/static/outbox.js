@@ -86,6 +86,7 @@ export class Outbox {
     } finally {
       this.sending = false;
     }
+    if (this.queue.length && !this.offline) this.#wake(); // what was put in the very moment in which all was sent
   }
 
   async #sendAll() {

@@ -36,7 +36,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator
 
 
 def log_in(page: Any, name: str, password: str = PASSWORD) -> None:
-    page.wait_for_selector('form[data-door="login"]')
+    page.wait_for_selector('form[data-door="login"] button:enabled')
     page.fill("[name=name]", name)
     page.fill("[name=password]", password)
     page.keyboard.press("Enter")
@@ -95,13 +95,33 @@ def test_a_raters_day_with_a_login_that_ends_in_the_middle(browser: Any, guarded
     for tab in (page, other):
         assert tab.evaluate("window.__xss") is None and tab.locator("img[src=x]").count() == 0
     other.click("text=Log out")
-    other.wait_for_selector('form[data-door="login"]')
+    other.wait_for_selector('form[data-door="login"] button:enabled')
     other.goto(f"{guarded.url}/ui/rate")
-    other.wait_for_selector('form[data-door="login"]')
+    other.wait_for_selector('form[data-door="login"] button:enabled')
     context.close()
 
 
 @pytest.mark.slow
+def test_enter_before_the_script_is_there_puts_no_password_into_an_address(browser: Any, guarded: Bench) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    held: list[Any] = []
+    page.route("**/static/door.js", lambda route: held.append(route))
+    page.goto(f"{guarded.url}/login", wait_until="commit")
+    page.get_by_label("Name").fill("root")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(300)
+    assert page.url == f"{guarded.url}/login"
+    while not held:
+        page.wait_for_timeout(50)
+    held[0].continue_()
+    page.wait_for_selector("form button:enabled")
+    page.get_by_label("Password", exact=True).press("Enter")
+    ready(page)
+    context.close()
+
+
 def test_an_invitation_taken_on_a_phone(browser: Any, guarded: Bench) -> None:
     context = browser.new_context(viewport={"width": 320, "height": 640}, has_touch=True)
     page = context.new_page()

@@ -74,7 +74,7 @@ def test_two_raters_an_adjudicator_and_a_researcher(browser: Any, room: Bench) -
         """A rater logs in and opens Rate, without a mouse."""
         page = pages[name]
         page.goto(f"{room.url}/ui/rate", timeout=60_000)
-        page.wait_for_selector('form[data-door="login"]')
+        page.wait_for_selector('form[data-door="login"] button:enabled')
         for field, text in (("name", name), ("password", PASSWORD)):
             tab_to(page, f"[name={field}]")
             page.keyboard.type(text)
