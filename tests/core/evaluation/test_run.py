@@ -66,7 +66,7 @@ def test_an_evaluation_that_is_killed_again_and_again_comes_to_the_results_of_on
     assert sum(r.spent.generated for r in results) == solver.tokens
 
     cut = evaluation(tmp_path / "cut", **PLAN)
-    for after in (5, 40, 90):
+    for after in (5, 40, 60):  # fewer than are left, however far the runs before came
         killed(cut, after)
         with (cut.path / folder.RESULTS).open("a") as file:
             file.write('{"search_id": "torn')  # what a kill in mid-write leaves
