@@ -9,16 +9,13 @@ from typing import Any
 
 import pytest
 
-from app.people import hashed
-from storage import people
-from storage.pairing import by_hand
-from storage.pairs import add_pairs, set_up_pairs
 from storage.store import Store
 from tests.browser.conftest import Bench, visit, workbench
 from tests.browser.test_compare import _row
 from tests.browser.test_judging import keyboard, row, said, selected_row
-from tests.browser.test_people import PASSWORD, WAITING, log_in, ready
+from tests.browser.test_people import WAITING, log_in, ready
 from tests.browser.test_rating import LIST, judgement, left, open_trace, settled, values
+from tests.browser.test_room import furnish
 from tests.browser.traces import long_one
 from tests.storage.helpers import make_trace
 
@@ -102,14 +99,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator
     """A workbench with a rater, an adjudicator, a trace to rate and a pair."""
     folder = tmp_path_factory.mktemp("guarded")
     with Store.open(folder / "data") as store:
-        for name, role in (("root", "admin"), ("anna", "rater"), ("ada", "adjudicator")):
-            store.write(people.add_accounts, people.NewAccount(name, name, role, hashed(PASSWORD))).result()
-        sides = [make_trace((None, 0), prompt="Which?", names=["same", last], model=last) for last in ("one", "two")]
-        for trace in (make_trace(prompt="Is it right?", names=["first", "second", "third"]), *sides):
-            store.add_trace(trace).result()
-        store.write(set_up_pairs, None).result()
-        couple = (sides[0].trace_id, sides[1].trace_id)
-        store.write(add_pairs, store.read(lambda con: by_hand(con, "pairs", [couple]))).result()
+        roles = {"root": "admin", "anna": "rater", "ada": "adjudicator"}
+        furnish(store, roles, make_trace(prompt="Is it right?", names=["first", "second", "third"]), "Which?")
     with workbench(folder) as running:
         yield running
 

@@ -5,13 +5,14 @@ export has the decision in it. Each with an account of their own; raters have no
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from app.people import hashed
+from core.trace import Trace
 from storage import people
 from storage.pairing import by_hand
 from storage.pairs import add_pairs, set_up_pairs
@@ -27,30 +28,32 @@ PEOPLE = {"root": "admin", "anna": "rater", "ben": "rater", "ada": "adjudicator"
 CORPUS = "<img src=x onerror=window.__xss=1> ${window.__xss=1} <script>window.__xss=1</script> [x](javascript:window.__xss=1)"
 
 
+def furnish(store: Store, roles: Mapping[str, str], alone: Trace, question: str) -> None:
+    """Accounts, one trace to rate, and a pair of two that begin alike."""
+    password = hashed(PASSWORD)
+    for name, role in roles.items():
+        store.write(people.add_accounts, people.NewAccount(name, name, role, password)).result()
+    sides = [make_trace((None, 0), prompt=question, names=["same", last], model=last) for last in ("one", "two")]
+    for trace in (alone, *sides):
+        store.add_trace(trace).result()
+    store.write(set_up_pairs, None).result()
+    couple = (sides[0].trace_id, sides[1].trace_id)
+    store.write(add_pairs, store.read(lambda con: by_hand(con, "pairs", [couple]))).result()
+
+
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator[Bench]:
     """A workbench with five accounts, one trace to rate, and a pair of two others."""
     folder = tmp_path_factory.mktemp("room")
     with Store.open(folder / "data") as store:
-        password = hashed(PASSWORD)
-        for name, role in PEOPLE.items():
-            store.write(people.add_accounts, people.NewAccount(name, name, role, password)).result()
         alone = make_trace(
             prompt=f"Is it right? {CORPUS}", names=["first", CORPUS, "third"], created_at="2026-01-01T00:00:00Z"
         )
-        sides = [
-            make_trace((None, 0), prompt=f"Which? {CORPUS}", names=["same", last], model=last)
-            for last in ("one", "two")
-        ]
-        for trace in (alone, *sides):
-            store.add_trace(trace).result()
+        furnish(store, PEOPLE, alone, f"Which? {CORPUS}")
         every = replace(
             store.read(lambda con: need_queue(con, DEFAULT_QUEUE)), sampling="oldest"
         )  # both begin with the same
         store.write(save_queues, every).result()
-        store.write(set_up_pairs, None).result()
-        couple = (sides[0].trace_id, sides[1].trace_id)
-        store.write(add_pairs, store.read(lambda con: by_hand(con, "pairs", [couple]))).result()
     with workbench(folder) as running:
         yield running
 
