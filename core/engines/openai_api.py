@@ -15,13 +15,13 @@ import json
 import os
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.control import xargs
 from core.control.bounds import STEP_END
-from core.control.thinking import STEINER, THINK, Markers, in_marks
+from core.control.thinking import STEINER, THINK, in_marks
 from core.engines.base import (
     OPENS_THINKING,
     Chunk,
@@ -35,6 +35,7 @@ from core.engines.base import (
 from core.engines.completions import Completions
 from core.engines.refused import Refused
 from core.engines.rendered import CHAT, OllamaEvents, going_on, without_opening
+from core.engines.reply import Broken, Reply, read
 from core.engines.sampling import Marks, ModelSize, Sampled, SampleRequest, whole_answers
 from core.engines.server_info import OWN_WEIGHTS, Server, ServerInfo, key_hint, list_models, retry_after, shown
 from core.engines.sse import Events, Swap
@@ -44,7 +45,6 @@ __all__ = ["OpenAIEngine", "list_models"]
 CONNECT_S = 10.0
 # A busy server queues a request before its first token; once a response flows, such a silence is a stall.
 FIRST_TOKEN_S, SILENCE_S = 600.0, 120.0
-DRAIN_S = 1.0  # the end of a reply, after its last event
 BROKEN_OFF = ("abort", "error")  # finish reasons of a server that gave up
 # vLLM strips special tokens and puts blanks between them unless told otherwise; servers that do not know the keys and say
 # so are asked again without them.
@@ -131,7 +131,7 @@ class OpenAIEngine:
             self._info = None
             wait = self._silence_s if heard else self._first_token_s
             raise EngineDown(f"{at} stalled: nothing came for {wait:g} s.") from None
-        except (openai.APIConnectionError, httpx.HTTPError, _Broken) as error:
+        except (openai.APIConnectionError, httpx.HTTPError, Broken) as error:
             self._info = None
             how = "broke off in mid-answer" if heard else "does not answer"
             raise EngineDown(f"{at} {how}: {error.__cause__ or error or type(error).__name__}") from error
@@ -213,12 +213,12 @@ class OpenAIEngine:
         foreign = info.markers if answer.foreign and THINK.end not in request.prefix else None
         swap = Swap(foreign.end, THINK.end) if foreign else None
         while True:
-            part = _Part(info.markers or THINK)
+            reply = Reply(info.markers or THINK)
             answer.requests += 1
-            stream, reader = await self._ask_by_schema(request, info, answer, waits)
+            response, events = await self._ask_by_schema(request, info, answer, waits)
             if said := self._not_taken(request):
                 yield Chunk("", 0, about={**about, "notes": [*notes, *said]})
-            async with aclosing(self._read(stream, reader, part)) as chunks:
+            async with aclosing(read(response, events, reply, self._first_token_s, self._silence_s)) as chunks:
                 async for chunk in chunks:
                     answer.text.append(chunk.text)
                     answer.tokens += chunk.tokens
@@ -226,18 +226,18 @@ class OpenAIEngine:
                     # A second request reads the answer so far as well; that is not the prompt.
                     seen = chunk if answer.requests == 1 else replace(chunk, prompt_tokens=0)
                     yield replace(seen, text=swap.feed(seen.text)) if swap else seen
-            if told := {name: value for name, value in part.told.items() if value != self.served_as}:
+            if told := {name: value for name, value in reply.told.items() if value != self.served_as}:
                 yield Chunk("", 0, about=told)
-            if part.counted and not part.usage:
+            if reply.counted and not reply.usage:
                 yield Chunk("", 0, about={"notes": [PIECES]})
-            if part.finish is None:
+            if reply.finish is None:
                 raise EngineDown(f"The server at {shown(self.base_url)} ended its answer without saying why.")
-            if part.finish in BROKEN_OFF or part.finish == "content_filter":
+            if reply.finish in BROKEN_OFF or reply.finish == "content_filter":
                 if swap:
                     yield Chunk(swap.close(), 0)
-                kind = EngineDown if part.finish in BROKEN_OFF else EngineCut
-                raise kind(f'The server at {shown(self.base_url)} cut its answer off with the reason "{part.finish}".')
-            if not waits or not info.markers or part.stopped_at != info.markers.end:
+                kind = EngineDown if reply.finish in BROKEN_OFF else EngineCut
+                raise kind(f'The server at {shown(self.base_url)} cut its answer off with the reason "{reply.finish}".')
+            if not waits or not info.markers or reply.stopped_at != info.markers.end:
                 break
             # The end of thinking was reached and left out by the server: take it back, or put it down for good.
             waits = 0 if answer.must_end() else waits - 1
@@ -245,12 +245,12 @@ class OpenAIEngine:
             answer.text.append(instead)
             yield Chunk(swap.feed(instead) if swap else instead, 0)  # the end that it stands for was counted
             if answer.tokens >= request.sampling.max_tokens:
-                part.finish = "length"
+                reply.finish = "length"
                 break
-        if asked_waits and answer.requests == 1 and part.finish == "stop":
+        if asked_waits and answer.requests == 1 and reply.finish == "stop":
             unmet = '"Wait" was not put: the model ended without an end of thinking that could be taken back.'
             yield Chunk("", 0, about={"notes": [unmet]})
-        yield Chunk(swap.close() if swap else "", 0, finish_reason=answer.finish(part.finish))
+        yield Chunk(swap.close() if swap else "", 0, finish_reason=answer.finish(reply.finish))
 
     def _not_taken(self, request: GenerateRequest) -> list[str]:
         """What had to be left out of the request, as sentences."""
@@ -354,105 +354,18 @@ class OpenAIEngine:
             text = without_opening(text, await self._server.text_of(prompt[-8:]), markers)
         return await self._server.text_ids(text)
 
-    async def _read(self, response: Any, events: Events | OllamaEvents, part: _Part) -> AsyncGenerator[Chunk, None]:
-        """Chunks of one reply of the server, of any route; what came together is one chunk."""
-        pieces = response.aiter_bytes()
-        wait = self._first_token_s
-        ended = False
-        try:
-            while not ended:
-                async with asyncio.timeout(wait):
-                    data = await self._next(pieces)
-                text, tokens, prompt_tokens, broken = "", 0, 0, None
-                try:
-                    for event in events.close() if data is None else events.feed(data):
-                        more, counted, asked = part.add(event)
-                        text += more
-                        tokens += counted
-                        prompt_tokens = asked or prompt_tokens
-                except (EngineError, ValueError, TypeError, AttributeError) as error:
-                    broken = error  # what came before it is still said
-                if text:
-                    wait = self._silence_s
-                if text or tokens or prompt_tokens:
-                    yield Chunk(text, tokens, prompt_tokens=prompt_tokens)
-                if broken is not None:
-                    raise broken
-                ended = data is None or events.done
-            with suppress(TimeoutError, _Broken):  # read to its end, a connection can be used again
-                async with asyncio.timeout(DRAIN_S):
-                    await self._next(pieces)
-        finally:
-            await response.aclose()
-
-    async def _next(self, pieces: Any) -> bytes | None:
-        """The next bytes, None at the end. Raises _Broken: which errors those are depends on what carries the client."""
-        try:
-            data: bytes | None = await anext(pieces, None)
-            return data
-        except Exception as error:
-            raise _Broken(str(error)) from error
-
     def _open(self) -> Any:
         if self._client is None:
-            from openai import AsyncOpenAI, Timeout
+            from openai import AsyncOpenAI, DefaultAioHttpClient, Timeout
 
+            # aiohttp hands on at once all that has come; httpx brings each event by itself, at twice the cost of a token.
+            timeout = Timeout(self._first_token_s, connect=CONNECT_S)
+            carrier = DefaultAioHttpClient(base_url=self.base_url, timeout=timeout)
             self._client = AsyncOpenAI(
-                base_url=self.base_url, api_key=os.environ.get(self.api_key_env) or "none", max_retries=1,
-                timeout=Timeout(self._first_token_s, connect=CONNECT_S),
+                base_url=self.base_url, api_key=os.environ.get(self.api_key_env) or "none", max_retries=1, timeout=timeout,
+                http_client=carrier,
             )  # fmt: skip
         return self._client
-
-
-class _Broken(Exception):
-    """The connection was lost while a reply was read."""
-
-
-@dataclass
-class _Part:
-    """How one reply of the server ended: its reason, and the stop string that it met."""
-
-    markers: Markers
-    finish: str | None = None
-    stopped_at: Any = None
-    told: dict[str, Any] = field(default_factory=dict)  # which build of which model answered, where the reply says so
-    thinking: bool = False  # the newest text was reasoning
-    counted: int = 0
-    usage: bool = False  # the server has said how many tokens there are
-
-    def add(self, event: Any) -> tuple[str, int, int]:
-        """Text, tokens and prompt tokens of one event. Raises EngineDown for an error that the server tells."""
-        if event.get("error"):
-            told = event["error"]
-            raise EngineDown(
-                f"The server failed in mid-answer: {told.get('message', told) if isinstance(told, dict) else told}"
-            )
-        usage, text = event.get("usage"), ""
-        for key, name in (("model", "answered_by"), ("system_fingerprint", "system_fingerprint")):
-            if isinstance(event.get(key), str) and event[key]:
-                self.told.setdefault(name, event[key])
-        for choice in event.get("choices") or ():
-            delta = choice.get("delta")
-            if delta is None:
-                text += choice.get("text") or ""
-            else:
-                reasoning = delta.get("reasoning") or delta.get("reasoning_content") or ""
-                content = delta.get("content") or ""
-                if reasoning:
-                    text += reasoning if self.thinking else self.markers.before + reasoning
-                    self.thinking = True
-                if content:
-                    text += self.markers.end + content if self.thinking else content
-                    self.thinking = False
-            self.finish = choice.get("finish_reason") or self.finish
-            self.stopped_at = choice.get("stop_reason") or self.stopped_at
-        tokens, prompt_tokens = (1 if text else 0), 0
-        if usage is not None:
-            self.usage = True
-            tokens = max(0, (usage.get("completion_tokens") or 0) - self.counted)
-            prompt_tokens = usage.get("prompt_tokens") or 0
-        self.counted += tokens
-        return text, tokens, prompt_tokens
 
 
 @dataclass
