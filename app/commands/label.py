@@ -168,5 +168,6 @@ async def _rollouts(
         if not made:
             raise CannotDo(failed[-1])
         settings["could_not_be_asked"] = len(failed)
-        typer.echo(f"worldline: {len(failed)} traces could not be labelled; the last because: {failed[-1]}", err=True)
+        many = f"{len(failed)} traces" if len(failed) > 1 else "1 trace"
+        typer.echo(f"worldline: {many} could not be labelled; the last because: {failed[-1]}", err=True)
     return made

@@ -37,13 +37,23 @@ export class CompareDesk {
     this.rater = me.accounts ? me.rater_id : localStorage.getItem(RATER) || me.rater_id;
     this.queue = param("queue") ?? sessionStorage.getItem(QUEUE);
     const asked = param("assignment");
-    await this.open(() => (asked ? get(`/api/pairs/assignments/${encodeURIComponent(asked)}`) : this.#take()));
+    await this.open(() => (asked ? this.#named(asked) : this.#take()));
   }
 
-  async #take(more = {}) {
+  /** A pair by its id; which queues there are beside it is told as well. */
+  async #named(id) {
+    await this.#readQueues();
+    return get(`/api/pairs/assignments/${encodeURIComponent(id)}`);
+  }
+
+  async #readQueues() {
     const queues = await get(`/api/pairs/queues?rater=${encodeURIComponent(this.rater)}`);
     if (!queues.some((q) => q.queue_id === this.queue)) this.queue = null;
     this.#drawQueues(queues);
+  }
+
+  async #take(more = {}) {
+    await this.#readQueues();
     return post("/api/pairs/next", { rater: this.rater, ...(this.queue ? { queue_id: this.queue } : {}), ...more });
   }
 

@@ -55,9 +55,11 @@ export async function mount(root) {
   }
 
   function drawList() {
+    const held = at("list").contains(document.activeElement);
     at("list").replaceChildren(...queues.map((q) => h("li", {}, h("button", { type: "button", "aria-current": String(q.queue_id === current?.queue_id), onclick: async () => (await mayShow(q)) && show(q) }, q.title,
       h("small", {}, `${q.unit === "pair" ? "pairs" : "traces"}, ${q.overlap === null ? "any number of raters" : plural(q.overlap, "rater")}, ${titleOf(q.sampling)}${q.archived ? ", closed" : ""}`)))));
     at("new").setAttribute("aria-current", String(current === null));
+    if (held) at("list").querySelector('[aria-current="true"]')?.focus();
   }
 
   const titleOf = (name) => strategies.find((s) => s.name === name)?.title.toLowerCase() ?? name;
@@ -134,6 +136,8 @@ export async function mount(root) {
       return bar;
     };
     const items = queue.unit === "pair" ? "pair" : "trace";
+    const read = at("progress").querySelector(".table"); // who reads in it goes on at the same place
+    const held = read !== null && read === document.activeElement;
     at("progress").replaceChildren(
       h("div", { class: "queue-bar", "aria-hidden": "true" }, part("complete", found.complete), part("under", found.under_way)),
       h("p", {}, found.items === 0 ? `No ${items} is in it. ${items === "pair" ? "Make some on the Compare page." : "Loosen the filter, or run and import more."}`
@@ -144,6 +148,9 @@ export async function mount(root) {
         h("tbody", {}, found.raters.map((r) => h("tr", {}, h("td", {}, r.rater_id), ...[r.submitted, r.skipped, r.late, r.open].map((n) => h("td", { class: "n" }, number(n))),
           h("td", { class: "n" }, r.minutes_each === null ? "–" : number(r.minutes_each, 1)), h("td", {}, when(r.last_at))))))) : h("p", { class: "muted" }, "Nobody has begun."));
     at("progress-card").hidden = false;
+    const fresh = at("progress").querySelector(".table");
+    fresh?.scrollTo(read?.scrollLeft ?? 0, read?.scrollTop ?? 0);
+    if (held) fresh?.focus({ preventScroll: true });
     drawLeases(found.leases);
   }
 

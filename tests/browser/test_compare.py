@@ -194,3 +194,20 @@ def test_a_pair_is_left_with_a_reason_and_a_remark(open_tab: Any, bench: Any) ->
     found = bench.get(f"/api/pairs/assignments/{assignment}")
     assert (found["assignment"]["status"], found["assignment"]["status_reason"]) == ("skipped", "bad_problem")
     assert {r["dimension"]: r["value_text"] for r in found["ratings"]}["note"] == f"Twelve of what? {HOSTILE}"
+
+
+@pytest.mark.slow
+def test_a_pair_that_is_opened_by_its_address_has_the_choice_of_queues(open_tab: Any, bench: Any) -> None:
+    question = "Reach 12 from 2, 3 and 4, by its address."
+    rows = [{**_row(f"m{n}", "Look", f"Try {n}"), "prompt": question} for n in range(2)]
+    ids = bench.post("/api/traces", rows)["trace_ids"]
+    for title in ("Pairs beside it", "Pairs by address"):
+        queue = bench.post("/api/queues", {"title": title, "unit": "pair"})["queue_id"]
+        bench.post("/api/pairs", {"policy": "by_hand", "pairs": [ids], "queue_id": queue})
+    taken = bench.post("/api/pairs/next", {"rater": "walker", "queue_id": queue})["assignment"]["assignment_id"]
+    tab = open_tab()
+    tab.context.add_init_script("localStorage.setItem('worldline.rater', 'walker')")
+    visit(tab.page, f"{bench.url}/ui/compare?assignment={taken}")
+    tab.page.wait_for_selector("#wl-compare-b .wl-row.difference")
+    assert tab.page.locator("[data-id=queue] option:checked").inner_text().startswith("Pairs by address")
+    assert tab.page.is_visible("[data-id=queue-pick]")

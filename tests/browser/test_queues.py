@@ -106,3 +106,22 @@ def test_an_empty_queue_leads_to_the_others_that_have_something_left(open_tab: A
     page.wait_for_selector(f"{LIST} .wl-row >> nth=1")
     assert page.inner_text("[data-id=prompt]") == "Question of the other queue: reach 24."
     assert page.locator("[data-id=queue]").input_value() == other["queue_id"]
+
+
+@pytest.mark.slow
+def test_who_works_by_keys_stays_where_he_is_when_the_page_is_drawn_anew(open_tab: Any, bench: Any) -> None:
+    bench.post("/api/traces", [{**long_one(2), "prompt": "Question of a queue that is walked by keys."}])
+    config = {"text": "Question of a queue that is walked by keys"}
+    ids = [bench.post("/api/queues", {"title": f"By keys {n}", "config": config})["queue_id"] for n in (1, 2)]
+    bench.post("/api/assignments/next", {"rater": "key walker", "queue": ids[1]})
+    page = open_tab().page
+    page.clock.install()
+    visit(page, f"{bench.url}/ui/queues?queue={ids[0]}")
+    page.focus("[data-id=list] button >> text=By keys 2")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[data-id=progress] td >> text=key walker")
+    assert page.evaluate("document.activeElement.innerText").startswith("By keys 2")
+    page.focus("[data-id=progress] .table")
+    with page.expect_response(lambda r: r.url.endswith("/progress")):
+        page.clock.run_for(11_000)
+    page.wait_for_function("document.querySelector('[data-id=progress] .table') === document.activeElement")

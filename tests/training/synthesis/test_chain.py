@@ -122,7 +122,7 @@ def test_rollouts_that_fail_lose_nothing_and_what_cannot_be_checked_is_said_befo
         return run("label", "rollouts", given, "--data", tmp_path, "--rollouts", 2, fails=fails)
 
     snapshot, said = label()
-    assert "1 traces could not be labelled; the last because: The server is gone." in said
+    assert "1 trace could not be labelled; the last because: The server is gone." in said
     manifest = json.loads((tmp_path / "snapshots" / snapshot.strip() / "manifest.json").read_text())
     assert (manifest["settings"]["could_not_be_asked"], manifest["counts"]["traces"]) == (1, 2)
     rows[2]["reference"] = 42  # a number is as good as its text
