@@ -36,6 +36,7 @@ class EventLog:
         self.events: list[Event] = list(events)
         self.closed = closed
         self._waiting: list[asyncio.Future[None]] = []
+        self._pausing: set[asyncio.Future[None]] = set()
 
     @property
     def last_seq(self) -> int:
@@ -52,13 +53,29 @@ class EventLog:
     def close(self) -> None:
         """No event will follow."""
         self.closed = True
+        pausing, self._pausing = self._pausing, set()
+        for pause in pausing:
+            _end(pause)
         self._wake()
+
+    async def pause(self, seconds: float) -> None:
+        """So long, or until the log is closed."""
+        if self.closed:
+            return
+        loop = asyncio.get_running_loop()
+        pause = loop.create_future()
+        timer = loop.call_later(seconds, _end, pause)
+        self._pausing.add(pause)
+        try:
+            await pause
+        finally:
+            timer.cancel()
+            self._pausing.discard(pause)
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, []
         for reader in waiting:
-            if not reader.done():
-                reader.set_result(None)
+            _end(reader)
 
     async def wait(self, position: int, timeout: float) -> bool:
         """Until there is an event at `position` or the log is closed; False if the time is up before."""
@@ -75,6 +92,11 @@ class EventLog:
                 if reader in self._waiting:
                     self._waiting.remove(reader)
         return True
+
+
+def _end(wait: asyncio.Future[None]) -> None:
+    if not wait.done():
+        wait.set_result(None)
 
 
 def coalesce(events: Iterable[Event]) -> list[Event]:
@@ -140,6 +162,6 @@ async def _blocks(
             yield "".join(map(encode, coalesce(batch)))
         if log.closed and position >= len(log.events):
             return
-        # The first event after a pause goes out at once, those that follow wait for company.
+        # The first event after a pause goes out at once, those that follow wait for company; the last of all waits for nobody.
         pause = max(TICK_S, TICK_OF_EACH_S * _readers) if tick is None else tick
-        await asyncio.sleep(max(0.0, pause - (time.monotonic() - sent_at)))
+        await log.pause(max(0.0, pause - (time.monotonic() - sent_at)))

@@ -74,6 +74,22 @@ async def test_a_reader_waits_gets_heartbeats_and_ends_with_the_log() -> None:
     assert json.loads(got[-1].split("data: ")[1]) == {"seq": 0, "type": "stats", "steps": 0}
 
 
+async def test_the_last_event_waits_for_no_company() -> None:
+    log = EventLog()
+    log.append({"type": "answer_delta", "text": "a"})
+    blocks = stream(log, tick=60)
+    assert "retry" in await anext(blocks) and '"text":"a"' in await anext(blocks)
+    rest = asyncio.ensure_future(anext(blocks))
+    await asyncio.sleep(0.05)
+    log.append({"type": "done"})
+    await asyncio.sleep(0.05)
+    assert not rest.done()  # more may come
+    log.close()
+    assert '"type":"done"' in await asyncio.wait_for(rest, 5)
+    with pytest.raises(StopAsyncIteration):
+        await anext(blocks)
+
+
 async def test_what_is_shown_was_flushed_before() -> None:
     log = EventLog()
     flushed: list[int] = []
