@@ -139,7 +139,8 @@ class OpenAIEngine:
         except (openai.APIConnectionError, httpx.HTTPError, Broken) as error:
             self._info = None
             how = "broke off in mid-answer" if heard else "does not answer"
-            raise EngineDown(f"{at} {how}: {error.__cause__ or error or type(error).__name__}") from error
+            why = error if isinstance(error, Broken) else error.__cause__ or error
+            raise EngineDown(f"{at} {how}: {str(why) or type(error).__name__}") from error
         except openai.RateLimitError as error:
             raise EngineBusy(
                 f"{at} answered 429: {_reason(error)}", 429, retry_after(error.response.headers)

@@ -124,4 +124,5 @@ async def _next(pieces: Any) -> bytes | None:
         data: bytes | None = await anext(pieces, None)
         return data
     except Exception as error:
-        raise Broken(str(error)) from error
+        why = str(error).partition(": <")[0]  # aiohttp adds the error that it would have answered itself
+        raise Broken(why or type(error).__name__) from error
