@@ -46,8 +46,8 @@ CONNECT_S = 10.0
 # A busy server queues a request before its first token; once a response flows, such a silence is a stall.
 FIRST_TOKEN_S, SILENCE_S = 600.0, 120.0
 BROKEN_OFF = ("abort", "error")  # finish reasons of a server that gave up
-# While more responses than so many are under way, vLLM is not asked to count the tokens of each piece: at 64 that takes 3 % of its
-# speed. A piece then counts as one token until the last event tells how many there were.
+# While more responses than so many are under way, vLLM is not asked to count the tokens of each piece: at 64 that takes 2 to 3 % of
+# its speed. A piece then counts as one token until the last event tells how many there were.
 COUNTED = 8
 # vLLM strips special tokens and puts blanks between them unless told otherwise; servers that do not know the keys and say
 # so are asked again without them.
