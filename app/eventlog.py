@@ -12,6 +12,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 Event = dict[str, Any]
@@ -34,9 +35,14 @@ class EventLog:
 
     def __init__(self, events: Iterable[Event] = (), *, closed: bool = False) -> None:
         self.events: list[Event] = list(events)
-        self.closed = closed
         self._waiting: list[asyncio.Future[None]] = []
-        self._pausing: set[asyncio.Future[None]] = set()
+        self._ended = asyncio.Event()
+        if closed:
+            self._ended.set()
+
+    @property
+    def closed(self) -> bool:
+        return self._ended.is_set()
 
     @property
     def last_seq(self) -> int:
@@ -52,30 +58,20 @@ class EventLog:
 
     def close(self) -> None:
         """No event will follow."""
-        self.closed = True
-        pausing, self._pausing = self._pausing, set()
-        for pause in pausing:
-            _end(pause)
+        self._ended.set()
         self._wake()
 
     async def pause(self, seconds: float) -> None:
         """So long, or until the log is closed."""
-        if self.closed:
-            return
-        loop = asyncio.get_running_loop()
-        pause = loop.create_future()
-        timer = loop.call_later(seconds, _end, pause)
-        self._pausing.add(pause)
-        try:
-            await pause
-        finally:
-            timer.cancel()
-            self._pausing.discard(pause)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, []
         for reader in waiting:
-            _end(reader)
+            if not reader.done():
+                reader.set_result(None)
 
     async def wait(self, position: int, timeout: float) -> bool:
         """Until there is an event at `position` or the log is closed; False if the time is up before."""
@@ -92,11 +88,6 @@ class EventLog:
                 if reader in self._waiting:
                     self._waiting.remove(reader)
         return True
-
-
-def _end(wait: asyncio.Future[None]) -> None:
-    if not wait.done():
-        wait.set_result(None)
 
 
 def coalesce(events: Iterable[Event]) -> list[Event]:

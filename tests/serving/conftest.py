@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -73,6 +75,29 @@ def started(
             serving.wait_until_ready(launch, process, START_S, tail)
             _give_way(process.pid)
             yield Vllm(launch.endpoint, process, log)
+
+
+@contextmanager
+def answering(code: str, model: str, log: Path, start_s: float) -> Iterator[str]:
+    """A server that a piece of Python starts, which is given the model and a port: its address, once its /health answers."""
+    import httpx
+
+    port = serving.free_port()
+    with log.open("wb") as output:
+        command = [sys.executable, "-c", code, model, str(port)]
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        until = time.monotonic() + start_s
+        while True:
+            assert process.poll() is None and time.monotonic() < until, log.read_text(errors="replace")[-2000:]
+            with suppress(httpx.HTTPError):
+                if httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200:
+                    break
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.kill()
+        process.wait(20)
 
 
 def _give_way(server: int) -> None:

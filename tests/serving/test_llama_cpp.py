@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -13,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from app import serving
 from core.engines.base import Bounds, Engine, Sampling
 from core.engines.local import LocalEngine
 from core.engines.openai_api import OpenAIEngine
@@ -21,6 +18,7 @@ from core.pocket import model_dir
 from core.run import run_trace
 from core.trace import Problem, Trace
 from tests.serving import gguf_model
+from tests.serving.conftest import answering
 
 START_S = 60.0
 CONTEXT = 512
@@ -40,29 +38,12 @@ while True:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    import httpx
-
     pytest.importorskip("xllamacpp", reason="no llama.cpp here: pip install xllamacpp")
     folder: Path = tmp_path_factory.mktemp("llama.cpp")
-    model, log, port = folder / "pocket.gguf", folder / "log", serving.free_port()
+    model = folder / "pocket.gguf"
     gguf_model.write(model_dir(), model)
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, str(model), str(port)], stdout=output, stderr=subprocess.STDOUT
-        )
-    try:
-        until = time.monotonic() + START_S
-        while True:
-            assert process.poll() is None and time.monotonic() < until, log.read_text(errors="replace")[-2000:]
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200:
-                    break
-            except httpx.HTTPError:
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        process.kill()
-        process.wait(20)
+    with answering(SERVE, str(model), folder / "log", START_S) as address:
+        yield address
 
 
 @asynccontextmanager

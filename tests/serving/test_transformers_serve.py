@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app import serving
 from core.engines.base import Bounds, Engine, Sampling
 from core.engines.local import LocalEngine
 from core.engines.openai_api import OpenAIEngine
 from core.pocket import model_dir
 from core.run import run_trace
 from core.trace import Problem, Trace
+from tests.serving.conftest import answering
 
 START_S = 180.0
 # The `transformers` command wants `requests` for other commands of it; this is what its `serve` calls.
@@ -31,31 +28,13 @@ Serve(sys.argv[1], host="127.0.0.1", port=int(sys.argv[2]), device="cpu", dtype=
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    import httpx
     from transformers.utils.import_utils import is_serve_available
 
     if not is_serve_available():
         pytest.skip("transformers cannot serve here: pip install 'transformers[serving]'")
     log: Path = tmp_path_factory.mktemp("transformers") / "log"
-    port = serving.free_port()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, str(model_dir()), str(port)], stdout=output, stderr=subprocess.STDOUT
-        )
-    try:
-        until = time.monotonic() + START_S
-        while True:
-            if process.poll() is not None or time.monotonic() > until:
-                pytest.skip(f"transformers serve did not start: {log.read_text(errors='replace')[-500:]}")
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200:
-                    break
-            except httpx.HTTPError:
-                time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        process.kill()
-        process.wait(20)
+    with answering(SERVE, str(model_dir()), log, START_S) as address:
+        yield address
 
 
 async def run(engine: Engine, tokens: int, **how: Any) -> Trace:
