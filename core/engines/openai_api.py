@@ -367,11 +367,9 @@ class OpenAIEngine:
             from openai import AsyncOpenAI, DefaultAioHttpClient, Timeout
 
             # aiohttp hands on at once all that has come; httpx brings each event by itself, at twice the cost of a token.
-            timeout = Timeout(self._first_token_s, connect=CONNECT_S)
-            carrier = DefaultAioHttpClient(base_url=self.base_url, timeout=timeout)
             self._client = AsyncOpenAI(
-                base_url=self.base_url, api_key=os.environ.get(self.api_key_env) or "none", max_retries=1, timeout=timeout,
-                http_client=carrier,
+                base_url=self.base_url, api_key=os.environ.get(self.api_key_env) or "none", max_retries=1,
+                timeout=Timeout(self._first_token_s, connect=CONNECT_S), http_client=DefaultAioHttpClient(),
             )  # fmt: skip
         return self._client
 
