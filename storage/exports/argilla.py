@@ -11,31 +11,37 @@ What a model scored is a suggestion, never an answer. What was said before a lat
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from storage.exports.history import ALONE, Histories, alone_warning, chat, told
-from storage.exports.labels import groups
+from storage.exports.bulk import Traces, traces
+from storage.exports.columns import cut, packed, record
+from storage.exports.history import ALONE, Histories, alone_warning, chat
 from storage.exports.policies import Policies
-from storage.exports.writing import BATCH, Format, Looking, Plan, Row
+from storage.exports.writing import DATA_PARQUET, Format, Looking, Plan, Row
 from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Columns = dict[str, list[Any]]
+    from storage.exports.bulk import Ints
+
+Columns = dict[str, Any]
 
 WORDS = {1: "good", 0: "neutral", -1: "bad"}
 UNSURE = "unsure"
+WORDS_BY_CODE = (WORDS[-1], WORDS[0], WORDS[1], UNSURE)  # as `Traces.codes` numbers them
 QUESTIONS = {"step": ("correctness", "rationale", "better"), "trace": ("verdict", "note")}
 SCORED = ("score", "scorer", "scorer_version")
 READ = (
     "trace_id", "problem_id", "prompt", "earlier", "response", "answer", "model", "rater_id", "segmentation_id", "step_text",
     "step_start", "rating", "unsure", "first_error", "rationale", "better", "verdict", "note", "split", *SCORED,
 )  # fmt: skip
+
+
+OF_TRACE = ("prompt", "trace_id", "problem_id", "model", "split")
 
 
 @dataclass(frozen=True)
@@ -64,85 +70,106 @@ def schema(options: ArgillaOptions) -> pa.Schema:
 
 def rows(snapshot: Snapshot, options: ArgillaOptions, left: Counter[str]) -> Iterator[pa.RecordBatch]:
     """The records, trace by trace."""
+    import numpy as np
     import pyarrow as pa
 
     histories, form = Histories.of(snapshot), schema(options)
-    columns: Columns = {name: [] for name in form.names}
-    for group in groups(snapshot, options, READ, left):
-        about = told({"history": histories.before(group[0].get("earlier"), group[0]["prompt"])}, left)
-        about |= {"snapshot_id": snapshot.snapshot_id, "step_gap": ""}
-        for name, cells in (_steps(group, options, about) if options.unit == "step" else _whole(group, about)).items():
-            columns[name] += cells
-        if len(columns["id"]) >= BATCH:
-            yield pa.RecordBatch.from_pydict(columns, schema=form)
-            columns = {name: [] for name in form.names}
-    if columns["id"]:
-        yield pa.RecordBatch.from_pydict(columns, schema=form)
+    by_step = options.unit == "step"
+
+    def size(texts: Ints, rows: Ints, steps: Ints) -> Ints:
+        return texts * steps if by_step else texts
+
+    for found in traces(snapshot, options, READ, left):
+        history = histories.of_batch(found.firsts, left, split=False)
+        for part, said in found.parts(history, size):
+            firsts, lengths = part.firsts, part.lengths()
+            of = np.repeat(np.arange(len(lengths)), lengths if by_step else 1)
+            columns = _steps(part, firsts, of, options.context_chars) if by_step else _whole(part, firsts)
+            if len(of):
+                yield record({
+                    "history": pa.array(said, chat()).take(pa.array(of)),
+                    **{name: firsts[name].take(pa.array(of)) for name in OF_TRACE}, "n_steps": lengths[of],
+                    "step_gap": [""] * len(of), "snapshot_id": [snapshot.snapshot_id] * len(of), **columns,
+                }, form)  # fmt: skip
 
 
-def _steps(group: Sequence[Row], options: ArgillaOptions, about: Row) -> Columns:
-    """A record for each step of a trace."""
-    first = group[0]
-    response, most, n = first["response"], options.context_chars, len(first["step_text"])
-    found = [suggested(first, i) for i in range(n)]
-    return {
-        **_about(first, about, n), "step_index": list(range(n)),
-        "id": [f"{first['trace_id']}-{i}" for i in range(n)],
-        "context": [response[max(0, start - most) : start] for start in first["step_start"]], "step": first["step_text"],
-        **_answers("correctness", n, [(r["rater_id"], [_word(r, i) for i in range(n)]) for r in group]),
-        **_answers("rationale", n, [(r["rater_id"], r.get("rationale")) for r in group]),
-        **_answers("better", n, [(r["rater_id"], r.get("better")) for r in group]),
-        "correctness.suggestion": [said and said[0] for said in found],
-        "correctness.suggestion.score": [said and said[1] for said in found],
-        "correctness.suggestion.agent": [said and agent(first) for said in found],
+def _steps(found: Traces, firsts: pa.RecordBatch, of: Ints, context: int) -> Columns:
+    """A record for each step of each trace; `of` is the number of its trace."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    row, step = found.where()
+    nth = np.arange(len(of)) - np.searchsorted(of, of)
+    starts = firsts["step_start"].flatten().to_numpy(zero_copy_only=False).astype(np.int64)
+    code = found.codes()
+    said = np.flatnonzero(code >= 0)
+    words = pa.array(WORDS_BY_CODE).take(pa.array(code[said]))
+    columns = {
+        "id": pc.binary_join_element_wise(firsts["trace_id"].take(pa.array(of)), pa.array(nth).cast(pa.string()), "-"),
+        "context": packed(cut(firsts["response"], of, np.maximum(0, starts - context), starts)),
+        "step": firsts["step_text"].flatten(), "step_index": nth,
+        **_answers("correctness", len(of), words, step[said], found.rows["rater_id"].take(pa.array(row[said]))),
     }  # fmt: skip
+    for question in ("rationale", "better"):
+        texts = (
+            found.rows[question].flatten() if question in found.rows.schema.names else pa.nulls(len(row), pa.string())
+        )
+        said = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False))
+        raters = found.rows["rater_id"].take(pa.array(row[said]))
+        columns |= _answers(question, len(of), texts.take(pa.array(said)), step[said], raters)
+    return {**columns, **suggestions(firsts, of)}
 
 
-def _whole(group: Sequence[Row], about: Row) -> Columns:
-    """One record for a trace."""
-    first = group[0]
+def _whole(found: Traces, firsts: pa.RecordBatch) -> Columns:
+    """One record for each trace."""
+    import numpy as np
+    import pyarrow as pa
+
+    n = firsts.num_rows
+    of = np.repeat(np.arange(n), np.diff(found.ends))
+    columns: Columns = {"id": firsts["trace_id"], "response": firsts["response"]}
+    verdicts = pa.array([WORDS.get(value) for value in found.rows["verdict"].to_pylist()], pa.string())
+    notes = pa.array([note or None for note in found.rows["note"].to_pylist()], pa.string())
+    for question, texts in (("verdict", verdicts), ("note", notes)):
+        said = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False))
+        raters = found.rows["rater_id"].take(pa.array(said))
+        columns |= _answers(question, n, texts.take(pa.array(said)), of[said], raters)
+    return columns
+
+
+def _answers(question: str, n: int, texts: pa.StringArray, of: Ints, raters: pa.StringArray) -> Columns:
+    """The answers to each of `n` records, in the order of the raters; `of` is the record of each."""
+    import numpy as np
+    import pyarrow as pa
+
+    order = pa.array(np.argsort(of, kind="stable"))
+    ends = pa.array(np.concatenate([[0], np.cumsum(np.bincount(of, minlength=n))]), pa.int32())
+    status = pa.array(["submitted"]).take(pa.array(np.zeros(len(of), np.int8)))
+    found = {"": texts.take(order), ".users": raters.take(order), ".status": status}
+    return {f"{question}.responses{end}": pa.ListArray.from_arrays(ends, values) for end, values in found.items()}
+
+
+def suggestions(firsts: pa.RecordBatch, of: Ints) -> Columns:
+    """What a model's score says of each step, how sure the model is of that, and which model; nulls where none scored it. `of` is
+    the trace of each step. Empty where the snapshot has no scores (older ones and label sets).
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    if "score" not in firsts.schema.names:
+        return {}
+    scored = firsts["score"].is_valid().to_numpy(zero_copy_only=False)[of]
+    scores = np.full(len(of), np.nan)
+    scores[scored] = firsts["score"].flatten().to_numpy(zero_copy_only=False)
+    good, none = scores >= 0.5, np.isnan(scores)  # a step beyond the length of the model has no number
+    agents = pa.array([agent(row) for row in firsts.select(SCORED[1:]).to_pylist()])
+    at = pa.array(of, mask=none)
     return {
-        **_about(first, about, 1), "step_index": [None], "id": [first["trace_id"]], "response": [first["response"]],
-        **_answers("verdict", 1, [(r["rater_id"], [WORDS.get(r["verdict"])]) for r in group]),
-        **_answers("note", 1, [(r["rater_id"], [r["note"] or None]) for r in group]),
-    }  # fmt: skip
-
-
-def _about(row: Row, about: Row, n: int) -> Columns:
-    """What is the same in all `n` records of a trace."""
-    names = ("prompt", "trace_id", "problem_id", "model", "split")
-    same = {**about, **{name: row[name] for name in names}, "n_steps": len(row["step_text"])}
-    return {name: [value] * n for name, value in same.items()}
-
-
-def _word(row: Row, i: int) -> str | None:
-    value = row["rating"][i]
-    return WORDS[value] if value is not None else UNSURE if row["unsure"][i] else None
-
-
-def _answers(question: str, n: int, given: Sequence[tuple[str, Sequence[str | None] | None]]) -> Columns:
-    """Of each rater the answer to each of `n` records, None for none; no list: none at all."""
-    texts: list[list[str]] = [[] for _ in range(n)]
-    users: list[list[str]] = [[] for _ in range(n)]
-    for rater, said in given:
-        for i, answer in enumerate(said or ()):
-            if answer is not None:
-                texts[i].append(answer)
-                users[i].append(rater)
-    status = [["submitted"] * len(said) for said in texts]
-    return {
-        f"{question}.responses": texts,
-        f"{question}.responses.users": users,
-        f"{question}.responses.status": status,
+        "correctness.suggestion": pa.array([WORDS[-1], WORDS[1]]).take(pa.array(good.astype(np.int8), mask=none)),
+        "correctness.suggestion.score": pa.array(np.where(good, scores, 1 - scores), mask=none),
+        "correctness.suggestion.agent": agents.take(at),
     }
-
-
-def suggested(row: Row, i: int) -> tuple[str, float] | None:
-    """What a model's score says of a step, and how sure the model is of that; None where none scored it."""
-    scores = row.get("score")  # older snapshots and label sets have none
-    if not scores or scores[i] is None or math.isnan(scores[i]):  # a step beyond the length of the model has no number
-        return None
-    return (WORDS[1], scores[i]) if scores[i] >= 0.5 else (WORDS[-1], 1 - scores[i])
 
 
 def agent(row: Row) -> str:
@@ -163,8 +190,8 @@ def look(at: Looking) -> Plan:
         answered += int(np.count_nonzero(batch[f"{main}.responses"].value_lengths()))
         if options.unit == "step":
             suggestions += batch.num_rows - batch["correctness.suggestion"].null_count
-        for word, n in Counter(batch[f"{main}.responses"].flatten().to_pylist()).items():
-            plan.histogram[word] += n
+        for said in batch[f"{main}.responses"].flatten().value_counts().to_pylist():
+            plan.histogram[said["values"]] += said["counts"]
     plan.figures = {"answered_records": answered, "answers": sum(plan.histogram.values()), "suggestions": suggestions}
     plan.warnings += alone_warning(at.left.pop(ALONE, 0), "traces")
     if not plan.rows:
@@ -197,4 +224,5 @@ FORMAT = Format(
         "which bad step was marked as the first error; spans, error types, severity, recoveries, tags",
         "judgements of backtracks and corrections of the tree; times",
     ),
+    files=(DATA_PARQUET,),
 )

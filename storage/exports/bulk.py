@@ -7,12 +7,15 @@ raters; where each rater has a row, what was settled of it is worked out here. K
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from storage.exports.labels import AGAIN, CUTS, Row
+from storage.exports.columns import BATCH, ahead, few_at_once
+from storage.exports.labels import AGAIN, CUTS, Row, needed, overtaken
 from storage.exports.policies import Policies
+from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     Ints = npt.NDArray[np.int64]
+
+T = TypeVar("T")
 
 NONE = -128  # no rating
 UNRATED, UNSURE, DROPPED, TIED, FEW, FIRST_ERROR, END = range(len(CUTS))
@@ -46,6 +51,144 @@ class Labels:
     cut: Ints
     beyond: Ints
     good: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Rows of whole traces that the policies keep, those of one trace side by side, and their ratings as the policies have
+    them; where each trace begins among the rows, and at last the end, (traces + 1,).
+    """
+
+    rows: pa.RecordBatch
+    ratings: Ratings
+    ends: Ints
+
+    @cached_property
+    def firsts(self) -> pa.RecordBatch:
+        """The first row of each trace: what is of the trace is in it."""
+        return _taken(self.rows, self.ends[:-1])
+
+    def lengths(self) -> Ints:
+        """How many steps each trace has, (traces,)."""
+        import numpy as np
+
+        return np.diff(self.ratings.ends)[self.ends[:-1]]
+
+    def where(self) -> tuple[Ints, Ints]:
+        """Of every rating the row, and the number of its step when the steps of all traces are counted through, (steps,) each."""
+        import numpy as np
+
+        per_row = np.diff(self.ratings.ends)
+        of = np.repeat(np.arange(len(self.ends) - 1), np.diff(self.ends))  # the trace of each row
+        begin = np.concatenate([[0], np.cumsum(self.lengths())])[of]
+        rows = np.repeat(np.arange(len(per_row)), per_row)
+        return rows, np.arange(len(rows)) + np.repeat(begin - self.ratings.ends[:-1], per_row)
+
+    def codes(self) -> Ints:
+        """Of every rating what was said: 0 bad, 1 neutral, 2 good, 3 unsure, −1 nothing, (steps,)."""
+        import numpy as np
+
+        values = self.ratings.values.astype(np.int64)
+        return np.where(values != NONE, values + 1, np.where(self.ratings.why == UNSURE, 3, -1))
+
+    def parts(
+        self, beside: Sequence[T], size: Callable[[Ints, Ints, Ints], Ints]
+    ) -> Iterator[tuple[Traces, Sequence[T]]]:
+        """Some traces at a time, with their entries of `beside`, (traces,): so many that what is made of them can be held. size:
+        from bytes of text (question and response), rows and steps of each trace the bytes that will be made of it, (traces,).
+        """
+        import numpy as np
+        import pyarrow.compute as pc
+
+        firsts = self.firsts
+        texts = sum(pc.binary_length(firsts[name]).to_numpy(zero_copy_only=False) for name in ("prompt", "response"))
+        for first, end in few_at_once(size(texts.astype(np.int64), np.diff(self.ends), self.lengths())):
+            yield self._slice(first, end), beside[first:end]
+
+    def _slice(self, first: int, end: int) -> Traces:
+        a, b = int(self.ends[first]), int(self.ends[end])
+        ends = self.ratings.ends[a : b + 1]
+        inside = slice(ends[0], ends[-1])
+        ratings = Ratings(self.ratings.values[inside], self.ratings.why[inside], ends - ends[0])
+        return Traces(self.rows.slice(a, b - a), ratings, self.ends[first : end + 1] - a)
+
+    def group(self, trace: int) -> list[Row]:
+        """The rows of one trace as `labels.groups` has them."""
+        rows = range(self.ends[trace], self.ends[trace + 1])
+        return [
+            {**self.rows.slice(row, 1).to_pylist()[0], "rating": [None if v == NONE else v for v in self.values(row)]}
+            for row in rows
+        ]
+
+    def values(self, row: int) -> list[int]:
+        """The ratings of one row."""
+        return self.ratings.values[self.ratings.ends[row] : self.ratings.ends[row + 1]].tolist()
+
+
+def traces(snapshot: Snapshot, policies: Policies, columns: Sequence[str], left: Counter[str]) -> Iterator[Traces]:
+    """As `labels.groups`, of many traces at once; `verdict` as the policies have it."""
+    again = overtaken(snapshot)
+    for batch in _whole(ahead(snapshot.batches(needed(snapshot, policies, columns), BATCH))):
+        rows = _taken(batch, kept(batch, policies, left, again))
+        rows, ends = _enough(rows, policies.min_raters, left)
+        if rows.num_rows:
+            yield Traces(_with_verdict(rows, policies), settled(rows, policies), ends)
+
+
+def _whole(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows, but no trace is in two batches."""
+    import pyarrow as pa
+
+    waiting: pa.RecordBatch | None = None
+    for batch in batches:
+        both = batch if waiting is None else pa.concat_batches([waiting, batch])
+        last = int(_begins(both)[-1])
+        if last:
+            yield both.slice(0, last)
+        waiting = both.slice(last)
+    if waiting is not None and waiting.num_rows:
+        yield waiting
+
+
+def _begins(rows: pa.RecordBatch) -> Ints:
+    """The first row of each trace."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    ids = rows["segmentation_id"]
+    if not len(ids):
+        return np.zeros(0, np.int64)
+    new = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
+    return np.concatenate([[0], np.flatnonzero(new) + 1]).astype(np.int64)
+
+
+def _enough(rows: pa.RecordBatch, least: int, left: Counter[str]) -> tuple[pa.RecordBatch, Ints]:
+    """The rows of traces that enough raters rated, and where each trace begins among them, and at last the end."""
+    import numpy as np
+
+    counts = np.diff(_begins(rows), append=rows.num_rows)
+    few = counts < least
+    _count(left, f"of traces with fewer than {least} raters", np.repeat(few, counts))
+    return _taken(rows, np.flatnonzero(np.repeat(~few, counts))), np.concatenate([[0], np.cumsum(counts[~few])]).astype(
+        np.int64
+    )
+
+
+def _taken(rows: pa.RecordBatch, at: Ints) -> pa.RecordBatch:
+    """These rows, in their order: no copy where they are all."""
+    import pyarrow as pa
+
+    return rows if len(at) == rows.num_rows else rows.take(pa.array(at))
+
+
+def _with_verdict(rows: pa.RecordBatch, policies: Policies) -> pa.RecordBatch:
+    """What an adjudicator settled of the whole trace, where it overrules."""
+    import pyarrow.compute as pc
+
+    if policies.adjudicated != "overrules" or "adjudicated_verdict" not in rows.schema.names:
+        return rows
+    at = rows.schema.get_field_index("verdict")
+    return rows.set_column(at, "verdict", pc.coalesce(rows["adjudicated_verdict"], rows["verdict"]))
 
 
 def kept(batch: pa.RecordBatch, policies: Policies, left: Counter[str], again: frozenset[str] = frozenset()) -> Ints:

@@ -7,8 +7,9 @@ batch at a time. Knows no policy and no format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from storage.snapshots import Snapshot
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BATCH = 1024  # rows of a snapshot whose texts are in memory at a time
+AT_ONCE = 64_000_000  # bytes that are made of them at a time
 CHARS_PER_TOKEN = 4  # the usual rule of thumb for English; the count of spaces is the other bound
 
 
@@ -44,8 +46,8 @@ def beside(
             yield batch, at, here
 
 
-def ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The next batch is read and unpacked by a second thread (without Python's lock) while this one is used."""
+def ahead(batches: Iterator[T]) -> Iterator[T]:
+    """The next one is read or made by a second thread (for the most part without Python's lock) while this one is used."""
     with ThreadPoolExecutor(1) as reader:
         waiting = reader.submit(next, batches, None)
         while (batch := waiting.result()) is not None:
@@ -60,17 +62,71 @@ def column(values: Any, kind: pa.DataType) -> pa.Array:
     return values.cast(kind) if isinstance(values, pa.Array) else pa.array(values, kind)
 
 
-def chosen(lists: pa.ListArray, at: Sequence[int], which: Iterable[Sequence[int]]) -> pa.ListArray:
-    """For each row number in `at` a list of the entries that `which` names (numbers within the row's list)."""
+def some(rows: pa.RecordBatch, names: Iterable[str]) -> pa.RecordBatch:
+    """These columns, as far as they are there: older snapshots and label sets have fewer."""
+    return rows.select([name for name in names if name in rows.schema.names])
+
+
+def few_at_once(sizes: Any) -> Iterator[tuple[int, int]]:
+    """Neighbours that can be held at once, as the first of them and the end; sizes: bytes of each, a NumPy array."""
+    import numpy as np
+
+    held = np.cumsum(sizes, dtype=np.int64) // AT_ONCE
+    cuts = [0, *(np.flatnonzero(np.diff(held)) + 1).tolist(), len(held)]
+    yield from ((first, end) for first, end in pairwise(cuts) if first < end)
+
+
+def record(columns: Mapping[str, Any], form: pa.Schema) -> pa.RecordBatch:
+    """Columns of Python's values or arrays as rows of this form; one that is not given is null."""
+    import pyarrow as pa
+
+    n = len(next(iter(columns.values())))
+    nothing = [None] * n
+    return pa.RecordBatch.from_arrays(
+        [column(columns.get(field.name, nothing), field.type) for field in form], schema=form
+    )
+
+
+def cut(texts: pa.StringArray, of: Any, start: Any, end: Any) -> list[bytes]:
+    """Pieces of texts: of the texts `of` what stands from `start` to before `end`, in code points, (pieces,) each, as UTF-8: as
+    Python's strings a gigabyte of them takes ten times as long.
+    """
+    import numpy as np
+    import pyarrow.compute as pc
+
+    data = utf8(texts) + b"\n"  # one character more, which begins where the last text ends
+    begins = np.cumsum(np.append(0, pc.binary_length(texts).to_numpy(zero_copy_only=False)[:-1]))
+    # Where every character begins, and which of them is the first of each text.
+    heads = np.flatnonzero(np.frombuffer(data, np.int8) >= -64)  # the other bytes of a character are 0x80 to 0xBF
+    first = np.searchsorted(heads, begins)[of]
+    return [data[i:j] for i, j in zip(heads[first + start].tolist(), heads[first + end].tolist(), strict=True)]
+
+
+def utf8(texts: pa.StringArray) -> bytes:
+    """The texts one after the other."""
+    import numpy as np
+
+    _, offsets, buffer = texts.buffers()
+    ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    return bytes(memoryview(buffer or b"")[ends[0] : ends[-1]])
+
+
+def packed(*parts: Sequence[bytes]) -> pa.StringArray:
+    """Texts whose parts are given as UTF-8, row by row: one copy of their bytes."""
     import numpy as np
     import pyarrow as pa
 
-    starts = lists.offsets.to_numpy()[np.asarray(at, dtype=np.int64)]
-    named = list(which)
-    counts = np.fromiter(map(len, named), np.int64, len(named))
-    flat = np.fromiter((i for one in named for i in one), np.int64, int(counts.sum()))
-    values = lists.values.take(pa.array(flat + np.repeat(starts, counts)))
-    return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32()), values)
+    sizes = sum(np.fromiter(map(len, part), np.int64, len(part)) for part in parts)
+    ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    values = b"".join(chain.from_iterable(zip(*parts, strict=True)))
+    return pa.StringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(values))
+
+
+def joined(*parts: pa.StringArray | str) -> pa.StringArray:
+    """Texts one after the other, row by row."""
+    import pyarrow.compute as pc
+
+    return pc.binary_join_element_wise(*parts, "")
 
 
 def occurrences(texts: pa.StringArray, what: str) -> np.ndarray[Any, Any]:
@@ -96,3 +152,25 @@ def token_counts(texts: pa.StringArray, count: Callable[[str], int] | None) -> n
         return np.fromiter(map(count, texts.to_pylist()), np.int64, len(texts))
     characters = np.asarray(pc.utf8_length(texts), dtype=np.int64)  # type: ignore[attr-defined]
     return np.maximum(-(-characters // CHARS_PER_TOKEN), occurrences(texts, " "))
+
+
+def said_tokens(said: pa.Array, count: Callable[[str], int] | None) -> np.ndarray[Any, Any]:
+    """The same of each row of a column of texts, or of lists of messages, (rows,)."""
+    import numpy as np
+    import pyarrow as pa
+
+    if not pa.types.is_list(said.type):
+        return token_counts_by_run(said, count)
+    so_far = np.concatenate([[0], np.cumsum(token_counts(said.flatten().field("content"), count))])
+    ends = np.concatenate([[0], np.cumsum(said.value_lengths().fill_null(0).to_numpy(zero_copy_only=False))])
+    return so_far[ends[1:]] - so_far[ends[:-1]]
+
+
+def token_counts_by_run(texts: pa.StringArray, count: Callable[[str], int] | None) -> np.ndarray[Any, Any]:
+    """`token_counts` where equal texts stand side by side: each of them is counted once."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    new = np.append(True, pc.not_equal(texts[1:], texts[:-1]).to_numpy(zero_copy_only=False))
+    return token_counts(texts.filter(pa.array(new)), count)[np.cumsum(new) - 1]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.exports.policies import Policies
-from storage.exports.writing import SAMPLE, Format, Looking, Plan, Row, row_bytes
+from storage.exports.writing import SAMPLE, Format, Looking, Plan, Row, Sums
 from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -81,12 +81,25 @@ def _quoted(path: Path) -> str:
 
 def _parquet(like: Path) -> str:
     """How a file with such rows is written."""
-    group = max(1, min(ROW_GROUP, int(GROUP_BYTES / max(1.0, row_bytes(like)))))
+    group = max(1, min(ROW_GROUP, int(GROUP_BYTES / max(1.0, _row_bytes(like)))))
     return f"(format parquet, compression zstd, compression_level {LEVEL}, row_group_size {group})"
 
 
+def _row_bytes(path: Path) -> float:
+    """How large a row of a Parquet file is in memory: the mean of a few from each of some row groups."""
+    import pyarrow.parquet as pq
+
+    size = rows = 0
+    with pq.ParquetFile(path) as file:
+        for group in range(0, file.num_row_groups, max(1, file.num_row_groups // 8)):
+            some = next(file.iter_batches(batch_size=32, row_groups=[group]), None)
+            if some is not None:
+                size, rows = size + some.nbytes, rows + some.num_rows
+    return size / max(1, rows)
+
+
 @contextmanager
-def save(snapshot: Snapshot, options: HfFolderOptions, work: Path) -> Iterator[Callable[[Row], None]]:
+def save(snapshot: Snapshot, options: HfFolderOptions, work: Path, sums: Sums) -> Iterator[Callable[[Row], None]]:
     """A file for each split that has rows, and one for the comparisons; of the rows that pass nothing is needed."""
     yield lambda row: None
     with _ratings(snapshot, options) as con:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from core.run import TraceReader
 from core.trace import Earlier, Problem
 from core.turns import Message, Turn, Turns
+from storage.exports.columns import BATCH
 from storage.exports.labels import Row
 from storage.snapshots import Snapshot
 
@@ -33,13 +34,13 @@ class Histories:
     @classmethod
     def of(cls, snapshot: Snapshot) -> Histories:
         """Reads the texts of earlier turns alone; nothing at all where no row is a later turn."""
-        named = {
-            trace_id
-            # Labels made without people know no turns.
-            for row in chain(snapshot.rows(("trace_id", "earlier")), snapshot.pairs(("pair_id", "earlier")))
-            if (text := row.get("earlier"))
-            for trace_id in Earlier.from_json(json.loads(text)).trace_ids
-        }
+        # Labels made without people know no turns.
+        rows = (batch["earlier"].drop_null() for batch in snapshot.batches(("earlier",), BATCH) if batch.num_columns)
+        said = chain(
+            chain.from_iterable(texts.to_pylist() for texts in rows),
+            (row.get("earlier") for row in snapshot.pairs(("earlier",))),
+        )
+        named = {trace_id for text in said if text for trace_id in Earlier.from_json(json.loads(text)).trace_ids}
         turns: dict[str, Turn] = {}
         held_out = set[str]()
         if named:
@@ -61,6 +62,19 @@ class Histories:
         if len(found) < len(asked.trace_ids):
             return None
         return Turns(tuple(found), asked.given_as).messages(prompt)[:-1]
+
+    def of_batch(self, rows: pa.RecordBatch, left: Counter[str], *, split: bool) -> list[list[Message]]:
+        """The same of each row: of one whose turns are not known no message, and it is counted. split: whether what is held out
+        is kept from what is trained on.
+        """
+        if "earlier" not in rows.schema.names or rows["earlier"].null_count == rows.num_rows:
+            return [[]] * rows.num_rows
+        sides = rows["split"].to_pylist() if split else [""] * rows.num_rows
+        said = zip(rows["earlier"].to_pylist(), sides, strict=True)
+        found = [self.before(earlier, "", side) for earlier, side in said]
+        if alone := found.count(None):
+            left[ALONE] += alone
+        return [messages or [] for messages in found]
 
 
 def _turn(row: Row) -> Turn:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from storage.exports.history import ALONE, Histories, alone_warning, as_chat, chat, told
 from storage.exports.labels import SEARCHED, agreed_value, groups, searched
+from storage.exports.leads import lead_of
 from storage.exports.policies import COUNTED, Policies
 from storage.exports.preference import compared
 from storage.exports.step_dpo import READ as READ_STEPS
-from storage.exports.step_dpo import lead_of
 from storage.exports.writing import Format, Looking, Plan, Row
 from storage.rater_names import raters_of
 from storage.snapshots import Snapshot

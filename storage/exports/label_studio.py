@@ -9,21 +9,27 @@ project are taken; remove the key otherwise. What a model scored is a prediction
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.exports.argilla import SCORED, UNSURE, WORDS, agent, suggested
-from storage.exports.history import ALONE, Histories, alone_warning, told
-from storage.exports.labels import groups
+from core.turns import Message
+from storage.exports.argilla import SCORED, UNSURE, WORDS, WORDS_BY_CODE, suggestions
+from storage.exports.bulk import Traces, traces
+from storage.exports.columns import joined, record, utf8
+from storage.exports.history import ALONE, Histories, alone_warning
 from storage.exports.policies import Policies
-from storage.exports.writing import Format, Looking, Plan, Row, json_lines
+from storage.exports.writing import Format, Looking, Plan, Row, Sums, aside, one_line_each, summed
 from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from storage.exports.bulk import Ints
+
+Columns = dict[str, Any]
 
 TASKS, CONFIG = "tasks.json", "label_config.xml"
 READ = (
@@ -64,121 +70,266 @@ class LabelStudioOptions(Policies):
 
 
 def schema(options: Any) -> pa.Schema:
-    raise AssertionError("tasks are JSON: their results differ in shape, which no table has")
+    """`task` is a line of JSON, for no table has results of different shapes; beside it what is counted."""
+    import pyarrow as pa
+
+    words = [(word, pa.int32()) for word in (*WORDS.values(), UNSURE)]
+    return pa.schema([("task", pa.string()), ("predictions", pa.int32()), ("raters", pa.list_(pa.string())), *words])
 
 
-def rows(snapshot: Snapshot, options: LabelStudioOptions, left: Counter[str]) -> Iterator[Row]:
+def rows(snapshot: Snapshot, options: LabelStudioOptions, left: Counter[str]) -> Iterator[pa.RecordBatch]:
     """The tasks, one a trace."""
-    histories = Histories.of(snapshot)
-    for number, group in enumerate(groups(snapshot, options, READ, left), start=1):
-        first = group[0]
-        yield {
-            "id": number,
-            "data": {
-                **told({"history": histories.before(first.get("earlier"), first["prompt"])}, left),
-                "prompt": first["prompt"],
-                "steps": [{"name": f"step {i}", "text": text} for i, text in enumerate(first["step_text"])],
-                "answer": first["answer"], "model": first["model"], "trace_id": first["trace_id"],
-                "problem_id": first["problem_id"], "step_gap": "", "split": first["split"],
-                "snapshot_id": snapshot.snapshot_id,
-            },
-            "annotations": [_annotation(row) for row in group],
-            "predictions": _predictions(first),
-        }  # fmt: skip
+    histories, form = Histories.of(snapshot), schema(options)
+    number = 0
+    for found in traces(snapshot, options, READ, left):
+        history = histories.of_batch(found.firsts, left, split=False)
+        for part, said in found.parts(history, lambda texts, rows, steps: texts * (rows + 2)):
+            yield record(_tasks(snapshot.snapshot_id, part, said, number), form)
+            number += len(said)
 
 
-def _annotation(row: Row) -> Row:
-    results = [result for i in range(len(row["step_text"])) for result in _of_step(row, i)]
-    if row["verdict"] is not None:
-        results.append(_whole("verdict", "choices", {"choices": [WORDS[row["verdict"]]]}))
-    if row["note"]:
-        results.append(_whole("note", "textarea", {"text": [row["note"]]}))
-    spent = row.get("spent_ms")
+def _tasks(snapshot_id: str, found: Traces, history: Sequence[list[Message]], number: int) -> Columns:
+    """Tasks of some traces, those before being `number`."""
+    import numpy as np
+    import pyarrow as pa
+
+    firsts = found.firsts
+    steps = _Steps.of(found, firsts)
+    annotations, counts = _annotations(found, steps)
+    predictions, predicted = _predictions(firsts, steps)
+    heads, tails = _data(snapshot_id, firsts, history, number)
+    paragraphs = joined('{"name":"step ', steps.nth, '","text":', steps.json, "}")
+    ends = np.concatenate([[0], np.cumsum(found.lengths())])
     return {
-        "unique_id": row["assignment_id"], "completed_by": {"email": row["rater_id"]}, "created_at": row["submitted_at"],
-        "lead_time": None if spent is None else spent / 1000, "was_cancelled": False, "ground_truth": False,
-        "result": results,
+        "task": joined(
+            heads, _listed(paragraphs, ends), tails, ',"annotations":[', _listed(annotations, found.ends),
+            '],"predictions":[', predictions, "]}\n",
+        ),
+        "predictions": predicted, **counts,
+        "raters": pa.ListArray.from_arrays(pa.array(found.ends, pa.int32()), found.rows["rater_id"]),
     }  # fmt: skip
 
 
-def _predictions(row: Row) -> list[Row]:
-    """What a model's scores say of the steps; its `score` is that of the least sure, because tasks are sorted by it."""
-    found = [suggested(row, i) for i in range(len(row["step_text"]))]
-    results = [
-        {**_label(i, row["step_text"][i], said[0]), "origin": "prediction", "score": said[1]}
-        for i, said in enumerate(found) if said
-    ]  # fmt: skip
-    if not results:
-        return []
-    return [{"model_version": agent(row), "score": min(r["score"] for r in results), "result": results}]
+def _data(
+    snapshot_id: str, firsts: pa.RecordBatch, history: Sequence[list[Message]], number: int
+) -> tuple[pa.StringArray, pa.StringArray]:
+    """Of each task what stands before the steps and after them, up to the end of `data`."""
+    heads, tails = [], []
+    names = ("prompt", "answer", "model", "trace_id", "problem_id", "split")
+    for nth, row in enumerate(firsts.select(names).to_pylist(), start=number + 1):
+        head = {"id": nth, "data": {"history": history[nth - number - 1], "prompt": row["prompt"]}}
+        tail = {name: row[name] for name in names[1:-1]} | {
+            "step_gap": "",
+            "split": row["split"],
+            "snapshot_id": snapshot_id,
+        }
+        heads.append(b"," + _json(head)[:-2] + b',"steps":[')
+        tails.append(b"]," + _json(tail)[1:])
+    return _strings(heads), _strings(tails)
 
 
-def _of_step(row: Row, i: int) -> Iterator[Row]:
-    """The label over a step, and what was written about it in the same region."""
-    value = row["rating"][i]
-    word = WORDS[value] if value is not None else UNSURE if row["unsure"][i] else None
-    written = {name: row[name][i] for name in ("rationale", "better") if row.get(name) and row[name][i] is not None}
-    if word is None and not written:
-        return
-    text = row["step_text"][i]
-    if word is not None:
-        yield _label(i, text, word)
-    for name, said in written.items():
-        yield _result(f"s{i}", name, "steps", "textarea", {**_region(i, text), "text": [said]})
+@dataclass(frozen=True)
+class _Steps:
+    """Of every step of some traces, (steps,) each: the trace, the number in it, the text as JSON, and the region that it is: a
+    paragraph, whose length is counted in UTF-16 units as a browser does.
+    """
+
+    trace: Ints
+    nth: pa.StringArray
+    json: pa.StringArray
+    region: pa.StringArray
+
+    @classmethod
+    def of(cls, found: Traces, firsts: pa.RecordBatch) -> _Steps:
+        import numpy as np
+        import pyarrow as pa
+
+        trace = np.repeat(np.arange(firsts.num_rows), found.lengths())
+        nth = pa.array(np.arange(len(trace)) - np.searchsorted(trace, trace)).cast(pa.string())
+        texts = firsts["step_text"].flatten()
+        units = _utf16(texts).cast(pa.string())
+        region = joined('"value":{"start":"', nth, '","end":"', nth, '","startOffset":0,"endOffset":', units)
+        return cls(trace, nth, _strings(map(_json, texts.to_pylist())), region)
+
+    def results(self, at: Ints, name: str, kind: str, origin: str, *value: pa.StringArray | str) -> pa.StringArray:
+        """Results of these steps; value: what follows in each."""
+        import pyarrow as pa
+
+        which = pa.array(at)
+        about = f'","from_name":"{name}","to_name":"steps","type":"{kind}","origin":"{origin}",'
+        return joined('{"id":"s', self.nth.take(which), about, self.region.take(which), *value)
+
+    def labels(self, at: Ints, words: pa.StringArray, origin: str, *after: pa.StringArray | str) -> pa.StringArray:
+        """Labels over these steps."""
+        import pyarrow as pa
+
+        value = (',"text":', self.json.take(pa.array(at)), ',"paragraphlabels":["', words, '"]}', *after, "}")
+        return self.results(at, "correctness", "paragraphlabels", origin, *value)
 
 
-def _label(i: int, text: str, word: str) -> Row:
-    value = {**_region(i, text), "text": text, "paragraphlabels": [word]}
-    return _result(f"s{i}", "correctness", "steps", "paragraphlabels", value)
+def _annotations(found: Traces, steps: _Steps) -> tuple[pa.StringArray, Columns]:
+    """One for each row; and how often each word is said of each trace. Of a step the label comes first, then what was written
+    about it in the same region.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    row, step = found.where()
+    n, last = found.rows.num_rows, len(steps.trace)
+    code = found.codes()
+    said = np.flatnonzero(code >= 0)
+    parts = [
+        (row[said], step[said], steps.labels(step[said], _strings(WORDS_BY_CODE).take(pa.array(code[said])), "manual"))
+    ]
+    for name in ("rationale", "better"):
+        if name in found.rows.schema.names:
+            texts = found.rows[name].flatten()
+            at = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False))
+            written = _strings(map(_json, texts.take(pa.array(at)).to_pylist()))
+            parts.append(
+                (row[at], step[at], steps.results(step[at], name, "textarea", "manual", ',"text":[', written, "]}}"))
+            )
+    whole: list[tuple[int, bytes]] = []
+    for i, (verdict, note) in enumerate(
+        zip(*(found.rows[name].to_pylist() for name in ("verdict", "note")), strict=True)
+    ):
+        if verdict is not None:
+            whole.append((i, _of_trace("verdict", "choices", {"choices": [WORDS[verdict]]})))
+        if note:
+            whole.append((i, _of_trace("note", "textarea", {"text": [note]})))
+    parts.append(
+        (np.array([i for i, _ in whole], np.int64), np.full(len(whole), last), _strings([r for _, r in whole]))
+    )
+    rows_of, places, results = (list(each) for each in zip(*parts, strict=True))
+    of = np.concatenate(rows_of)
+    order = np.lexsort((np.concatenate(places), of))
+    ends = np.concatenate([[0], np.cumsum(np.bincount(of, minlength=n))])
+    made = pa.concat_arrays(results).take(pa.array(order))
+    trace = steps.trace[step[said]]
+    counts = {
+        word: np.bincount(trace[code[said] == i], minlength=len(found.ends) - 1) for i, word in enumerate(WORDS_BY_CODE)
+    }
+    return joined(_annotation_heads(found.rows), _listed(made, ends), "]}"), counts
 
 
-def _region(i: int, text: str) -> Row:
-    return {"start": str(i), "end": str(i), "startOffset": 0, "endOffset": _utf16(text)}
+def _annotation_heads(rows: pa.RecordBatch) -> pa.StringArray:
+    """Of each annotation what stands before its results."""
+    names = [name for name in ("assignment_id", "rater_id", "submitted_at", "spent_ms") if name in rows.schema.names]
+    made = []
+    for row in rows.select(names).to_pylist():
+        spent = row.get("spent_ms")
+        head = {
+            "unique_id": row["assignment_id"], "completed_by": {"email": row["rater_id"]}, "created_at": row["submitted_at"],
+            "lead_time": None if spent is None else spent / 1000, "was_cancelled": False, "ground_truth": False,
+        }  # fmt: skip
+        made.append(_json(head)[:-1] + b',"result":[')
+    return _strings(made)
 
 
-def _whole(name: str, kind: str, value: Row) -> Row:
-    return _result(name, name, "prompt", kind, value)
+def _predictions(firsts: pa.RecordBatch, steps: _Steps) -> tuple[pa.StringArray, Ints]:
+    """What a model's scores say of the steps, and how many predictions that are; a prediction's `score` is that of the least
+    sure step, because tasks are sorted by it.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    n = firsts.num_rows
+    found = suggestions(firsts, steps.trace)
+    if not found:
+        return _strings([""] * n), np.zeros(n, np.int64)
+    words, scores, agents = found.values()
+    at = np.flatnonzero(words.is_valid().to_numpy(zero_copy_only=False))
+    trace, kept = steps.trace[at], pa.array(at)
+    results = steps.labels(at, words.take(kept), "prediction", ',"score":', scores.take(kept).cast(pa.string()))
+    counts = np.bincount(trace, minlength=n)
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    least = np.full(n, np.inf)
+    np.minimum.at(least, trace, scores.take(kept).to_numpy(zero_copy_only=False))
+    by = np.zeros(n, np.int64)
+    by[trace] = at  # one of its steps knows the model
+    heads = _strings(_json({"model_version": name})[:-1] for name in agents.take(pa.array(by)).to_pylist())
+    made = joined(heads, ',"score":', pa.array(least).cast(pa.string()), ',"result":[', _listed(results, ends), "]}")
+    return pc.if_else(pa.array(counts > 0), made, ""), (counts > 0).astype(np.int64)
 
 
-def _result(region: str, name: str, to: str, kind: str, value: Row) -> Row:
-    return {"id": region, "from_name": name, "to_name": to, "type": kind, "origin": "manual", "value": value}
+def _of_trace(name: str, kind: str, value: Row) -> bytes:
+    return _json({"id": name, "from_name": name, "to_name": "prompt", "type": kind, "origin": "manual", "value": value})
 
 
-def _utf16(text: str) -> int:
-    """Length in UTF-16 units, which is what a browser counts."""
-    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+def _utf16(texts: pa.StringArray) -> pa.Array:
+    """Lengths in UTF-16 units, which is what a browser counts."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if np.any(np.frombuffer(utf8(texts), np.uint8) >= 0xF0):  # characters of four bytes: these alone have two units
+        return pa.array([len(text.encode("utf-16-le")) // 2 for text in texts.to_pylist()])
+    return pc.utf8_length(texts)
+
+
+def _json(value: Any) -> bytes:
+    import orjson
+
+    return orjson.dumps(value)
+
+
+def _strings(values: Iterable[bytes | str]) -> pa.StringArray:
+    """UTF-8, or texts."""
+    import pyarrow as pa
+
+    return pa.array(list(values), pa.binary()).view(pa.string())
+
+
+def _listed(texts: pa.StringArray, ends: Ints) -> pa.StringArray:
+    """Texts with commas between, of each row those up to its end."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.binary_join(pa.ListArray.from_arrays(pa.array(ends, pa.int32()), texts), ",")
 
 
 @contextmanager
-def save(snapshot: Snapshot, options: LabelStudioOptions, work: Path) -> Iterator[Callable[[Row], None]]:
+def save(
+    snapshot: Snapshot, options: LabelStudioOptions, work: Path, sums: Sums
+) -> Iterator[Callable[[pa.RecordBatch], None]]:
     """One JSON list, a task a line, and the labelling configuration."""
-    with (work / TASKS).open("wb") as file:
-        before = b"[\n"
+    with summed(work / TASKS, sums) as write:
+        write(b"[\n")
+        before = 1  # the first task follows no comma
 
-        def put(task: Row) -> None:
+        def tasks(batch: pa.RecordBatch) -> None:
             nonlocal before
-            file.write(before + json_lines([task]))
-            before = b","
+            write(one_line_each(utf8(batch["task"]))[before:])
+            before = 0
 
-        yield put
-        file.write(b"]\n")
+        with aside(tasks) as put:
+            yield put
+        write(b"]\n")
     (work / CONFIG).write_text(LABEL_CONFIG, encoding="utf-8")
+
+
+def shown(batch: pa.RecordBatch) -> list[Row]:
+    """The tasks as they will be written."""
+    import orjson
+
+    return [orjson.loads(task[1:]) for task in batch["task"].to_pylist()]
 
 
 def look(at: Looking) -> Plan:
     """How many tasks, annotations and labels."""
+    import pyarrow.compute as pc
+
     plan = Plan(histogram=dict.fromkeys((*WORDS.values(), UNSURE), 0))
     annotations = predictions = 0
     people: set[str] = set()
-    for task in at.made:
-        plan.rows += 1
-        annotations += len(task["annotations"])
-        predictions += len(task["predictions"])
-        for annotation in task["annotations"]:
-            people.add(annotation["completed_by"]["email"])
-            for result in annotation["result"]:
-                if result["from_name"] == "correctness":
-                    plan.histogram[result["value"]["paragraphlabels"][0]] += 1
+    for batch in at.made:
+        plan.rows += batch.num_rows
+        annotations += len(batch["raters"].flatten())
+        predictions += pc.sum(batch["predictions"]).as_py()
+        people.update(batch["raters"].flatten().unique().to_pylist())
+        for word in plan.histogram:
+            plan.histogram[word] += pc.sum(batch[word]).as_py()
     plan.figures = {"annotations": annotations, "annotators": len(people), "predictions": predictions}
     plan.warnings += alone_warning(at.left.pop(ALONE, 0), "tasks")
     if not plan.rows:
@@ -212,5 +363,6 @@ FORMAT = Format(
         "judgements of backtracks and corrections of the tree; the response after the steps but for its answer",
     ),
     save=save,
+    shown=shown,
     files=(TASKS, CONFIG),
 )

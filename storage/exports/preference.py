@@ -16,27 +16,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from heapq import nsmallest
-from itertools import combinations, groupby
+from itertools import combinations, groupby, islice
 from typing import TYPE_CHECKING, Any
 
-from storage.exports.history import ALONE, Histories, alone_warning, as_chat, chat, length_of, spoken, told
-from storage.exports.labels import SEARCHED, groups, mean_votes, recut_warning, searched
+from storage.exports import branches
+from storage.exports.branches import beyond, open_branches
+from storage.exports.bulk import Traces, traces
+from storage.exports.columns import ahead, record, some
+from storage.exports.history import ALONE, Histories, alone_warning, as_chat, chat, spoken, told
+from storage.exports.labels import SEARCHED, mean_votes, recut_warning, searched
 from storage.exports.policies import Policies
-from storage.exports.step_dpo import READ as READ_STEPS
-from storage.exports.step_dpo import beyond, branch_pairs, long_pairs, open_branches
-from storage.exports.writing import Format, Looking, Plan, Row
+from storage.exports.step_dpo import lengths_of, long_pairs
+from storage.exports.writing import BATCH, Format, Looking, Plan, Row
 from storage.rater_names import joined, raters_of, several
 from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
-READ = (*READ_STEPS, "verdict", *SEARCHED)
+OF_TRACE = ("trace_id", "problem_id", "prompt", "earlier", "model", "split", *SEARCHED)
+READ = (*branches.READ, *OF_TRACE, "verdict")
 SIDES = ("chosen", "rejected")
-KEPT = ("trace_id", "problem_id", "prompt", "earlier", "model", "split", *SEARCHED)
 RATED, SILENT = "rated traces", "rated traces without a verdict"  # counted on the way, and taken out again by `look`
 AT_ONCE = 50_000_000  # characters of responses that are held in memory
 
@@ -83,44 +88,93 @@ def schema(options: PreferenceOptions) -> pa.Schema:
     )  # fmt: skip
 
 
-def rows(snapshot: Snapshot, options: PreferenceOptions, left: Counter[str]) -> Iterator[Row]:
+def rows(snapshot: Snapshot, options: PreferenceOptions, left: Counter[str]) -> Iterator[pa.RecordBatch]:
     """The pairs, in the shape that was asked for."""
-    histories = Histories.of(snapshot)
-    for row in _pairs(snapshot, options, histories, left):
-        made = told(row, left)
-        yield made if options.shape == "text" else as_chat(made, made["question"], SIDES)
+    import pyarrow as pa
+
+    form = schema(options)
+    for made in ahead(_pairs(snapshot, replace(options, shape="text"), left)):
+        if options.shape == "text":
+            yield made
+        else:
+            spoken = [as_chat(row, row["question"], SIDES) for row in made.to_pylist()]
+            yield pa.RecordBatch.from_pylist(spoken, schema=form)
 
 
-def _pairs(snapshot: Snapshot, options: PreferenceOptions, histories: Histories, left: Counter[str]) -> Iterator[Row]:
+def _pairs(snapshot: Snapshot, options: PreferenceOptions, left: Counter[str]) -> Iterator[pa.RecordBatch]:
     """Branch pairs are streamed; whole traces with a verdict are known without their text until all are seen."""
-    judged: dict[tuple[str, str | None], list[_Judged]] = {}
-    raters: dict[str, str] = {}
+    import pyarrow as pa
+
+    histories, form = Histories.of(snapshot), schema(options)
+
+    def batches(pairs: Iterable[Row]) -> Iterator[pa.RecordBatch]:
+        rest = iter(pairs)
+        while some := list(islice(rest, BATCH)):
+            yield pa.RecordBatch.from_pylist([told(row, left) for row in some], schema=form)
+
     if options.source in ("all", "pair"):
-        yield from _compared(snapshot, options, histories, left)
+        yield from batches(_compared(snapshot, options, histories, left))
     if options.source == "pair":
         return
-    for group in groups(snapshot, options, READ, left):
-        first = group[0]
-        asked = (first["prompt"], first.get("earlier"))
-        raters[first["trace_id"]] = raters_of(row for row in group if row["verdict"] is not None)
+    judged: dict[tuple[str, str | None], list[_Judged]] = {}
+    raters: dict[str, str] = {}
+    for found in traces(snapshot, options, READ, left):
         if options.source in ("all", "branch"):
-            history = histories.before(first.get("earlier"), first["prompt"], first["split"])
-            for pair in branch_pairs(snapshot, group, options.min_raters, options.max_pairs_per_branch, left):
-                trace_id, model = pair.pop("trace_id"), pair.pop("model")
-                sides = {"chosen_trace_id": trace_id, "rejected_trace_id": trace_id}
-                sides |= searched(first, "chosen_") | searched(first, "rejected_")
-                yield {**pair, **sides, "history": history, "chosen_model": model, "rejected_model": model}
-        verdict = mean_votes(row["verdict"] for row in group)
-        left[RATED] += 1
-        left[SILENT] += verdict is None
-        if verdict and verdict[1] >= options.min_raters and options.source in ("all", "verdict"):
-            kept = {name: first.get(name) for name in KEPT}
-            kept["prelabel_visible"] = any(row["prelabel_visible"] for row in group)
-            digest = blake2b(first["response"].encode("utf-8", "surrogatepass"), digest_size=16).digest()
-            judged.setdefault(asked, []).append(_Judged(kept, *verdict, digest, len(first["response"])))
+            yield from _branches(snapshot, found, options, histories, form, left)
+        for asked, trace, names in _verdicts(found, left):
+            raters[trace.row["trace_id"]] = names
+            if trace.votes >= options.min_raters and options.source in ("all", "verdict"):
+                judged.setdefault(asked, []).append(trace)
     pairs = (p for traces in judged.values() for p in _verdict_pairs(traces, options.max_pairs_per_problem))
-    for some in _few_at_once(pairs):
-        yield from _with_texts(snapshot, some, raters, histories)
+    for few in _few_at_once(pairs):
+        yield from batches(_with_texts(snapshot, few, raters, histories))
+
+
+def _branches(
+    snapshot: Snapshot,
+    found: Traces,
+    options: PreferenceOptions,
+    histories: Histories,
+    form: pa.Schema,
+    left: Counter[str],
+) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    firsts = some(found.firsts, OF_TRACE)
+    for trace, columns in branches.pairs(found, options.min_raters, options.max_pairs_per_branch, left):
+        about = firsts.take(pa.array(trace))
+        of_both = {
+            f"{side}_{name}": about[name]
+            for side in SIDES for name in ("trace_id", "model", *SEARCHED) if name in about.schema.names
+        }  # fmt: skip
+        yield record({
+            **columns, **of_both, "source": ["branch"] * len(trace), "problem_id": about["problem_id"],
+            "split": about["split"], "history": histories.of_batch(about, left, split=True),
+            "snapshot_id": [snapshot.snapshot_id] * len(trace),
+        }, form)  # fmt: skip
+
+
+def _verdicts(found: Traces, left: Counter[str]) -> Iterator[tuple[tuple[str, str | None], _Judged, str]]:
+    """Of each trace with a verdict what was asked, the trace, and who judged it."""
+    import numpy as np
+    import pyarrow as pa
+
+    n = len(found.ends) - 1
+    given = np.flatnonzero(found.rows["verdict"].is_valid().to_numpy(zero_copy_only=False))
+    judged = np.unique(np.searchsorted(found.ends, given, side="right") - 1)
+    left[RATED] += n
+    left[SILENT] += n - len(judged)
+    about = some(found.rows, (*OF_TRACE, "response"))
+    for trace, first in zip(judged.tolist(), about.take(pa.array(found.ends[judged])).to_pylist(), strict=True):
+        group = found.rows.slice(found.ends[trace], found.ends[trace + 1] - found.ends[trace])
+        group = group.select(["verdict", "rater_id", "prelabel_visible"]).to_pylist()
+        verdict = mean_votes(row["verdict"] for row in group)
+        assert verdict is not None, "a trace with a verdict"
+        response = first.pop("response")
+        kept = {**dict.fromkeys(OF_TRACE), **first, "prelabel_visible": any(row["prelabel_visible"] for row in group)}
+        digest = blake2b(response.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        names = raters_of(row for row in group if row["verdict"] is not None)
+        yield (first["prompt"], first.get("earlier")), _Judged(kept, *verdict, digest, len(response)), names
 
 
 def compared(snapshot: Snapshot, policies: Policies, left: Counter[str]) -> Iterator[list[Row]]:
@@ -217,17 +271,20 @@ def _with_texts(
 
 def look(at: Looking) -> Plan:
     """Figures and warnings; the length of a pair is that of all before it with the longer of its two answers."""
+    import numpy as np
+
     options: PreferenceOptions = at.options
     plan = Plan()
     counts = {"pair": 0, "verdict": 0, "branch": 0}
     long = longest = bare = 0
-    for row in at.made:
-        plan.rows += 1
-        counts[row["source"]] += 1
-        length = length_of(row, SIDES, at.count_tokens)
-        long += length > options.max_length
-        longest = max(longest, length)
-        bare += not all("".join(spoken(row[side])).strip() for side in SIDES)
+    for batch in at.made:
+        plan.rows += batch.num_rows
+        for source, n in Counter(batch["source"].to_pylist()).items():
+            counts[source] += n
+        lengths = lengths_of(batch, None if at.estimated else at.count_tokens)
+        long += int((lengths > options.max_length).sum())
+        longest = max(longest, int(lengths.max()))
+        bare += int(np.logical_or(*(_bare(batch[name]) for name in SIDES)).sum())
     figures: dict[str, Any] = {
         "pairs_compared": counts["pair"],
         "pairs_of_traces": counts["verdict"],
@@ -250,6 +307,17 @@ def look(at: Looking) -> Plan:
     if bare:
         plan.warnings.append(f"{bare} pairs have an empty side, which most trainers cannot use.")
     return plan
+
+
+def _bare(said: pa.Array) -> npt.NDArray[np.bool_]:
+    """Which texts, or messages, have nothing but spaces in them."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_list(said.type):
+        return np.array([not "".join(spoken(one)).strip() for one in said.to_pylist()], bool)
+    return pc.or_(pc.utf8_is_space(said), pc.equal(said, "")).to_numpy(zero_copy_only=False)
 
 
 def _coverage(at: Looking, options: PreferenceOptions) -> list[str]:

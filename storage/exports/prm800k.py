@@ -19,18 +19,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from storage.exports.columns import beside, chosen
-from storage.exports.labels import sources
+from storage.exports.bulk import NONE, UNSURE, Traces, traces
+from storage.exports.columns import column, cut, packed, record
 from storage.exports.policies import Policies
-from storage.exports.writing import Format, Looking, Plan, Row
+from storage.exports.writing import DATA_JSONL, Format, Looking, Plan
 from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from storage.exports.bulk import Ints
+
 LATER = "later turns"  # counted beside what is left out, and taken out again by `look`
 READ = (
-    "trace_id", "earlier", "answer", "reference", "model", "rater_id", "assignment_id", "segmentation_id", "step_end", "rating",
+    "trace_id", "prompt", "response", "step_text", "earlier", "answer", "reference", "model", "rater_id", "assignment_id", "segmentation_id", "step_end", "rating",
     "unsure", "first_error", "parent", "better", "verdict", "note", "spent_ms", "gold", "split", "submitted_at",
 )  # fmt: skip
 
@@ -74,97 +76,141 @@ def schema(options: Any) -> pa.Schema:
 
 def rows(snapshot: Snapshot, options: Prm800kOptions, left: Counter[str]) -> Iterator[pa.RecordBatch]:
     """A line for every rater and trace."""
-    made = ((source["at"], source) for source in sources(snapshot, options, READ, left))
-    for texts, at, found in beside(snapshot, ("prompt", "response", "step_text"), made):
-        left[LATER] += sum(bool(row.get("earlier")) for row in found)
-        yield _batch(snapshot.snapshot_id, options, texts, at, found)
+    for found in traces(snapshot, options, READ, left):
+        if "earlier" in found.rows.schema.names:
+            left[LATER] += found.rows.num_rows - found.rows["earlier"].null_count
+        for part, _ in found.parts(range(found.firsts.num_rows), lambda texts, rows, steps: 2 * texts * rows):
+            yield _batch(snapshot.snapshot_id, options, part)
 
 
-def _batch(
-    snapshot_id: str, options: Prm800kOptions, texts: pa.RecordBatch, at: Sequence[int], found: Sequence[Row]
-) -> pa.RecordBatch:
+def _batch(snapshot_id: str, options: Prm800kOptions, found: Traces) -> pa.RecordBatch:
+    import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    whole = options.steps == "walk"
-    columns = schema(options)
-    orders = [list(range(len(row["rating"]))) if whole else way_to_the_end(row["parent"]) for row in found]
-    tails: list[str | None] = [None] * len(found)
-    if whole:
-        responses = texts["response"].take(pa.array(at)).to_pylist()
-        tails = [response[row["step_end"][-1] :] for response, row in zip(responses, found, strict=True)]
+    rows, ends = found.rows, found.ratings.ends
+    n, form, whole = rows.num_rows, schema(options), options.steps == "walk"
+
+    def given(name: str) -> Any:
+        """A column of the snapshot; snapshots of before November 2026 have no reference, label sets no times and no gold items."""
+        return rows[name] if name in rows.schema.names else [None] * n
 
     def struct(name: str, values: dict[str, Any]) -> pa.StructArray:
         """A struct column of these fields; the others are null."""
-        fields = list(columns.field(name).type)
-        nulls = [None] * len(found)
-        arrays = [
-            given if isinstance(given := values.get(f.name, nulls), pa.Array) else pa.array(given, f.type)
-            for f in fields
-        ]
-        return pa.StructArray.from_arrays(arrays, fields=fields)
+        fields = list(form.field(name).type)
+        made = [column(values.get(field.name, [None] * n), field.type) for field in fields]
+        return pa.StructArray.from_arrays(made, fields=fields)
 
+    unsure = np.flatnonzero(found.ratings.why == UNSURE)
+    row = np.repeat(np.arange(n), np.diff(ends))
+    bad = np.bincount(row[found.ratings.values == -1], minlength=n) > 0
+    order = np.arange(len(row)) if whole else _paths(found)
+    known = pa.array(given("gold"), pa.string())
     question = struct("question", {
-        "problem": texts["prompt"].take(pa.array(at)), "pre_generated_steps": chosen(texts["step_text"], at, orders),
-        "pre_generated_answer": [row["answer"] for row in found],
-        "ground_truth_answer": [row.get("reference") for row in found],  # snapshots of before November 2026 have none
+        "problem": rows["prompt"], "pre_generated_answer": rows["answer"], "ground_truth_answer": given("reference"),
+        "pre_generated_steps": _lists(row[order], rows["step_text"].flatten().take(pa.array(order)), n),
     })  # fmt: skip
     label = struct("label", {
-        "steps": _steps(columns.field("label").type.field("steps").type, texts, at, found, orders, whole),
-        "total_time": [row.get("spent_ms") for row in found],
-        "finish_reason": ["found_error" if -1 in row["rating"] else "solution" for row in found],
+        "steps": _steps(form.field("label").type.field("steps").type, found, row, order, whole),
+        "total_time": given("spent_ms"),
+        "finish_reason": pa.array(["solution", "found_error"]).take(pa.array(bad.astype(np.int8))),
     })  # fmt: skip
+    walked = {
+        "step_gap": [""] * n, "tail": _tails(rows), "first_error": rows["first_error"],
+        "unsure": _lists(row[unsure], pa.array(unsure - ends[row[unsure]], pa.int32()), n),
+    }  # fmt: skip
     own = struct("worldline", {
-        **{name: [row[name] for row in found] for name in ("trace_id", "assignment_id", "model", "split", "verdict", "note")},
-        "snapshot_id": [snapshot_id] * len(found), "step_gap": ["" if whole else None] * len(found), "tail": tails,
-        "unsure": [[i for i, said in enumerate(row["unsure"]) if said] if whole else [] for row in found],
-        "first_error": [row["first_error"] if whole else None for row in found],
+        **{name: rows[name] for name in ("trace_id", "assignment_id", "model", "split", "verdict", "note")},
+        "snapshot_id": [snapshot_id] * n, **(walked if whole else {"unsure": [[]] * n}),
     })  # fmt: skip
-    return pa.RecordBatch.from_pydict({
-        "labeler": [row["rater_id"] for row in found], "timestamp": [row["submitted_at"] for row in found],
-        "generation": [None] * len(found),
-        "is_quality_control_question": [row.get("gold") == "gold" for row in found],
-        "is_initial_screening_question": [row.get("gold") == "screening" for row in found],
+    return record({
+        "labeler": rows["rater_id"], "timestamp": rows["submitted_at"],
+        "is_quality_control_question": pc.equal(known, "gold").fill_null(False),
+        "is_initial_screening_question": pc.equal(known, "screening").fill_null(False),
         "question": question, "label": label, "worldline": own,
-    }, schema=columns)  # fmt: skip
+    }, form)  # fmt: skip
 
 
-def _steps(
-    kind: pa.ListType,
-    texts: pa.RecordBatch,
-    at: Sequence[int],
-    found: Sequence[Row],
-    orders: Sequence[list[int]],
-    whole: bool,
-) -> pa.ListArray:
-    """`label.steps`: of each row the steps up to the last judged one, each with what was offered in its place."""
+def _lists(row: Ints, values: pa.Array, n: int) -> pa.ListArray:
+    """The values of each of `n` rows, which stand side by side."""
+    import numpy as np
     import pyarrow as pa
 
-    ends, where = [0], list[int]()
-    offered, humans, picked, ratings = list[list[int]](), list[Row | None](), list[int](), list[int | None]()
-    for number, row, order in zip(at, found, orders, strict=True):
-        better = row.get("better")
-        upto = next((n for n in range(len(order), 0, -1) if _is_judged(row, better, order[n - 1])), 0)
-        for i in order[:upto]:
-            here = [i] if whole else [j for j, other in enumerate(row["parent"]) if other == row["parent"][i]]
-            written = better[i] if better else None
-            offered.append(here)
-            humans.append(None if written is None else {"text": written, "source": "human", "flagged": False})
-            picked.append(here.index(i))
-            ratings += [row["rating"][j] for j in here]
-        where += [number] * upto
-        ends.append(ends[-1] + upto)
+    ends = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n))])
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values)
+
+
+def _tails(rows: pa.RecordBatch) -> pa.StringArray:
+    """Of each response what stands after its last step."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    last = (
+        rows["step_end"].flatten().to_numpy(zero_copy_only=False)[np.cumsum(pc.list_value_length(rows["step_end"])) - 1]
+    )
+    whole = pc.utf8_length(rows["response"]).to_numpy(zero_copy_only=False)
+    return packed(cut(rows["response"], np.arange(rows.num_rows), last, whole))
+
+
+def _paths(found: Traces) -> Ints:
+    """The steps of each row from the question to its last step along the tree, counted through all rows."""
+    import numpy as np
+
+    parents = found.rows["parent"].to_pylist()
+    ways = (
+        np.array(way_to_the_end(each), np.int64) + begin
+        for each, begin in zip(parents, found.ratings.ends, strict=False)
+    )
+    return np.concatenate([np.zeros(0, np.int64), *ways])
+
+
+def _offered(found: Traces, row: Ints, steps: Ints) -> tuple[Ints, Ints, Ints]:
+    """What there was in the place of each step: its siblings and itself, counted through all rows; of which of `steps` each is
+    such; and which one was taken.
+    """
+    import numpy as np
+
+    parents = found.rows["parent"].flatten().fill_null(-1).to_numpy(zero_copy_only=False)
+    ends = found.ratings.ends
+    here = [
+        np.flatnonzero(parents[ends[r] : ends[r + 1]] == parents[i]) + ends[r]
+        for i, r in zip(steps, row[steps], strict=True)
+    ]
+    which = np.repeat(np.arange(len(steps)), [len(each) for each in here])
+    picked = np.array([np.searchsorted(each, i) for each, i in zip(here, steps, strict=True)], np.int64)
+    return np.concatenate([np.zeros(0, np.int64), *here]), which, picked
+
+
+def _steps(kind: pa.ListType, found: Traces, row: Ints, order: Ints, whole: bool) -> pa.ListArray:
+    """`label.steps`: of each row the steps up to the last judged one, each with what was offered in its place."""
+    import numpy as np
+    import pyarrow as pa
+
+    n = found.rows.num_rows
+    names = found.rows.schema.names
+    written = found.rows["better"].flatten() if "better" in names else pa.nulls(len(row), pa.string())
+    judged = (found.codes() >= 0) | written.is_valid().to_numpy(zero_copy_only=False)
+    at = np.flatnonzero(judged[order])
+    last = np.full(n, -1)
+    last[row[order[at]]] = at  # the last one is written last
+    steps = order[np.arange(len(order)) <= last[row[order]]]
+    offered, which, picked = (
+        (steps, np.arange(len(steps)), np.zeros(len(steps), np.int64)) if whole else _offered(found, row, steps)
+    )
+    values = found.ratings.values[offered]
     step = kind.value_type
-    completion = step.field("completions").type.value_type
-    said = chosen(texts["step_text"], where, offered)
-    arrays = [said.values, pa.array(ratings, pa.int8()), pa.nulls(len(ratings), pa.bool_())]
-    completions = pa.ListArray.from_arrays(said.offsets, pa.StructArray.from_arrays(arrays, fields=list(completion)))
-    humans_array = pa.array(humans, step.field("human_completion").type)
-    steps = pa.StructArray.from_arrays([completions, humans_array, pa.array(picked, pa.int32())], fields=list(step))
-    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), steps)
-
-
-def _is_judged(source: Row, better: Sequence[str | None] | None, i: int) -> bool:
-    return source["rating"][i] is not None or source["unsure"][i] or bool(better and better[i] is not None)
+    completion, human = step.field("completions").type.value_type, step.field("human_completion").type
+    texts = found.rows["step_text"].flatten().take(pa.array(offered))
+    ratings = pa.array(values, mask=values == NONE)
+    said = pa.StructArray.from_arrays([texts, ratings, pa.nulls(len(offered), pa.bool_())], fields=list(completion))
+    humans = written.take(pa.array(steps))
+    there = humans.is_valid().to_numpy(zero_copy_only=False)
+    human_completion = pa.StructArray.from_arrays(
+        [column({"text": humans, "source": ["human"] * len(steps), "flagged": [False] * len(steps)}.get(f.name, [None] * len(steps)), f.type) for f in human],
+        fields=list(human), mask=pa.array(~there),
+    )  # fmt: skip
+    made = [_lists(which, said, len(steps)), human_completion, pa.array(picked, pa.int32())]
+    return _lists(row[steps], pa.StructArray.from_arrays(made, fields=list(step)), n)
 
 
 def way_to_the_end(parents: Sequence[int | None]) -> list[int]:
@@ -233,4 +279,5 @@ FORMAT = Format(
         "with steps=path: abandoned branches beyond their first step, and which steps were unsure",
         "finish reasons give_up and bad_problem: such work is skipped, and a snapshot holds what was submitted",
     ),
+    files=(DATA_JSONL,),
 )

@@ -20,9 +20,9 @@ from core.formats import steiner_tokens as t
 from core.turns import Message
 from storage.exports.history import ALONE, Histories, alone_warning, chat
 from storage.exports.labels import SEARCHED, groups, mean_votes, searched
+from storage.exports.leads import as_step, lead_of, without_lead
 from storage.exports.policies import Policies
 from storage.exports.prm800k import way_to_the_end
-from storage.exports.step_dpo import as_step, lead_of, without_lead
 from storage.exports.writing import Format, Looking, Plan, Row
 from storage.rater_names import raters_of
 from storage.snapshots import Snapshot

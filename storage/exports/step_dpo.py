@@ -14,31 +14,31 @@ Several raters are averaged first: one row a pair, `n_votes` says how many stand
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, combinations
 from typing import TYPE_CHECKING, Any
 
-from core.formats import steiner_tokens as t
-from storage.exports.history import ALONE, Histories, alone_warning, chat, length_of, told
-from storage.exports.labels import groups, mean_votes, recut_warning
+from storage.exports import branches
+from storage.exports.branches import beyond, open_branches
+from storage.exports.bulk import Traces, traces
+from storage.exports.columns import ahead, record, said_tokens, some
+from storage.exports.history import ALONE, Histories, alone_warning, chat
+from storage.exports.labels import recut_warning
+from storage.exports.leads import as_step, lead_of, without_lead
 from storage.exports.policies import Policies
 from storage.exports.writing import Format, Looking, Plan, Row
 from storage.rater_names import raters_of
 from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
-READ = (
-    "trace_id", "problem_id", "prompt", "earlier", "response", "model", "rater_id", "segmentation_id", "step_text",
-    "step_start", "step_end", "rating", "first_error", "parent", "better", "prelabel_visible", "split",
-)  # fmt: skip
-BEYOND = "pairs beyond the most of a branching point"
-# Counted on the way beside what is left out, and taken out again by `open_branches`: branching points, and of those how many have
-# a side that nobody has rated.
-BRANCHING, OPEN = "branching points", "branching points with an unrated side"
-LEADS = (t.REASONING_START, t.PROCEED, t.BACKTRACK)
+    from storage.exports.bulk import Ints
+
+READ = (*branches.READ, "trace_id", "problem_id", "earlier", "model", "better", "split")
+OF_TRACE = ("problem_id", "trace_id", "model", "split", "earlier")
 
 
 @dataclass(frozen=True)
@@ -65,67 +65,53 @@ def schema(options: Any) -> pa.Schema:
     )  # fmt: skip
 
 
-def rows(snapshot: Snapshot, options: StepDpoOptions, left: Counter[str]) -> Iterator[Row]:
-    """The pairs, trace by trace."""
-    histories = Histories.of(snapshot)
-    for group in groups(snapshot, options, READ, left):
-        history = histories.before(group[0].get("earlier"), "", group[0]["split"])
-        pairs: list[Iterator[Row]] = []
-        if options.source in ("both", "branch"):
-            pairs.append(branch_pairs(snapshot, group, options.min_raters, options.max_pairs_per_branch, left))
-        if options.source in ("both", "better"):
-            pairs.append(_better_pairs(snapshot, group, options.min_raters))
-        yield from (told({**pair, "history": history}, left) for pair in chain(*pairs))
+def rows(snapshot: Snapshot, options: StepDpoOptions, left: Counter[str]) -> Iterator[pa.RecordBatch]:
+    """The pairs, some traces at a time."""
+    return ahead(_rows(snapshot, options, left))
 
 
-def branch_pairs(
-    snapshot: Snapshot, group: Sequence[Row], min_raters: int, most: int, left: Counter[str]
-) -> Iterator[Row]:
-    """Siblings of one trace that were rated apart, by the mean of its raters; of one parent those furthest apart."""
-    first = group[0]
-    children: dict[int | None, list[int]] = {}
-    for step, parent in enumerate(first["parent"]):
-        children.setdefault(parent, []).append(step)
-    for parent, siblings in children.items():
-        if len(siblings) < 2:
-            continue
-        scores = [(i, mean_votes(row["rating"][i] for row in group)) for i in siblings]
-        left[BRANCHING] += 1
-        left[OPEN] += any(score is None for _, score in scores)
-        scored = [(i, score) for i, score in scores if score is not None and score[1] >= min_raters]
-        bodies = {i: without_lead(first["step_text"][i]) for i, _ in scored}
-        apart = [
-            (abs(a[0] - b[0]), a[1] + b[1], *((i, j) if a[0] > b[0] else (j, i)))
-            for (i, a), (j, b) in combinations(scored, 2)
-            if a[0] != b[0] and bodies[i] != bodies[j]
-        ]
-        if not apart:
-            continue
-        if len(apart) > most:
-            left[BEYOND] += len(apart) - most
-            apart = sorted(apart, key=lambda pair: -pair[0])[:most]
-        prefix = shared_prefix(first["response"], first["step_end"], first["step_text"], parent, siblings[0])
-        _assert_prefix(first, prefix, parent, siblings[0])
-        for margin, votes, better, worse in apart:
-            yield {
-                **_common(snapshot, _who_rated(group, better, worse), prefix), "chosen": bodies[better], "rejected": bodies[worse], "source": "branch",
-                "margin": round(margin, 4), "n_votes": votes, "chosen_step": better, "rejected_step": worse,
-            }  # fmt: skip
+def _rows(snapshot: Snapshot, options: StepDpoOptions, left: Counter[str]) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    histories, form = Histories.of(snapshot), schema(options)
+    for found in traces(snapshot, options, READ, left):
+        firsts = some(found.firsts, OF_TRACE)
+        for trace, columns in _pairs(found, options, left):
+            about = firsts.take(pa.array(trace))
+            yield record({
+                **columns, **dict(zip(about.schema.names, about.columns, strict=True)), "history": histories.of_batch(about, left, split=True),
+                "snapshot_id": [snapshot.snapshot_id] * len(trace),
+            }, form)  # fmt: skip
 
 
-def _who_rated(group: Sequence[Row], *steps: int) -> list[Row]:
-    """Those who rated all of the steps, or, where nobody did, any: an import makes ratings of each name."""
-    for enough in (all, any):
-        found = [row for row in group if enough(row["rating"][i] is not None for i in steps)]
-        if found:
-            return found
-    return list(group)
+def _pairs(found: Traces, options: StepDpoOptions, left: Counter[str]) -> Iterator[tuple[Ints, dict[str, Any]]]:
+    """Pairs of both sources with the numbers of their traces."""
+    import numpy as np
+
+    if options.source in ("both", "branch"):
+        for trace, columns in branches.pairs(found, options.min_raters, options.max_pairs_per_branch, left):
+            yield trace, {**columns, "source": ["branch"] * len(trace)}
+    if options.source in ("both", "better") and (better := list(_better_pairs(found, options.min_raters))):
+        of, rows = zip(*better, strict=True)
+        yield np.array(of), {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def _better_pairs(snapshot: Snapshot, group: Sequence[Row], min_raters: int) -> Iterator[Row]:
-    """What raters would have written in the place of a step they called bad. Equal texts of several raters are one pair, and so
-    many must have written it.
+def _better_pairs(found: Traces, min_raters: int) -> Iterator[tuple[int, Row]]:
+    """What raters would have written in the place of a step they called bad, with the number of the trace. Equal texts of several
+    raters are one pair, and so many must have written it.
     """
+    import numpy as np
+
+    if "better" not in found.rows.schema.names:
+        return
+    row, _ = found.where()
+    wrote = np.unique(row[found.rows["better"].flatten().is_valid().to_numpy(zero_copy_only=False)])
+    for trace in np.unique(np.searchsorted(found.ends, wrote, side="right") - 1).tolist():
+        for pair in _written(found.group(trace), min_raters):
+            yield trace, pair
+
+
+def _written(group: Sequence[Row], min_raters: int) -> Iterator[Row]:
     first = group[0]
     written: dict[tuple[int, str], list[Row]] = {}
     for row in group:
@@ -142,62 +128,10 @@ def _better_pairs(snapshot: Snapshot, group: Sequence[Row], min_raters: int) -> 
             "the prefix and the rejected step are the response, byte for byte"
         )
         yield {
-            **_common(snapshot, by, prefix), "chosen": chosen, "rejected": body, "source": "better", "margin": 2.0,
-            "n_votes": len(by), "chosen_step": None, "rejected_step": step,
+            "prompt": first["prompt"] + prefix, "chosen": chosen, "rejected": body, "source": "better", "margin": 2.0,
+            "n_votes": len(by), "question": first["prompt"], "rejected_step": step, "raters": raters_of(by),
+            "prelabel_visible": any(row["prelabel_visible"] for row in by),
         }  # fmt: skip
-
-
-def _common(snapshot: Snapshot, group: Sequence[Row], prefix: str) -> dict[str, Any]:
-    first = group[0]
-    return {
-        "prompt": first["prompt"] + prefix, "question": first["prompt"],
-        "problem_id": first["problem_id"], "trace_id": first["trace_id"], "model": first["model"],
-        "raters": raters_of(group),
-        "prelabel_visible": any(row["prelabel_visible"] for row in group), "split": first["split"],
-        "snapshot_id": snapshot.snapshot_id,
-    }  # fmt: skip
-
-
-def _assert_prefix(row: Row, prefix: str, parent: int | None, first_child: int) -> None:
-    """Our promise: both steps continue what the model wrote up to the end of their parent, byte for byte."""
-    head = row["response"][: row["step_end"][parent]] if parent is not None else ""
-    assert prefix.startswith(head) and prefix[len(head) :] in (*LEADS, ""), (
-        "a shared prefix is the response up to the parent"
-    )
-    if first_child == (parent + 1 if parent is not None else 0):
-        body = without_lead(row["step_text"][first_child])
-        lead = lead_of(row["step_text"][first_child])
-        assert lead == t.BACKTRACK or row["response"].startswith(prefix + body), "the first child continues its parent"
-
-
-def as_step(text: str, instead_of: str) -> str:
-    """What a rater wrote as a step of the format of the one it stands for: in Steiner's format it becomes the thought."""
-    if t.STEP_START not in instead_of or t.STEP_START in text:
-        return without_lead(text)
-    return f"{t.STEP_START}{t.NAME_START}{t.NAME_END}{t.THOUGHT_START}{text}{t.THOUGHT_END}{t.SUMMARY_START}{t.SUMMARY_END}{t.REFLECTION_START}{t.REFLECTION_END}{t.STEP_END}"
-
-
-def without_lead(step_text: str) -> str:
-    """A step without the token that led into it: how it was entered must not give a pair away."""
-    return step_text[len(lead_of(step_text)) :]
-
-
-def lead_of(step_text: str) -> str:
-    return next((token for token in LEADS if step_text.startswith(token)), "")
-
-
-def shared_prefix(
-    response: str, step_end: Sequence[int], step_text: Sequence[str], parent: int | None, first_child: int
-) -> str:
-    """The response up to the end of the parent, and the token by which a model goes on from there.
-
-    Where the first child follows its parent directly, prefix + that child's text is the response, byte for byte.
-    """
-    head = "" if parent is None else response[: step_end[parent]]
-    lead = lead_of(step_text[first_child])
-    return head + (
-        t.PROCEED if lead == t.BACKTRACK and parent is not None else t.REASONING_START if lead == t.BACKTRACK else lead
-    )
 
 
 def look(at: Looking) -> Plan:
@@ -205,12 +139,13 @@ def look(at: Looking) -> Plan:
     options: StepDpoOptions = at.options
     plan = Plan(histogram={"branch": 0, "better": 0})
     long = longest = 0
-    for row in at.made:
-        plan.rows += 1
-        plan.histogram[row["source"]] += 1
-        length = length_of(row, ("chosen", "rejected"), at.count_tokens)
-        long += length > options.max_length
-        longest = max(longest, length)
+    for batch in at.made:
+        plan.rows += batch.num_rows
+        for source, n in Counter(batch["source"].to_pylist()).items():
+            plan.histogram[source] += n
+        lengths = lengths_of(batch, None if at.estimated else at.count_tokens)
+        long += int((lengths > options.max_length).sum())
+        longest = max(longest, int(lengths.max()))
     plan.figures = {
         "pairs_of_branches": plan.histogram["branch"],
         "pairs_with_a_better_step": plan.histogram["better"],
@@ -234,24 +169,12 @@ def look(at: Looking) -> Plan:
     return plan
 
 
-def beyond(left: Counter[str], most: int) -> list[str]:
-    """How many pairs the bound leaves out, as a sentence."""
-    if not left[BEYOND]:
-        return []
-    return [
-        f"{left[BEYOND]} pairs are left out, because their branching point has more than max_pairs_per_branch={most}: those "
-        "with the widest margin are kept. Raise it to have more."
-    ]
+def lengths_of(pairs: pa.RecordBatch, count: Callable[[str], int] | None) -> npt.NDArray[np.int64]:
+    """Tokens of what came before, the prompt and the longer of the two sides, (pairs,)."""
+    import numpy as np
 
-
-def open_branches(left: Counter[str]) -> list[str]:
-    """Branching points where a side has no rating, as a sentence."""
-    branches, unrated = left.pop(BRANCHING, 0), left.pop(OPEN, 0)
-    if not unrated:
-        return []
-    return [
-        f"{unrated} of {branches} branching points have a branch that nobody rated, or only as unsure: it makes no pair."
-    ]
+    before = sum(said_tokens(pairs[name], count) for name in ("history", "prompt") if name in pairs.schema.names)
+    return before + np.maximum(*(said_tokens(pairs[name], count) for name in ("chosen", "rejected")))
 
 
 def long_pairs(long: int, rows: int, max_length: int, longest: int, estimated: bool) -> str:

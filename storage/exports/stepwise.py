@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from storage.exports import bulk
-from storage.exports.columns import BATCH, ahead, beside, column, occurrences, token_counts
+from storage.exports.columns import BATCH, ahead, beside, column, occurrences, record, token_counts
 from storage.exports.history import ALONE, Histories, alone_warning, chat
 from storage.exports.labels import CUTS, needed, overtaken, recut_warning, sources
 from storage.exports.policies import Policies
@@ -130,22 +130,17 @@ def _batch(
     steps = np.arange(ends[-1]) + np.repeat(ratings.ends[at] - ends[:-1], counts)  # of those with a label
     offsets = pa.array(ends, pa.int32())
     kept = source.take(pa.array(at))
-    earlier = kept["earlier"].to_pylist() if "earlier" in kept.schema.names else [None] * len(at)
-    sides = kept["split"].to_pylist()
-    history = [histories.before(said, "", side) for said, side in zip(earlier, sides, strict=True)]
-    left[ALONE] += history.count(None)
     columns = {
         **{name: kept[name] for name in ("prompt", *_KEPT, "prelabel_visible", "split")},
         "completions": pa.ListArray.from_arrays(offsets, source["step_text"].flatten().take(pa.array(steps))),
         "labels": pa.ListArray.from_arrays(offsets, pa.array(found.good[steps])),
-        "history": [said or [] for said in history],
+        "history": histories.of_batch(kept, left, split=True),
         "step_gap": [""] * len(at),
         "n_steps": pa.array(np.diff(ratings.ends)[at], pa.int32()),
         "ends_at": [CUTS[cut] for cut in found.cut[at]],
         "snapshot_id": [snapshot_id] * len(at),
     }
-    form = schema(options)
-    return pa.RecordBatch.from_arrays([column(columns[field.name], field.type) for field in form], schema=form)
+    return record(columns, schema(options))
 
 
 def look(at: Looking) -> Plan:

@@ -5,12 +5,16 @@ Knows no format: a format hands over its options, rows and warnings as a `Format
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
 
 DATA_PARQUET, DATA_JSONL = "data.parquet", "data.jsonl"
 MANIFEST_FORMAT = "worldline-export"
-LONG_ROW = 16_384  # bytes of a row, from which on lines are written by Python: see `_long_lines`
+CARRIED = 32_000_000  # bytes of a file that wait for the disk
 BATCH = 512  # rows held at a time while writing; more only give Python's garbage collector more to walk over
 SAMPLE = 3  # rows of the preview
 SAMPLE_CHARS, SAMPLE_ITEMS = 600, 40  # of each text and list in it: enough to see what a row is
@@ -35,6 +39,7 @@ SAMPLE_CHARS, SAMPLE_ITEMS = 600, 40  # of each text and list in it: enough to s
 _LINE_BREAKS = {chr(code).encode(): f"\\u{code:04x}".encode() for code in (0x85, 0x2028, 0x2029)}
 
 Row = dict[str, Any]
+Sums = dict[str, str]  # sha256 of files by name
 
 
 @dataclass
@@ -94,6 +99,7 @@ class Format:
     `choices` the values that its own fields may have. rows: makes the rows of a snapshot (one by one, or as Arrow's batches
     where they are many and full of text) and counts what is left out.
     look: reads them as they pass for figures and warnings. cannot: what of a snapshot the format has no place for.
+    shown: the rows of a batch as people see them, where its columns are not what is written.
     save: writes `files` where they are not Parquet and JSONL of the rows; it is given the rows as they pass. configs: of the
     written files those that `load_dataset` reads, {configuration: {split: file}}; by default the first file.
     """
@@ -108,9 +114,10 @@ class Format:
     look: Callable[[Looking], Plan]
     columns: Mapping[str, str]
     cannot: tuple[str, ...] = ()
-    save: Callable[[Snapshot, Any, Path], AbstractContextManager[Callable[[Any], None]]] | None = None
+    save: Callable[[Snapshot, Any, Path, Sums], AbstractContextManager[Callable[[Any], None]]] | None = None
     files: tuple[str, ...] = (DATA_PARQUET, DATA_JSONL)
     configs: Callable[[list[str]], dict[str, dict[str, str]]] | None = None
+    shown: Callable[[pa.RecordBatch], list[Row]] = lambda batch: batch.to_pylist()
 
 
 def options_of(form: Format) -> list[tuple[str, Any, tuple[Any, ...]]]:
@@ -178,7 +185,7 @@ def make_plan(
     def passing() -> Iterator[Any]:
         for made in form.rows(snapshot, options, left):
             if len(sample) < SAMPLE:
-                more = [made] if isinstance(made, dict) else made.slice(0, SAMPLE - len(sample)).to_pylist()
+                more = [made] if isinstance(made, dict) else form.shown(made.slice(0, SAMPLE - len(sample)))
                 sample.extend(map(_shortened, more))
             if each is not None:
                 each(made)
@@ -211,17 +218,16 @@ def write(
     before = _refuse_foreign(out_dir)
     try:
         with cards.whole_folder(out_dir) as work:
-            with form.save(snapshot, options, work) if form.save else _table(form, options, work) as put:
+            sums: Sums = {}
+            with (form.save or partial(_written, form))(snapshot, options, work, sums) as put:
                 plan = make_plan(snapshot, form, options, count_tokens, put)
                 if not plan.rows:
                     raise ExportError(f"Nothing was written. {' '.join(plan.warnings)}")
-            if form.save is None:
-                _lines(work)
-                check = _schema_check(form, options, work / DATA_PARQUET, plan.rows)
             written = [name for name in form.files if (work / name).exists()]
-            if form.save is not None:
-                check = f"written: {', '.join(written)}"
-            manifest = _manifest(snapshot, form, options, plan, check, work, written)
+            check = f"written: {', '.join(written)}"
+            if form.save is None and DATA_PARQUET in form.files:
+                check = _schema_check(form, options, work / DATA_PARQUET, plan.rows)
+            manifest = _manifest(snapshot, form, options, plan, check, work, written, sums)
             cards.write_json(work / cards.MANIFEST, manifest)
             (work / cards.CARD).write_text(_card(form, options, manifest), encoding="utf-8")
         files = [*written, cards.MANIFEST, cards.CARD]
@@ -255,57 +261,112 @@ def _refuse_foreign(out_dir: Path) -> set[str]:
 
 
 @contextmanager
-def _table(form: Format, options: Any, work: Path) -> Iterator[Callable[[Any], None]]:
-    """Parquet of the rows that are put. While a batch is packed and written by a second thread (which for the most
-    part leaves Python's lock alone) the next one is made.
-    """
+def _written(form: Format, snapshot: Snapshot, options: Any, work: Path, sums: Sums) -> Iterator[Callable[[Any], None]]:
+    """Parquet, JSONL or both of the rows that are put, each written aside: for the most part without Python's lock."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     schema = form.schema(options)
-    with (
-        pq.ParquetWriter(work / DATA_PARQUET, schema, compression="zstd") as parquet,
-        ThreadPoolExecutor(1) as writer,
-    ):
-        batch: list[Row] = []
-        before: Future[None] | None = None
+    kinds = {DATA_PARQUET: _parquet, DATA_JSONL: _jsonl}
+    with ExitStack() as stack:
+        files = [
+            stack.enter_context(aside(stack.enter_context(kinds[name](work / name, schema, sums))))
+            for name in form.files
+        ]
+        rows: list[Row] = []
 
-        def save(made: Sequence[Row] | pa.RecordBatch) -> None:
-            rows = made if isinstance(made, pa.RecordBatch) else pa.RecordBatch.from_pylist(made, schema=schema)
-            assert all(rows[name].null_count == 0 for name in form.columns if name in schema.names), (
+        def flush(batch: pa.RecordBatch) -> None:
+            assert all(batch[name].null_count == 0 for name in form.columns if name in schema.names), (
                 "an export made a null"
             )
-            parquet.write_batch(rows)
-
-        def flush(made: Sequence[Row] | pa.RecordBatch) -> None:
-            nonlocal before
-            if before is not None:
-                before.result()
-            before = writer.submit(save, made)
+            for write in files:
+                write(batch)
 
         def put(made: Row | pa.RecordBatch) -> None:
-            nonlocal batch
+            nonlocal rows
             if isinstance(made, pa.RecordBatch):
                 flush(made)
                 return
-            batch.append(made)
-            if len(batch) == BATCH:
-                flush(batch)
-                batch = []
+            rows.append(made)
+            if len(rows) == BATCH:
+                flush(pa.RecordBatch.from_pylist(rows, schema=schema))
+                rows = []
 
         yield put
-        if batch:
-            flush(batch)
+        if rows:
+            flush(pa.RecordBatch.from_pylist(rows, schema=schema))
+
+
+@contextmanager
+def aside(write: Callable[[Any], object]) -> Iterator[Callable[[Any], None]]:
+    """The same, done by another thread while the caller makes what is to be written next: one at a time, in their order."""
+    before: Future[object] | None = None
+    with ThreadPoolExecutor(1) as thread:
+
+        def put(made: Any) -> None:
+            nonlocal before
+            if before is not None:
+                before.result()
+            before = thread.submit(write, made)
+
+        yield put
         if before is not None:
             before.result()
 
 
-def json_lines(rows: Sequence[Any]) -> bytes:
-    """Rows as JSON, each of them one line to every reader."""
-    import orjson
+@contextmanager
+def _parquet(path: Path, schema: pa.Schema, sums: Sums) -> Iterator[Callable[[pa.RecordBatch], None]]:
+    import pyarrow.parquet as pq
 
-    lines = [orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows]
-    return b"".join([_one_line(line) if _has_line_breaks(line) else line for line in lines])
+    with pq.ParquetWriter(path, schema, compression="zstd") as file:
+        yield file.write_batch
+
+
+@contextmanager
+def _jsonl(path: Path, schema: pa.Schema, sums: Sums) -> Iterator[Callable[[pa.RecordBatch], None]]:
+    """Each row one line to every reader."""
+    import polars as pl
+
+    with summed(path, sums) as write_bytes:
+
+        def write(batch: pa.RecordBatch) -> None:
+            made = BytesIO()
+            pl.DataFrame(batch).write_ndjson(made)
+            write_bytes(one_line_each(made.getvalue()))
+
+        yield write
+
+
+@contextmanager
+def summed(path: Path, sums: Sums) -> Iterator[Callable[[bytes], None]]:
+    """Write a file whose sha256 is known when it is closed: a gigabyte need not be read again. It goes to the disk on the way, and
+    out of the memory in which the system would keep it, which others need more.
+    """
+    digest, fresh = hashlib.sha256(), 0
+    with path.open("wb") as file, aside(_carried) as carry:
+
+        def write(some: bytes) -> None:
+            nonlocal fresh
+            digest.update(some)
+            file.write(some)
+            fresh += len(some)
+            if fresh >= CARRIED:
+                file.flush()
+                carry(file.fileno())
+                fresh = 0
+
+        yield write
+    sums[path.name] = digest.hexdigest()
+
+
+def _carried(file: int) -> None:
+    os.fsync(file)
+    if hasattr(os, "posix_fadvise"):  # not on a Mac
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def one_line_each(lines: bytes) -> bytes:
+    """Lines of JSON, each of them one line to every reader."""
+    return _one_line(lines) if _has_line_breaks(lines) else lines
 
 
 def _has_line_breaks(lines: bytes) -> bool:
@@ -328,49 +389,6 @@ def _one_line(line: bytes) -> bytes:
     return line
 
 
-def row_bytes(path: Path) -> float:
-    """How large a row of a Parquet file is in memory: the mean of a few from each of some row groups."""
-    import pyarrow.parquet as pq
-
-    size = rows = 0
-    with pq.ParquetFile(path) as file:
-        for group in range(0, file.num_row_groups, max(1, file.num_row_groups // 8)):
-            some = next(file.iter_batches(batch_size=32, row_groups=[group]), None)
-            if some is not None:
-                size, rows = size + some.nbytes, rows + some.num_rows
-    return size / max(1, rows)
-
-
-def _lines(work: Path) -> None:
-    """JSONL of the Parquet file: the same rows, each of them one line to every reader."""
-    import polars as pl
-
-    if row_bytes(work / DATA_PARQUET) > LONG_ROW:
-        _long_lines(work)
-        return
-    pl.scan_parquet(work / DATA_PARQUET, glob=False).sink_ndjson(work / DATA_JSONL)
-    if any(map(_has_line_breaks, _whole_lines(work / DATA_JSONL))):
-        with (work / "lines").open("wb") as escaped:
-            escaped.writelines(map(_one_line, _whole_lines(work / DATA_JSONL)))
-        (work / "lines").replace(work / DATA_JSONL)
-
-
-def _long_lines(work: Path) -> None:
-    """The same a few rows at a time: Polars holds some row groups at once, and is faster by far where rows are short."""
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(work / DATA_PARQUET) as file, (work / DATA_JSONL).open("wb") as out:
-        for batch in file.iter_batches(batch_size=32):
-            out.write(json_lines(batch.to_pylist()))
-
-
-def _whole_lines(path: Path) -> Iterator[bytes]:
-    """A file, some megabytes of whole lines at a time."""
-    with path.open("rb") as file:
-        while text := file.read(1 << 22):
-            yield text + file.readline()
-
-
 def _schema_check(form: Format, options: Any, path: Path, expected: int) -> str:
     """Read back what was written: the columns and the number of rows; nulls were looked for row group by row group."""
     import pyarrow.parquet as pq
@@ -382,7 +400,14 @@ def _schema_check(form: Format, options: Any, path: Path, expected: int) -> str:
 
 
 def _manifest(
-    snapshot: Snapshot, form: Format, options: Any, plan: Plan, check: str, work: Path, written: list[str]
+    snapshot: Snapshot,
+    form: Format,
+    options: Any,
+    plan: Plan,
+    check: str,
+    work: Path,
+    written: list[str],
+    sums: Sums,
 ) -> dict[str, Any]:
     chosen = asdict(options)
     return {
@@ -409,7 +434,7 @@ def _manifest(
         "histogram": plan.histogram,
         "warnings": plan.warnings,
         "schema_check": check,
-        "sha256": {name: cards.sha256_of(work / name) for name in written},
+        "sha256": {name: sums.get(name) or cards.sha256_of(work / name) for name in written},
     }
 
 

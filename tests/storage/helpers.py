@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from core.formats import steiner_tokens as t
 from core.trace import Placed, Step, Trace, new_id, problem_id_of
@@ -61,6 +65,15 @@ def make_trace(
         nodes=tuple(nodes),
         **row,
     )
+
+
+def rows_of(folder: Path) -> list[Any]:
+    """What an export wrote: tasks, lines, or the rows of all tables."""
+    if (folder / "tasks.json").exists():
+        return json.loads((folder / "tasks.json").read_text(encoding="utf-8"))
+    if (folder / "data.jsonl").exists():
+        return [json.loads(line) for line in (folder / "data.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [row for file in folder.glob("*.parquet") for row in pq.read_table(file).to_pylist()]
 
 
 class Rater:

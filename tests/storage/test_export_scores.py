@@ -14,7 +14,7 @@ from storage.imports.judged import Rated
 from storage.imports.report import Report, fresh
 from storage.snapshots import Snapshot, freeze, load_snapshot
 from storage.store import Store
-from tests.storage.helpers import make_trace, rate
+from tests.storage.helpers import make_trace, rate, rows_of
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def frozen(store: Store, root: Path) -> Snapshot:
 
 def test_argilla_has_them_as_suggestions(store: Store, scored: Trace, tmp_path: Path) -> None:
     report = export(frozen(store, tmp_path / "s"), "argilla", tmp_path / "out")
-    rows = [json.loads(line) for line in (tmp_path / "out" / "data.jsonl").read_text("utf-8").splitlines()]
+    rows = rows_of(tmp_path / "out")
     keys = ("correctness.suggestion", "correctness.suggestion.score", "correctness.suggestion.agent")
     assert [tuple(row[key] for key in keys) for row in rows] == [
         ("good", 0.75, "prm v1"), ("bad", 0.75, "prm v1"), ("good", 0.5, "prm v1"), (None, None, None),
@@ -45,7 +45,7 @@ def test_argilla_has_them_as_suggestions(store: Store, scored: Trace, tmp_path: 
     assert answers == [{"ann": "good", "bob": "good"}, {"ann": "bad", "bob": "neutral"}, {}, {"ann": "good"}]
     assert (report.figures["answers"], report.figures["suggestions"]) == (5, 3)
     export(frozen(store, tmp_path / "s"), "argilla", tmp_path / "whole", {"unit": "trace"})
-    assert "suggestion" not in (tmp_path / "whole" / "data.jsonl").read_text("utf-8"), "a trace has no score"
+    assert "suggestion" not in str(rows_of(tmp_path / "whole")), "a trace has no score"
 
 
 def test_label_studio_has_them_as_a_prediction(store: Store, scored: Trace, tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_label_studio_has_them_as_a_prediction(store: Store, scored: Trace, tmp_
     assert report.figures["predictions"] == 1
 
 
-@pytest.mark.parametrize(("form", "file"), [("argilla", "data.jsonl"), ("label_studio", "tasks.json")])
+@pytest.mark.parametrize(("form", "file"), [("argilla", "data.parquet"), ("label_studio", "tasks.json")])
 def test_they_come_back_as_nobodys_ratings(store: Store, scored: Trace, tmp_path: Path, form: str, file: str) -> None:
     def said(folder: Path) -> list[tuple[str, Any]]:
         export(frozen(store, folder / "s"), form, folder / "out")

@@ -17,7 +17,7 @@ from storage.imports.judged import Judgement, Rated
 from storage.imports.keeping import keep, wanted
 from storage.snapshots import Snapshot, freeze, load_snapshot
 from storage.store import Store
-from tests.storage.helpers import make_trace, rate
+from tests.storage.helpers import make_trace, rate, rows_of
 from training.conversations import turns_before
 from training.rows import read_traces
 
@@ -62,8 +62,7 @@ def frozen(store: Store, root: Path) -> Snapshot:
 def written(snapshot: Snapshot, form: str, folder: Path, **options: Any) -> tuple[list[dict[str, Any]], str]:
     """The rows of an export, and its warnings."""
     report = export(snapshot, form, folder, options)
-    lines = (folder / "data.jsonl").read_text("utf-8").splitlines()
-    return [json.loads(line) for line in lines], " ".join(report.warnings)
+    return rows_of(folder), " ".join(report.warnings)
 
 
 @pytest.mark.parametrize("shape", ["text", "messages"])

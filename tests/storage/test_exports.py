@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.formats import steiner_tokens as t
 from core.trace import Earlier
 from core.turns import Turns
 from storage.errors import ExportError
@@ -20,7 +21,7 @@ from storage.exports.writing import _has_line_breaks as has_line_breaks
 from storage.references import set_references
 from storage.snapshots import Snapshot, freeze, load_snapshot
 from storage.store import Store
-from tests.storage.helpers import HOSTILE, Rater, make_trace, rate
+from tests.storage.helpers import HOSTILE, Rater, make_trace, rate, rows_of
 
 
 def _freeze(store: Store, tmp_path: Path) -> Snapshot:
@@ -265,62 +266,6 @@ def test_preference_pairs_whole_traces_of_the_same_question(
         assert (row["source"], row["margin"], row["n_votes"]) == ("verdict", 2.0, 2)
 
 
-def test_preference_pairs_siblings_at_a_branch_after_a_shared_prefix(store: Store, tmp_path: Path) -> None:
-    """Steps 1, 3 and 4 go on from step 0; 2 goes on from 1. Ratings: 1 bad, 3 neutral, 4 good."""
-    trace = make_trace((None, 0, 1, 0, 0), names=["root", "first try", "deeper", "second try", "third try"])
-    rate(store, trace, "ann", [1, -1, -1, 0, 1])
-    export(_freeze(store, tmp_path), "preference", tmp_path / "out", {"source": "branch"})
-    data = list(_load(tmp_path / "out", tmp_path))
-    assert {(r["chosen_step"], r["rejected_step"], r["margin"]) for r in data} == {
-        (3, 1, 1.0),
-        (4, 1, 2.0),
-        (4, 3, 1.0),
-    }
-    head = trace.response[: trace.steps[0].end] + t.PROCEED
-    for row in data:
-        assert row["prompt"] == trace.prompt + head
-        assert row["chosen"] != row["rejected"]
-        for side in ("chosen", "rejected"):
-            text = row[side]
-            assert text.startswith(t.STEP_START), "how a branch was entered must not give the pair away"
-            assert trace.step_text(row[f"{side}_step"]).endswith(text)
-    directly = next(r for r in data if r["rejected_step"] == 1)
-    assert trace.response.startswith(head + directly["rejected"]), "byte for byte what the model wrote"
-
-
-def test_branches_at_the_question_itself_make_pairs(store: Store, tmp_path: Path) -> None:
-    trace = make_trace((None, None), names=["wrong", "right"])
-    rate(store, trace, "ann", [-1, 1])
-    export(_freeze(store, tmp_path), "preference", tmp_path / "out")
-    (row,) = _load(tmp_path / "out", tmp_path)
-    assert row["prompt"] == trace.prompt + t.REASONING_START
-    assert (row["chosen_step"], row["rejected_step"]) == (1, 0)
-
-
-def test_ties_unsure_and_unrated_never_make_a_pair(store: Store, tmp_path: Path) -> None:
-    rate(store, make_trace((None, 0, 0, 0, 0)), "ann", [1, 1, 1, "unsure", None], verdict=1)
-    rate(store, make_trace((None,), names=["other"]), "ann", [1], verdict=1)
-    trace = make_trace((None, None), names=["a", "b"], prompt="raters disagree")
-    rate(store, trace, "ann", [1, -1])
-    rate(store, trace, "bob", [-1, 1])
-    snapshot = _freeze(store, tmp_path)
-    assert plan(snapshot, "preference").rows == 0
-    assert "There is no pair to write" in preflight(snapshot, "preference")[0]
-
-
-def test_what_one_rater_left_open_and_another_said_is_not_called_open(store: Store, tmp_path: Path) -> None:
-    both, half = (make_trace((None, 0, 0), names=[n, f"{n} left", f"{n} right"]) for n in ("both", "half"))
-    rate(store, both, "ann", [1, -1, 1], verdict=1)
-    rate(store, both, "bob", [1, "unsure", 1])
-    rate(store, half, "ann", [1, 1, None])
-    rate(store, half, "bob", [1, -1, "unsure"])
-    snapshot = _freeze(store, tmp_path)
-    branches = "1 of 2 branching points have a branch that nobody rated"
-    for name, silent in (("preference", "1 of 2 rated traces have no verdict"), ("step_dpo", branches)):
-        said = " ".join(plan(snapshot, name).warnings)
-        assert silent in said and branches in said, said
-
-
 def test_only_who_gave_a_verdict_is_named_with_it(store: Store, tmp_path: Path) -> None:
     """An import makes a verdict of each name: nobody may come back as having said what they did not say."""
     good, bad = (make_trace((None,), names=[name]) for name in ("good", "bad"))
@@ -426,17 +371,6 @@ def test_a_later_turn_is_exported_with_what_was_said_before(store: Store, tmp_pa
         assert any("1 row is a later turn of a conversation whose earlier turns" in w for w in report.warnings)
 
 
-def test_a_branching_point_gives_its_widest_pairs(store: Store, tmp_path: Path) -> None:
-    trace = make_trace((None, 0, 0, 0, 0, 0))
-    rate(store, trace, "ann", [1, 0, 1, -1, 1, 0])
-    snapshot = _freeze(store, tmp_path)
-    report = export(snapshot, "step_dpo", tmp_path / "two", {"max_pairs_per_branch": 2})
-    rows = [json.loads(line) for line in (tmp_path / "two" / "data.jsonl").read_text().splitlines()]
-    assert {(r["chosen_step"], r["rejected_step"]) for r in rows} == {(2, 3), (4, 3)}, "the only ones that are 2 apart"
-    assert any("6 pairs are left out" in w for w in report.warnings), "eight pairs are apart, two are kept"
-    assert export(snapshot, "step_dpo", tmp_path / "all", {"max_pairs_per_branch": 99}).rows == 8
-
-
 @pytest.mark.parametrize("steps", ["walk", "path"])
 def test_a_prm800k_line_has_each_step_with_its_own_rating(store: Store, tmp_path: Path, steps: str) -> None:
     traces = [
@@ -459,23 +393,30 @@ def test_a_prm800k_line_has_each_step_with_its_own_rating(store: Store, tmp_path
         assert (whole == trace.response) == (steps == "walk")
 
 
-@pytest.mark.parametrize("name", ["stepwise", "prm800k", "preference", "kto", "argilla"])
-def test_lines_of_long_rows_are_those_of_short_ones(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """They are written by another hand: by Python a few at a time, where the database would take too many at once."""
+@pytest.mark.parametrize("name", ["stepwise", "step_dpo", "preference", "kto", "sft"])
+def test_lines_and_table_hold_the_same_rows(store: Store, tmp_path: Path, name: str) -> None:
     for i, text in enumerate(HOSTILE):
         trace = make_trace((None, 0, 0), prompt="one question", names=[text, "a", f"b {i}"])
         rate(store, trace, "ann", [1, 0, -1 if i % 2 else 1], verdict=1 if i % 2 else -1)
+    export(_freeze(store, tmp_path), name, tmp_path / "out")
+    lines = rows_of(tmp_path / "out")
+    assert lines == pq.read_table(tmp_path / "out" / "data.parquet").to_pylist()
+    assert len(lines) > 3
+
+
+def test_what_is_written_has_the_sums_of_its_manifest_however_long(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.exports.writing.CARRIED", 100)  # to the disk on the way, again and again
+    for text in HOSTILE:
+        rate(store, make_trace(prompt=text or "q"), "ann", [1, 0, -1], verdict=1)
     snapshot = _freeze(store, tmp_path)
-    lines = []
-    for limit in (1 << 40, 0):
-        monkeypatch.setattr("storage.exports.writing.LONG_ROW", limit)
-        export(snapshot, name, tmp_path / str(limit))
-        text = (tmp_path / str(limit) / "data.jsonl").read_bytes()
-        lines.append([json.loads(line) for line in text.splitlines()])
-    assert lines[0] == lines[1]
-    assert len(lines[0]) > 3
+    for name in ("stepwise", "prm800k", "argilla", "label_studio", "hf_folder"):
+        report = export(snapshot, name, tmp_path / name)
+        sums = json.loads((report.folder / "manifest.json").read_text("utf-8"))["sha256"]
+        assert set(sums) == {*report.files} - {"manifest.json", "README.md"}
+        for file, digest in sums.items():
+            assert hashlib.sha256((report.folder / file).read_bytes()).hexdigest() == digest
 
 
 def test_whole_traces_say_how_a_search_found_them_and_what_it_cost(store: Store, tmp_path: Path) -> None:
@@ -504,17 +445,3 @@ def test_whole_traces_say_how_a_search_found_them_and_what_it_cost(store: Store,
 @given(st.text(st.sampled_from("a\n\u2027\u2028\u2029\u202a\u2030\x84\x85\x86Åé—𝛼\u0a28"), max_size=6))
 def test_characters_that_break_lines_for_some_readers_are_found_wherever_they_stand(text: str) -> None:
     assert has_line_breaks(text.encode()) == any(c in text for c in "\x85\u2028\u2029")
-
-
-def test_a_better_step_is_a_pair_once_enough_raters_wrote_it(store: Store, tmp_path: Path) -> None:
-    trace = make_trace((None, 0))
-    store.add_trace(trace).result()
-    for rater, text in (("ann", "the same"), ("bob", "the same"), ("cyd", "another")):
-        hand = Rater(store, store.open_assignment(rater, trace.trace_id))
-        hand.step(0, 1)
-        hand.step(1, -1)
-        hand.send("set", target="step", step_idx=1, dimension="better", value_text=text)
-        hand.submit()
-    snapshot = _freeze(store, tmp_path)
-    found = {n: plan(snapshot, "step_dpo", {"source": "better", "min_raters": n}).rows for n in (1, 2, 3)}
-    assert found == {1: 2, 2: 1, 3: 0}

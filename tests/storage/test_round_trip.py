@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -21,7 +20,7 @@ from storage.imports.keeping import keep, wanted
 from storage.imports.report import Report, fresh
 from storage.snapshots import Snapshot, freeze, load_snapshot
 from storage.store import Store
-from tests.storage.helpers import Rater, make_trace
+from tests.storage.helpers import Rater, make_trace, rows_of
 
 # What each format carries is compared but for the ids and times of the store that it left.
 OWN = {"trace_id", "assignment_id", "segmentation_id", "snapshot_id", "chosen_trace_id", "rejected_trace_id", "timestamp",
@@ -109,14 +108,6 @@ def put(store: Store, trace: Trace, rater: str, said: list[Any]) -> None:
 
 def frozen(store: Store, root: Path, traces: list[str]) -> Snapshot:
     return load_snapshot(root, freeze(store, root, {"trace_ids": traces}).snapshot_id)
-
-
-def rows_of(folder: Path) -> list[Any]:
-    if (folder / "tasks.json").exists():
-        return json.loads((folder / "tasks.json").read_text(encoding="utf-8"))
-    if (folder / "data.jsonl").exists():
-        return [json.loads(line) for line in (folder / "data.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [row for file in folder.glob("*.parquet") for row in pq.read_table(file).to_pylist()]
 
 
 def carried(value: Any, less: set[str]) -> Any:

@@ -69,12 +69,13 @@ def exported(snapshot: Path, recipe: DpoRecipe) -> Iterator[dict[str, Any]]:
     left: Counter[str] = Counter()
     if recipe.pairs != "better":
         name = {"compared": "pair"}.get(recipe.pairs, recipe.pairs)
-        yield from preference.rows(
-            frozen, preference.PreferenceOptions(source=name, min_raters=recipe.min_raters), left
-        )
+        wanted = preference.PreferenceOptions(source=name, min_raters=recipe.min_raters)
+        for batch in preference.rows(frozen, wanted, left):
+            yield from batch.to_pylist()
     if recipe.pairs in ("all", "better"):
         options = step_dpo.StepDpoOptions(source="better", min_raters=recipe.min_raters)
-        yield from step_dpo.rows(frozen, options, left)
+        for batch in step_dpo.rows(frozen, options, left):
+            yield from batch.to_pylist()
 
 
 def pair_rows(rows: Iterator[dict[str, Any]], tokenizer: Any, recipe: DpoRecipe) -> Pairs:

@@ -1,0 +1,240 @@
+"""Siblings of a tree that were rated apart, as pairs: of many traces at once.
+
+Two steps with the same parent, of which the mean of the raters says that one is better. Both continue what stands before the
+first of their siblings; of one parent those furthest apart come first where there are too many. Ties and unsure make no pair.
+Knows no format: `step_dpo` and `preference` write such pairs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from core.formats import steiner_tokens as t
+from storage import rater_names
+from storage.exports.bulk import NONE, Traces
+from storage.exports.columns import cut, few_at_once, packed
+from storage.exports.leads import leads_on, without_leads
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    from storage.exports.bulk import Ints
+
+READ = ("prompt", "response", "step_text", "step_start", "step_end", "rating", "parent", "rater_id", "prelabel_visible")
+BEYOND = "pairs beyond the most of a branching point"
+# Counted on the way beside what is left out, and taken out again by `open_branches`: branching points, and of those how many have
+# a side that nobody has rated.
+BRANCHING, OPEN = "branching points", "branching points with an unrated side"
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Pairs of steps, (pairs,) each: the trace, both steps and their parent's first child, counted through all traces; how far
+    apart they are and how many votes stand behind that. In the order of the traces.
+    """
+
+    trace: Ints
+    better: Ints
+    worse: Ints
+    first_child: Ints
+    margin: npt.NDArray[np.float64]
+    votes: Ints
+
+    def slice(self, first: int, end: int) -> Apart:
+        return Apart(*(getattr(self, field.name)[first:end] for field in fields(Apart)))
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """Every step of some traces, one trace's after the other's, (steps,) each; where each trace begins, and the end, (traces + 1,)."""
+
+    text: pa.StringArray
+    body: pa.StringArray  # the text without the token that led into it
+    trace: Ints
+    begin: Ints
+    parent: Ints  # counted within the trace, −1 for the question
+    ends: Ints  # in the response, in code points
+    mean: npt.NDArray[np.float64]
+    votes: Ints
+
+    @classmethod
+    def of(cls, found: Traces) -> _Steps:
+        import numpy as np
+
+        def flat(name: str) -> Any:
+            return found.firsts[name].flatten()
+
+        lengths = found.lengths()
+        begin = np.concatenate([[0], np.cumsum(lengths)])
+        _, step = found.where()
+        given = found.ratings.values != NONE
+        votes = np.bincount(step[given], minlength=begin[-1])
+        total = np.bincount(step[given], weights=found.ratings.values[given], minlength=begin[-1])
+        parent = flat("parent").fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        ends = flat("step_end").to_numpy(zero_copy_only=False).astype(np.int64)
+        trace = np.repeat(np.arange(len(lengths)), lengths)
+        text = flat("step_text")
+        return cls(text, without_leads(text), trace, begin, parent, ends, total / np.maximum(votes, 1), votes)
+
+    def parent_end(self, step: Ints) -> Ints:
+        """Where the parents of these steps end in the response: at its beginning where that is the question."""
+        import numpy as np
+
+        parent = self.parent[step]
+        return np.where(parent < 0, 0, self.ends[self.begin[self.trace[step]] + np.maximum(parent, 0)])
+
+
+def pairs(found: Traces, min_raters: int, most: int, left: Counter[str]) -> Iterator[tuple[Ints, dict[str, Any]]]:
+    """Of each pair the trace it is of, and what any format says of it, by column; as many at a time as can be held. `left` counts
+    branching points, and pairs beyond `most` of one.
+    """
+    steps = _Steps.of(found)
+    apart = _apart(steps, min_raters, most, left)
+    raters, seen = _who_rated(apart, steps, found)
+    for first, end in few_at_once(steps.parent_end(apart.first_child)):
+        some = apart.slice(first, end)
+        yield (
+            some.trace,
+            {**_columns(some, steps, found), "raters": raters[first:end], "prelabel_visible": seen[first:end]},
+        )
+
+
+def _apart(steps: _Steps, min_raters: int, most: int, left: Counter[str]) -> Apart:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    order = np.lexsort((steps.parent, steps.trace))  # siblings side by side, each family in the order of its steps
+    new = np.diff(steps.trace[order], prepend=-1).astype(bool) | np.diff(steps.parent[order], prepend=-2).astype(bool)
+    first = np.flatnonzero(new)
+    family = np.cumsum(new) - 1
+    several = np.diff(first, append=len(order)) > 1
+    unrated = np.bincount(family[steps.votes[order] == 0], minlength=len(first)) > 0
+    left[BRANCHING] += int(several.sum())
+    left[OPEN] += int((several & unrated).sum())
+    scored = np.flatnonzero(several[family] & (steps.votes[order] >= max(min_raters, 1)))
+    one, other = _two_of_each(family[scored])
+    a, b, of = order[scored[one]], order[scored[other]], family[scored[one]]
+    differ = steps.mean[a] != steps.mean[b]
+    a, b, of = a[differ], b[differ], of[differ]
+    one_body, other_body = (steps.body.take(pa.array(side)) for side in (a, b))
+    apart = pc.not_equal(one_body, other_body).to_numpy(
+        zero_copy_only=False
+    )  # equal texts make no pair, whatever was said
+    a, b, of = a[apart], b[apart], of[apart]
+    margin = np.abs(steps.mean[a] - steps.mean[b])
+    counts = np.bincount(of, minlength=len(first))
+    if many := int(np.maximum(counts - most, 0).sum()):
+        left[BEYOND] += many
+    first_child = order[first[of]]
+    place = np.lexsort((b, a, np.where(counts[of] > most, -margin, 0), first_child))
+    a, b, margin, first_child = a[place], b[place], margin[place], first_child[place]
+    start = np.flatnonzero(np.diff(first_child, prepend=-1))
+    nth = np.arange(len(a)) - np.repeat(start, np.diff(start, append=len(a)))
+    keep = nth < most
+    a, b, margin, first_child = a[keep], b[keep], margin[keep], first_child[keep]
+    up = steps.mean[a] > steps.mean[b]
+    votes = steps.votes[a] + steps.votes[b]
+    return Apart(steps.trace[a], np.where(up, a, b), np.where(up, b, a), first_child, margin, votes)
+
+
+def _two_of_each(family: Ints) -> tuple[Ints, Ints]:
+    """Every two places with the same number, where equal numbers stand side by side."""
+    import numpy as np
+
+    ones, others = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    alive, apart = np.arange(len(family)), 1
+    while len(alive):
+        alive = alive[alive + apart < len(family)]
+        alive = alive[family[alive + apart] == family[alive]]
+        ones.append(alive)
+        others.append(alive + apart)
+        apart += 1
+    return np.concatenate(ones), np.concatenate(others)
+
+
+def _columns(apart: Apart, steps: _Steps, found: Traces) -> dict[str, Any]:
+    import pyarrow as pa
+
+    chosen, rejected = (steps.body.take(pa.array(side)) for side in (apart.better, apart.worse))
+    begin = steps.begin[apart.trace]
+    return {
+        "prompt": _prompts(apart, steps, found), "question": found.firsts["prompt"].take(pa.array(apart.trace)),
+        "chosen": chosen, "rejected": rejected, "margin": apart.margin.round(4), "n_votes": apart.votes,
+        "chosen_step": apart.better - begin, "rejected_step": apart.worse - begin,
+    }  # fmt: skip
+
+
+def _prompts(apart: Apart, steps: _Steps, found: Traces) -> pa.StringArray:
+    """Of each pair the question, the response up to the end of the parent, and the token by which a model goes on from there.
+
+    Our promise: where the first child follows its parent, that with the child without its lead is the response, byte for byte,
+    unless a backtrack led there.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    children, which = np.unique(apart.first_child, return_inverse=True)
+    of, end, texts = steps.trace[children], steps.parent_end(children), steps.text.take(pa.array(children))
+    entered = pc.starts_with(texts, t.BACKTRACK).to_numpy(zero_copy_only=False)
+    at = np.flatnonzero((children - steps.begin[of] == steps.parent[children] + 1) & ~entered)
+    following = texts.take(pa.array(at))
+    pieces = cut(
+        found.firsts["response"], np.append(of, of[at]), np.append(np.zeros_like(of), end[at]),
+        np.append(end, end[at] + pc.utf8_length(following).to_numpy(zero_copy_only=False)),
+    )  # fmt: skip
+    assert packed(pieces[len(of) :]).equals(following), "the first child continues its parent"
+    roots = (steps.parent[children] < 0).tolist()
+    leads = [leads_on(text, of_question=root).encode() for text, root in zip(texts.to_pylist(), roots, strict=True)]
+    asked = [text.encode() for text in found.firsts["prompt"].to_pylist()]
+    families = which.tolist()
+    return packed([asked[i] for i in apart.trace.tolist()], [pieces[i] for i in families], [leads[i] for i in families])
+
+
+def _who_rated(apart: Apart, steps: _Steps, found: Traces) -> tuple[list[str], list[bool]]:
+    """Of each pair those who rated both steps, or, where nobody did, one of them (an import makes ratings of each name); and
+    whether one of those saw a model's scores.
+    """
+    import numpy as np
+
+    names, saw = (found.rows[name].to_pylist() for name in ("rater_id", "prelabel_visible"))
+    given = found.ratings.values != NONE
+    spans = [range(*span) for span in zip(found.ends[:-1].tolist(), found.ends[1:].tolist(), strict=True)]
+    everybody = [rater_names.joined(names[row] for row in rows) for rows in spans]
+    anybody = [any(saw[row] for row in rows) for rows in spans]
+    trace = apart.trace.tolist()
+    raters, seen = [everybody[i] for i in trace], [anybody[i] for i in trace]
+    n = np.diff(found.ends)[apart.trace]
+    for i in np.flatnonzero((steps.votes[apart.better] < n) | (steps.votes[apart.worse] < n)).tolist():
+        rows = spans[trace[i]]
+        x, y = (found.ratings.ends[rows] + side[i] - steps.begin[trace[i]] for side in (apart.better, apart.worse))
+        those = (given[x] & given[y]) if (given[x] & given[y]).any() else given[x] | given[y]
+        rated = [row for row, did in zip(rows, those.tolist(), strict=True) if did]
+        raters[i], seen[i] = rater_names.joined(names[row] for row in rated), any(saw[row] for row in rated)
+    return raters, seen
+
+
+def beyond(left: Counter[str], most: int) -> list[str]:
+    """How many pairs the bound leaves out, as a sentence."""
+    if not left[BEYOND]:
+        return []
+    return [
+        f"{left[BEYOND]} pairs are left out, because their branching point has more than max_pairs_per_branch={most}: those "
+        "with the widest margin are kept. Raise it to have more."
+    ]
+
+
+def open_branches(left: Counter[str]) -> list[str]:
+    """Branching points where a side has no rating, as a sentence."""
+    branches, unrated = left.pop(BRANCHING, 0), left.pop(OPEN, 0)
+    if not unrated:
+        return []
+    return [
+        f"{unrated} of {branches} branching points have a branch that nobody rated, or only as unsure: it makes no pair."
+    ]
