@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from core.workers import processes
+from core.workers import OneProcess
 from storage.errors import ExportError
 from storage.exports import FORMATS, ExportReport, Plan, export, plan
 from storage.exports.writing import read_options
@@ -25,6 +25,7 @@ LARGE_BYTES = 8_000_000  # of a snapshot's data; below that to begin a process t
 PATIENCE_S = 0.03  # for what is being counted; whoever asks asks again
 FORGOTTEN_S = 10.0  # what nobody has asked for since is not begun any more: every change of an option asks for another
 KEPT = 200
+IDLE_S = 60.0  # for which the process waits: who looks at what an export would hold is about to write it
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ class Exports:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._asked: dict[str, float] = {}
         self._turn = asyncio.Lock()
+        self._process = OneProcess(IDLE_S)
 
     async def plan(self, snapshot: Snapshot, format: str, options: Mapping[str, Any]) -> Plan | None:
         """What the export would hold; None while that of a large snapshot is being counted. Raises ExportError, SnapshotError."""
@@ -60,24 +62,33 @@ class Exports:
         if not _large(snapshot):
             return await asyncio.to_thread(export, snapshot, format, folder, options)
         async with self._turn:
-            return await _beside(partial(_export, *_where(snapshot), format, folder, dict(options)))
+            return await self._beside(partial(_export, *_where(snapshot), format, folder, dict(options)))
 
     async def _count(self, key: str, snapshot: Snapshot, format: str, options: dict[str, Any]) -> None:
         try:
             async with self._turn:
                 if time.monotonic() - self._asked[key] > FORGOTTEN_S:
                     return
-                self._done[key] = await _beside(partial(_plan, *_where(snapshot), format, options))
+                self._done[key] = await self._beside(partial(_plan, *_where(snapshot), format, options))
                 while len(self._done) > KEPT:
                     del self._done[next(iter(self._done))]
         finally:
             del self._running[key], self._asked[key]
+
+    async def _beside(self, work: Callable[[], T]) -> T:
+        try:
+            return await self._process.run(work)
+        except BrokenProcessPool:
+            raise ExportError(
+                "The export was ended from outside, most likely for want of memory; try again when there is more."
+            ) from None
 
     async def close(self) -> None:
         """What is being counted is given up."""
         for task in self._running.values():
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
+        self._process.end()
 
 
 def _large(snapshot: Snapshot) -> bool:
@@ -86,23 +97,6 @@ def _large(snapshot: Snapshot) -> bool:
 
 def _where(snapshot: Snapshot) -> tuple[Path, str]:
     return snapshot.folder.parent, snapshot.snapshot_id
-
-
-async def _beside(work: Callable[[], T]) -> T:
-    """In a process that ends afterwards. A caller that is cancelled does not wait for it."""
-    pool = processes(1)
-    try:
-        return await asyncio.get_running_loop().run_in_executor(pool, work)
-    except BrokenProcessPool:
-        raise ExportError(
-            "The export was ended from outside, most likely for want of memory; try again when there is more."
-        ) from None
-    except asyncio.CancelledError:
-        for process in list((pool._processes or {}).values()):
-            process.kill()
-        raise
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _plan(root: Path, snapshot_id: str, format: str, options: dict[str, Any]) -> Plan:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def processes(workers: int) -> ProcessPoolExecutor:
@@ -14,6 +20,50 @@ def processes(workers: int) -> ProcessPoolExecutor:
     Started anew, not forked, because torch and the store have threads.
     """
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+
+
+class OneProcess:
+    """A process beside this one that does one work after another. It ends when nobody has wanted anything of it for `kept_s`
+    seconds: what it has loaded serves the next work, and what it took is given back. To be used from the event loop.
+    """
+
+    def __init__(self, kept_s: float) -> None:
+        self._kept_s = kept_s
+        self._idle: ProcessPoolExecutor | None = None
+        self._ending: asyncio.TimerHandle | None = None
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """What the work makes, or raises. A caller that is cancelled does not wait for it. Raises BrokenProcessPool where the
+        process was ended from outside.
+        """
+        if self._ending is not None:
+            self._ending.cancel()
+        pool, self._idle = self._idle or processes(1), None
+        try:
+            made = await asyncio.get_running_loop().run_in_executor(pool, work)
+        except (BrokenProcessPool, asyncio.CancelledError):
+            for process in list((pool._processes or {}).values()):
+                process.kill()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        except BaseException:
+            self._keep(pool)
+            raise
+        self._keep(pool)
+        return made
+
+    def _keep(self, pool: ProcessPoolExecutor) -> None:
+        self.end()
+        self._idle = pool
+        self._ending = asyncio.get_running_loop().call_later(self._kept_s, self.end)
+
+    def end(self) -> None:
+        """Let it go now, if it has nothing to do."""
+        if self._ending is not None:
+            self._ending.cancel()
+        if self._idle is not None:
+            self._idle.shutdown(wait=False, cancel_futures=True)
+        self._idle = self._ending = None
 
 
 def _end_with_parent() -> None:

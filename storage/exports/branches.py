@@ -98,10 +98,8 @@ def pairs(found: Traces, min_raters: int, most: int, left: Counter[str]) -> Iter
     raters, seen = _who_rated(apart, steps, found)
     for first, end in few_at_once(steps.parent_end(apart.first_child)):
         some = apart.slice(first, end)
-        yield (
-            some.trace,
-            {**_columns(some, steps, found), "raters": raters[first:end], "prelabel_visible": seen[first:end]},
-        )
+        columns = _columns(some, steps, found)
+        yield some.trace, {**columns, "raters": raters[first:end], "prelabel_visible": seen[first:end]}
 
 
 def _apart(steps: _Steps, min_raters: int, most: int, left: Counter[str]) -> Apart:
@@ -123,9 +121,8 @@ def _apart(steps: _Steps, min_raters: int, most: int, left: Counter[str]) -> Apa
     differ = steps.mean[a] != steps.mean[b]
     a, b, of = a[differ], b[differ], of[differ]
     one_body, other_body = (steps.body.take(pa.array(side)) for side in (a, b))
-    apart = pc.not_equal(one_body, other_body).to_numpy(
-        zero_copy_only=False
-    )  # equal texts make no pair, whatever was said
+    # Equal texts make no pair, whatever was said of them.
+    apart = pc.not_equal(one_body, other_body).to_numpy(zero_copy_only=False)
     a, b, of = a[apart], b[apart], of[apart]
     margin = np.abs(steps.mean[a] - steps.mean[b])
     counts = np.bincount(of, minlength=len(first))

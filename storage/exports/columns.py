@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from storage.exports.lines import one_line_each
 from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ def cut(texts: pa.StringArray, of: Any, start: Any, end: Any) -> list[bytes]:
     import numpy as np
     import pyarrow.compute as pc
 
-    data = utf8(texts) + b"\n"  # one character more, which begins where the last text ends
+    data = b"".join((utf8(texts), b"\n"))  # one character more, which begins where the last text ends
     begins = np.cumsum(np.append(0, pc.binary_length(texts).to_numpy(zero_copy_only=False)[:-1]))
     # Where every character begins, and which of them is the first of each text.
     heads = np.flatnonzero(np.frombuffer(data, np.int8) >= -64)  # the other bytes of a character are 0x80 to 0xBF
@@ -102,13 +104,13 @@ def cut(texts: pa.StringArray, of: Any, start: Any, end: Any) -> list[bytes]:
     return [data[i:j] for i, j in zip(heads[first + start].tolist(), heads[first + end].tolist(), strict=True)]
 
 
-def utf8(texts: pa.StringArray) -> bytes:
-    """The texts one after the other."""
+def utf8(texts: pa.StringArray) -> memoryview:
+    """The texts one after the other, where they are."""
     import numpy as np
 
     _, offsets, buffer = texts.buffers()
     ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    return bytes(memoryview(buffer or b"")[ends[0] : ends[-1]])
+    return memoryview(buffer or b"")[ends[0] : ends[-1]]
 
 
 def packed(*parts: Sequence[bytes]) -> pa.StringArray:
@@ -127,6 +129,21 @@ def joined(*parts: pa.StringArray | str) -> pa.StringArray:
     import pyarrow.compute as pc
 
     return pc.binary_join_element_wise(*parts, "")
+
+
+def as_json(texts: pa.StringArray) -> pa.StringArray:
+    """Each text as JSON, with its quotes; one line to every reader."""
+    import numpy as np
+    import polars as pl
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    made = BytesIO()
+    pl.DataFrame({"": texts}).write_ndjson(made)
+    lines = one_line_each(made.getbuffer())  # {"":"…"}, one a line
+    ends = np.append(0, np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) + 1).astype(np.int32)
+    objects = pa.StringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(lines))
+    return pc.binary_slice(objects.view(pa.binary()), 4, -2).view(pa.string())
 
 
 def occurrences(texts: pa.StringArray, what: str) -> np.ndarray[Any, Any]:

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from core.turns import Message
 from storage.exports.argilla import SCORED, UNSURE, WORDS, WORDS_BY_CODE, suggestions
 from storage.exports.bulk import Traces, traces
-from storage.exports.columns import joined, record, utf8
+from storage.exports.columns import as_json, joined, record, utf8
 from storage.exports.history import ALONE, Histories, alone_warning
+from storage.exports.lines import one_line
 from storage.exports.policies import Policies
-from storage.exports.writing import Format, Looking, Plan, Row, Sums, aside, one_line_each, summed
+from storage.exports.writing import Format, Looking, Plan, Row, Sums, aside, summed
 from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -118,11 +119,8 @@ def _data(
     names = ("prompt", "answer", "model", "trace_id", "problem_id", "split")
     for nth, row in enumerate(firsts.select(names).to_pylist(), start=number + 1):
         head = {"id": nth, "data": {"history": history[nth - number - 1], "prompt": row["prompt"]}}
-        tail = {name: row[name] for name in names[1:-1]} | {
-            "step_gap": "",
-            "split": row["split"],
-            "snapshot_id": snapshot_id,
-        }
+        tail = {name: row[name] for name in names[1:-1]}
+        tail |= {"step_gap": "", "split": row["split"], "snapshot_id": snapshot_id}
         heads.append(b"," + _json(head)[:-2] + b',"steps":[')
         tails.append(b"]," + _json(tail)[1:])
     return _strings(heads), _strings(tails)
@@ -149,7 +147,7 @@ class _Steps:
         texts = firsts["step_text"].flatten()
         units = _utf16(texts).cast(pa.string())
         region = joined('"value":{"start":"', nth, '","end":"', nth, '","startOffset":0,"endOffset":', units)
-        return cls(trace, nth, _strings(map(_json, texts.to_pylist())), region)
+        return cls(trace, nth, as_json(texts), region)
 
     def results(self, at: Ints, name: str, kind: str, origin: str, *value: pa.StringArray | str) -> pa.StringArray:
         """Results of these steps; value: what follows in each."""
@@ -175,41 +173,43 @@ def _annotations(found: Traces, steps: _Steps) -> tuple[pa.StringArray, Columns]
     import pyarrow as pa
 
     row, step = found.where()
-    n, last = found.rows.num_rows, len(steps.trace)
     code = found.codes()
     said = np.flatnonzero(code >= 0)
-    parts = [
-        (row[said], step[said], steps.labels(step[said], _strings(WORDS_BY_CODE).take(pa.array(code[said])), "manual"))
-    ]
+    words = _strings(WORDS_BY_CODE).take(pa.array(code[said]))
+    parts = [(row[said], step[said], steps.labels(step[said], words, "manual"))]
     for name in ("rationale", "better"):
         if name in found.rows.schema.names:
             texts = found.rows[name].flatten()
             at = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False))
-            written = _strings(map(_json, texts.take(pa.array(at)).to_pylist()))
-            parts.append(
-                (row[at], step[at], steps.results(step[at], name, "textarea", "manual", ',"text":[', written, "]}}"))
-            )
-    whole: list[tuple[int, bytes]] = []
-    for i, (verdict, note) in enumerate(
-        zip(*(found.rows[name].to_pylist() for name in ("verdict", "note")), strict=True)
-    ):
-        if verdict is not None:
-            whole.append((i, _of_trace("verdict", "choices", {"choices": [WORDS[verdict]]})))
-        if note:
-            whole.append((i, _of_trace("note", "textarea", {"text": [note]})))
-    parts.append(
-        (np.array([i for i, _ in whole], np.int64), np.full(len(whole), last), _strings([r for _, r in whole]))
-    )
-    rows_of, places, results = (list(each) for each in zip(*parts, strict=True))
-    of = np.concatenate(rows_of)
+            value = (',"text":[', as_json(texts.take(pa.array(at))), "]}}")
+            parts.append((row[at], step[at], steps.results(step[at], name, "textarea", "manual", *value)))
+    parts.append(_of_traces(found, after=len(steps.trace)))
+    rows, places, results = zip(*parts, strict=True)
+    of = np.concatenate(rows)
     order = np.lexsort((np.concatenate(places), of))
-    ends = np.concatenate([[0], np.cumsum(np.bincount(of, minlength=n))])
+    ends = np.concatenate([[0], np.cumsum(np.bincount(of, minlength=found.rows.num_rows))])
     made = pa.concat_arrays(results).take(pa.array(order))
-    trace = steps.trace[step[said]]
-    counts = {
-        word: np.bincount(trace[code[said] == i], minlength=len(found.ends) - 1) for i, word in enumerate(WORDS_BY_CODE)
-    }
+    trace, n = steps.trace[step[said]], len(found.ends) - 1
+    counts = {word: np.bincount(trace[code[said] == i], minlength=n) for i, word in enumerate(WORDS_BY_CODE)}
     return joined(_annotation_heads(found.rows), _listed(made, ends), "]}"), counts
+
+
+def _of_traces(found: Traces, after: int) -> tuple[Ints, Ints, pa.StringArray]:
+    """Verdicts and notes, with their rows; their place is after the results of all steps."""
+    import numpy as np
+
+    made: list[tuple[int, str, str, Row]] = []
+    said = zip(*(found.rows[name].to_pylist() for name in ("verdict", "note")), strict=True)
+    for i, (verdict, note) in enumerate(said):
+        if verdict is not None:
+            made.append((i, "verdict", "choices", {"choices": [WORDS[verdict]]}))
+        if note:
+            made.append((i, "note", "textarea", {"text": [note]}))
+    results = (
+        {"id": name, "from_name": name, "to_name": "prompt", "type": kind, "origin": "manual", "value": value}
+        for _, name, kind, value in made
+    )
+    return np.array([i for i, *_ in made], np.int64), np.full(len(made), after), _strings(map(_json, results))
 
 
 def _annotation_heads(rows: pa.RecordBatch) -> pa.StringArray:
@@ -248,13 +248,10 @@ def _predictions(firsts: pa.RecordBatch, steps: _Steps) -> tuple[pa.StringArray,
     np.minimum.at(least, trace, scores.take(kept).to_numpy(zero_copy_only=False))
     by = np.zeros(n, np.int64)
     by[trace] = at  # one of its steps knows the model
-    heads = _strings(_json({"model_version": name})[:-1] for name in agents.take(pa.array(by)).to_pylist())
+    models = agents.take(pa.array(by, mask=counts == 0)).to_pylist()
+    heads = _strings(_json({"model_version": name})[:-1] for name in models)
     made = joined(heads, ',"score":', pa.array(least).cast(pa.string()), ',"result":[', _listed(results, ends), "]}")
     return pc.if_else(pa.array(counts > 0), made, ""), (counts > 0).astype(np.int64)
-
-
-def _of_trace(name: str, kind: str, value: Row) -> bytes:
-    return _json({"id": name, "from_name": name, "to_name": "prompt", "type": kind, "origin": "manual", "value": value})
 
 
 def _utf16(texts: pa.StringArray) -> pa.Array:
@@ -269,9 +266,10 @@ def _utf16(texts: pa.StringArray) -> pa.Array:
 
 
 def _json(value: Any) -> bytes:
+    """One line to every reader."""
     import orjson
 
-    return orjson.dumps(value)
+    return one_line(orjson.dumps(value))
 
 
 def _strings(values: Iterable[bytes | str]) -> pa.StringArray:
@@ -300,7 +298,7 @@ def save(
 
         def tasks(batch: pa.RecordBatch) -> None:
             nonlocal before
-            write(one_line_each(utf8(batch["task"]))[before:])
+            write(utf8(batch["task"])[before:])
             before = 0
 
         with aside(tasks) as put:

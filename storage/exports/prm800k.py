@@ -145,9 +145,9 @@ def _tails(rows: pa.RecordBatch) -> pa.StringArray:
     import numpy as np
     import pyarrow.compute as pc
 
-    last = (
-        rows["step_end"].flatten().to_numpy(zero_copy_only=False)[np.cumsum(pc.list_value_length(rows["step_end"])) - 1]
-    )
+    lengths = pc.list_value_length(rows["step_end"]).to_numpy(zero_copy_only=False)
+    ends = np.append(0, rows["step_end"].flatten().to_numpy(zero_copy_only=False))
+    last = np.where(lengths > 0, ends[np.cumsum(lengths)], 0)
     whole = pc.utf8_length(rows["response"]).to_numpy(zero_copy_only=False)
     return packed(cut(rows["response"], np.arange(rows.num_rows), last, whole))
 

@@ -22,6 +22,7 @@ from core.trace import utc_now
 from storage import cards
 from storage.errors import ExportError
 from storage.exports.columns import CHARS_PER_TOKEN
+from storage.exports.lines import Bytes, one_line_each
 from storage.exports.policies import CHOICES, Policies, in_words, sentence
 from storage.snapshots import Snapshot
 
@@ -34,9 +35,6 @@ CARRIED = 32_000_000  # bytes of a file that wait for the disk
 BATCH = 512  # rows held at a time while writing; more only give Python's garbage collector more to walk over
 SAMPLE = 3  # rows of the preview
 SAMPLE_CHARS, SAMPLE_ITEMS = 600, 40  # of each text and list in it: enough to see what a row is
-
-# Line breaks to some readers (`str.splitlines`), though not to JSONL: escaped, so that a row is one line to everybody.
-_LINE_BREAKS = {chr(code).encode(): f"\\u{code:04x}".encode() for code in (0x85, 0x2028, 0x2029)}
 
 Row = dict[str, Any]
 Sums = dict[str, str]  # sha256 of files by name
@@ -331,20 +329,20 @@ def _jsonl(path: Path, schema: pa.Schema, sums: Sums) -> Iterator[Callable[[pa.R
         def write(batch: pa.RecordBatch) -> None:
             made = BytesIO()
             pl.DataFrame(batch).write_ndjson(made)
-            write_bytes(one_line_each(made.getvalue()))
+            write_bytes(one_line_each(made.getbuffer()))
 
         yield write
 
 
 @contextmanager
-def summed(path: Path, sums: Sums) -> Iterator[Callable[[bytes], None]]:
+def summed(path: Path, sums: Sums) -> Iterator[Callable[[Bytes], None]]:
     """Write a file whose sha256 is known when it is closed: a gigabyte need not be read again. It goes to the disk on the way, and
     out of the memory in which the system would keep it, which others need more.
     """
     digest, fresh = hashlib.sha256(), 0
     with path.open("wb") as file, aside(_carried) as carry:
 
-        def write(some: bytes) -> None:
+        def write(some: Bytes) -> None:
             nonlocal fresh
             digest.update(some)
             file.write(some)
@@ -362,31 +360,6 @@ def _carried(file: int) -> None:
     os.fsync(file)
     if hasattr(os, "posix_fadvise"):  # not on a Mac
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def one_line_each(lines: bytes) -> bytes:
-    """Lines of JSON, each of them one line to every reader."""
-    return _one_line(lines) if _has_line_breaks(lines) else lines
-
-
-def _has_line_breaks(lines: bytes) -> bool:
-    """Whether any of `_LINE_BREAKS` is in there: by their rarest byte, a third of the time of looking for one after the other."""
-    import numpy as np
-
-    if lines.isascii():
-        return False
-    read = np.frombuffer(lines, np.uint8)
-    at = np.flatnonzero(read[1:-1] == 0x80)  # U+2028 and U+2029 are E2 80 A8 and E2 80 A9
-    if np.any((read[at] == 0xE2) & (read[at + 2] & 0xFE == 0xA8)):
-        return True
-    at = np.flatnonzero(read[1:] == 0x85)  # U+0085 is C2 85
-    return bool(np.any(read[at] == 0xC2))
-
-
-def _one_line(line: bytes) -> bytes:
-    for found, escaped in _LINE_BREAKS.items():
-        line = line.replace(found, escaped)
-    return line
 
 
 def _schema_check(form: Format, options: Any, path: Path, expected: int) -> str:

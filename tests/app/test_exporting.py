@@ -6,13 +6,17 @@ import asyncio
 import json
 import os
 import time
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from app import exporting
 from app.api.exports import formats
 from app.exporting import Exports
+from core.workers import OneProcess
 from storage.errors import ExportError, SnapshotError
 from storage.exports import export, plan
 from storage.snapshots import Snapshot, freeze, load_snapshot
@@ -60,9 +64,9 @@ async def test_what_nobody_asks_for_any_more_is_not_begun(large: Snapshot, monke
     async def counted(work: object) -> None:
         begun.append(work)
 
-    monkeypatch.setattr(exporting, "_beside", counted)
     monkeypatch.setattr(exporting, "FORGOTTEN_S", 0.05)
     exports = Exports()
+    monkeypatch.setattr(exports._process, "run", counted)
     async with exports._turn:  # something else is being counted
         assert await exports.plan(large, "stepwise", {}) is None
         await asyncio.sleep(0.1)
@@ -80,10 +84,44 @@ async def test_it_is_written_beside_the_server_and_closing_ends_what_is_counted(
     assert (tmp_path / "out" / "data.jsonl").read_bytes() == (tmp_path / "here" / "data.jsonl").read_bytes()
     with pytest.raises(ExportError):  # raised in the other process, told here
         await exports.write(large, "preference", tmp_path / "none", {})
+    await exports.close()
+    exports = Exports()  # whose process has yet to begin
     assert await exports.plan(large, "prm800k", {}) is None
     began = time.perf_counter()
     await exports.close()
     assert time.perf_counter() - began < 5 and not exports._running
+
+
+async def test_the_process_serves_what_comes_next_and_then_ends() -> None:
+    process = OneProcess(0.5)
+    first = await process.run(os.getpid)
+    assert first != os.getpid() and await process.run(os.getpid) == first
+    with pytest.raises(ZeroDivisionError):
+        await process.run(partial(divmod, 1, 0))
+    assert await process.run(os.getpid) == first, "what a work raises does not end it"
+    await ended(first)
+    second = await process.run(os.getpid)
+    assert second != first
+    with pytest.raises(BrokenProcessPool):
+        await process.run(partial(os._exit, 3))
+    third = await process.run(os.getpid)
+    assert third not in (first, second), "the next one is another"
+    waiting = asyncio.create_task(process.run(partial(time.sleep, 60)))
+    await asyncio.sleep(0.2)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await ended(third)
+    fourth = await process.run(os.getpid)
+    process.end()
+    await ended(fourth)
+
+
+async def ended(pid: int) -> None:
+    deadline = time.monotonic() + 20
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "a process was left behind"
+        await asyncio.sleep(0.05)
 
 
 def test_a_checksum_is_taken_again_once_a_file_was_touched(large: Snapshot) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -37,7 +38,8 @@ def test_pieces_are_what_python_would_cut(texts: list[str], skipped: int, data: 
     found = columns.packed(columns.cut(made, of, start, end))
     assert found.to_pylist() == [texts[t][a:b] for t, a, b in pieces]
     found.validate(full=True)
-    assert columns.utf8(made).decode() == "".join(texts)
+    assert bytes(columns.utf8(made)).decode() == "".join(texts)
+    assert [json.loads(text) for text in columns.as_json(made).to_pylist()] == texts
     both = columns.packed([text.encode() for text in texts], [b"|"] * len(texts))
     assert both.to_pylist() == [text + "|" for text in texts]
 

@@ -17,7 +17,7 @@ from core.trace import Earlier
 from core.turns import Turns
 from storage.errors import ExportError
 from storage.exports import FORMATS, export, plan, preflight
-from storage.exports.writing import _has_line_breaks as has_line_breaks
+from storage.exports.lines import has_line_breaks, one_line_each
 from storage.references import set_references
 from storage.snapshots import Snapshot, freeze, load_snapshot
 from storage.store import Store
@@ -445,3 +445,5 @@ def test_whole_traces_say_how_a_search_found_them_and_what_it_cost(store: Store,
 @given(st.text(st.sampled_from("a\n\u2027\u2028\u2029\u202a\u2030\x84\x85\x86Åé—𝛼\u0a28"), max_size=6))
 def test_characters_that_break_lines_for_some_readers_are_found_wherever_they_stand(text: str) -> None:
     assert has_line_breaks(text.encode()) == any(c in text for c in "\x85\u2028\u2029")
+    line = bytes(one_line_each(json.dumps(text, ensure_ascii=False).encode())).decode()
+    assert json.loads(line) == text and len(line.splitlines()) == 1
