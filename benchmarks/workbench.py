@@ -86,3 +86,8 @@ def peak_memory(pid: int) -> float | None:
         return None
     (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) / 1000
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has begun and that still run; none where the system does not tell (no /proc)."""
+    return [int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]

@@ -17,7 +17,6 @@ from storage.exports.labels import SEARCHED, agreed_value, groups, searched
 from storage.exports.leads import lead_of
 from storage.exports.policies import COUNTED, Policies
 from storage.exports.preference import compared
-from storage.exports.step_dpo import READ as READ_STEPS
 from storage.exports.writing import Format, Looking, Plan, Row
 from storage.rater_names import raters_of
 from storage.snapshots import Snapshot
@@ -25,6 +24,8 @@ from storage.snapshots import Snapshot
 if TYPE_CHECKING:
     import pyarrow as pa
 
+READ = ("trace_id", "problem_id", "prompt", "earlier", "response", "model", "rater_id", "split", "verdict", *SEARCHED)
+READ_STEPS = ("step_text", "step_start")
 MOST_WANTED = 4 / 3  # KTO wants weight × wanted : weight × unwanted between 1:1 and 4:3
 
 
@@ -61,7 +62,7 @@ def rows(snapshot: Snapshot, options: KtoOptions, left: Counter[str]) -> Iterato
 def _labelled(snapshot: Snapshot, options: KtoOptions, left: Counter[str]) -> Iterator[Row]:
     """A row a trace (or step) with a label, or a row for each rater of it."""
     seen = set[str]()
-    for group in groups(snapshot, options, (*READ_STEPS, "verdict", *SEARCHED), left):
+    for group in groups(snapshot, options, (*READ, *(READ_STEPS if options.source == "step" else ())), left):
         units = [[row] for row in group] if options.raters == "each" else [group]
         for unit in units:
             if options.source == "step":

@@ -43,6 +43,8 @@ OF_TRACE = ("trace_id", "problem_id", "prompt", "earlier", "model", "split", *SE
 READ = (*branches.READ, *OF_TRACE, "verdict")
 SIDES = ("chosen", "rejected")
 RATED, SILENT = "rated traces", "rated traces without a verdict"  # counted on the way, and taken out again by `look`
+Asked = tuple[str, str | None]  # the question, and the turns before it
+
 AT_ONCE = 50_000_000  # characters of responses that are held in memory
 
 
@@ -116,12 +118,13 @@ def _pairs(snapshot: Snapshot, options: PreferenceOptions, left: Counter[str]) -
         yield from batches(_compared(snapshot, options, histories, left))
     if options.source == "pair":
         return
-    judged: dict[tuple[str, str | None], list[_Judged]] = {}
+    again = _asked_again(snapshot) if options.source in ("all", "verdict") else frozenset()
+    judged: dict[Asked, list[_Judged]] = {}
     raters: dict[str, str] = {}
     for found in traces(snapshot, options, READ, left):
         if options.source in ("all", "branch"):
             yield from _branches(snapshot, found, options, histories, form, left)
-        for asked, trace, names in _verdicts(found, left):
+        for asked, trace, names in _verdicts(found, again, left):
             raters[trace.row["trace_id"]] = names
             if trace.votes >= options.min_raters and options.source in ("all", "verdict"):
                 judged.setdefault(asked, []).append(trace)
@@ -154,27 +157,45 @@ def _branches(
         }, form)  # fmt: skip
 
 
-def _verdicts(found: Traces, left: Counter[str]) -> Iterator[tuple[tuple[str, str | None], _Judged, str]]:
-    """Of each trace with a verdict what was asked, the trace, and who judged it."""
+def _asked_again(snapshot: Snapshot) -> frozenset[Asked]:
+    """The questions of which there are several traces: of all others a verdict makes no pair."""
+    import pyarrow.compute as pc
+
+    table = snapshot.table(("prompt", "earlier", "segmentation_id"))
+    keys = [name for name in ("prompt", "earlier") if name in table.column_names]
+    counted = table.group_by(keys).aggregate([("segmentation_id", "count_distinct")])
+    several = counted.filter(pc.field("segmentation_id_count_distinct") > 1).select(keys).to_pylist()
+    return frozenset((row["prompt"], row.get("earlier")) for row in several)
+
+
+def _verdicts(found: Traces, again: frozenset[Asked], left: Counter[str]) -> Iterator[tuple[Asked, _Judged, str]]:
+    """Of each trace with a verdict, and a question that was asked again, what was asked, the trace, and who judged it."""
     import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     n = len(found.ends) - 1
     given = np.flatnonzero(found.rows["verdict"].is_valid().to_numpy(zero_copy_only=False))
     judged = np.unique(np.searchsorted(found.ends, given, side="right") - 1)
     left[RATED] += n
     left[SILENT] += n - len(judged)
-    about = some(found.rows, (*OF_TRACE, "response"))
-    for trace, first in zip(judged.tolist(), about.take(pa.array(found.ends[judged])).to_pylist(), strict=True):
-        group = found.rows.slice(found.ends[trace], found.ends[trace + 1] - found.ends[trace])
-        group = group.select(["verdict", "rater_id", "prelabel_visible"]).to_pylist()
-        verdict = mean_votes(row["verdict"] for row in group)
+    asked = [(row["prompt"], row.get("earlier")) for row in some(found.firsts, ("prompt", "earlier")).to_pylist()]
+    judged = np.array([trace for trace in judged.tolist() if asked[trace] in again], np.int64)
+    first = pa.array(found.ends[judged])
+    rows = some(found.rows, OF_TRACE).take(first).to_pylist()
+    responses = found.rows["response"].take(first)
+    characters = pc.utf8_length(responses).to_pylist()
+    said = list(
+        zip(*(found.rows[name].to_pylist() for name in ("verdict", "rater_id", "prelabel_visible")), strict=True)
+    )
+    for trace, row, text, length in zip(judged.tolist(), rows, responses, characters, strict=True):
+        group = said[found.ends[trace] : found.ends[trace + 1]]
+        verdict = mean_votes(value for value, *_ in group)
         assert verdict is not None, "a trace with a verdict"
-        response = first.pop("response")
-        kept = {**dict.fromkeys(OF_TRACE), **first, "prelabel_visible": any(row["prelabel_visible"] for row in group)}
-        digest = blake2b(response.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        names = raters_of(row for row in group if row["verdict"] is not None)
-        yield (first["prompt"], first.get("earlier")), _Judged(kept, *verdict, digest, len(response)), names
+        kept = {**dict.fromkeys(OF_TRACE), **row, "prelabel_visible": any(seen for *_, seen in group)}
+        digest = blake2b(text.as_buffer(), digest_size=16).digest()
+        names = joined(name for value, name, _ in group if value is not None)
+        yield asked[trace], _Judged(kept, *verdict, digest, length), names
 
 
 def compared(snapshot: Snapshot, policies: Policies, left: Counter[str]) -> Iterator[list[Row]]:
@@ -251,9 +272,14 @@ def _with_texts(
     snapshot: Snapshot, pairs: Sequence[tuple[_Judged, _Judged]], raters: Mapping[str, str], histories: Histories
 ) -> Iterator[Row]:
     """Pairs of whole traces as rows; reads the responses."""
-    wanted = {side.row["trace_id"] for pair in pairs for side in pair}
-    read = snapshot.rows(("trace_id", "response"))
-    texts = {row["trace_id"]: row["response"] for row in read if row["trace_id"] in wanted}
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wanted = list({side.row["trace_id"] for pair in pairs for side in pair})
+    texts: dict[str, str] = {}
+    for batch in snapshot.batches(("trace_id", "response"), BATCH):
+        these = batch.filter(pc.is_in(batch["trace_id"], pa.array(wanted, pa.string())))
+        texts |= zip(*(column.to_pylist() for column in these.columns), strict=True)
     for better, worse in pairs:
         good, bad = better.row, worse.row
         both = {*several(raters[good["trace_id"]]), *several(raters[bad["trace_id"]])}

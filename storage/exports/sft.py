@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 READ = (
     "trace_id", "problem_id", "prompt", "earlier", "response", "model", "format", "solved", "finish_reason", "segmentation_id",
-    "rater_id", "step_text", "step_start", "step_end", "rating", "parent", "better", "verdict", "split",
-    *SEARCHED,
+    "rater_id", "rating", "verdict", "split", *SEARCHED,
 )  # fmt: skip
+READ_STEPS = ("step_text", "step_start", "step_end", "parent", "better")  # where a response is not written whole
 
 NOT_CHOSEN = {"approved": "not approved", "solved": "not solved", "either": "neither approved nor solved"}
 
@@ -68,14 +68,15 @@ def schema(options: SftOptions) -> pa.Schema:
 def rows(snapshot: Snapshot, options: SftOptions, left: Counter[str]) -> Iterator[Row]:
     """One row a trace, and one more for each repaired beginning."""
     histories = Histories.of(snapshot)
-    for group in groups(snapshot, options, READ, left):
+    whole = options.repaired == "leave_out" and options.backtracks == "keep"
+    for group in groups(snapshot, options, (*READ, *(() if whole else READ_STEPS)), left):
         first = group[0]
         history = histories.before(first.get("earlier"), first["prompt"], first["split"])
         made = 0
         how = _how(group, options)
         if how:
             straight = options.backtracks == "linearise" and first["format"] == "steiner"
-            way = way_to_the_end(first["parent"]) if straight else list(range(len(first["step_text"])))
+            way = way_to_the_end(first["parent"]) if straight else list(range(len(first["rating"])))
             text = straightened(first, way) if straight else first["response"]
             made += 1
             liked = [row for row in group if (row["verdict"] or 0) > 0]
@@ -87,7 +88,7 @@ def rows(snapshot: Snapshot, options: SftOptions, left: Counter[str]) -> Iterato
                 text,
                 how,
                 True,
-                straight and len(way) < len(first["step_text"]),
+                straight and len(way) < len(first["rating"]),
                 len(way),
             )
         elif options.repaired == "leave_out":
