@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.exports.policies import Policies
-from storage.exports.writing import SAMPLE, Format, Looking, Plan, Row, Sums
+from storage.exports.writing import SAMPLE, Format, Looking, Plan, Row, Sums, aside
 from storage.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 FILES = {"train": "train.parquet", "test": "test.parquet"}
 COMPARISONS = "comparisons.parquet"
-# Rows and bytes of a row group; with DuckDB's own 122,880 rows, whole responses of a long file are in memory at once (2.5 GB).
+# Rows and bytes of a row group, which is in memory at once.
 ROW_GROUP, GROUP_BYTES = 4096, 32_000_000
 LEVEL = 1  # of zstd: a quarter less time than its usual 3, and no larger file where texts are alike
+DICTIONARY = 16_000_000  # bytes of different texts of a column; with Arrow's own 1 MB the file is twice as large
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,6 @@ def _quoted(path: Path) -> str:
     return str(path).replace("'", "''")
 
 
-def _parquet(like: Path) -> str:
-    """How a file with such rows is written."""
-    group = max(1, min(ROW_GROUP, int(GROUP_BYTES / max(1.0, _row_bytes(like)))))
-    return f"(format parquet, compression zstd, compression_level {LEVEL}, row_group_size {group})"
-
-
 def _row_bytes(path: Path) -> float:
     """How large a row of a Parquet file is in memory: the mean of a few from each of some row groups."""
     import pyarrow.parquet as pq
@@ -104,12 +99,22 @@ def save(snapshot: Snapshot, options: HfFolderOptions, work: Path, sums: Sums) -
     yield lambda row: None
     with _ratings(snapshot, options) as con:
         for split, file in FILES.items():
-            target = f"'{_quoted(work / file)}' {_parquet(snapshot.data_path)}"
             if con.execute("select count(*) from kept where split = ?", [split]).fetchall()[0][0]:
-                con.execute(f"copy (select * from kept where split = '{split}') to {target}")
+                _write(con, f"select * from kept where split = '{split}'", work / file, snapshot.data_path)
         if _compared(con, snapshot):
             assert snapshot.pairs_path is not None
-            con.execute(f"copy compared to '{_quoted(work / COMPARISONS)}' {_parquet(snapshot.pairs_path)}")
+            _write(con, "select * from compared", work / COMPARISONS, snapshot.pairs_path)
+
+
+def _write(con: duckdb.DuckDBPyConnection, query: str, path: Path, like: Path) -> None:
+    """What a query finds, in row groups that suit rows such as those of another file."""
+    import pyarrow.parquet as pq
+
+    found = con.execute(query).to_arrow_reader(max(1, min(ROW_GROUP, int(GROUP_BYTES / max(1.0, _row_bytes(like))))))
+    kept = {"compression": "zstd", "compression_level": LEVEL, "dictionary_pagesize_limit": DICTIONARY}
+    with pq.ParquetWriter(path, found.schema, **kept) as file, aside(file.write_batch) as put:
+        for batch in found:
+            put(batch)
 
 
 def _compared(con: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> int:

@@ -184,11 +184,12 @@ def _annotations(found: Traces, steps: _Steps) -> tuple[pa.StringArray, Columns]
             value = (',"text":[', as_json(texts.take(pa.array(at))), "]}}")
             parts.append((row[at], step[at], steps.results(step[at], name, "textarea", "manual", *value)))
     parts.append(_of_traces(found, after=len(steps.trace)))
+    parts = [part for part in parts if len(part[0])] or parts[:1]
     rows, places, results = zip(*parts, strict=True)
-    of = np.concatenate(rows)
-    order = np.lexsort((np.concatenate(places), of))
+    of, made = np.concatenate(rows), results[0]
+    if len(parts) > 1:
+        made = pa.concat_arrays(results).take(pa.array(np.lexsort((np.concatenate(places), of))))
     ends = np.concatenate([[0], np.cumsum(np.bincount(of, minlength=found.rows.num_rows))])
-    made = pa.concat_arrays(results).take(pa.array(order))
     trace, n = steps.trace[step[said]], len(found.ends) - 1
     counts = {word: np.bincount(trace[code[said] == i], minlength=n) for i, word in enumerate(WORDS_BY_CODE)}
     return joined(_annotation_heads(found.rows), _listed(made, ends), "]}"), counts

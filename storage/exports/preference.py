@@ -179,8 +179,13 @@ def _verdicts(found: Traces, again: frozenset[Asked], left: Counter[str]) -> Ite
     judged = np.unique(np.searchsorted(found.ends, given, side="right") - 1)
     left[RATED] += n
     left[SILENT] += n - len(judged)
-    asked = [(row["prompt"], row.get("earlier")) for row in some(found.firsts, ("prompt", "earlier")).to_pylist()]
-    judged = np.array([trace for trace in judged.tolist() if asked[trace] in again], np.int64)
+    questions = some(found.firsts, ("prompt", "earlier")).take(pa.array(judged))
+    maybe = np.flatnonzero(pc.is_in(questions["prompt"], pa.array([prompt for prompt, _ in again], pa.string())))
+    asked = {
+        int(judged[i]): (row["prompt"], row.get("earlier"))
+        for i, row in zip(maybe, questions.take(pa.array(maybe)).to_pylist(), strict=True)
+    }
+    judged = np.array([trace for trace, question in asked.items() if question in again], np.int64)
     first = pa.array(found.ends[judged])
     rows = some(found.rows, OF_TRACE).take(first).to_pylist()
     responses = found.rows["response"].take(first)
