@@ -95,14 +95,15 @@ class Traces:
         self, beside: Sequence[T], size: Callable[[Ints, Ints, Ints], Ints]
     ) -> Iterator[tuple[Traces, Sequence[T]]]:
         """Some traces at a time, with their entries of `beside`, (traces,): so many that what is made of them can be held. size:
-        from bytes of text (question and response), rows and steps of each trace the bytes that will be made of it, (traces,).
+        from bytes of text (question and steps), rows and steps of each trace the bytes that will be made of it, (traces,).
         """
         import numpy as np
         import pyarrow.compute as pc
 
-        firsts = self.firsts
-        texts = sum(pc.binary_length(firsts[name]).to_numpy(zero_copy_only=False) for name in ("prompt", "response"))
-        for first, end in few_at_once(size(texts.astype(np.int64), np.diff(self.ends), self.lengths())):
+        steps = pc.binary_length(self.firsts["step_text"].flatten()).to_numpy(zero_copy_only=False)
+        so_far, begin = np.append(0, np.cumsum(steps)), np.append(0, np.cumsum(self.lengths()))
+        texts = np.diff(so_far[begin]) + pc.binary_length(self.firsts["prompt"]).to_numpy(zero_copy_only=False)
+        for first, end in few_at_once(size(texts, np.diff(self.ends), self.lengths())):
             yield self._slice(first, end), beside[first:end]
 
     def _slice(self, first: int, end: int) -> Traces:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from core.turns import Message
 from storage.exports.argilla import SCORED, UNSURE, WORDS, WORDS_BY_CODE, suggestions
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from storage.exports.bulk import Ints
 
 Columns = dict[str, Any]
+_Part: TypeAlias = "pa.StringArray | str"
+# Rows, places in them, and what makes the results from their marks.
+_Made: TypeAlias = "tuple[Ints, Ints, Callable[[pa.StringArray], pa.StringArray]]"
 
 TASKS, CONFIG = "tasks.json", "label_config.xml"
 READ = (
-    "trace_id", "problem_id", "prompt", "earlier", "response", "answer", "model", "rater_id", "assignment_id", "segmentation_id",
-    "step_text", "rating", "unsure", "first_error", "span", "step_start", "rationale", "better", "verdict", "note", "spent_ms",
-    "split", "submitted_at", *SCORED,
+    "trace_id", "problem_id", "prompt", "earlier", "answer", "model", "rater_id", "assignment_id", "step_text", "rating",
+    "rationale", "better", "verdict", "note", "spent_ms", "split", "submitted_at", *SCORED,
 )  # fmt: skip
 # Colours that stay apart for every kind of colour vision, as on Worldline's own screen.
 LABEL_CONFIG = """<View>
@@ -99,12 +101,12 @@ def _tasks(snapshot_id: str, found: Traces, history: Sequence[list[Message]], nu
     annotations, counts = _annotations(found, steps)
     predictions, predicted = _predictions(firsts, steps)
     heads, tails = _data(snapshot_id, firsts, history, number)
-    paragraphs = joined('{"name":"step ', steps.nth, '","text":', steps.json, "}")
+    paragraphs = joined(_marks(steps.trace), '{"name":"step ', steps.nth, '","text":', steps.json, "}")
     ends = np.concatenate([[0], np.cumsum(found.lengths())])
     return {
         "task": joined(
-            heads, _listed(paragraphs, ends), tails, ',"annotations":[', _listed(annotations, found.ends),
-            '],"predictions":[', predictions, "]}\n",
+            heads, _listed(paragraphs, ends), tails, ',"annotations":', _listed(annotations, found.ends),
+            '],"predictions":', predictions, "}\n",
         ),
         "predictions": predicted, **counts,
         "raters": pa.ListArray.from_arrays(pa.array(found.ends, pa.int32()), found.rows["rater_id"]),
@@ -121,7 +123,7 @@ def _data(
         head = {"id": nth, "data": {"history": history[nth - number - 1], "prompt": row["prompt"]}}
         tail = {name: row[name] for name in names[1:-1]}
         tail |= {"step_gap": "", "split": row["split"], "snapshot_id": snapshot_id}
-        heads.append(b"," + _json(head)[:-2] + b',"steps":[')
+        heads.append(b"," + _json(head)[:-2] + b',"steps":')
         tails.append(b"]," + _json(tail)[1:])
     return _strings(heads), _strings(tails)
 
@@ -149,20 +151,24 @@ class _Steps:
         region = joined('"value":{"start":"', nth, '","end":"', nth, '","startOffset":0,"endOffset":', units)
         return cls(trace, nth, as_json(texts), region)
 
-    def results(self, at: Ints, name: str, kind: str, origin: str, *value: pa.StringArray | str) -> pa.StringArray:
-        """Results of these steps; value: what follows in each."""
+    def results(
+        self, marks: pa.StringArray, at: Ints, name: str, kind: str, origin: str, *value: _Part
+    ) -> pa.StringArray:
+        """Results of these steps, each after its mark; value: what follows in each."""
         import pyarrow as pa
 
         which = pa.array(at)
         about = f'","from_name":"{name}","to_name":"steps","type":"{kind}","origin":"{origin}",'
-        return joined('{"id":"s', self.nth.take(which), about, self.region.take(which), *value)
+        return joined(marks, '{"id":"s', self.nth.take(which), about, self.region.take(which), *value)
 
-    def labels(self, at: Ints, words: pa.StringArray, origin: str, *after: pa.StringArray | str) -> pa.StringArray:
+    def labels(
+        self, marks: pa.StringArray, at: Ints, words: pa.StringArray, origin: str, *after: _Part
+    ) -> pa.StringArray:
         """Labels over these steps."""
         import pyarrow as pa
 
         value = (',"text":', self.json.take(pa.array(at)), ',"paragraphlabels":["', words, '"]}', *after, "}")
-        return self.results(at, "correctness", "paragraphlabels", origin, *value)
+        return self.results(marks, at, "correctness", "paragraphlabels", origin, *value)
 
 
 def _annotations(found: Traces, steps: _Steps) -> tuple[pa.StringArray, Columns]:
@@ -176,26 +182,39 @@ def _annotations(found: Traces, steps: _Steps) -> tuple[pa.StringArray, Columns]
     code = found.codes()
     said = np.flatnonzero(code >= 0)
     words = _strings(WORDS_BY_CODE).take(pa.array(code[said]))
-    parts = [(row[said], step[said], steps.labels(step[said], words, "manual"))]
+    made: list[_Made] = [(row[said], step[said], lambda marks: steps.labels(marks, step[said], words, "manual"))]
     for name in ("rationale", "better"):
-        if name in found.rows.schema.names:
-            texts = found.rows[name].flatten()
-            at = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False))
-            value = (',"text":[', as_json(texts.take(pa.array(at))), "]}}")
-            parts.append((row[at], step[at], steps.results(step[at], name, "textarea", "manual", *value)))
-    parts.append(_of_traces(found, after=len(steps.trace)))
-    parts = [part for part in parts if len(part[0])] or parts[:1]
-    rows, places, results = zip(*parts, strict=True)
-    of, made = np.concatenate(rows), results[0]
-    if len(parts) > 1:
-        made = pa.concat_arrays(results).take(pa.array(np.lexsort((np.concatenate(places), of))))
+        if name in found.rows.schema.names and found.rows[name].flatten().null_count < len(row):
+            made.append(_written(name, found, steps, row, step))
+    made.append(_of_traces(found, after=len(steps.trace)))
+    of = np.concatenate([rows for rows, *_ in made])
+    order = np.lexsort((np.concatenate([places for _, places, _ in made]), of))
+    marks = _marks(of[order]).take(pa.array(np.argsort(order)))
+    sizes = np.cumsum([0, *(len(rows) for rows, *_ in made)])
+    results = [
+        make(marks[first:end]) for (*_, make), first, end in zip(made, sizes, sizes[1:], strict=False) if first < end
+    ]
+    # Where there are labels alone they are in order.
+    whole = results[0] if len(results) == 1 else pa.concat_arrays(results or [marks]).take(pa.array(order))
     ends = np.concatenate([[0], np.cumsum(np.bincount(of, minlength=found.rows.num_rows))])
     trace, n = steps.trace[step[said]], len(found.ends) - 1
     counts = {word: np.bincount(trace[code[said] == i], minlength=n) for i, word in enumerate(WORDS_BY_CODE)}
-    return joined(_annotation_heads(found.rows), _listed(made, ends), "]}"), counts
+    trace_of = np.repeat(np.arange(n), np.diff(found.ends))
+    return joined(_marks(trace_of), _annotation_heads(found.rows), _listed(whole, ends), "]}"), counts
 
 
-def _of_traces(found: Traces, after: int) -> tuple[Ints, Ints, pa.StringArray]:
+def _written(name: str, found: Traces, steps: _Steps, row: Ints, step: Ints) -> _Made:
+    """What was written about steps, with the rows and the steps."""
+    import numpy as np
+    import pyarrow as pa
+
+    texts = found.rows[name].flatten()
+    at = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False))
+    value = (',"text":[', as_json(texts.take(pa.array(at))), "]}}")
+    return row[at], step[at], lambda marks: steps.results(marks, step[at], name, "textarea", "manual", *value)
+
+
+def _of_traces(found: Traces, after: int) -> _Made:
     """Verdicts and notes, with their rows; their place is after the results of all steps."""
     import numpy as np
 
@@ -210,7 +229,8 @@ def _of_traces(found: Traces, after: int) -> tuple[Ints, Ints, pa.StringArray]:
         {"id": name, "from_name": name, "to_name": "prompt", "type": kind, "origin": "manual", "value": value}
         for _, name, kind, value in made
     )
-    return np.array([i for i, *_ in made], np.int64), np.full(len(made), after), _strings(map(_json, results))
+    whole = _strings(map(_json, results))
+    return np.array([i for i, *_ in made], np.int64), np.full(len(made), after), lambda marks: joined(marks, whole)
 
 
 def _annotation_heads(rows: pa.RecordBatch) -> pa.StringArray:
@@ -223,7 +243,7 @@ def _annotation_heads(rows: pa.RecordBatch) -> pa.StringArray:
             "unique_id": row["assignment_id"], "completed_by": {"email": row["rater_id"]}, "created_at": row["submitted_at"],
             "lead_time": None if spent is None else spent / 1000, "was_cancelled": False, "ground_truth": False,
         }  # fmt: skip
-        made.append(_json(head)[:-1] + b',"result":[')
+        made.append(_json(head)[:-1] + b',"result":')
     return _strings(made)
 
 
@@ -238,11 +258,12 @@ def _predictions(firsts: pa.RecordBatch, steps: _Steps) -> tuple[pa.StringArray,
     n = firsts.num_rows
     found = suggestions(firsts, steps.trace)
     if not found:
-        return _strings([""] * n), np.zeros(n, np.int64)
+        return _strings(["[]"] * n), np.zeros(n, np.int64)
     words, scores, agents = found.values()
     at = np.flatnonzero(words.is_valid().to_numpy(zero_copy_only=False))
     trace, kept = steps.trace[at], pa.array(at)
-    results = steps.labels(at, words.take(kept), "prediction", ',"score":', scores.take(kept).cast(pa.string()))
+    score = scores.take(kept).cast(pa.string())
+    results = steps.labels(_marks(trace), at, words.take(kept), "prediction", ',"score":', score)
     counts = np.bincount(trace, minlength=n)
     ends = np.concatenate([[0], np.cumsum(counts)])
     least = np.full(n, np.inf)
@@ -250,9 +271,11 @@ def _predictions(firsts: pa.RecordBatch, steps: _Steps) -> tuple[pa.StringArray,
     by = np.zeros(n, np.int64)
     by[trace] = at  # one of its steps knows the model
     models = agents.take(pa.array(by, mask=counts == 0)).to_pylist()
-    heads = _strings(_json({"model_version": name})[:-1] for name in models)
-    made = joined(heads, ',"score":', pa.array(least).cast(pa.string()), ',"result":[', _listed(results, ends), "]}")
-    return pc.if_else(pa.array(counts > 0), made, ""), (counts > 0).astype(np.int64)
+    heads = _strings(b"[" + _json({"model_version": name})[:-1] for name in models)
+    made = joined(heads, ',"score":', pa.array(least).cast(pa.string()), ',"result":', _listed(results, ends), "]}]")
+    if not counts.all():
+        made = pc.if_else(pa.array(counts > 0), made, "[]")
+    return made, (counts > 0).astype(np.int64)
 
 
 def _utf16(texts: pa.StringArray) -> pa.Array:
@@ -280,12 +303,24 @@ def _strings(values: Iterable[bytes | str]) -> pa.StringArray:
     return pa.array(list(values), pa.binary()).view(pa.string())
 
 
-def _listed(texts: pa.StringArray, ends: Ints) -> pa.StringArray:
-    """Texts with commas between, of each row those up to its end."""
+def _marks(of: Ints) -> pa.StringArray:
+    """What stands before each item of lists that stand one after the other; `of` is the list of each."""
+    import numpy as np
+    import pyarrow as pa
+
+    return pa.array([",", "["]).take(pa.array((np.diff(of, prepend=-1) != 0).astype(np.int8)))
+
+
+def _listed(items: pa.StringArray, ends: Ints) -> pa.StringArray:
+    """Items with their marks as lists that are yet open, each up to its end: the same bytes, of which nothing is copied."""
+    import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    return pc.binary_join(pa.ListArray.from_arrays(pa.array(ends, pa.int32()), texts), ",")
+    _, offsets, data = items.buffers()
+    starts = np.frombuffer(offsets, np.int32)[items.offset : items.offset + len(items) + 1]
+    lists = pa.StringArray.from_buffers(len(ends) - 1, pa.py_buffer(starts[ends]), data)
+    return pc.if_else(pc.equal(lists, ""), "[", lists) if (np.diff(ends) == 0).any() else lists
 
 
 @contextmanager

@@ -79,7 +79,7 @@ class Frozen:
 SCHEMA = pa.schema([
     ("segmentation_id", pa.string()), ("assignment_id", pa.string()), ("rating", pa.list_(pa.int8())),
     ("unsure", pa.list_(pa.bool_())), ("first_error", pa.int32()), ("split", pa.string()), ("gold", pa.string()),
-    ("verdict", pa.int8()), ("adjudicated_verdict", pa.int8()), ("prompt", pa.string()), ("response", pa.string()),
+    ("verdict", pa.int8()), ("adjudicated_verdict", pa.int8()), ("prompt", pa.string()), ("step_text", pa.list_(pa.string())),
 ])  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def test_traces_stay_whole(raters: list[int], size: int, least: int, data: st.Da
             {
                 "segmentation_id": str(trace), "assignment_id": f"{trace}.{i}", "rating": [1] * steps, "unsure": [False] * steps,
                 "split": "train", "gold": data.draw(st.none() | st.just("gold")), "verdict": data.draw(st.none() | st.just(1)),
-                "adjudicated_verdict": data.draw(st.none() | st.just(-1)), "prompt": "q", "response": "r" * trace,
+                "adjudicated_verdict": data.draw(st.none() | st.just(-1)), "prompt": "q", "step_text": ["s"] * steps,
             }
             for i in range(n)
         ]  # fmt: skip
