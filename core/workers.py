@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
@@ -24,11 +25,12 @@ def processes(workers: int) -> ProcessPoolExecutor:
 
 class OneProcess:
     """A process beside this one that does one work after another. It ends when nobody has wanted anything of it for `kept_s`
-    seconds: what it has loaded serves the next work, and what it took is given back. To be used from the event loop.
+    seconds: what it has loaded serves the next work, and what it took is given back. environment: what the process finds in its
+    environment beside what is in this one's. To be used from the event loop.
     """
 
-    def __init__(self, kept_s: float) -> None:
-        self._kept_s = kept_s
+    def __init__(self, kept_s: float, environment: Mapping[str, str]) -> None:
+        self._kept_s, self._environment = kept_s, environment
         self._idle: ProcessPoolExecutor | None = None
         self._ending: asyncio.TimerHandle | None = None
 
@@ -40,7 +42,9 @@ class OneProcess:
             self._ending.cancel()
         pool, self._idle = self._idle or processes(1), None
         try:
-            made = await asyncio.get_running_loop().run_in_executor(pool, work)
+            with _in_environment(self._environment):  # a process is begun when its first work is handed in
+                making = asyncio.get_running_loop().run_in_executor(pool, work)
+            made = await making
         except (BrokenProcessPool, asyncio.CancelledError):
             for process in list((pool._processes or {}).values()):
                 process.kill()
@@ -64,6 +68,20 @@ class OneProcess:
         if self._idle is not None:
             self._idle.shutdown(wait=False, cancel_futures=True)
         self._idle = self._ending = None
+
+
+@contextmanager
+def _in_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _end_with_parent() -> None:

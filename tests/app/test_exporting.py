@@ -93,8 +93,9 @@ async def test_it_is_written_beside_the_server_and_closing_ends_what_is_counted(
 
 
 async def test_the_process_serves_what_comes_next_and_then_ends() -> None:
-    process = OneProcess(0.5)
+    process = OneProcess(0.5, {"SAID_TO_IT": "alone"})
     first = await process.run(os.getpid)
+    assert await process.run(partial(os.getenv, "SAID_TO_IT")) == "alone" and "SAID_TO_IT" not in os.environ
     assert first != os.getpid() and await process.run(os.getpid) == first
     with pytest.raises(ZeroDivisionError):
         await process.run(partial(divmod, 1, 0))
