@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from storage.exports.bulk import Ints
 
-READ = ("prompt", "response", "step_text", "step_start", "step_end", "rating", "parent", "rater_id", "prelabel_visible")
+READ = ("prompt", "response", "step_text", "step_end", "rating", "parent", "rater_id", "prelabel_visible")
 BEYOND = "pairs beyond the most of a branching point"
 # Counted on the way beside what is left out, and taken out again by `open_branches`: branching points, and of those how many have
 # a side that nobody has rated.
@@ -194,7 +194,7 @@ def _prompts(apart: Apart, steps: _Steps, found: Traces) -> pa.StringArray:
     return packed([asked[i] for i in apart.trace.tolist()], [pieces[i] for i in families], [leads[i] for i in families])
 
 
-def _who_rated(apart: Apart, steps: _Steps, found: Traces) -> tuple[list[str], list[bool]]:
+def _who_rated(apart: Apart, steps: _Steps, found: Traces) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.bool_]]:
     """Of each pair those who rated both steps, or, where nobody did, one of them (an import makes ratings of each name); and
     whether one of those saw a model's scores.
     """
@@ -205,12 +205,13 @@ def _who_rated(apart: Apart, steps: _Steps, found: Traces) -> tuple[list[str], l
     spans = [range(*span) for span in zip(found.ends[:-1].tolist(), found.ends[1:].tolist(), strict=True)]
     everybody = [rater_names.joined(names[row] for row in rows) for rows in spans]
     anybody = [any(saw[row] for row in rows) for rows in spans]
-    trace = apart.trace.tolist()
-    raters, seen = [everybody[i] for i in trace], [anybody[i] for i in trace]
+    raters, seen = np.array(everybody, object)[apart.trace], np.array(anybody, bool)[apart.trace]
     n = np.diff(found.ends)[apart.trace]
     for i in np.flatnonzero((steps.votes[apart.better] < n) | (steps.votes[apart.worse] < n)).tolist():
-        rows = spans[trace[i]]
-        x, y = (found.ratings.ends[rows] + side[i] - steps.begin[trace[i]] for side in (apart.better, apart.worse))
+        rows = spans[apart.trace[i]]
+        x, y = (
+            found.ratings.ends[rows] + side[i] - steps.begin[apart.trace[i]] for side in (apart.better, apart.worse)
+        )
         those = (given[x] & given[y]) if (given[x] & given[y]).any() else given[x] | given[y]
         rated = [row for row, did in zip(rows, those.tolist(), strict=True) if did]
         raters[i], seen[i] = rater_names.joined(names[row] for row in rated), any(saw[row] for row in rated)

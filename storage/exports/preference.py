@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from storage.exports import branches
 from storage.exports.branches import beyond, open_branches
 from storage.exports.bulk import Traces, traces
-from storage.exports.columns import ahead, record, some
+from storage.exports.columns import record, some
 from storage.exports.history import ALONE, Histories, alone_warning, as_chat, chat, spoken, told
 from storage.exports.labels import SEARCHED, mean_votes, recut_warning, searched
 from storage.exports.policies import Policies
@@ -95,7 +95,7 @@ def rows(snapshot: Snapshot, options: PreferenceOptions, left: Counter[str]) -> 
     import pyarrow as pa
 
     form = schema(options)
-    for made in ahead(_pairs(snapshot, replace(options, shape="text"), left)):
+    for made in _pairs(snapshot, replace(options, shape="text"), left):
         if options.shape == "text":
             yield made
         else:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from storage.exports import branches
 from storage.exports.branches import beyond, open_branches
 from storage.exports.bulk import Traces, traces
-from storage.exports.columns import ahead, record, said_tokens, some
+from storage.exports.columns import record, said_tokens, some
 from storage.exports.history import ALONE, Histories, alone_warning, chat
 from storage.exports.labels import recut_warning
 from storage.exports.leads import as_step, lead_of, without_lead
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from storage.exports.bulk import Ints
 
-READ = (*branches.READ, "trace_id", "problem_id", "earlier", "model", "better", "split")
+READ = (*branches.READ, "step_start", "trace_id", "problem_id", "earlier", "model", "better", "split")
 OF_TRACE = ("problem_id", "trace_id", "model", "split", "earlier")
 
 
@@ -67,10 +67,6 @@ def schema(options: Any) -> pa.Schema:
 
 def rows(snapshot: Snapshot, options: StepDpoOptions, left: Counter[str]) -> Iterator[pa.RecordBatch]:
     """The pairs, some traces at a time."""
-    return ahead(_rows(snapshot, options, left))
-
-
-def _rows(snapshot: Snapshot, options: StepDpoOptions, left: Counter[str]) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
     histories, form = Histories.of(snapshot), schema(options)
