@@ -38,12 +38,8 @@ class OneProcess:
         """What the work makes, or raises. A caller that is cancelled does not wait for it. Raises BrokenProcessPool where the
         process was ended from outside.
         """
-        if self._ending is not None:
-            self._ending.cancel()
-        pool, self._idle = self._idle or processes(1), None
+        pool, making = self._begun(work)
         try:
-            with _in_environment(self._environment):  # a process is begun when its first work is handed in
-                making = asyncio.get_running_loop().run_in_executor(pool, work)
             made = await making
         except (BrokenProcessPool, asyncio.CancelledError):
             for process in list((pool._processes or {}).values()):
@@ -55,6 +51,19 @@ class OneProcess:
             raise
         self._keep(pool)
         return made
+
+    def _begun(self, work: Callable[[], T]) -> tuple[ProcessPoolExecutor, asyncio.Future[T]]:
+        """In the process that waits, or in a new one where there is none, or it was ended while it waited."""
+        loop = asyncio.get_running_loop()
+        if self._ending is not None:
+            self._ending.cancel()
+        pool, self._idle = self._idle or processes(1), None
+        with _in_environment(self._environment):  # a process is begun when its first work is handed in
+            try:
+                return pool, loop.run_in_executor(pool, work)
+            except BrokenProcessPool:
+                pool = processes(1)
+                return pool, loop.run_in_executor(pool, work)
 
     def _keep(self, pool: ProcessPoolExecutor) -> None:
         self.end()

@@ -142,12 +142,14 @@ def _whole(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
     waiting: pa.RecordBatch | None = None
     for batch in batches:
+        if not batch.num_rows:  # where there are comparisons alone
+            continue
         both = batch if waiting is None else pa.concat_batches([waiting, batch])
         last = int(_begins(both)[-1])
         if last:
             yield both.slice(0, last)
         waiting = both.slice(last)
-    if waiting is not None and waiting.num_rows:
+    if waiting is not None:
         yield waiting
 
 
@@ -170,9 +172,8 @@ def _enough(rows: pa.RecordBatch, least: int, left: Counter[str]) -> tuple[pa.Re
     counts = np.diff(_begins(rows), append=rows.num_rows)
     few = counts < least
     _count(left, f"of traces with fewer than {least} raters", np.repeat(few, counts))
-    return _taken(rows, np.flatnonzero(np.repeat(~few, counts))), np.concatenate([[0], np.cumsum(counts[~few])]).astype(
-        np.int64
-    )
+    ends = np.concatenate([[0], np.cumsum(counts[~few])]).astype(np.int64)
+    return _taken(rows, np.flatnonzero(np.repeat(~few, counts))), ends
 
 
 def _taken(rows: pa.RecordBatch, at: Ints) -> pa.RecordBatch:

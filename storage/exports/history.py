@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -105,15 +105,6 @@ def as_chat(row: Row, question: str, answers: Sequence[str]) -> Row:
 def spoken(said: str | list[Message]) -> list[str]:
     """The texts of messages, or the one text."""
     return [said] if isinstance(said, str) else [message["content"] for message in said]
-
-
-def length_of(row: Row, answers: Sequence[str], count_tokens: Callable[[str], int]) -> int:
-    """Tokens of what came before, the prompt and the longest of the answers."""
-
-    def tokens(said: str | list[Message]) -> int:
-        return sum(map(count_tokens, spoken(said)))
-
-    return tokens(row.get("history", [])) + tokens(row["prompt"]) + max(tokens(row[name]) for name in answers)
 
 
 ALONE = "later turns whose earlier turns are not in the snapshot, or held out"

@@ -99,8 +99,8 @@ def rows(snapshot: Snapshot, options: PreferenceOptions, left: Counter[str]) -> 
         if options.shape == "text":
             yield made
         else:
-            spoken = [as_chat(row, row["question"], SIDES) for row in made.to_pylist()]
-            yield pa.RecordBatch.from_pylist(spoken, schema=form)
+            chats = [as_chat(row, row["question"], SIDES) for row in made.to_pylist()]
+            yield pa.RecordBatch.from_pylist(chats, schema=form)
 
 
 def _pairs(snapshot: Snapshot, options: PreferenceOptions, left: Counter[str]) -> Iterator[pa.RecordBatch]:
@@ -111,8 +111,8 @@ def _pairs(snapshot: Snapshot, options: PreferenceOptions, left: Counter[str]) -
 
     def batches(pairs: Iterable[Row]) -> Iterator[pa.RecordBatch]:
         rest = iter(pairs)
-        while some := list(islice(rest, BATCH)):
-            yield pa.RecordBatch.from_pylist([told(row, left) for row in some], schema=form)
+        while few := list(islice(rest, BATCH)):
+            yield pa.RecordBatch.from_pylist([told(row, left) for row in few], schema=form)
 
     if options.source in ("all", "pair"):
         yield from batches(_compared(snapshot, options, histories, left))
@@ -159,9 +159,13 @@ def _branches(
 
 def _asked_again(snapshot: Snapshot) -> frozenset[Asked]:
     """The questions of which there are several traces: of all others a verdict makes no pair."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    table = snapshot.table(("prompt", "earlier", "segmentation_id"))
+    batches = list(snapshot.batches(("prompt", "earlier", "segmentation_id"), BATCH))
+    if not batches:  # comparisons alone
+        return frozenset()
+    table = pa.Table.from_batches(batches)
     keys = [name for name in ("prompt", "earlier") if name in table.column_names]
     counted = table.group_by(keys).aggregate([("segmentation_id", "count_distinct")])
     several = counted.filter(pc.field("segmentation_id_count_distinct") > 1).select(keys).to_pylist()

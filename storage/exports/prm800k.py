@@ -96,10 +96,7 @@ def _batch(snapshot_id: str, options: Prm800kOptions, found: Traces) -> pa.Recor
         return rows[name] if name in rows.schema.names else [None] * n
 
     def struct(name: str, values: dict[str, Any]) -> pa.StructArray:
-        """A struct column of these fields; the others are null."""
-        fields = list(form.field(name).type)
-        made = [column(values.get(field.name, [None] * n), field.type) for field in fields]
-        return pa.StructArray.from_arrays(made, fields=fields)
+        return _struct(form.field(name).type, values, n)
 
     unsure = np.flatnonzero(found.ratings.why == UNSURE)
     row = np.repeat(np.arange(n), np.diff(ends))
@@ -129,6 +126,15 @@ def _batch(snapshot_id: str, options: Prm800kOptions, found: Traces) -> pa.Recor
         "is_initial_screening_question": pc.equal(known, "screening").fill_null(False),
         "question": question, "label": label, "worldline": own,
     }, form)  # fmt: skip
+
+
+def _struct(kind: pa.StructType, values: dict[str, Any], n: int, mask: pa.Array | None = None) -> pa.StructArray:
+    """A struct column of these fields; the others are null."""
+    import pyarrow as pa
+
+    nothing = [None] * n
+    made = [column(values.get(field.name, nothing), field.type) for field in kind]
+    return pa.StructArray.from_arrays(made, fields=list(kind), mask=mask)
 
 
 def _lists(row: Ints, values: pa.Array, n: int) -> pa.ListArray:
@@ -197,20 +203,17 @@ def _steps(kind: pa.ListType, found: Traces, row: Ints, order: Ints, whole: bool
     offered, which, picked = (
         (steps, np.arange(len(steps)), np.zeros(len(steps), np.int64)) if whole else _offered(found, row, steps)
     )
-    values = found.ratings.values[offered]
-    step = kind.value_type
-    completion, human = step.field("completions").type.value_type, step.field("human_completion").type
-    texts = found.rows["step_text"].flatten().take(pa.array(offered))
-    ratings = pa.array(values, mask=values == NONE)
-    said = pa.StructArray.from_arrays([texts, ratings, pa.nulls(len(offered), pa.bool_())], fields=list(completion))
+    values, step = found.ratings.values[offered], kind.value_type
+    completions = _struct(step.field("completions").type.value_type, {
+        "text": found.rows["step_text"].flatten().take(pa.array(offered)), "rating": pa.array(values, mask=values == NONE),
+    }, len(offered))  # fmt: skip
     humans = written.take(pa.array(steps))
-    there = humans.is_valid().to_numpy(zero_copy_only=False)
-    human_completion = pa.StructArray.from_arrays(
-        [column({"text": humans, "source": ["human"] * len(steps), "flagged": [False] * len(steps)}.get(f.name, [None] * len(steps)), f.type) for f in human],
-        fields=list(human), mask=pa.array(~there),
-    )  # fmt: skip
-    made = [_lists(which, said, len(steps)), human_completion, pa.array(picked, pa.int32())]
-    return _lists(row[steps], pa.StructArray.from_arrays(made, fields=list(step)), n)
+    said = {"text": humans, "source": ["human"] * len(steps), "flagged": [False] * len(steps)}
+    made = {
+        "completions": _lists(which, completions, len(steps)), "chosen_completion": picked,
+        "human_completion": _struct(step.field("human_completion").type, said, len(steps), mask=humans.is_null()),
+    }  # fmt: skip
+    return _lists(row[steps], _struct(step, made, len(steps)), n)
 
 
 def way_to_the_end(parents: Sequence[int | None]) -> list[int]:

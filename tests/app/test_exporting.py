@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import time
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -114,8 +115,13 @@ async def test_the_process_serves_what_comes_next_and_then_ends() -> None:
         await waiting
     await ended(third)
     fourth = await process.run(os.getpid)
-    process.end()
+    os.kill(fourth, signal.SIGKILL)  # while it waits
     await ended(fourth)
+    await asyncio.sleep(0.5)
+    fifth = await process.run(os.getpid)
+    assert fifth != fourth, "nobody is told of it"
+    process.end()
+    await ended(fifth)
 
 
 async def ended(pid: int) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from core.trace import Origin
 from storage.errors import ExportError
-from storage.exports import export, plan
+from storage.exports import FORMATS, export, plan
 from storage.gold import Answer, Gold, add_gold, scores
 from storage.pairing import PairError, by_hand, under_policy
 from storage.pairs import Pair, add_pairs, canonical, flipped, read_pairs
@@ -297,3 +297,13 @@ def test_a_data_set_folder_keeps_the_comparisons_that_the_policies_keep(store: S
     with pytest.raises(ExportError, match="Nothing was written"):
         export(snapshot, "hf_folder", tmp_path / "none", {"split": other})
     assert plan(snapshot, "hf_folder", {"split": other}).left_out == {"by the policies": 2}
+
+
+def test_comparisons_alone_are_rows_of_the_formats_that_have_a_place_for_them(store: Store, tmp_path: Path) -> None:
+    two(store)
+    vote(store, "ann", -2.0)
+    snapshot = load_snapshot(tmp_path, freeze(store, tmp_path).snapshot_id)
+    assert snapshot.info.n_rows == 0
+    assert {form: plan(snapshot, form).rows for form in FORMATS} == {
+        **dict.fromkeys(FORMATS, 0), "preference": 1, "hf_folder": 1,
+    }  # fmt: skip
