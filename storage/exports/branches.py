@@ -93,10 +93,13 @@ def pairs(found: Traces, min_raters: int, most: int, left: Counter[str]) -> Iter
     """Of each pair the trace it is of, and what any format says of it, by column; as many at a time as can be held. `left` counts
     branching points, and pairs beyond `most` of one.
     """
+    import pyarrow.compute as pc
+
     steps = _Steps.of(found)
     apart = _apart(steps, min_raters, most, left)
     raters, seen = _who_rated(apart, steps, found)
-    for first, end in few_at_once(steps.parent_end(apart.first_child)):
+    asked = pc.binary_length(found.firsts["prompt"]).to_numpy(zero_copy_only=False)
+    for first, end in few_at_once(asked[apart.trace] + steps.parent_end(apart.first_child)):
         some = apart.slice(first, end)
         columns = _columns(some, steps, found)
         yield some.trace, {**columns, "raters": raters[first:end], "prelabel_visible": seen[first:end]}

@@ -1,8 +1,8 @@
 """Texts of a snapshot in bulk: Python decides which steps a row has, Arrow moves them.
 
-A million steps as Python strings cost most of the time of an export. So a format that writes many texts makes its rows from
-the narrow columns alone, and each says of which row of the snapshot it is made; the texts are then taken beside it, a
-batch at a time. Knows no policy and no format.
+A million steps as Python strings cost most of the time of an export. So what is written is worked out from the narrow columns
+alone (over arrays in `bulk.py`, or row by row, where each row says of which row of the snapshot it is made), and the texts
+are then taken, cut or joined beside it, a batch at a time. Knows no policy and no format.
 """
 
 from __future__ import annotations
@@ -119,9 +119,10 @@ def packed(*parts: Sequence[bytes]) -> pa.StringArray:
     import pyarrow as pa
 
     sizes = sum(np.fromiter(map(len, part), np.int64, len(part)) for part in parts)
-    ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    ends = np.concatenate([[0], np.cumsum(sizes)])
+    assert ends[-1] < 1 << 31, "more text at once than Arrow's offsets can tell: see `few_at_once`"
     values = b"".join(chain.from_iterable(zip(*parts, strict=True)))
-    return pa.StringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(values))
+    return pa.StringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(values))
 
 
 def joined(*parts: pa.StringArray | str) -> pa.StringArray:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -180,9 +181,15 @@ def by_hand(rows: list[dict[str, Any]], least: int, most: int) -> tuple[list[dic
 
 
 @settings(deadline=None)  # the first one imports numpy
-@given(st.lists(a_trace(), min_size=1, max_size=6), st.integers(1, 2), st.integers(1, 3), st.integers(0, 2))
+@given(
+    st.lists(a_trace(), min_size=1, max_size=6),
+    st.integers(1, 2),
+    st.integers(1, 3),
+    st.integers(0, 2),
+    st.sampled_from([3, 10**9]),
+)
 def test_pairs_are_those_of_one_trace_after_another(
-    made: list[list[dict[str, Any]]], least: int, most: int, skipped: int
+    made: list[list[dict[str, Any]]], least: int, most: int, skipped: int, at_once: int
 ) -> None:
     flat = [row for rows in made for row in rows]
     skipped = min(skipped, len(made) - 1)
@@ -191,9 +198,12 @@ def test_pairs_are_those_of_one_trace_after_another(
     ends = [sum(map(len, made[skipped:i])) for i in range(skipped, len(made) + 1)]
     traces = bulk.Traces(batch, bulk.settled(batch, Policies()), np.array(ends))
     left: Counter[str] = Counter()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("storage.exports.columns.AT_ONCE", at_once)
+        parts = list(branches.pairs(traces, least, most, left))
     got = [
         dict(zip(columns, row, strict=True)) | {"trace": int(trace)}
-        for of, columns in branches.pairs(traces, least, most, left)
+        for of, columns in parts
         for trace, *row in zip(of, *(_values(column) for column in columns.values()), strict=True)
     ]
     expected, counts = [], Counter[str]()
