@@ -63,13 +63,16 @@ class PreferenceOptions(Policies):
 
 @dataclass(frozen=True)
 class _Judged:
-    """A whole trace with its mean verdict. Of its response only what tells it from another, and how long it is."""
+    """A whole trace with its mean verdict, what tells its response from another, and how long that is; the response itself
+    where there is room for it.
+    """
 
     row: Row
     score: float
     votes: int
     digest: bytes
     characters: int
+    response: str | None
 
 
 def schema(options: PreferenceOptions) -> pa.Schema:
@@ -121,10 +124,12 @@ def _pairs(snapshot: Snapshot, options: PreferenceOptions, left: Counter[str]) -
     again = _asked_again(snapshot) if options.source in ("all", "verdict") else frozenset()
     judged: dict[Asked, list[_Judged]] = {}
     raters: dict[str, str] = {}
+    room = AT_ONCE
     for found in traces(snapshot, options, READ, left):
         if options.source in ("all", "branch"):
             yield from _branches(snapshot, found, options, histories, form, left)
-        for asked, trace, names in _verdicts(found, again, left):
+        for asked, trace, names in _verdicts(found, again, room, left):
+            room -= trace.characters if trace.response is not None else 0
             raters[trace.row["trace_id"]] = names
             if trace.votes >= options.min_raters and options.source in ("all", "verdict"):
                 judged.setdefault(asked, []).append(trace)
@@ -172,8 +177,12 @@ def _asked_again(snapshot: Snapshot) -> frozenset[Asked]:
     return frozenset((row["prompt"], row.get("earlier")) for row in several)
 
 
-def _verdicts(found: Traces, again: frozenset[Asked], left: Counter[str]) -> Iterator[tuple[Asked, _Judged, str]]:
-    """Of each trace with a verdict, and a question that was asked again, what was asked, the trace, and who judged it."""
+def _verdicts(
+    found: Traces, again: frozenset[Asked], room: int, left: Counter[str]
+) -> Iterator[tuple[Asked, _Judged, str]]:
+    """Of each trace with a verdict, and a question that was asked again, what was asked, the trace, and who judged it. room: for so
+    many characters of responses.
+    """
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -204,7 +213,8 @@ def _verdicts(found: Traces, again: frozenset[Asked], left: Counter[str]) -> Ite
         kept = {**dict.fromkeys(OF_TRACE), **row, "prelabel_visible": any(seen for *_, seen in group)}
         digest = blake2b(text.as_buffer(), digest_size=16).digest()
         names = joined(name for value, name, _ in group if value is not None)
-        yield asked[trace], _Judged(kept, *verdict, digest, length), names
+        room -= length
+        yield asked[trace], _Judged(kept, *verdict, digest, length, text.as_py() if room >= 0 else None), names
 
 
 def compared(snapshot: Snapshot, policies: Policies, left: Counter[str]) -> Iterator[list[Row]]:
@@ -280,15 +290,16 @@ def _few_at_once(pairs: Iterable[tuple[_Judged, _Judged]]) -> Iterator[list[tupl
 def _with_texts(
     snapshot: Snapshot, pairs: Sequence[tuple[_Judged, _Judged]], raters: Mapping[str, str], histories: Histories
 ) -> Iterator[Row]:
-    """Pairs of whole traces as rows; reads the responses."""
+    """Pairs of whole traces as rows; reads the responses that are not at hand."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    wanted = list({side.row["trace_id"] for pair in pairs for side in pair})
-    texts: dict[str, str] = {}
-    for batch in snapshot.batches(("trace_id", "response"), BATCH):
-        these = batch.filter(pc.is_in(batch["trace_id"], pa.array(wanted, pa.string())))
-        texts |= zip(*(column.to_pylist() for column in these.columns), strict=True)
+    sides = {side.row["trace_id"]: side.response for pair in pairs for side in pair}
+    texts = {trace_id: text for trace_id, text in sides.items() if text is not None}
+    if wanted := sides.keys() - texts.keys():
+        for batch in snapshot.batches(("trace_id", "response"), BATCH):
+            these = batch.filter(pc.is_in(batch["trace_id"], pa.array(wanted, pa.string())))
+            texts |= zip(*(column.to_pylist() for column in these.columns), strict=True)
     for better, worse in pairs:
         good, bad = better.row, worse.row
         both = {*several(raters[good["trace_id"]]), *several(raters[bad["trace_id"]])}
