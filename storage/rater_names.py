@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 
@@ -13,6 +14,11 @@ def raters_of(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def joined(raters: Iterable[str]) -> str:
     """Names as one text."""
+    return _joined(tuple(raters))
+
+
+@lru_cache(1024)  # the same few people, trace after trace
+def _joined(raters: tuple[str, ...]) -> str:
     return "+".join(sorted(name.replace("%", "%25").replace("+", "%2B") for name in raters))
 
 

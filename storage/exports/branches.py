@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from core.formats import steiner_tokens as t
 from storage import rater_names
 from storage.exports.bulk import NONE, Traces
-from storage.exports.columns import cut, few_at_once, packed
-from storage.exports.leads import leads_on, without_leads
+from storage.exports.columns import begins, few_at_once, packed, pieces, utf8
+from storage.exports.leads import LEADS, leads_of, leads_on
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
     from storage.exports.bulk import Ints
 
-READ = ("prompt", "response", "step_text", "step_end", "rating", "parent", "rater_id", "prelabel_visible")
+READ = ("prompt", "response", "step_text", "rating", "parent", "rater_id", "prelabel_visible")
+LEAD_TEXTS = [token.encode() for token in (*LEADS, "")]  # by the numbers of `leads_of`
 BEYOND = "pairs beyond the most of a branching point"
 # Counted on the way beside what is left out, and taken out again by `open_branches`: branching points, and of those how many have
 # a side that nobody has rated.
@@ -54,11 +56,11 @@ class _Steps:
     """Every step of some traces, one trace's after the other's, (steps,) each; where each trace begins, and the end, (traces + 1,)."""
 
     text: pa.StringArray
-    body: pa.StringArray  # the text without the token that led into it
+    at: Ints  # where each text begins in all of them one after the other, and the end, in bytes, (steps + 1,)
+    lead: Ints  # the token that led into it, as `leads_of` has it
     trace: Ints
     begin: Ints
     parent: Ints  # counted within the trace, −1 for the question
-    ends: Ints  # in the response, in code points
     mean: npt.NDArray[np.float64]
     votes: Ints
 
@@ -76,17 +78,43 @@ class _Steps:
         votes = np.bincount(step[given], minlength=begin[-1])
         total = np.bincount(step[given], weights=found.ratings.values[given], minlength=begin[-1])
         parent = flat("parent").fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-        ends = flat("step_end").to_numpy(zero_copy_only=False).astype(np.int64)
         trace = np.repeat(np.arange(len(lengths)), lengths)
         text = flat("step_text")
-        return cls(text, without_leads(text), trace, begin, parent, ends, total / np.maximum(votes, 1), votes)
+        return cls(text, begins(text), leads_of(text), trace, begin, parent, total / np.maximum(votes, 1), votes)
 
     def parent_end(self, step: Ints) -> Ints:
-        """Where the parents of these steps end in the response: at its beginning where that is the question."""
+        """Where the parents of these steps end in the response, in bytes: at its beginning where that is the question. Steps stand
+        one after the other in it, so what is before one is as long as all before it are.
+        """
+        begin = self.begin[self.trace[step]]
+        return self.at[begin + self.parent[step] + 1] - self.at[begin]
+
+    def body_sizes(self, step: Ints) -> Ints:
+        """How many bytes the texts of these steps have without the tokens that led into them."""
+        return self.at[step + 1] - self.at[step] - self._lead_sizes[step]
+
+    @cached_property
+    def _lead_sizes(self) -> Ints:
         import numpy as np
 
-        parent = self.parent[step]
-        return np.where(parent < 0, 0, self.ends[self.begin[self.trace[step]] + np.maximum(parent, 0)])
+        return np.array([len(text) for text in LEAD_TEXTS])[self.lead]
+
+    def bodies(self, step: Ints) -> pa.StringArray:
+        """Those texts."""
+        import pyarrow as pa
+
+        return self._halves.take(pa.array(2 * step + 1))
+
+    @cached_property
+    def _halves(self) -> pa.StringArray:
+        """Of each step the token and the rest, (2 × steps,): where they are."""
+        import numpy as np
+        import pyarrow as pa
+
+        cuts = np.append(np.stack([self.at[:-1], self.at[:-1] + self._lead_sizes], 1), self.at[-1])
+        return pa.StringArray.from_buffers(
+            len(cuts) - 1, pa.py_buffer(cuts.astype(np.int32)), pa.py_buffer(utf8(self.text))
+        )
 
 
 def pairs(found: Traces, min_raters: int, most: int, left: Counter[str]) -> Iterator[tuple[Ints, dict[str, Any]]]:
@@ -107,7 +135,6 @@ def pairs(found: Traces, min_raters: int, most: int, left: Counter[str]) -> Iter
 
 def _apart(steps: _Steps, min_raters: int, most: int, left: Counter[str]) -> Apart:
     import numpy as np
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     order = np.lexsort((steps.parent, steps.trace))  # siblings side by side, each family in the order of its steps
@@ -123,9 +150,11 @@ def _apart(steps: _Steps, min_raters: int, most: int, left: Counter[str]) -> Apa
     a, b, of = order[scored[one]], order[scored[other]], family[scored[one]]
     differ = steps.mean[a] != steps.mean[b]
     a, b, of = a[differ], b[differ], of[differ]
-    one_body, other_body = (steps.body.take(pa.array(side)) for side in (a, b))
-    # Equal texts make no pair, whatever was said of them.
-    apart = pc.not_equal(one_body, other_body).to_numpy(zero_copy_only=False)
+    # Equal texts make no pair, whatever was said of them; most are not even equally long.
+    apart = steps.body_sizes(a) != steps.body_sizes(b)
+    maybe = np.flatnonzero(~apart)
+    unlike = pc.not_equal(steps.bodies(a[maybe]), steps.bodies(b[maybe]))
+    apart[maybe] = unlike.to_numpy(zero_copy_only=False)
     a, b, of = a[apart], b[apart], of[apart]
     margin = np.abs(steps.mean[a] - steps.mean[b])
     counts = np.bincount(of, minlength=len(first))
@@ -161,11 +190,10 @@ def _two_of_each(family: Ints) -> tuple[Ints, Ints]:
 def _columns(apart: Apart, steps: _Steps, found: Traces) -> dict[str, Any]:
     import pyarrow as pa
 
-    chosen, rejected = (steps.body.take(pa.array(side)) for side in (apart.better, apart.worse))
     begin = steps.begin[apart.trace]
     return {
         "prompt": _prompts(apart, steps, found), "question": found.firsts["prompt"].take(pa.array(apart.trace)),
-        "chosen": chosen, "rejected": rejected, "margin": apart.margin.round(4), "n_votes": apart.votes,
+        "chosen": steps.bodies(apart.better), "rejected": steps.bodies(apart.worse), "margin": apart.margin.round(4), "n_votes": apart.votes,
         "chosen_step": apart.better - begin, "rejected_step": apart.worse - begin,
     }  # fmt: skip
 
@@ -178,23 +206,21 @@ def _prompts(apart: Apart, steps: _Steps, found: Traces) -> pa.StringArray:
     """
     import numpy as np
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     children, which = np.unique(apart.first_child, return_inverse=True)
-    of, end, texts = steps.trace[children], steps.parent_end(children), steps.text.take(pa.array(children))
-    entered = pc.starts_with(texts, t.BACKTRACK).to_numpy(zero_copy_only=False)
+    of, end = steps.trace[children], steps.parent_end(children)
+    responses, questions = found.firsts["response"], found.firsts["prompt"]
+    start, asked_at = begins(responses)[of], begins(questions)
+    end = start + end
+    entered = steps.lead[children] == LEADS.index(t.BACKTRACK)
     at = np.flatnonzero((children - steps.begin[of] == steps.parent[children] + 1) & ~entered)
-    following = texts.take(pa.array(at))
-    pieces = cut(
-        found.firsts["response"], np.append(of, of[at]), np.append(np.zeros_like(of), end[at]),
-        np.append(end, end[at] + pc.utf8_length(following).to_numpy(zero_copy_only=False)),
-    )  # fmt: skip
-    assert packed(pieces[len(of) :]).equals(following), "the first child continues its parent"
-    roots = (steps.parent[children] < 0).tolist()
-    leads = [leads_on(text, of_question=root).encode() for text, root in zip(texts.to_pylist(), roots, strict=True)]
-    asked = [text.encode() for text in found.firsts["prompt"].to_pylist()]
-    families = which.tolist()
-    return packed([asked[i] for i in apart.trace.tolist()], [pieces[i] for i in families], [leads[i] for i in families])
+    following = steps.text.take(pa.array(children[at]))
+    there = pieces(responses, end[at], end[at] + np.diff(begins(following)))
+    assert packed(there).equals(following), "the first child continues its parent"
+    leads = leads_on(steps.lead[children], steps.parent[children] < 0)
+    asked = pieces(questions, asked_at[of], asked_at[of + 1])
+    prompts = packed(asked, pieces(responses, start, end), [LEAD_TEXTS[i] for i in leads.tolist()])
+    return prompts.take(pa.array(which))
 
 
 def _who_rated(apart: Apart, steps: _Steps, found: Traces) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.bool_]]:

@@ -129,7 +129,7 @@ class Traces:
 def traces(snapshot: Snapshot, policies: Policies, columns: Sequence[str], left: Counter[str]) -> Iterator[Traces]:
     """As `labels.groups`, of many traces at once; `verdict` as the policies have it."""
     again = overtaken(snapshot)
-    for batch in _whole(ahead(snapshot.batches(needed(snapshot, policies, columns), BATCH))):
+    for batch in ahead(_whole(snapshot.batches(needed(snapshot, policies, columns), BATCH))):
         rows = _taken(batch, kept(batch, policies, left, again))
         rows, ends = _enough(rows, policies.min_raters, left)
         if rows.num_rows:

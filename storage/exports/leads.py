@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core.formats import steiner_tokens as t
-from storage.exports.columns import packed, utf8
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
 LEADS = (t.REASONING_START, t.PROCEED, t.BACKTRACK)
+NO_LEAD = len(LEADS)
 
 
 def lead_of(step_text: str) -> str:
@@ -28,18 +30,15 @@ def without_lead(step_text: str) -> str:
     return step_text[len(lead_of(step_text)) :]
 
 
-def without_leads(step_texts: pa.StringArray) -> pa.StringArray:
-    """The same of many steps, in half the time of a regular expression."""
+def leads_of(step_texts: pa.StringArray) -> npt.NDArray[np.int64]:
+    """Of each step the number of the token in `LEADS` that it begins with, NO_LEAD where it has none, (steps,)."""
     import numpy as np
     import pyarrow.compute as pc
 
-    sizes = pc.binary_length(step_texts).to_numpy(zero_copy_only=False)
-    ends = np.cumsum(sizes, dtype=np.int64)
-    starts = ends - sizes
-    for token in LEADS:  # no two of them begin a text
-        starts = starts + len(token) * pc.starts_with(step_texts, token).to_numpy(zero_copy_only=False)
-    data = bytes(utf8(step_texts))
-    return packed([data[i:j] for i, j in zip(starts.tolist(), ends.tolist(), strict=True)])
+    found = np.full(len(step_texts), NO_LEAD)
+    for number, token in enumerate(LEADS):  # no two of them begin a text
+        found[pc.starts_with(step_texts, token).to_numpy(zero_copy_only=False)] = number
+    return found
 
 
 def as_step(text: str, instead_of: str) -> str:
@@ -49,7 +48,11 @@ def as_step(text: str, instead_of: str) -> str:
     return f"{t.STEP_START}{t.NAME_START}{t.NAME_END}{t.THOUGHT_START}{text}{t.THOUGHT_END}{t.SUMMARY_START}{t.SUMMARY_END}{t.REFLECTION_START}{t.REFLECTION_END}{t.STEP_END}"
 
 
-def leads_on(first_child: str, *, of_question: bool) -> str:
-    """The token by which a model goes on from the parent of some siblings: that of the first of them, unless a backtrack led there."""
-    lead = lead_of(first_child)
-    return lead if lead != t.BACKTRACK else t.REASONING_START if of_question else t.PROCEED
+def leads_on(first_children: npt.NDArray[np.int64], of_question: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """The token by which a model goes on from the parent of some siblings, (parents,): that of the first of them, unless a backtrack
+    led there.
+    """
+    import numpy as np
+
+    onward = np.where(of_question, LEADS.index(t.REASONING_START), LEADS.index(t.PROCEED))
+    return np.where(first_children == LEADS.index(t.BACKTRACK), onward, first_children)
