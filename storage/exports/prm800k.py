@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from storage.exports.bulk import NONE, UNSURE, Traces, traces
-from storage.exports.columns import column, cut, packed, record
+from storage.exports.columns import begins, column, packed, pieces, record
 from storage.exports.policies import Policies
 from storage.exports.writing import DATA_JSONL, Format, Looking, Plan
 from storage.snapshots import Snapshot
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 LATER = "later turns"  # counted beside what is left out, and taken out again by `look`
 READ = (
-    "trace_id", "prompt", "response", "step_text", "earlier", "answer", "reference", "model", "rater_id", "assignment_id", "segmentation_id", "step_end", "rating",
+    "trace_id", "prompt", "response", "step_text", "earlier", "answer", "reference", "model", "rater_id", "assignment_id", "segmentation_id", "rating",
     "unsure", "first_error", "parent", "better", "verdict", "note", "spent_ms", "gold", "split", "submitted_at",
 )  # fmt: skip
 
@@ -113,7 +113,7 @@ def _batch(snapshot_id: str, options: Prm800kOptions, found: Traces) -> pa.Recor
         "finish_reason": pa.array(["solution", "found_error"]).take(pa.array(bad.astype(np.int8))),
     })  # fmt: skip
     walked = {
-        "step_gap": [""] * n, "tail": _tails(rows), "first_error": rows["first_error"],
+        "step_gap": [""] * n, "tail": _tails(found), "first_error": rows["first_error"],
         "unsure": _lists(row[unsure], pa.array(unsure - ends[row[unsure]], pa.int32()), n),
     }  # fmt: skip
     own = struct("worldline", {
@@ -146,16 +146,11 @@ def _lists(row: Ints, values: pa.Array, n: int) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values)
 
 
-def _tails(rows: pa.RecordBatch) -> pa.StringArray:
-    """Of each response what stands after its last step."""
-    import numpy as np
-    import pyarrow.compute as pc
-
-    lengths = pc.list_value_length(rows["step_end"]).to_numpy(zero_copy_only=False)
-    ends = np.append(0, rows["step_end"].flatten().to_numpy(zero_copy_only=False))
-    last = np.where(lengths > 0, ends[np.cumsum(lengths)], 0)
-    whole = pc.utf8_length(rows["response"]).to_numpy(zero_copy_only=False)
-    return packed(cut(rows["response"], np.arange(rows.num_rows), last, whole))
+def _tails(found: Traces) -> pa.StringArray:
+    """Of each response what stands after its last step: steps stand one after the other, so it is beyond all their bytes."""
+    responses = found.rows["response"]
+    at, of_steps = begins(responses), begins(found.rows["step_text"].flatten())[found.ratings.ends]
+    return packed(pieces(responses, at[:-1] + of_steps[1:] - of_steps[:-1], at[1:]))
 
 
 def _paths(found: Traces) -> Ints:
