@@ -20,7 +20,7 @@ from storage.exports.argilla import SCORED, UNSURE, WORDS, WORDS_BY_CODE, sugges
 from storage.exports.bulk import Traces, traces
 from storage.exports.columns import as_json, joined, record, utf8
 from storage.exports.history import ALONE, Histories, alone_warning
-from storage.exports.lines import one_line
+from storage.exports.lines import has_line_breaks, one_line
 from storage.exports.policies import Policies
 from storage.exports.writing import Format, Looking, Plan, Row, Sums, aside, summed
 from storage.snapshots import Snapshot
@@ -218,19 +218,21 @@ def _of_traces(found: Traces, after: int) -> _Made:
     """Verdicts and notes, with their rows; their place is after the results of all steps."""
     import numpy as np
 
-    made: list[tuple[int, str, str, Row]] = []
+    def result(name: str, kind: str, value: Row) -> bytes:
+        return _json(
+            {"id": name, "from_name": name, "to_name": "prompt", "type": kind, "origin": "manual", "value": value}
+        )
+
+    verdicts = {value: result("verdict", "choices", {"choices": [word]}) for value, word in WORDS.items()}
+    made: list[tuple[int, bytes]] = []
     said = zip(*(found.rows[name].to_pylist() for name in ("verdict", "note")), strict=True)
     for i, (verdict, note) in enumerate(said):
         if verdict is not None:
-            made.append((i, "verdict", "choices", {"choices": [WORDS[verdict]]}))
+            made.append((i, verdicts[verdict]))
         if note:
-            made.append((i, "note", "textarea", {"text": [note]}))
-    results = (
-        {"id": name, "from_name": name, "to_name": "prompt", "type": kind, "origin": "manual", "value": value}
-        for _, name, kind, value in made
-    )
-    whole = _strings(map(_json, results))
-    return np.array([i for i, *_ in made], np.int64), np.full(len(made), after), lambda marks: joined(marks, whole)
+            made.append((i, result("note", "textarea", {"text": [note]})))
+    whole = _strings(text for _, text in made)
+    return np.array([i for i, _ in made], np.int64), np.full(len(made), after), lambda marks: joined(marks, whole)
 
 
 def _annotation_heads(rows: pa.RecordBatch) -> pa.StringArray:
@@ -290,17 +292,19 @@ def _utf16(texts: pa.StringArray) -> pa.Array:
 
 
 def _json(value: Any) -> bytes:
-    """One line to every reader."""
     import orjson
 
-    return one_line(orjson.dumps(value))
+    return orjson.dumps(value)
 
 
 def _strings(values: Iterable[bytes | str]) -> pa.StringArray:
-    """UTF-8, or texts."""
+    """UTF-8, or texts; each one line to every reader."""
     import pyarrow as pa
 
-    return pa.array(list(values), pa.binary()).view(pa.string())
+    made = pa.array(list(values), pa.binary())
+    if has_line_breaks(utf8(made)):
+        made = pa.array(map(one_line, made.to_pylist()), pa.binary())
+    return made.view(pa.string())
 
 
 def _marks(of: Ints) -> pa.StringArray:
