@@ -57,6 +57,7 @@ export async function mount(root) {
       scores: work.scores, judged: asking.judgedStep(), saved: (index) => work.savedOf(index), keyOf: (action) => keys.label(action), ariaOf: (action) => keys.aria(action),
       texts, cutter, cutting: cutter.index === step.index, cutsOf: (index) => work.cutsOf(index), textOf: (index) => work.textOf(index), spanOf: (index) => work.spanOf(index),
     }),
+    asked: (prompt) => texts.show("question", prompt, "asked"),
     onSelect: (index) => {
       const before = work.cursor;
       work.cursor = index;

@@ -28,7 +28,7 @@ export function buildRow(list, row) {
       { ...common, class: `wl-row question${selected ? " selected" : ""}${list.marked.has(-1) ? " match" : ""}`, "aria-level": 1 },
       gutterRow(lanes.rows[0], lanes.width, dotY, { kind: "question" }),
       h("div", { class: "wl-cells" },
-        h("div", { class: "wl-line" }, h("span", { class: "num" }, "Q"), h("span", { class: "text prompt" }, model.prompt))),
+        h("div", { class: "wl-line" }, h("span", { class: "num" }, "Q"), h("div", { class: "text prompt" }, list.asked(model.prompt)))),
     );
   }
   const step = model.steps[index];

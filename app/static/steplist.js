@@ -38,15 +38,17 @@ export class StepList {
   /**
    * host: an empty element. look: "compact" | "full". decorate(step) -> {chips: Node[], body: Node|null, classes: string, tone: string,
    *   said: string (what is read out after the name of a full row), fields: Node[] (instead of the texts, in the full look)}, all of them optional
+   * asked(prompt) -> the question as its row shows it.
    * runChips(steps) -> nodes for the row of a folded run.
    * follows: whether a run that is still written scrolls its newest step into view, as long as the reader is at the end.
    * onSelect(index, how) after the selection changed; index -1 is the question.
    */
-  constructor(host, { look = "compact", label = "Steps", follows = true, decorate = () => ({}), runChips = () => [], onSelect = () => {} }) {
+  constructor(host, { look = "compact", label = "Steps", follows = true, decorate = () => ({}), asked = (prompt) => prompt, runChips = () => [], onSelect = () => {} }) {
     this.host = host;
     this.look = look;
     this.follows = follows;
     this.decorate = decorate;
+    this.asked = asked;
     this.runChips = runChips;
     this.onSelect = onSelect;
     this.model = null;

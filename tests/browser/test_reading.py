@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.long_traces import free, marked
 from tests.browser.conftest import visit
+from tests.browser.test_rating import open_trace
 
 LIST = "#wl-solve-list"
 STEPS = 3000
@@ -234,6 +235,16 @@ def test_formulas_code_and_tables_are_rendered_or_raw(
     assert page.locator("[data-id=detail] .katex").count() == 0
     page.click("[data-id=detail] .switch button:has-text('Rendered')")
     page.wait_for_selector("[data-id=detail] .katex")
+
+
+def test_the_question_among_the_steps_to_rate_is_rendered_or_raw(open_tab: Any, bench: Any) -> None:
+    row = {"prompt": "What is $2^3$, **exactly**?", "response": "<think>Two times two times two.</think>8"}
+    page = open_trace(bench, open_tab, row)[0].page
+    question = page.locator("#wl-rate-list .wl-row.question")
+    question.locator(".katex").wait_for()
+    page.keyboard.press("m")
+    question.locator(".katex").wait_for(state="detached")
+    assert "$2^3$, **exactly**" in question.inner_text()
 
 
 def test_hostile_markdown_is_shown_and_does_nothing(open_tab: Any, bench: Any) -> None:
