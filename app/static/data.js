@@ -122,7 +122,7 @@ export async function mount(root) {
       const page = await get(`/api/traces?${query}`);
       nextPage = page.next;
       const rows = page.traces.map((t) => [
-        h("a", { href: `/ui/?trace=${encodeURIComponent(t.trace_id)}`, title: t.prompt }, t.prompt), number(t.n_steps), number(t.n_backtracks), t.solved === true ? "✓ solved" : t.solved === false ? "✗ not solved" : "–", number(t.n_submitted),
+        h("a", { href: `/ui/?trace=${encodeURIComponent(t.trace_id)}`, title: t.prompt }, t.prompt), number(t.n_steps), number(t.n_backtracks), h("span", { class: "nowrap" }, t.solved === true ? "✓ solved" : t.solved === false ? "✗ not solved" : "–"), number(t.n_submitted),
         t.model || "–", when(t.created_at), h("a", { href: `/ui/rate?trace=${encodeURIComponent(t.trace_id)}` }, "rate"),
       ]);
       const old = fresh ? null : at("traces").querySelector("tbody");

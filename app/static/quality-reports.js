@@ -88,7 +88,7 @@ export class Reports {
 
   #gold(items) {
     const { queue } = this.chosen();
-    const list = items.length ? table("Items whose answer is known", ["Question", "Kind", "n:Answers", "n:Right", "Feedback", ""], items.map((g) => h("tr", {}, h("td", { class: "prompt", title: g.prompt }, g.prompt), h("td", { class: "kind" }, g.kind), num(number(g.answers.length)),
+    const list = items.length ? table("Items whose answer is known", ["Question", "Kind", "n:Answers", "n:Right", "Feedback", ""], items.map((g) => h("tr", {}, h("td", { class: "prompt", title: g.prompt }, g.prompt), h("td", { class: "nowrap" }, g.kind), num(number(g.answers.length)),
       num(g.n ? `${number(100 * g.right)} % of ${g.n}` : "–"), h("td", { class: "prompt", title: g.feedback }, g.feedback || "–"), h("td", {}, h("button", { type: "button", class: "quiet", onclick: (e) => this.#send(e, { queue, item: g.item_id, kind: g.kind, feedback: g.feedback, active: false }) }, "End"))))) : h("p", { class: "muted" }, "None yet. Handed out unseen among the others, they tell who reads and who does not.");
     const field = (name, words, more) => h("label", { class: "wide" }, words, h("input", { type: "text", name, ...more }));
     const form = h("form", { class: "fields gold-form", onsubmit: (e) => {
