@@ -37,6 +37,7 @@ class Scoring:
         self._store, self._models = store, models
         self._fresh: deque[str] = deque()
         self._old: deque[str] = deque()
+        self._in_hand = 0
         self._wanted = asyncio.Event()
         self._closing = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scoring")
@@ -59,8 +60,8 @@ class Scoring:
 
     @property
     def waiting(self) -> int:
-        """Traces still to be scored."""
-        return len(self._fresh) + len(self._old)
+        """Traces still to be scored, those that are being scored among them."""
+        return len(self._fresh) + len(self._old) + self._in_hand
 
     def enqueue(self, trace: Trace) -> None:
         """A new trace; ignored while no reward model is in use."""
@@ -98,12 +99,15 @@ class Scoring:
                 await self._wanted.wait()
             source = self._fresh or self._old
             ids = [source.popleft() for _ in range(min(BATCH, len(source)))]
+            self._in_hand = len(ids)
             try:
                 await loop.run_in_executor(self._thread, self._score_ids_blocking, ids)
             except asyncio.CancelledError:
                 raise
             except Exception:
                 log.exception("scoring of %d traces failed", len(ids))
+            finally:
+                self._in_hand = 0
 
     def _score_ids_blocking(self, ids: Sequence[str]) -> None:
         found = (self._store.trace(trace_id) for trace_id in ids)

@@ -21,6 +21,8 @@ import { scoreBand, scoreChip, stepDetail } from "./step-detail.js";
 import { StepList } from "./steplist.js";
 import { follow } from "./stream.js";
 import { TraceModel, stepWord } from "./trace-model.js";
+import { whenScored } from "./trace-scores.js";
+import { treeViews } from "./tree-views.js";
 import { Turns } from "./turns.js";
 import { DONE_BY, Wheel } from "./wheel.js";
 import { Family, outcomes } from "./worldlines.js";
@@ -28,8 +30,6 @@ import { Family, outcomes } from "./worldlines.js";
 const RECENT_EVERY_MS = 4000;
 const URL_AFTER_MS = 250;
 const FAMILY_EVERY_MS = 800; // while a fork is running that is not on screen
-// Scores are computed in the background after a run; ask again this long after its end.
-const SCORE_TRIES_MS = [0, 1500, 4000, 10000];
 
 export async function mount(root) {
   const at = (id) => $(`[data-id="${id}"]`, root);
@@ -400,21 +400,7 @@ export async function mount(root) {
     at("empty").hidden = false;
   }
 
-  async function loadScores(traceId) {
-    for (const wait of SCORE_TRIES_MS) {
-      await new Promise((resolve) => setTimeout(resolve, wait));
-      if (model.traceId !== traceId) return;
-      try {
-        const found = await get(`/api/traces/${encodeURIComponent(traceId)}/scores`);
-        if (found.length && model.traceId === traceId) {
-          takeScores(found[0]);
-          return;
-        }
-      } catch (error) {
-        if (error.status !== 404) return; // 404: the trace is still being written
-      }
-    }
-  }
+  const loadScores = (traceId) => whenScored(traceId, () => model.traceId === traceId, takeScores);
 
   function takeScores(found) {
     scores = { scorer: found.scorer, values: found.values };
@@ -449,25 +435,7 @@ export async function mount(root) {
   // ---------------------------------------------------------------- overview or graph
 
   const graph = new GraphFrame(at("graph"), { onSelect: choose, selected: () => list.selected });
-  function show(which) {
-    for (const name of ["overview", "graph"]) {
-      at(name).hidden = name !== which;
-      at(`tab-${name}`).setAttribute("aria-selected", name === which);
-      at(`tab-${name}`).tabIndex = name === which ? 0 : -1;
-    }
-    at("legend").hidden = which !== "overview";
-    if (which === "graph") graph.draw(model);
-  }
-
-  for (const name of ["overview", "graph"]) {
-    at(`tab-${name}`).addEventListener("click", () => show(name));
-    at(`tab-${name}`).addEventListener("keydown", (event) => {
-      if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
-      const other = name === "overview" ? "graph" : "overview";
-      show(other);
-      at(`tab-${other}`).focus();
-    });
-  }
+  const show = treeViews(at, () => graph.draw(model));
 
   const loadRecent = recentRuns(at("recent"), {
     open: (link) => {

@@ -219,13 +219,47 @@ def test_rate_freeze_export_train_use(open_tab: Any, bench: Any, screenshots: Pa
     assert page.locator("#wl-rate-list .wl-chip.score").count() == len(bench.get(f"/api/traces/{ids[-1]}")["steps"])
     page.screenshot(path=screenshots / "rate-submitted.png")
     visit(page, f"{bench.url}/ui/?trace={run_id}")
-    page.wait_for_selector(f"{LIST} .wl-chip.score", timeout=30_000)
+    page.wait_for_selector(f"{LIST} .wl-chip.score", timeout=120_000)  # of all traces the newest come first
 
     # A submitted trace can be reopened.
     visit(page, f"{bench.url}/ui/rate?assignment={last}")
     page.click("text=Reopen to change")
     page.wait_for_selector("[data-notice=readonly]", state="detached")
     assert bench.get(f"/api/assignments/{last}")["assignment"]["status"] == "leased"
+
+
+@pytest.mark.slow
+def test_scores_are_waited_for_as_long_as_anything_is_being_scored(open_tab: Any, bench: Any, run_id: str) -> None:
+    steps = len(bench.get(f"/api/traces/{run_id}")["steps"])
+    asked: list[str] = []
+    waiting = [1]
+
+    def scores(route: Any) -> None:
+        asked.append(route.request.url)
+        late = [{"scorer": "prm-1", "values": [0.5] * steps}]
+        route.fulfill(json=late if len(asked) == 7 else [])
+
+    page = open_tab().page
+    page.clock.install()
+    page.route(f"**/api/traces/{run_id}/scores", scores)
+    page.route("**/api/health", lambda route: route.fulfill(json={"scoring": waiting[0]}))
+
+    def ask_again() -> None:
+        with page.expect_response("**/scores"):
+            page.clock.run_for(10_000)
+
+    visit(page, f"{bench.url}/ui/?trace={run_id}")
+    while len(asked) < 7:
+        ask_again()
+    page.wait_for_selector(f"{LIST} .wl-chip.score")
+    asked.clear()
+    waiting[0] = 0
+    visit(page, f"{bench.url}/ui/?trace={run_id}")
+    while len(asked) < 4:
+        ask_again()
+    page.clock.run_for(60_000)
+    page.wait_for_timeout(200)
+    assert len(asked) == 4, "nothing is being scored: asked no more"
 
 
 @pytest.mark.slow
