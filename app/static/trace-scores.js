@@ -10,13 +10,14 @@ export async function whenScored(traceId, still, take) {
     const last = i >= TRIES_MS.length - 1;
     await new Promise((resolve) => setTimeout(resolve, last ? TRIES_MS.at(-1) : TRIES_MS[i]));
     if (!still()) return;
+    let busy = false;
     try {
-      const busy = last && (await get("/api/health")).scoring > 0; // asked before: what is done meanwhile is found below
+      busy = last && (await get("/api/health")).scoring > 0; // asked before: what is done meanwhile is found below
       const found = await get(`/api/traces/${encodeURIComponent(traceId)}/scores`);
       if (found.length && still()) take(found[0]);
       if (found.length || (last && !busy)) return;
     } catch (error) {
-      if (error.status !== 404) return; // 404: the trace is still being written
+      if (error.status !== 404 || (last && !busy)) return; // 404: the trace is still being written
     }
   }
 }
